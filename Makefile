@@ -1,0 +1,41 @@
+# make train: from a fresh clone to a trained model; make test: lint and tests. Both need Python >= 3.11 and pip alone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+# Two workers with one thread each are faster than one with two.
+WORKERS ?= 2
+
+.PHONY: help install train test lint format clean
+
+help:
+	@echo "make train    install into .venv, train on the embedded data, show the errors"
+	@echo "make test     install into .venv, lint, test"
+	@echo "make format   let ruff mend what it can"
+	@echo "make clean    remove .venv and caches; runs stay"
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("e3frame needs Python 3.11 or newer, $(PYTHON) is " + sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $(STAMP)
+
+train: $(STAMP)
+	$(BIN)/python scripts/train.py experiment=sample
+
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
