@@ -1,0 +1,103 @@
+"""What an equivariant message passing is made of: its linear maps, its product, its radial network, and their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.algebra.paths import (
+    LinearPlan,
+    ProductPlan,
+    plan_convolution,
+    plan_fully_connected,
+    plan_linear,
+    reachable,
+)
+
+__all__ = ["InteractionPlan", "mlp_numel", "plan_interaction"]
+
+
+def mlp_numel(hs: Sequence[int], bias: bool = False) -> int:
+    """Number of parameters of a multilayer perceptron of layer sizes ``hs``.
+
+    >>> mlp_numel([8, 64, 64, 96])
+    10752
+    """
+    return sum(h_in * h_out + bias * h_out for h_in, h_out in pairwise(hs))
+
+
+@dataclass(frozen=True)
+class InteractionPlan:
+    """Parts of an interaction, in the order in which they run; made by `plan_interaction`.
+
+    Attributes:
+        linear_in: mixes the features of the nodes.
+        product: features of the source times harmonics of the edge, one output term per path.
+        linear_out: mixes what the paths gave.
+        radial: layer sizes of the network that gives the weights of the product.
+        self_connection: a node's own features times its attributes, or None; a species is an attribute that is 0 or 1.
+    """
+
+    linear_in: LinearPlan
+    product: ProductPlan
+    linear_out: LinearPlan
+    radial: tuple[int, ...]
+    self_connection: ProductPlan | None
+
+    @property
+    def weight_numels(self) -> dict[str, int]:
+        """Number of trainable parameters of each part."""
+        return {
+            "linear_in": self.linear_in.weight_numel,
+            "radial": mlp_numel(self.radial),
+            "linear_out": self.linear_out.weight_numel,
+            "self_connection": self.self_connection.weight_numel if self.self_connection else 0,
+        }
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of trainable parameters."""
+        return sum(self.weight_numels.values())
+
+
+def plan_interaction(
+    irreps_in: IrrepsLike,
+    irreps_sh: IrrepsLike,
+    irreps_out: IrrepsLike,
+    radial_in: int,
+    radial_mlp: Sequence[int],
+    self_rows: int = 0,
+) -> InteractionPlan:
+    """Plan an interaction ``irreps_in -> irreps_out`` along edges with harmonics ``irreps_sh``.
+
+    Args:
+        irreps_in: features of the nodes.
+        irreps_sh: harmonics of the edges, each of multiplicity 1.
+        irreps_out: features to give.
+        radial_in: number of radial functions.
+        radial_mlp: sizes of the hidden layers of the radial network.
+        self_rows: number of species (or of attributes) that the self-connection depends on, 0 for none.
+
+    Raises:
+        ValueError: an output that no path reaches, or see `plan_convolution`.
+
+    >>> hidden = "32x0e + 32x1o + 32x2e"
+    >>> plan_interaction(hidden, "0e + 1o + 2e", "96x0e + 32x1o + 32x2e", 8, [64, 64], 32).weight_numels
+    {'linear_in': 3072, 'radial': 27136, 'linear_out': 17408, 'self_connection': 163840}
+    """
+    irreps_in, irreps_sh, irreps_out = (Irreps(irreps) for irreps in (irreps_in, irreps_sh, irreps_out))
+    within = reachable(irreps_in, irreps_sh)
+    for mul_ir in irreps_out:
+        if mul_ir.ir not in within:
+            gives = ", ".join(map(str, within)) or "nothing"
+            raise ValueError(f"{mul_ir} is out of reach: ({irreps_in}) ⊗ ({irreps_sh}) gives {gives}")
+    product = plan_convolution(irreps_in, irreps_sh, irreps_out)
+    return InteractionPlan(
+        linear_in=plan_linear(irreps_in, irreps_in),
+        product=product,
+        linear_out=plan_linear(product.irreps_out.simplify(), irreps_out),
+        radial=(radial_in, *radial_mlp, product.weight_numel),
+        self_connection=plan_fully_connected(irreps_in, f"{self_rows}x0e", irreps_out) if self_rows else None,
+    )

@@ -1,0 +1,130 @@
+"""What an equivariant linear map computes: which terms it mixes, and their normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Literal, NamedTuple
+
+from e3frame.algebra.errors import AssertedError, OutsideError
+from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.algebra.plan import check_choice
+
+LinearNormalization = Literal["element", "path"]
+
+
+class LinearInstruction(NamedTuple):
+    """One path: ``out[i_out]_w += path_weight Σ_u W_uw in[i_in]_u``, or a bias of ``out[i_out]`` if ``i_in`` is -1."""
+
+    i_in: int
+    i_out: int
+    path_shape: tuple[int, ...]
+    path_weight: float
+
+
+@dataclass(frozen=True)
+class LinearPlan:
+    """A linear map ``irreps_in -> irreps_out``; made by `plan_linear`. Biases come last among the instructions.
+
+    With channels, ``f_in`` of them are mixed into ``f_out`` and every path has a weight for each pair.
+    """
+
+    irreps_in: Irreps
+    irreps_out: Irreps
+    instructions: tuple[LinearInstruction, ...]
+    f_in: int | None = None
+    f_out: int | None = None
+
+    @property
+    def weight_numel(self) -> int:
+        """Number of weights (for each pair of channels, if the map has channels)."""
+        return sum(prod(ins.path_shape) for ins in self.instructions if ins.i_in >= 0)
+
+    @property
+    def bias_numel(self) -> int:
+        """Number of biases (for each channel, if the map has channels)."""
+        return sum(prod(ins.path_shape) for ins in self.instructions if ins.i_in < 0)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """Shape of the weights: ``([f_in, f_out,] weight_numel)``."""
+        return (self.weight_numel,) if self.f_in is None else (self.f_in, self.f_out, self.weight_numel)
+
+    @property
+    def bias_shape(self) -> tuple[int, ...]:
+        """Shape of the biases: ``([f_out,] bias_numel)``."""
+        return (self.bias_numel,) if self.f_out is None else (self.f_out, self.bias_numel)
+
+    @property
+    def output_mask(self) -> tuple[bool, ...]:
+        """For each term of ``irreps_out``, whether a path or a bias reaches it; the others are zero."""
+        reached = {ins.i_out for ins in self.instructions if 0 not in ins.path_shape}
+        return tuple(i in reached for i in range(len(self.irreps_out)))
+
+
+def plan_linear(
+    irreps_in: IrrepsLike,
+    irreps_out: IrrepsLike,
+    biases: bool | Sequence[bool] = False,
+    f_in: int | None = None,
+    f_out: int | None = None,
+    path_normalization: LinearNormalization = "element",
+    instructions: Iterable[tuple[int, int]] | None = None,
+) -> LinearPlan:
+    """Plan a linear map along ``instructions`` (i_in, i_out), or along all pairs of equal irreps.
+
+    The coefficient of a path is ``1/√n``, where n counts the elements summed into its output (``element``), or those of
+    the path times the number of paths (``path``), times the number ``f_in`` of input channels.
+
+    Args:
+        biases: for each output term whether it has a bias, or True for all 0e.
+
+    Raises:
+        ValueError: an index out of range, a path between different irreps, a bias on an irrep other than 0e, or one of
+            ``f_in`` and ``f_out`` without the other.
+    """
+    check_choice("path_normalization", path_normalization, LinearNormalization)
+    if (f_in is None) != (f_out is None):
+        raise ValueError(f"f_in and f_out must be given together, got {f_in} and {f_out}")
+    irreps_in, irreps_out = Irreps(irreps_in), Irreps(irreps_out)
+    if instructions is None:
+        instructions = [
+            (i, j)
+            for i, (_, ir_in) in enumerate(irreps_in)
+            for j, (_, ir_out) in enumerate(irreps_out)
+            if ir_in == ir_out
+        ]
+    pairs = [_read_pair(n, pair, irreps_in, irreps_out) for n, pair in enumerate(instructions)]
+    into: dict[int, list[int]] = {}
+    for i, j in pairs:
+        into.setdefault(j, []).append(irreps_in[i].mul)
+    paths = []
+    for i, j in pairs:
+        terms = sum(into[j]) if path_normalization == "element" else irreps_in[i].mul * len(into[j])
+        terms *= 1 if f_in is None else f_in
+        shape = (irreps_in[i].mul, irreps_out[j].mul)
+        paths.append(LinearInstruction(i, j, shape, (terms or 1) ** -0.5))
+    paths += [LinearInstruction(-1, j, (irreps_out[j].dim,), 1.0) for j in _read_biases(biases, irreps_out)]
+    return LinearPlan(irreps_in, irreps_out, tuple(paths), f_in, f_out)
+
+
+def _read_pair(n: int, pair: tuple[int, int], irreps_in: Irreps, irreps_out: Irreps) -> tuple[int, int]:
+    i, j = pair
+    for name, k, irreps in (("i_in", i, irreps_in), ("i_out", j, irreps_out)):
+        if not 0 <= k < len(irreps):
+            raise OutsideError(f"instruction {n}: {name} = {k} is outside {irreps}, which has {len(irreps)} terms")
+    if irreps_in[i].ir != irreps_out[j].ir:
+        raise ValueError(f"instruction {n}: a linear map cannot take {irreps_in[i]} to {irreps_out[j]}")
+    return i, j
+
+
+def _read_biases(biases: bool | Sequence[bool], irreps_out: Irreps) -> list[int]:
+    if isinstance(biases, bool):
+        biases = [biases and ir.is_scalar() for _, ir in irreps_out]
+    if len(biases) != len(irreps_out):
+        raise AssertedError(f"biases must be one boolean for each of {len(irreps_out)} output terms, got {len(biases)}")
+    for bias, mul_ir in zip(biases, irreps_out, strict=True):
+        if bias and not mul_ir.ir.is_scalar():
+            raise AssertedError(f"a bias on {mul_ir} would break equivariance; only 0e may have one")
+    return [j for j, bias in enumerate(biases) if bias]
