@@ -1,0 +1,8 @@
+"""Tensors that people have, as irreps: Cartesian tensors and signals on the sphere, in e3nn's API."""
+
+from __future__ import annotations
+
+from e3frame.io.cartesian import CartesianTensor
+from e3frame.io.spherical import SphericalTensor
+
+__all__ = ["CartesianTensor", "SphericalTensor"]

@@ -1,0 +1,95 @@
+"""Cartesian tensors as irreps."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from torch import Tensor
+
+from e3frame.algebra.cartesian import ReducedTensor, index_irreps, read_formula, reduce_tensor
+from e3frame.algebra.irreps import Irreps
+from e3frame.kernels.constants import constant
+from e3frame.o3.reduced import ReducedTensorProducts
+
+
+class CartesianTensor(Irreps):
+    """The irreps of Cartesian tensors whose indices have a symmetry.
+
+    ``z_a = Σ_ij.. Q_aij.. T_ij..`` and, for tensors of that symmetry, ``T_ij.. = Σ_a Q_aij.. z_a``; see
+    `e3frame.o3.ReducedTensorProducts`. The order of the components is (x, y, z) and each index is a vector (1o).
+
+    Args:
+        formula: equal orders of the indices, such as ``ij=ji`` (stress) or ``ijk=-jik``.
+
+    Raises:
+        RuntimeError: a formula that is none.
+
+    >>> import torch
+    >>> CartesianTensor("ij=ji"), CartesianTensor("ijkl=jikl=ijlk=klij")
+    (1x0e+1x2e, 2x0e+2x2e+1x4e)
+    >>> stress = torch.tensor([[1.0, 2.0, 0.0], [2.0, 3.0, 4.0], [0.0, 4.0, 5.0]])
+    >>> x = CartesianTensor("ij=ji")
+    >>> torch.allclose(x.to_cartesian(x.from_cartesian(stress)), stress, atol=1e-5)
+    True
+    """
+
+    formula: str
+    indices: str
+
+    def __new__(cls, formula: str) -> CartesianTensor:
+        tensor = super().__new__(cls, tuple(_reduced(formula).irreps_out))
+        tensor.formula, tensor.indices = formula, read_formula(formula)[0]
+        return tensor
+
+    def __getnewargs__(self) -> tuple[str]:
+        return (self.formula,)
+
+    def from_cartesian(self, data: Tensor, rtp: ReducedTensorProducts | None = None) -> Tensor:
+        """``(..., 3, 3, ...) -> (..., dim)``: the irreps of the part that has the symmetry.
+
+        Args:
+            rtp: that of `reduced_tensor_products`, if its change of basis is to be used.
+
+        Raises:
+            ValueError: other last dimensions than one 3 for each index.
+        """
+        rank = len(self.indices)
+        if data.shape[-rank:] != (3,) * rank:
+            raise ValueError(f"{self.formula} needs last dimensions {(3,) * rank}, got shape {tuple(data.shape)}")
+        return data.flatten(-rank) @ self._basis(data, rtp).flatten(1).mT
+
+    def from_vectors(self, *xs: Tensor, rtp: ReducedTensorProducts | None = None) -> Tensor:
+        """The irreps of ``x_1 ⊗ x_2 ⊗ ...``, one vector ``(..., 3)`` for each index: ``(..., dim)``."""
+        if rtp is None:
+            rtp = self.reduced_tensor_products(xs[0])
+        return rtp(*xs)
+
+    def to_cartesian(self, data: Tensor, rtp: ReducedTensorProducts | None = None) -> Tensor:
+        """``(..., dim) -> (..., 3, 3, ...)``, the inverse of `from_cartesian` for tensors that have the symmetry.
+
+        Raises:
+            ValueError: another last dimension.
+        """
+        if data.shape[-1] != self.dim:
+            raise ValueError(f"{self.formula} needs a last dimension of {self.dim}, got shape {tuple(data.shape)}")
+        basis = self._basis(data, rtp)
+        return (data @ basis.flatten(1)).unflatten(-1, basis.shape[1:])
+
+    def reduced_tensor_products(self, data: Tensor | None = None) -> ReducedTensorProducts:
+        """The module that reduces products of vectors, of the dtype and device of ``data``."""
+        rtp = ReducedTensorProducts(self.formula, **dict.fromkeys(self.indices, "1o"))  # type: ignore[arg-type]
+        return rtp if data is None else rtp.to(device=data.device, dtype=data.dtype)
+
+    def _basis(self, like: Tensor, rtp: ReducedTensorProducts | None) -> Tensor:
+        if rtp is not None:
+            return rtp.change_of_basis
+        return _load_basis(self.formula, dtype=like.dtype, device=like.device)
+
+
+@cache
+def _reduced(formula: str) -> ReducedTensor:
+    indices, group = read_formula(formula)
+    return reduce_tensor(indices, group, index_irreps(indices, group, dict.fromkeys(indices, Irreps("1o"))))
+
+
+_load_basis = constant(lambda formula: _reduced(formula).change_of_basis)

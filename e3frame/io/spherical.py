@@ -1,0 +1,250 @@
+"""Signals on the sphere as irreps."""
+
+# ruff: noqa: E741 - l is the degree, here as in the literature
+
+from __future__ import annotations
+
+from math import pi
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.o3.rotation import angles_to_matrix
+from e3frame.o3.s2grid import FromS2Grid, GridNormalization, Resolution, ToS2Grid
+from e3frame.o3.spherical_harmonics import spherical_harmonics
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class GridSignal(NamedTuple):
+    """Points of the unit sphere ``(res_beta, res_alpha, 3)`` and a signal there ``(..., res_beta, res_alpha)``."""
+
+    grid: Tensor
+    values: Tensor
+
+
+class SphericalTensor(Irreps):
+    """The coefficients A of a signal ``f(x) = Σ_l A^l · Y^l(x)`` on the unit sphere (``integral`` normalization).
+
+    Under inversion f becomes ``(P f)(x) = p_val f(p_arg x)``, so that degree l has the parity ``p_val p_arg^l``.
+
+    Args:
+        lmax: highest degree.
+        p_val: parity of the values, 1 or -1.
+        p_arg: parity of the argument, -1 if it is a vector, 1 if it is a pseudovector.
+
+    Raises:
+        ValueError: another parity.
+
+    >>> SphericalTensor(3, 1, 1), SphericalTensor(3, 1, -1)
+    (1x0e+1x1e+1x2e+1x3e, 1x0e+1x1o+1x2e+1x3o)
+    """
+
+    p_val: int
+    p_arg: int
+
+    def __new__(cls, lmax: int, p_val: int, p_arg: int) -> SphericalTensor:
+        tensor = super().__new__(cls, [(1, (l, p_val * p_arg**l)) for l in range(lmax + 1)])
+        tensor.p_val, tensor.p_arg = p_val, p_arg
+        return tensor
+
+    def __getnewargs__(self) -> tuple[int, int, int]:
+        return (self.lmax, self.p_val, self.p_arg)
+
+    # Signals from points ----------------------------------------------------------------------------------------------
+
+    def with_peaks_at(self, vectors: Tensor, values: Tensor | None = None) -> Tensor:
+        """The signal of least norm with given values in given directions.
+
+        Args:
+            vectors: ``(n, 3)``.
+            values: ``(n,)``, by default the lengths of the vectors.
+
+        Returns:
+            ``(dim,)``.
+
+        Raises:
+            ValueError: odd values, other shapes, or values that no signal of this degree has.
+
+        >>> s = SphericalTensor(4, 1, -1)
+        >>> points = torch.tensor([[1.0, 0.0, 0.0], [3.0, 4.0, 0.0]])
+        >>> s.signal_xyz(s.with_peaks_at(points), points)
+        tensor([1.0000, 5.0000])
+        """
+        if values is not None:
+            vectors, spread = torch.broadcast_tensors(vectors, values[..., None])
+            values = spread[..., 0]
+        if vectors.numel() == 0:
+            return vectors.new_zeros(*vectors.shape[:-2], self.dim)
+        if self.p_val != 1:
+            raise ValueError("the values of peaks are lengths, which are even: p_val must be 1, got -1")
+        if vectors.dim() != 2 or vectors.shape[1] != 3:
+            raise ValueError(f"vectors must have shape (n, 3), got {tuple(vectors.shape)}")
+        values = vectors.norm(dim=1) if values is None else values
+        vectors, values = vectors[values != 0], values[values != 0]
+        Y = spherical_harmonics(range(self.lmax + 1), vectors, normalize=True)
+        signal = torch.linalg.pinv(Y @ Y.mT, hermitian=True) @ values @ Y
+        if ((Y @ signal - values).abs() > 1e-5 * values.abs().amax()).any():
+            raise ValueError(f"no signal of degree {self.lmax} has these values: too many, or too close to each other")
+        return signal
+
+    def sum_of_diracs(self, positions: Tensor, values: Tensor) -> Tensor:
+        """``f = Σ_i v_i δ(r_i)``, with δ a sharp peak around r_i, of value 1 at its centre: an approximate Dirac delta.
+
+        Args:
+            positions: ``(..., n, 3)``.
+            values: ``(..., n)``.
+
+        Returns:
+            ``(..., dim)``.
+
+        >>> s = SphericalTensor(7, 1, -1)
+        >>> x = s.sum_of_diracs(torch.eye(3)[:1], torch.tensor([2.0]))
+        >>> s.signal_xyz(x, torch.eye(3)[:1])
+        tensor([2.])
+        """
+        positions, spread = torch.broadcast_tensors(positions, values[..., None])
+        Y = spherical_harmonics(range(self.lmax + 1), positions, normalize=True)
+        return 4 * pi / (self.lmax + 1) ** 2 * (Y * spread[..., :1]).sum(-2)
+
+    def from_samples_on_s2(self, positions: Tensor, values: Tensor, res: Resolution = 100) -> Tensor:
+        """The signal whose value at each point of a grid is that of the nearest sample.
+
+        Args:
+            positions: ``(..., n, 3)``.
+            values: ``(..., n)``.
+            res: resolution of the grid, see `e3frame.o3.s2_grid`.
+
+        Returns:
+            ``(..., dim)``.
+
+        >>> s = SphericalTensor(1, 1, 1)
+        >>> s.from_samples_on_s2(torch.eye(3), torch.ones(3)).norm()  # of the constant 1: √4π
+        tensor(3.5449)
+        """
+        positions, spread = torch.broadcast_tensors(positions, values[..., None])
+        values = spread[..., 0]
+        if positions.numel() == 0:
+            return values.new_zeros(*values.shape[:-1], self.dim)
+        s2 = FromS2Grid(res=res, lmax=self.lmax, normalization="integral", dtype=values.dtype, device=values.device)
+        directions = torch.nn.functional.normalize(positions, dim=-1)
+        nearest = (directions @ s2.grid.flatten(0, 1).mT).argmax(-2)
+        return s2(values.gather(-1, nearest).unflatten(-1, (s2.res_beta, s2.res_alpha)))
+
+    # Values of signals ------------------------------------------------------------------------------------------------
+
+    def norms(self, signal: Tensor) -> Tensor:
+        """``|A^l|`` of each degree: ``(..., dim) -> (..., lmax + 1)``.
+
+        >>> SphericalTensor(1, 1, -1).norms(torch.tensor([1.5, 0.0, 3.0, 4.0]))
+        tensor([1.5000, 5.0000])
+        """
+        parts = signal.split([mul_ir.dim for mul_ir in self], dim=-1)
+        return torch.stack([part.norm(dim=-1) for part in parts], dim=-1)
+
+    def signal_xyz(self, signal: Tensor, r: Tensor) -> Tensor:
+        """``f(x / |x|)``: signals ``(*A, dim)`` at points ``(*B, 3)`` -> ``(*A, *B)``.
+
+        >>> s = SphericalTensor(3, 1, -1)
+        >>> s.signal_xyz(s.randn(2, 5, -1), torch.randn(4, 3)).shape
+        torch.Size([2, 5, 4])
+        """
+        return torch.tensordot(signal, spherical_harmonics(range(self.lmax + 1), r, normalize=True), dims=([-1], [-1]))
+
+    def signal_on_grid(
+        self, signal: Tensor, res: Resolution = 100, normalization: GridNormalization = "integral"
+    ) -> GridSignal:
+        """The signal ``(..., dim)`` on the grid of `e3frame.o3.ToS2Grid`."""
+        s2 = ToS2Grid(self.lmax, res, normalization, dtype=signal.dtype, device=signal.device)
+        return GridSignal(s2.grid, s2(signal))
+
+    # Pictures and peaks -----------------------------------------------------------------------------------------------
+
+    def plot(
+        self,
+        signal: Tensor,
+        center: Tensor | None = None,
+        res: Resolution = 100,
+        radius: bool = True,
+        relu: bool = False,
+        normalization: GridNormalization = "integral",
+    ) -> tuple[Tensor, Tensor]:
+        """A closed surface that shows the signal.
+
+        Args:
+            signal: ``(dim,)``.
+            center: ``(3,)``, where to put the surface.
+            radius: whether the distance from the centre is |f|; otherwise it is 1.
+            relu: whether to show the positive part alone.
+
+        Returns:
+            points ``(res_beta, res_alpha + 1, 3)`` and values ``(res_beta, res_alpha + 1)``; `e3frame.viz.spherical`
+            draws them.
+
+        Raises:
+            ValueError: another shape of the signal.
+        """
+        if signal.shape != (self.dim,):
+            raise ValueError(f"plot takes one signal of shape ({self.dim},), got {tuple(signal.shape)}")
+        r, f = self.signal_on_grid(signal, res, normalization)
+        f = f.relu() if relu else f
+        # The first and the last circle become the poles, and the first meridian is repeated: the surface is closed.
+        pole = r.new_tensor([0.0, 1.0, 0.0])
+        r = torch.cat([pole.expand_as(r[:1]), r[1:-1], -pole.expand_as(r[:1])])
+        f = torch.cat([f[:1].mean().expand_as(f[:1]), f[1:-1], f[-1:].mean().expand_as(f[:1])])
+        r, f = torch.cat([r, r[:, :1]], dim=1), torch.cat([f, f[:, :1]], dim=1)
+        r = r * f.abs().unsqueeze(-1) if radius else r
+        return (r if center is None else r + center), f
+
+    def plotly_surface(
+        self,
+        signals: Tensor,
+        centers: Tensor | None = None,
+        res: Resolution = 100,
+        radius: bool = True,
+        relu: bool = False,
+        normalization: GridNormalization = "integral",
+    ) -> list[dict[str, NDArray[Any]]]:
+        """`plot` of signals ``(..., dim)`` as arguments of plotly's ``Surface``: x, y, z and surfacecolor."""
+        signals = signals.reshape(-1, self.dim)
+        places = [None] * len(signals) if centers is None else list(centers.reshape(-1, 3))
+        traces = []
+        for signal, center in zip(signals, places, strict=True):
+            r, f = self.plot(signal.detach(), center, res, radius, relu, normalization)
+            x, y, z = r.cpu().numpy().transpose(2, 0, 1)
+            traces.append({"x": x, "y": y, "z": z, "surfacecolor": f.cpu().numpy()})
+        return traces
+
+    def find_peaks(self, signal: Tensor, res: int = 100) -> tuple[Tensor, Tensor]:
+        """Local maxima of a signal ``(dim,)`` on a grid: directions ``(n, 3)`` and values ``(n,)``.
+
+        Two grids are searched, of which each has its poles where the other one is regular.
+
+        >>> s = SphericalTensor(4, 1, -1)
+        >>> x = s.with_peaks_at(torch.tensor([[4.0, 0.0, 4.0], [0.0, 5.0, 0.0]]))
+        >>> points, values = s.find_peaks(x)
+        >>> points[values > 4.0].mul(10).round().abs(), values[values > 4.0].mul(10).round()
+        (tensor([[ 7.,  0.,  7.],
+                [ 0., 10.,  0.]]), tensor([57., 50.]))
+        """
+        grid, values = self.signal_on_grid(signal, res)
+        turn = angles_to_matrix(*signal.new_full((3,), pi / 2))
+        turned = self.signal_on_grid(self.D_from_matrix(turn) @ signal, res)
+        first, second = _maxima(values), _maxima(turned.values)
+        x1, x2 = grid[first], turned.grid[second] @ turn
+        lonely = (torch.cdist(x1, x2) >= 2 * pi / res).all(1)
+        return torch.cat([x1[lonely], x2]), torch.cat([values[first][lonely], turned.values[second]])
+
+
+def _maxima(f: Tensor) -> tuple[Tensor, Tensor]:
+    """Indices of the points of ``f`` (beta, alpha), off its border, that exceed their four neighbours.
+
+    Of two equal neighbours the first counts: a peak half-way between two points is found once.
+    """
+    inner = f[1:-1, 1:-1]
+    highest = (inner > f[:-2, 1:-1]) & (inner >= f[2:, 1:-1]) & (inner > f[1:-1, :-2]) & (inner >= f[1:-1, 2:])
+    i, j = highest.nonzero(as_tuple=True)
+    return i + 1, j + 1

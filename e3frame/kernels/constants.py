@@ -1,0 +1,51 @@
+"""Exact constants as tensors.
+
+A constant is kept as a float64 array and cast where it is used. It is not a buffer: a buffer would be rounded with its
+module by ``.float()``, and ``.double()`` could not bring the lost digits back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Device: TypeAlias = torch.device | str | None
+
+
+def as_tensor(array: NDArray[Any], dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+    """A fresh tensor of ``array``, rounded once, to ``dtype`` (the default dtype if None).
+
+    Complex arrays become the complex type of ``dtype``.
+    """
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    if np.iscomplexobj(array):
+        dtype = dtype.to_complex()
+    return torch.tensor(array, dtype=dtype, device=device)
+
+
+def constant(compute: Callable[..., NDArray[np.float64]]) -> Callable[..., Tensor]:
+    """The function ``(*key, dtype, device) -> Tensor`` of a cached function ``(*key) -> array``.
+
+    A compiler embeds the numbers in its graph: it cannot read a function that computes them, and a tensor embedded as
+    such would have a variable shape under ``dynamic=True``.
+    """
+
+    @torch.compiler.assume_constant_result
+    def values(*key: Hashable) -> list[float]:
+        return compute(*key).ravel().tolist()
+
+    @torch.compiler.assume_constant_result
+    def shape(*key: Hashable) -> tuple[int, ...]:
+        return compute(*key).shape
+
+    def load(*key: Hashable, dtype: torch.dtype | None, device: Device) -> Tensor:
+        if torch.compiler.is_dynamo_compiling():
+            return torch.tensor(values(*key), dtype=dtype, device=device).view(shape(*key))
+        return as_tensor(compute(*key), dtype, device)
+
+    return load

@@ -1,0 +1,69 @@
+"""Linear maps that depend on the kind of each row, such as the species of an atom."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.algebra.paths import plan_fully_connected
+from e3frame.o3.tensor_product import expand_mask
+
+
+class IndexedLinear(nn.Module):
+    """``out_wi = Σ_u c W[index]_uw x_ui``: a linear map with its own weights for each value of ``index``.
+
+    It equals ``FullyConnectedTensorProduct(irreps_in, f"{num_indices}x0e", irreps_out)`` of x and the one-hot vector of
+    ``index``, weights and normalization included, without the product by zeros.
+
+    Args:
+        num_indices: number of values that ``index`` takes.
+    """
+
+    def __init__(self, irreps_in: IrrepsLike, irreps_out: IrrepsLike, num_indices: int) -> None:
+        super().__init__()
+        if num_indices < 1:
+            raise ValueError(f"num_indices must be at least 1, got {num_indices}")
+        self.plan = plan_fully_connected(irreps_in, Irreps([(num_indices, "0e")]), irreps_out)
+        self.irreps_in, self.irreps_out = self.plan.irreps_in1, self.plan.irreps_out
+        self.num_indices = num_indices
+        self.weight_numel = self.plan.weight_numel
+        self.weight = nn.Parameter(torch.randn(self.weight_numel))
+        self.register_buffer("output_mask", expand_mask(self.plan.output_mask, self.irreps_out), persistent=False)
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        """``(n, irreps_in.dim)`` and integers ``(n,)`` in ``[0, num_indices)`` -> ``(n, irreps_out.dim)``."""
+        if x.ndim != 2 or x.shape[1] != self.irreps_in.dim or index.shape != x.shape[:1]:
+            raise ValueError(
+                f"expected x of shape (n, {self.irreps_in.dim}) and index of shape (n,), "
+                f"got {tuple(x.shape)} and {tuple(index.shape)}"
+            )
+        parts = x.split([mul_ir.dim for mul_ir in self.irreps_in], dim=-1) if self.irreps_in else ()
+        outs: list[Tensor | None] = [None] * len(self.irreps_out)
+        for ins, where in zip(self.plan.instructions, self.plan.weight_slices, strict=True):
+            if 0 in ins.path_shape or where is None:
+                continue
+            mul, ir = self.irreps_in[ins.i_in1]
+            # The symbol of l ⊗ 0 -> l is the unit matrix over √(2l + 1).
+            weight = self.weight[where].unflatten(0, ins.path_shape) * (ins.path_weight * ir.dim**-0.5)
+            out = self._apply_rows(parts[ins.i_in1].unflatten(-1, (mul, ir.dim)), weight, index)
+            previous = outs[ins.i_out]
+            outs[ins.i_out] = out if previous is None else previous + out
+        terms = [
+            x.new_zeros(len(x), m.dim) if out is None else out for out, m in zip(outs, self.irreps_out, strict=True)
+        ]
+        return torch.cat(terms, dim=-1) if terms else x.new_zeros(len(x), 0)
+
+    def _apply_rows(self, x: Tensor, weight: Tensor, index: Tensor) -> Tensor:
+        """``(n, u, i), (u, s, w) -> (n, w i)``."""
+        if self.num_indices * x.shape[2] > x.shape[1]:
+            # A matrix for each row is smaller than the result of every matrix for each row.
+            return torch.einsum("zui,zuw->zwi", x, weight.transpose(0, 1)[index]).flatten(1)
+        every = torch.einsum("zui,usw->zswi", x, weight)
+        return every.take_along_dim(index[:, None, None, None], dim=1).flatten(1)
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.irreps_in} -> {self.irreps_out} | {self.num_indices} indices "
+            f"| {self.weight_numel} weights)"
+        )

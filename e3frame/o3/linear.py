@@ -1,0 +1,144 @@
+"""Equivariant linear maps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from e3frame.algebra.errors import AssertedError, MissingWeightsError
+from e3frame.algebra.irreps import IrrepsLike
+from e3frame.algebra.linear import LinearInstruction, LinearNormalization, plan_linear
+from e3frame.o3.state import LoadsE3nn
+from e3frame.o3.tensor_product import expand_mask
+
+
+class Linear(LoadsE3nn):
+    """``out_wi = Σ_u c W_uw x_ui (+ b_w)`` over all pairs of equal irreps, or along given paths.
+
+    Differently divided irreps give different normalizations: simplify them first where that matters.
+
+    Args:
+        f_in, f_out: numbers of channels to mix, an axis before the irreps; every pair of channels has its own weights.
+        internal_weights: whether the module owns its weights; by default if they are shared.
+        shared_weights: whether all rows share the weights (the default) or each brings its own.
+        instructions: paths (i_in, i_out).
+        biases: for each output term whether it has a bias, or True for all 0e.
+        path_normalization: see `e3frame.algebra.linear.plan_linear`.
+        _optimize_einsums: how e3nn generates code. None is generated here, and this changes nothing.
+
+    Raises:
+        ValueError: paths or biases that do not fit the irreps, or internal weights that are not shared.
+    """
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        irreps_in: IrrepsLike,
+        irreps_out: IrrepsLike,
+        *,
+        f_in: int | None = None,
+        f_out: int | None = None,
+        internal_weights: bool | None = None,
+        shared_weights: bool | None = None,
+        instructions: Iterable[tuple[int, int]] | None = None,
+        biases: bool | Sequence[bool] = False,
+        path_normalization: LinearNormalization = "element",
+        _optimize_einsums: bool | None = None,
+    ) -> None:
+        super().__init__()
+        self.plan = plan = plan_linear(irreps_in, irreps_out, biases, f_in, f_out, path_normalization, instructions)
+        self.irreps_in, self.irreps_out = plan.irreps_in, plan.irreps_out
+        self.instructions = list(plan.instructions)
+        self.weight_numel, self.bias_numel = plan.weight_numel, plan.bias_numel
+        self.shared_weights = shared_weights is not False
+        self.internal_weights = self.shared_weights if internal_weights is None else internal_weights
+        if self.internal_weights and not self.shared_weights:
+            raise AssertedError(
+                "internal weights are shared by all rows; shared_weights=False needs weights as an input"
+            )
+        weight = nn.Parameter(torch.randn(plan.weight_shape)) if self.internal_weights and self.weight_numel else None
+        bias = nn.Parameter(torch.zeros(plan.bias_shape)) if self.internal_weights and self.bias_numel else None
+        self.register_parameter("weight", weight)
+        self.register_parameter("bias", bias)
+        self.register_buffer("output_mask", expand_mask(plan.output_mask, plan.irreps_out), persistent=False)
+
+    def forward(self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
+        """``(..., [f_in,] irreps_in.dim) -> (..., [f_out,] irreps_out.dim)``.
+
+        Args:
+            weight: ``([f_in, f_out,] weight_numel)``, after leading dimensions if not shared; by default its own.
+            bias: ``([f_out,] bias_numel)``, after leading dimensions if not shared; by default its own.
+        """
+        w = self._given("weight", weight, self.weight, self.plan.weight_shape)
+        b = self._given("bias", bias, self.bias, self.plan.bias_shape)
+        if features.shape[-1] != self.irreps_in.dim:
+            raise AssertedError(
+                f"features must have a last dimension of {self.irreps_in.dim}, got {tuple(features.shape)}"
+            )
+        channels = () if self.plan.f_out is None else (self.plan.f_out,)
+        lead = torch.broadcast_shapes(
+            features.shape[: -1 - len(channels)],
+            () if w is None else w.shape[: -len(self.plan.weight_shape)],
+            () if b is None else b.shape[: -len(self.plan.bias_shape)],
+        )
+        parts = features.split([mul_ir.dim for mul_ir in self.irreps_in], dim=-1) if self.irreps_in else ()
+        xs = [x.unflatten(-1, (m.mul, m.ir.dim)) for x, m in zip(parts, self.irreps_in, strict=True)]
+        equation = "...xui,...xyuw->...ywi" if channels else "...ui,...uw->...wi"
+        terms: list[list[Tensor]] = [[] for _ in self.irreps_out]
+        for ins, matrix in self._views(w):
+            if 0 not in ins.path_shape:
+                terms[ins.i_out].append(torch.einsum(equation, xs[ins.i_in], matrix * ins.path_weight).flatten(-2))
+        biases = [ins for ins in self.instructions if ins.i_in < 0]
+        for ins, vector in zip(biases, () if b is None else b.split([n for _, _, (n,), _ in biases], -1), strict=True):
+            terms[ins.i_out].append(vector.expand(*lead, *channels, -1))
+        outs = [
+            torch.stack(sums).sum(0)
+            if len(sums) > 1
+            else sums[0]
+            if sums
+            else features.new_zeros(*lead, *channels, m.dim)
+            for sums, m in zip(terms, self.irreps_out, strict=True)
+        ]
+        return torch.cat(outs, dim=-1) if outs else features.new_zeros(*lead, *channels, 0)
+
+    def _given(self, name: str, given: Tensor | None, own: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+        if shape[-1] == 0:
+            return None
+        tensor = own if given is None else given
+        if tensor is None:
+            raise MissingWeightsError(f"{self!r} has no {name} of its own: pass one of shape {shape}")
+        if tensor.shape[-len(shape) :] != shape or (self.shared_weights and tensor.ndim > len(shape)):
+            lead = "" if self.shared_weights else "..., "
+            raise AssertedError(
+                f"{name} must have shape ({lead}{', '.join(map(str, shape))}), got {tuple(tensor.shape)}"
+            )
+        return tensor
+
+    def _views(self, flat: Tensor | None) -> Iterator[tuple[LinearInstruction, Tensor]]:
+        if flat is None:
+            return
+        paths = [ins for ins in self.instructions if ins.i_in >= 0]
+        parts = flat.split([prod(ins.path_shape) for ins in paths], dim=-1)
+        for ins, part in zip(paths, parts, strict=True):
+            yield ins, part.unflatten(-1, ins.path_shape)
+
+    def weight_view_for_instruction(self, instruction: int, weight: Tensor | None = None) -> Tensor:
+        """View of the weights of one path, of shape ``(..., *path_shape)``."""
+        views = list(self._views(self._given("weight", weight, self.weight, self.plan.weight_shape)))
+        return views[instruction][1]
+
+    def weight_views(
+        self, weight: Tensor | None = None, yield_instruction: bool = False
+    ) -> Iterator[Tensor | tuple[int, LinearInstruction, Tensor]]:
+        """Views of the weights of each path, if asked with its number and instruction."""
+        flat = self._given("weight", weight, self.weight, self.plan.weight_shape)
+        for n, (ins, view) in enumerate(self._views(flat)):
+            yield (n, ins, view) if yield_instruction else view
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.irreps_in} -> {self.irreps_out} | {self.weight_numel} weights)"

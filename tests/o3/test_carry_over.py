@@ -1,0 +1,168 @@
+"""What people have from e3nn goes on working: their state_dicts, legacy options, error types, products and names."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from types import ModuleType
+
+import e3nn.nn
+import e3nn.o3
+import e3nn.o3.experimental
+import pytest
+import torch
+
+import e3frame.nn
+from e3frame import o3
+from e3frame.o3 import experimental
+from e3frame.o3.irrep import l1o, l2e
+
+A, B = "2x0e + 2x1o + 1x2e", "1x0o + 1x1e + 1x1o + 1x0e + 1x2o"
+PRODUCTS: dict[str, Callable[[ModuleType], torch.nn.Module]] = {
+    "explicit": lambda o3: o3.TensorProduct(A, A, A, [(0, 1, 1, "uvw", True), (1, 1, 2, "uvw", True)]),
+    "fully connected": lambda o3: o3.FullyConnectedTensorProduct(A, B, A, "norm", "path", compile_right=True),
+    "external": lambda o3: o3.FullyConnectedTensorProduct(A, B, A, None, None, internal_weights=False),
+    "full": lambda o3: o3.FullTensorProduct(A, B, None, "norm", _specialized_code=False),
+    "elementwise": lambda o3: o3.ElementwiseTensorProduct(A, B, ["0e", "0o", "1o"], None, path_normalization=None),
+    "square": lambda o3: o3.TensorSquare(A, in1_var=[1.0, 2.0, 3.0]),
+    "weighted square": lambda o3: o3.TensorSquare(A, A, _optimize_einsums=False, shared_weights=False),
+    "full v2": lambda o3: o3.FullTensorProductv2(o3.Irreps(A), o3.Irreps(B)),
+    "full v2 filtered": lambda o3: o3.FullTensorProductv2(
+        o3.Irreps(A), o3.Irreps(B), filter_ir_out=[o3.Irrep("1o")], irrep_normalization="norm", regroup_output=False
+    ),
+    "elementwise v2": lambda o3: o3.experimental.ElementwiseTensorProductv2(
+        o3.Irreps("2x0e + 1o"), o3.Irreps("1o + 2x2e"), irrep_normalization="norm"
+    ),
+}
+MODULES: dict[str, Callable[[ModuleType, ModuleType], torch.nn.Module]] = {
+    **{name: lambda o3, nn, make=make: make(o3) for name, make in PRODUCTS.items()},
+    "linear": lambda o3, nn: o3.Linear(A, A, _optimize_einsums=True),
+    "linear with biases": lambda o3, nn: o3.Linear(A, A, biases=True, f_in=2, f_out=3),
+    "norm": lambda o3, nn: o3.Norm(A),
+    "harmonics": lambda o3, nn: o3.SphericalHarmonics([0, 1], True),
+    "harmonics of angles": lambda o3, nn: o3.SphericalHarmonicsAlphaBeta([0, 1]),
+    "reduced": lambda o3, nn: o3.ReducedTensorProducts("ij=ji", i="1o"),
+    "gate": lambda o3, nn: nn.Gate("2x0e", [torch.tanh], "2x0e", [torch.tanh], "2x1o"),
+    "norm activation": lambda o3, nn: nn.NormActivation(o3.Irreps(A), torch.sigmoid, bias=True),
+    "batch norm": lambda o3, nn: nn.BatchNorm(A),
+    "mlp": lambda o3, nn: nn.FullyConnectedNet([2, 3, 4], torch.tanh),
+    "s2 activation": lambda o3, nn: nn.S2Activation("0e + 1o + 2e", torch.tanh, 10),
+    "so3 activation": lambda o3, nn: nn.SO3Activation(1, 1, torch.tanh, 3),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_loads_the_state_of_e3nn(name: str) -> None:
+    ours, theirs = MODULES[name](o3, e3frame.nn), MODULES[name](e3nn.o3, e3nn.nn)
+    torch.nn.Sequential(ours).load_state_dict(torch.nn.Sequential(theirs).state_dict())
+    mine, their = dict(ours.named_parameters()), dict(theirs.named_parameters())
+    assert list(mine) == list(their)
+    assert all(torch.equal(mine[key], their[key]) for key in mine)
+    copy.deepcopy(ours).load_state_dict(ours.state_dict())
+
+
+def test_still_refuses_what_it_does_not_know() -> None:
+    linear = o3.Linear(A, A)
+    state = linear.state_dict()
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*bias"):
+        linear.load_state_dict({**state, "bias": torch.ones(2)})
+    with pytest.raises(RuntimeError, match=r"Missing key.*weight"):
+        linear.load_state_dict({})
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_products_are_those_of_e3nn(name: str, generator: torch.Generator) -> None:
+    ours, theirs = PRODUCTS[name](o3), PRODUCTS[name](e3nn.o3)
+    ours.load_state_dict(theirs.state_dict())
+    assert (repr(ours.irreps_in1), repr(ours.irreps_out)) == (repr(theirs.irreps_in1), repr(theirs.irreps_out))
+    if "v2" not in name:
+        assert repr(ours) == repr(theirs)
+        for mine, their in zip(ours.instructions, theirs.instructions, strict=True):
+            assert mine.path_weight == pytest.approx(their.path_weight, rel=1e-14)
+            assert mine._replace(path_weight=0.0) == their._replace(path_weight=0.0)
+    arguments = [torch.randn(3, ours.irreps_in1.dim, generator=generator)]
+    if "square" not in name:
+        arguments.append(torch.randn(3, ours.irreps_in2.dim, generator=generator))
+    if ours.weight_numel and not ours.internal_weights:
+        lead = () if ours.shared_weights else (3,)
+        arguments.append(torch.randn(*lead, ours.weight_numel, generator=generator))
+    torch.testing.assert_close(ours(*arguments), theirs(*arguments), atol=1e-12, rtol=0)
+
+
+def test_mixed_dtypes_are_promoted() -> None:
+    for product in (experimental.FullTensorProductv2("1o", "1o"), experimental.ElementwiseTensorProductv2("1o", "1o")):
+        assert product(torch.ones(3).float(), torch.ones(2, 3)).dtype == torch.float64
+        with pytest.raises(ValueError, match="irrep_normalization must be one of component, norm; got 'none'"):
+            type(product)("1o", "1o", irrep_normalization="none")
+
+
+def test_the_deprecated_name_warns_and_works() -> None:
+    with pytest.warns(DeprecationWarning, match="use irrep_normalization="):
+        old = o3.FullTensorProduct("1o", "1o", normalization="norm")
+    assert old.instructions == o3.FullTensorProduct("1o", "1o", irrep_normalization="norm").instructions
+    with pytest.raises(TypeError, match="unexpected keyword argument 'normalisation'"):
+        o3.FullTensorProduct("1o", "1o", normalisation="norm")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda o3: o3.TensorProduct("1o", "1o", "1o", [(0, 0, 0, "uvw", True)]),
+        lambda o3: o3.TensorProduct("1o", "1o", "1e", [(0, 1, 0, "uvw", True)]),
+        lambda o3: o3.TensorProduct("1o", "1o", "1e", [], in1_var=[1.0, 1.0]),
+        lambda o3: o3.TensorProduct("1o", "1o", "1e", [], irrep_normalization="x"),
+        lambda o3: o3.FullyConnectedTensorProduct("1o", "1o", "1e", internal_weights=True, shared_weights=False),
+        lambda o3: o3.FullyConnectedTensorProduct("1o", "1o", "1e")(torch.ones(4), torch.ones(3)),
+        lambda o3: o3.FullyConnectedTensorProduct("1o", "1o", "1e")(torch.ones(3), torch.ones(3), torch.ones(2)),
+        lambda o3: o3.FullyConnectedTensorProduct("1o", "1o", "1e", internal_weights=False)(
+            torch.ones(3), torch.ones(3)
+        ),
+        lambda o3: o3.FullTensorProduct("1o", "1o", ["x"]),
+        lambda o3: o3.ElementwiseTensorProduct("2x1o", "1o"),
+        lambda o3: o3.TensorSquare("1o", "1e", ["1e"]),
+        lambda o3: o3.Linear("1o", "1o", instructions=[(0, 1)]),
+        lambda o3: o3.Linear("1o", "1e", instructions=[(0, 0)]),
+        lambda o3: o3.Linear("1o", "1o", biases=[True]),
+        lambda o3: o3.Linear("1o", "1o", internal_weights=False)(torch.ones(3)),
+        lambda o3: o3.wigner_3j(1, 1, 3),
+        lambda o3: o3.matrix_to_angles(-torch.eye(3)),
+        lambda o3: o3.Irreps("1o").D_from_matrix(2 * torch.eye(3)),
+        lambda o3: o3.SphericalHarmonics("1o", True, normalization="x"),
+        lambda o3: o3.SphericalHarmonics("1o + 1e", True),
+        lambda o3: o3.ToS2Grid(3, 7),
+        lambda o3: o3.ToS2Grid(),
+        lambda o3: o3.irfft(torch.ones(5), 6),
+        lambda o3: o3.SO3Grid(1, 2, normalization="norm"),
+        lambda o3: o3.ReducedTensorProducts("ij=jk", i="1o"),
+        lambda o3: o3.ReducedTensorProducts("ij", i="1o"),
+        lambda o3: o3.ReducedTensorProducts("ij", ij="1o"),
+        lambda o3: o3.Irreps("1o").randn(2),
+        lambda o3: o3.Irreps("1o").index("1o"),
+        lambda o3: o3.Irrep("1o").count(1),
+        lambda o3: 1 in o3.Irrep("1o"),
+        lambda o3: o3.Irreps("1o") * o3.Irreps("1o"),
+        lambda o3: o3.Irrep("5"),
+    ],
+)
+def test_errors_are_of_the_types_of_e3nn(wrong: Callable[[ModuleType], object]) -> None:
+    with pytest.raises(Exception) as theirs:  # noqa: PT011
+        wrong(e3nn.o3)
+    with pytest.raises(theirs.type):
+        wrong(o3)
+
+
+def test_irreps_by_name() -> None:
+    assert l1o + l2e == o3.Irreps("1o + 2e")
+    assert o3.irrep.l0e == o3.Irrep("0e")
+    with pytest.raises(AttributeError, match="no attribute 'lx'"):
+        o3.irrep.lx  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'x1o'"):
+        o3.irrep.x1o  # noqa: B018
+
+
+def test_D_from_angles_broadcasts() -> None:
+    angles = (torch.tensor(0.3), torch.randn(4), torch.randn(2, 1))
+    k = torch.ones(3, 1, 1)
+    for name, arguments in (("1o", angles), ("1o + 0e", (*angles, k))):
+        ours, theirs = (library.Irreps(name).D_from_angles(*arguments) for library in (o3, e3nn.o3))
+        torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
