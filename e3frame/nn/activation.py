@@ -1,0 +1,115 @@
+"""Activation functions by name, and their application to scalars."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from e3frame.algebra.activations import ACTIVATIONS, Symmetry, activation_irreps, symmetry_of
+from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.math.moments import normalize2mom
+
+__all__ = ["FUNCTIONS", "Activation", "ScalarFunction", "activation", "symmetry"]
+
+ScalarFunction = Callable[[Tensor], Tensor]
+
+
+def ssp(x: Tensor) -> Tensor:
+    """Shifted softplus ln((1 + eˣ)/2), zero at zero (Schütt et al. 2017)."""
+    return F.softplus(x) - math.log(2.0)
+
+
+def identity(x: Tensor) -> Tensor:
+    """x itself."""
+    return x
+
+
+def gaussian(x: Tensor) -> Tensor:
+    """exp(-x²)."""
+    return torch.exp(-x * x)
+
+
+#: The function of every name in `e3frame.algebra.activations.ACTIVATIONS`.
+FUNCTIONS: dict[str, ScalarFunction] = {
+    "silu": F.silu,
+    "sigmoid": torch.sigmoid,
+    "relu": torch.relu,
+    "gelu": F.gelu,
+    "elu": F.elu,
+    "mish": F.mish,
+    "softplus": F.softplus,
+    "ssp": ssp,
+    "tanh": torch.tanh,
+    "sin": torch.sin,
+    "softsign": F.softsign,
+    "identity": identity,
+    "abs": torch.abs,
+    "square": torch.square,
+    "cos": torch.cos,
+    "gaussian": gaussian,
+}
+
+
+def activation(act: str | ScalarFunction) -> ScalarFunction:
+    """The function of a name; a function is given back as it is.
+
+    Raises:
+        ValueError: the name is unknown.
+    """
+    if not isinstance(act, str):
+        return act
+    if act not in FUNCTIONS:
+        symmetry_of(act)
+        raise ValueError(f"'{act}' is a symmetry, not an activation; known: {', '.join(ACTIVATIONS)}")
+    return FUNCTIONS[act]
+
+
+def symmetry(act: str | ScalarFunction) -> Symmetry:
+    """Whether f is even, odd or neither: from the table for a name, otherwise from its values on [-10, 10]."""
+    if isinstance(act, str):
+        return symmetry_of(act)
+    x = torch.linspace(0.0, 10.0, 256, dtype=torch.float64)
+    with torch.no_grad():
+        right, left = act(x), act(-x)
+    tolerance = 1e-9 * float(right.abs().max() + left.abs().max())
+    if float((right - left).abs().max()) <= tolerance:
+        return "even"
+    return "odd" if float((right + left).abs().max()) <= tolerance else "neither"
+
+
+class Activation(nn.Module):
+    """Activations on the scalars of ``irreps_in``, term by term, each normalised to unit second moment.
+
+    Args:
+        irreps_in: irreps of the input.
+        acts: a name, a function or None (leave as it is) for each term.
+
+    Raises:
+        ValueError: see `e3frame.algebra.activations.activation_irreps`.
+
+    >>> Activation("8x0o + 4x1e", ["abs", None]).irreps_out
+    8x0e+4x1e
+    """
+
+    def __init__(self, irreps_in: IrrepsLike, acts: Sequence[str | ScalarFunction | None]) -> None:
+        super().__init__()
+        self.irreps_in = Irreps(irreps_in)
+        known = [act if act is None or isinstance(act, str) else symmetry(act) for act in acts]
+        self.irreps_out = activation_irreps(self.irreps_in, known)
+        self.acts = nn.ModuleList([None if act is None else normalize2mom(activation(act)) for act in acts])
+
+    def forward(self, features: Tensor, dim: int = -1) -> Tensor:
+        """(..., irreps_in.dim) -> (..., irreps_out.dim), with the irreps along ``dim``."""
+        terms, start = [], 0
+        for mul_ir, act in zip(self.irreps_in, self.acts, strict=True):
+            term = features.narrow(dim, start, mul_ir.dim)
+            terms.append(term if act is None else act(term))
+            start += mul_ir.dim
+        return torch.cat(terms, dim=dim) if len(terms) > 1 else terms[0] if terms else features
+
+    def extra_repr(self) -> str:
+        return f"{self.irreps_in} -> {self.irreps_out}"

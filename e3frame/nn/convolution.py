@@ -1,0 +1,104 @@
+"""Equivariant message passing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from e3frame import kernels
+from e3frame.algebra.interaction import plan_interaction
+from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.nn.mlp import FullyConnectedNet
+from e3frame.nn.self_connection import SelfConnection
+from e3frame.o3 import IndexedLinear, Linear
+
+__all__ = ["Convolution"]
+
+
+class Convolution(nn.Module):
+    """x'_i = L₂ Σ_{e: j -> i} (L₁x)_j ⊗ y_e · w(r_e) / √N + S(x_i), the interaction of NequIP (Batzner et al. 2022).
+
+    The product is taken channel by channel, over all paths into an irrep of ``irreps_out``; each channel of each path
+    has its own weight, which a multilayer perceptron (silu, no bias) computes from the radial functions of the edge.
+    N is the mean number of neighbours, L₁ and L₂ are linear, S is a linear map that depends on the species. Messages
+    vanish wherever the radial functions do.
+
+    Args:
+        irreps_in: features of the nodes.
+        irreps_sh: harmonics of the edges, each of multiplicity 1.
+        irreps_out: features to give.
+        radial_in: number of radial functions.
+        radial_mlp: sizes of the hidden layers of the radial network.
+        num_species: number of species.
+        avg_num_neighbors: N.
+        self_connection: whether S is there. Without it, an isolated node gives zero.
+        irreps_attributes: S is linear in attributes of the node, even scalars such as ``32x0e`` that `forward` takes,
+            instead of a set of weights for each species.
+
+    Raises:
+        ValueError: an output out of reach, attributes that are not 0e, or a number that is not positive.
+    """
+
+    def __init__(
+        self,
+        irreps_in: IrrepsLike,
+        irreps_sh: IrrepsLike,
+        irreps_out: IrrepsLike,
+        radial_in: int,
+        radial_mlp: Sequence[int],
+        num_species: int,
+        avg_num_neighbors: float,
+        self_connection: bool = True,
+        irreps_attributes: IrrepsLike = None,
+    ) -> None:
+        super().__init__()
+        self.irreps_in, self.irreps_sh, self.irreps_out = Irreps(irreps_in), Irreps(irreps_sh), Irreps(irreps_out)
+        self.irreps_attributes = None if irreps_attributes is None else Irreps(irreps_attributes)
+        if num_species < 1:
+            raise ValueError(f"num_species must be positive, got {num_species}")
+        if not avg_num_neighbors > 0:
+            raise ValueError(f"avg_num_neighbors must be positive, got {avg_num_neighbors}")
+        rows = num_species if self.irreps_attributes is None else self.irreps_attributes.dim
+        self.avg_num_neighbors = float(avg_num_neighbors)
+        self.plan = plan_interaction(
+            self.irreps_in, self.irreps_sh, self.irreps_out, radial_in, radial_mlp, rows if self_connection else 0
+        )
+        self.linear_1 = Linear(self.irreps_in, self.irreps_in)
+        self.radial = FullyConnectedNet(self.plan.radial, "silu")
+        self.linear_2 = Linear(self.plan.linear_out.irreps_in, self.irreps_out)
+        self.self_connection: nn.Module | None = None
+        if self_connection and self.irreps_attributes is None:
+            self.self_connection = IndexedLinear(self.irreps_in, self.irreps_out, num_species)
+        elif self_connection:
+            self.self_connection = SelfConnection(self.irreps_in, self.irreps_attributes, self.irreps_out)
+
+    def forward(
+        self,
+        x: Tensor,
+        species: Tensor,
+        edge_index: Tensor,
+        edge_sh: Tensor,
+        radial: Tensor,
+        attributes: Tensor | None = None,
+    ) -> Tensor:
+        """(n, irreps_in.dim) -> (n, irreps_out.dim).
+
+        Args:
+            x: features of the nodes.
+            species: (n,) index of the species, read if S depends on it directly.
+            edge_index: (2, e), rows source and target.
+            edge_sh: (e, irreps_sh.dim).
+            radial: (e, radial_in).
+            attributes: (n, irreps_attributes.dim) if there are any.
+        """
+        messages = self.linear_1(x) * self.avg_num_neighbors**-0.5
+        weights = self.radial(radial)
+        out = kernels.convolution(messages, edge_index, edge_sh, weights, self.plan.product, x.shape[0])
+        out = self.linear_2(out)
+        if self.self_connection is None:
+            return out
+        return out + self.self_connection(x, species if self.irreps_attributes is None else attributes)
+
+    def extra_repr(self) -> str:
+        return f"{self.irreps_in} x {self.irreps_sh} -> {self.irreps_out}, avg_num_neighbors={self.avg_num_neighbors:g}"

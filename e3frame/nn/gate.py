@@ -1,0 +1,84 @@
+"""Gate: scalars pass through activations, all other irreps are multiplied by activated scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from e3frame.algebra.activations import plan_gate
+from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.nn.activation import Activation, ScalarFunction, symmetry
+from e3frame.o3.state import LoadsE3nn
+
+__all__ = ["Gate"]
+
+Acts = Sequence[str | ScalarFunction | None]
+
+
+class Gate(LoadsE3nn):
+    """(⊕ φ_i(x_i)) ⊕ (⊕ φ_j(g_j) y_j) for scalars x, gates g and gated irreps y (Weiler et al. 2018).
+
+    The input holds scalars, gates and gated irreps, sorted and merged: ``irreps_in``. The output holds the activated
+    scalars, then the gated irreps: ``irreps_out``. Activations have unit second moment for normal inputs.
+
+    Args:
+        irreps_scalars: l = 0.
+        act_scalars: a name, a function or None for each term of ``irreps_scalars``.
+        irreps_gates: l = 0, as many irreps as there are in ``irreps_gated``.
+        act_gates: likewise for ``irreps_gates``.
+        irreps_gated: any irreps.
+
+    Raises:
+        ValueError: see `e3frame.algebra.activations.plan_gate`.
+
+    >>> gate = Gate("16x0o", ["tanh"], "32x0o", ["tanh"], "16x1e+16x1o")
+    >>> gate.irreps_in, gate.irreps_out
+    (48x0o+16x1o+16x1e, 16x0o+16x1o+16x1e)
+    """
+
+    e3nn_constants: ClassVar[tuple[str, ...]] = ("mul.",)
+
+    def __init__(
+        self,
+        irreps_scalars: IrrepsLike,
+        act_scalars: Acts,
+        irreps_gates: IrrepsLike,
+        act_gates: Acts,
+        irreps_gated: IrrepsLike,
+    ) -> None:
+        super().__init__()
+        known = [
+            [a if a is None or isinstance(a, str) else symmetry(a) for a in acts] for acts in (act_scalars, act_gates)
+        ]
+        self.plan = plan_gate(irreps_scalars, known[0], irreps_gates, known[1], irreps_gated)
+        self.irreps_in, self.irreps_out = self.plan.irreps_in, self.plan.irreps_out
+        self.irreps_scalars, self.irreps_gates, self.irreps_gated = (
+            Irreps(irreps).simplify() for irreps in (irreps_scalars, irreps_gates, irreps_gated)
+        )
+        self.act_scalars = Activation(irreps_scalars, act_scalars)
+        self.act_gates = Activation(irreps_gates, act_gates)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(..., irreps_in.dim) -> (..., irreps_out.dim)."""
+        if features.shape[-1] != self.irreps_in.dim:
+            raise ValueError(f"the last axis must be {self.irreps_in.dim} ({self.irreps_in}), got {features.shape[-1]}")
+        scalars = self.act_scalars(_take(features, self.plan.scalars))
+        gates = self.act_gates(_take(features, self.plan.gates))
+        gated = _take(features, self.plan.gated)
+        out, i, j = [scalars], 0, 0
+        for mul, ir in self.plan.irreps_gated:
+            y = gated[..., i : i + mul * ir.dim].unflatten(-1, (mul, ir.dim))
+            out.append((y * gates[..., j : j + mul].unsqueeze(-1)).flatten(-2))
+            i, j = i + mul * ir.dim, j + mul
+        return torch.cat(out, dim=-1)
+
+    def extra_repr(self) -> str:
+        return f"{self.irreps_in} -> {self.irreps_out}"
+
+
+def _take(x: Tensor, slices: tuple[slice, ...]) -> Tensor:
+    pieces = [x[..., piece] for piece in slices]
+    return pieces[0] if len(pieces) == 1 else torch.cat([x[..., :0], *pieces], dim=-1)

@@ -1,0 +1,43 @@
+"""Edge vectors and norms whose derivatives are finite everywhere."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["EdgeVectors", "edge_vectors", "safe_norm"]
+
+
+def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None = None) -> Tensor:
+    """pos[j] + shift - pos[i] for each edge from source j to target i.
+
+    Args:
+        pos: (n, 3), Å.
+        edge_index: (2, e), rows j and i.
+        edge_shift: (e, 3), Å, the lattice translation of the source; None for no periodic images.
+
+    Returns:
+        (e, 3), Å.
+    """
+    source, target = edge_index[0], edge_index[1]
+    vectors = pos.index_select(0, source) - pos.index_select(0, target)
+    return vectors if edge_shift is None else vectors + edge_shift
+
+
+def safe_norm(x: Tensor, dim: int = -1, keepdim: bool = False) -> Tensor:
+    """‖x‖ along ``dim``, whose first and second derivatives are finite, and zero at x = 0.
+
+    Norms so small that a second derivative could overflow (1e-102 in float64, 2e-13 in float32) count as zero.
+    """
+    squared = x.square().sum(dim, keepdim=keepdim)
+    zero = squared <= torch.finfo(x.dtype).tiny ** (2 / 3)
+    # The root sees only positive values: a branch that is not taken still takes part in the derivative.
+    return squared.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)
+
+
+class EdgeVectors(nn.Module):
+    """`edge_vectors` as a module."""
+
+    def forward(self, pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None = None) -> Tensor:
+        """(n, 3), (2, e), (e, 3) -> (e, 3)."""
+        return edge_vectors(pos, edge_index, edge_shift)

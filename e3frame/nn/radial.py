@@ -1,0 +1,168 @@
+"""Functions of the length of an edge: bases, smooth cutoffs, and their product."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from e3frame.math.radial import sinc
+from e3frame.nn.geometry import safe_norm
+
+__all__ = ["BesselBasis", "CosineEnvelope", "GaussianBasis", "PolynomialEnvelope", "RadialBasis"]
+
+
+class BesselBasis(nn.Module):
+    """e_n(d) = √(2/r) sin(nπ d/r)/d for n = 1 ... num_basis and r = r_max (Gasteiger et al. 2020, eq. 7).
+
+    Orthonormal on a ball, ∫₀^r e_m e_n d² dd = δ_mn, hence in units of Å^(-3/2). Zero at r_max but not beyond: multiply
+    by an envelope.
+
+    Args:
+        r_max: cutoff, Å.
+        num_basis: number of functions.
+        trainable: learn the n, which then need not stay integers.
+
+    Raises:
+        ValueError: ``r_max`` or ``num_basis`` is not positive.
+    """
+
+    def __init__(self, r_max: float, num_basis: int, trainable: bool = False) -> None:
+        super().__init__()
+        _check(r_max, num_basis)
+        self.r_max = float(r_max)
+        self.num_basis = num_basis
+        self.trainable = trainable
+        # Integers and not nπ/r: exact in every dtype, so that a cast of the module back and forth loses nothing.
+        order = torch.arange(1, num_basis + 1, dtype=torch.get_default_dtype())
+        if trainable:
+            self.order = nn.Parameter(order)
+        else:
+            self.register_buffer("order", order, persistent=False)
+
+    def forward(self, d: Tensor) -> Tensor:
+        """(...) lengths in Å -> (..., num_basis)."""
+        frequency = self.order.to(d.dtype) * (math.pi / self.r_max)
+        return math.sqrt(2.0 / self.r_max) * frequency * sinc(d.unsqueeze(-1) * frequency)
+
+    def extra_repr(self) -> str:
+        return f"r_max={self.r_max:g}, num_basis={self.num_basis}, trainable={self.trainable}"
+
+
+class GaussianBasis(nn.Module):
+    """e_k(d) = exp(-(d - μ_k)²/(2 w²)) with μ_k = k w and w = r_max/(num_basis - 1), k = 0 ... num_basis - 1.
+
+    Evenly spaced from 0 to r_max, each of unit height and as wide as their distance (Schütt et al. 2017); a single one
+    is centred at 0 with w = r_max. Does not end at r_max: multiply by an envelope.
+
+    Args:
+        r_max: cutoff, Å.
+        num_basis: number of functions.
+
+    Raises:
+        ValueError: ``r_max`` or ``num_basis`` is not positive.
+    """
+
+    def __init__(self, r_max: float, num_basis: int) -> None:
+        super().__init__()
+        _check(r_max, num_basis)
+        self.r_max = float(r_max)
+        self.num_basis = num_basis
+        self.register_buffer("center", torch.arange(num_basis, dtype=torch.get_default_dtype()), persistent=False)
+
+    def forward(self, d: Tensor) -> Tensor:
+        """(...) lengths in Å -> (..., num_basis)."""
+        x = d.unsqueeze(-1) * (max(self.num_basis - 1, 1) / self.r_max)
+        return torch.exp(-0.5 * (x - self.center.to(d.dtype)).square())
+
+    def extra_repr(self) -> str:
+        return f"r_max={self.r_max:g}, num_basis={self.num_basis}"
+
+
+class PolynomialEnvelope(nn.Module):
+    """u(x) = 1 - (p+1)(p+2)/2 x^p + p(p+2) x^(p+1) - p(p+1)/2 x^(p+2) with x = d/r_max < 1, and 0 beyond.
+
+    u, u' and u'' vanish at r_max (Gasteiger et al. 2020, eq. 8). Evaluated as (1 - x)³ Σ_{k<p} (k+1)(k+2)/2 x^k, the
+    same polynomial without the cancellation that makes the sum above noise near the cutoff.
+
+    Args:
+        r_max: cutoff, Å.
+        p: exponent, an integer of at least 2; the larger it is, the later u falls off.
+
+    Raises:
+        ValueError: ``r_max`` is not positive, or ``p`` is not such an integer.
+    """
+
+    def __init__(self, r_max: float, p: int = 6) -> None:
+        super().__init__()
+        _check(r_max)
+        if int(p) != p or p < 2:
+            raise ValueError(f"p must be an integer of at least 2, got {p}")
+        self.r_max = float(r_max)
+        self.p = int(p)
+
+    def forward(self, d: Tensor) -> Tensor:
+        """(...) lengths in Å -> (...)."""
+        x = (d / self.r_max).clamp(max=1.0)
+        series = torch.zeros_like(x)
+        for k in range(self.p - 1, -1, -1):
+            series = series * x + (k + 1) * (k + 2) / 2
+        return (1.0 - x) ** 3 * series
+
+    def extra_repr(self) -> str:
+        return f"r_max={self.r_max:g}, p={self.p}"
+
+
+class CosineEnvelope(nn.Module):
+    """u(x) = (cos(πx) + 1)/2 with x = d/r_max < 1, and 0 beyond (Behler & Parrinello 2007).
+
+    u and u' vanish at r_max, where u'' jumps: forces are continuous, their derivatives are not.
+
+    Args:
+        r_max: cutoff, Å.
+
+    Raises:
+        ValueError: ``r_max`` is not positive.
+    """
+
+    def __init__(self, r_max: float) -> None:
+        super().__init__()
+        _check(r_max)
+        self.r_max = float(r_max)
+
+    def forward(self, d: Tensor) -> Tensor:
+        """(...) lengths in Å -> (...)."""
+        return torch.sin((0.5 * math.pi) * (1.0 - (d / self.r_max).clamp(max=1.0))).square()
+
+    def extra_repr(self) -> str:
+        return f"r_max={self.r_max:g}"
+
+
+class RadialBasis(nn.Module):
+    """b_n(v) = e_n(‖v‖) u(‖v‖): a basis times an envelope, for edge vectors v; exactly zero from r_max on.
+
+    At v = 0 all derivatives with respect to v count as zero.
+
+    Args:
+        basis: module with ``num_basis``, from lengths (...) to (..., num_basis).
+        envelope: module from lengths (...) to (...).
+    """
+
+    def __init__(self, basis: nn.Module, envelope: nn.Module) -> None:
+        super().__init__()
+        self.basis = basis
+        self.envelope = envelope
+        self.num_basis: int = basis.num_basis
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(..., 3) vectors in Å -> (..., num_basis)."""
+        d = safe_norm(vectors)
+        return self.basis(d) * self.envelope(d).unsqueeze(-1)
+
+
+def _check(r_max: float, num_basis: int = 1) -> None:
+    if not 0.0 < r_max < math.inf:
+        raise ValueError(f"r_max must be a positive length in Å, got {r_max}")
+    if num_basis < 1:
+        raise ValueError(f"num_basis must be positive, got {num_basis}")

@@ -1,0 +1,132 @@
+"""Sums and means over the edges of a node, or over the nodes of a graph, and what brings features to edges.
+
+The number of groups is an argument: to read it from the index would make the host wait for the device.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from e3frame.nn.scale_shift import PerSpeciesScaleShift
+
+__all__ = ["Add", "EdgesToNodes", "NodesToEdges", "Pool", "Reduction", "group_mean", "group_sum"]
+
+Reduction = Literal["sum", "mean"]
+
+
+def group_sum(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """Σ_{a: group[a] = g} x_a for g = 0 ... num_groups - 1; zero for an empty group.
+
+    Args:
+        x: (a, ...).
+        group: (a,) int64, the group of each entry.
+        num_groups: number of groups.
+
+    Returns:
+        (num_groups, ...), in the dtype of x.
+    """
+    return x.new_zeros(num_groups, *x.shape[1:]).index_add(0, group, x)
+
+
+def group_mean(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
+    """`group_sum` divided by the number of entries of each group; zero for an empty group."""
+    count = x.new_zeros(num_groups).index_add(0, group, x.new_ones(x.shape[0])).clamp(min=1.0)
+    return group_sum(x, group, num_groups) / count.reshape(-1, *[1] * (x.dim() - 1))
+
+
+class EdgesToNodes(nn.Module):
+    """Sum over the edges that arrive at each node, divided by √avg_num_neighbors; or their mean.
+
+    Args:
+        reduce: "sum" or "mean".
+        avg_num_neighbors: mean number of edges of a node, which "sum" takes so as to keep unit variance.
+
+    Raises:
+        ValueError: another ``reduce``, or ``avg_num_neighbors`` not positive.
+    """
+
+    def __init__(self, reduce: Reduction = "sum", avg_num_neighbors: float = 1.0) -> None:
+        super().__init__()
+        self.reduce = _checked(reduce)
+        if not avg_num_neighbors > 0:
+            raise ValueError(f"avg_num_neighbors must be positive, got {avg_num_neighbors}")
+        self.avg_num_neighbors = float(avg_num_neighbors)
+
+    def forward(self, x: Tensor, edge_index: Tensor, species: Tensor) -> Tensor:
+        """(e, ...), (2, e) and anything with n rows -> (n, ...)."""
+        if self.reduce == "mean":
+            return group_mean(x, edge_index[1], species.shape[0])
+        return group_sum(x, edge_index[1], species.shape[0]) * self.avg_num_neighbors**-0.5
+
+    def extra_repr(self) -> str:
+        return f"{self.reduce}, avg_num_neighbors={self.avg_num_neighbors:g}"
+
+
+class NodesToEdges(nn.Module):
+    """x_j of the source j of each edge, or x_i of its target i.
+
+    Args:
+        end: "source" or "target".
+
+    Raises:
+        ValueError: another ``end``.
+    """
+
+    def __init__(self, end: Literal["source", "target"] = "source") -> None:
+        super().__init__()
+        if end not in ("source", "target"):
+            raise ValueError(f"end must be 'source' or 'target', got '{end}'")
+        self.end = end
+
+    def forward(self, x: Tensor, edge_index: Tensor) -> Tensor:
+        """(n, ...) and (2, e) -> (e, ...)."""
+        return x.index_select(0, edge_index[0 if self.end == "source" else 1])
+
+    def extra_repr(self) -> str:
+        return self.end
+
+
+class Pool(nn.Module):
+    """Sum or mean over the nodes of each graph, after a scale and shift if there is one.
+
+    Sums run in float64: in float32 the sum over a large graph would lose digits. The result has the dtype of x; with a
+    scale and shift, which is for energies, it stays float64.
+
+    Args:
+        reduce: "sum" or "mean".
+        scale_shift: applied to each node first.
+
+    Raises:
+        ValueError: another ``reduce``.
+    """
+
+    def __init__(self, reduce: Reduction = "sum", scale_shift: PerSpeciesScaleShift | None = None) -> None:
+        super().__init__()
+        self.reduce = _checked(reduce)
+        self.scale_shift = scale_shift
+
+    def forward(self, x: Tensor, species: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+        """(n, ...), (n,), (n,) -> (num_graphs, ...)."""
+        nodes = x.to(torch.float64) if self.scale_shift is None else self.scale_shift(x, species)
+        out = (group_sum if self.reduce == "sum" else group_mean)(nodes, batch, num_graphs)
+        return out.to(x.dtype) if self.scale_shift is None else out
+
+    def extra_repr(self) -> str:
+        return self.reduce
+
+
+class Add(nn.Module):
+    """x + y, two features of the same irreps."""
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        """Both of one shape."""
+        return x + y
+
+
+def _checked(reduce: str) -> Reduction:
+    if reduce not in ("sum", "mean"):
+        raise ValueError(f"reduce must be 'sum' or 'mean', got '{reduce}'")
+    return reduce  # type: ignore[return-value]

@@ -1,0 +1,56 @@
+"""Scale and shift of atomic energies, in float64 whatever the dtype of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["PerSpeciesScaleShift"]
+
+
+class PerSpeciesScaleShift(nn.Module):
+    """y_i = a[s_i] x_i + b[s_i] in float64, for node i of species s_i.
+
+    A total energy of -17,660 eV has no meV digits in float32, neither as a sum of the y_i nor as a sum of the b alone.
+    Hence the result is float64, and a and b stay so when the module is cast (``.float()``, ``.to(torch.float32)``).
+    Sum the y_i as they are.
+
+    Args:
+        scale: a for each species, in the unit of y.
+        shift: b for each species, in the unit of y.
+
+    Raises:
+        ValueError: no numbers, or not as many scales as shifts.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, scale: Sequence[float], shift: Sequence[float]) -> None:
+        super().__init__()
+        if len(scale) != len(shift) or len(scale) == 0:
+            raise ValueError(
+                f"one scale and one shift for each species are required, got {len(scale)} and {len(shift)}"
+            )
+        self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64).clone())
+        self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64).clone())
+
+    def forward(self, x: Tensor, species: Tensor) -> Tensor:
+        """(n, 1) and (n,) -> (n, 1) in float64."""
+        scale, shift = (row.index_select(0, species).unsqueeze(-1) for row in (self.scale, self.shift))
+        return torch.addcmul(shift, scale, x.to(torch.float64))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
+        exact = dict(self.named_buffers(recurse=False))
+        super()._apply(fn, *args, **kwargs)
+        for name, before in exact.items():
+            after = getattr(self, name)
+            if after.dtype != torch.float64:  # follow the move to another device, undo the cast
+                setattr(self, name, before.to(after.device))
+        return self
+
+    def extra_repr(self) -> str:
+        return f"num_species={len(self.scale)}"

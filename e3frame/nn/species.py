@@ -1,0 +1,83 @@
+"""From atomic numbers to species, and from species to features."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from e3frame.algebra.irreps import Irreps, IrrepsLike
+
+__all__ = ["SpeciesEmbedding", "SpeciesIndex"]
+
+_HEAVIEST = 118
+
+
+class SpeciesIndex(nn.Module):
+    """Position of each atomic number in a list of species.
+
+    An element that is not in the list gets the index ``num_species``, which no table has; `check` says which it is.
+
+    Args:
+        atomic_numbers: the species, in order.
+
+    Raises:
+        ValueError: no species, one that is given twice, or no atomic number.
+    """
+
+    def __init__(self, atomic_numbers: Sequence[int]) -> None:
+        super().__init__()
+        self.atomic_numbers = tuple(int(z) for z in atomic_numbers)
+        if not self.atomic_numbers:
+            raise ValueError("one or more species are required, got none")
+        if len(set(self.atomic_numbers)) < len(self.atomic_numbers):
+            raise ValueError(f"species must differ, got {list(self.atomic_numbers)}")
+        if not all(1 <= z <= _HEAVIEST for z in self.atomic_numbers):
+            raise ValueError(f"atomic numbers lie between 1 and {_HEAVIEST}, got {list(self.atomic_numbers)}")
+        index = torch.full((_HEAVIEST + 1,), len(self.atomic_numbers))
+        index[list(self.atomic_numbers)] = torch.arange(len(self.atomic_numbers))
+        self.register_buffer("index", index, persistent=False)
+
+    def forward(self, z: Tensor) -> Tensor:
+        """(n,) atomic numbers -> (n,) indices."""
+        return self.index.index_select(0, z)
+
+    def check(self, z: Tensor) -> None:
+        """Raise ValueError if z holds an element that is not a species. Waits for the device."""
+        unknown = sorted(set(z.tolist()) - set(self.atomic_numbers))
+        if unknown:
+            raise ValueError(f"species are the atomic numbers {list(self.atomic_numbers)}, got also {unknown}")
+
+    def extra_repr(self) -> str:
+        return f"{list(self.atomic_numbers)}"
+
+
+class SpeciesEmbedding(nn.Module):
+    """x_i = T[s_i]: a learned row of scalars for each species, standard normal at first.
+
+    Args:
+        num_species: number of species.
+        irreps_out: irreps of a row, 0e only: a species has neither a direction nor a handedness.
+
+    Raises:
+        ValueError: no species, or irreps other than 0e.
+    """
+
+    def __init__(self, num_species: int, irreps_out: IrrepsLike) -> None:
+        super().__init__()
+        self.irreps_out = Irreps(irreps_out)
+        if num_species < 1:
+            raise ValueError(f"num_species must be positive, got {num_species}")
+        if not self.irreps_out.is_scalar():
+            raise ValueError(f"a species embedding has even scalars (0e) only, got {self.irreps_out}")
+        self.num_species = num_species
+        self.weight = nn.Parameter(torch.randn(num_species, self.irreps_out.dim))
+
+    def forward(self, species: Tensor) -> Tensor:
+        """(n,) indices of species -> (n, irreps_out.dim)."""
+        return F.embedding(species, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"{self.num_species} -> {self.irreps_out}"
