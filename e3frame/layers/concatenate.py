@@ -1,0 +1,33 @@
+"""``concatenate``: several fields side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field as Constraint
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.spec.layer import Field, LayerSpec, Scope, Signature
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Concatenate(LayerSpec):
+    """``out = x1 ⊕ x2 ⊕ ...``: a linear layer after it mixes equal irreps of all of them."""
+
+    kind: Literal["concatenate"] = "concatenate"
+    of: Annotated[tuple[str, ...], Constraint(min_length=2)]
+    """Fields of one domain, such as [message, species]."""
+    example: ClassVar[str] = "{kind: concatenate, of: [x, scalars]}"
+
+    def infer(self, scope: Scope) -> Signature:
+        first = scope.read(self.of[0], None, "of")
+        fields = [scope.read(name, first.domain, "of") for name in self.of]
+        irreps = sum((x.irreps for x in fields), Irreps(""))
+        return Signature(tuple(x.key for x in fields), Field(irreps, first.domain))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.concatenate import Concatenate
+
+        return Concatenate()

@@ -1,0 +1,114 @@
+"""``convolution``: equivariant message passing along the edges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field as Constraint
+
+from e3frame.algebra.interaction import InteractionPlan, plan_interaction
+from e3frame.algebra.paths import reachable
+from e3frame.layers.mlp import Width
+from e3frame.spec.errors import SpecError
+from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.layer import EDGE_INDEX, SPECIES, Binding, Field, LayerSpec, Scope, Signature, auto
+from e3frame.spec.reach import require_scalars, require_within
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Convolution(LayerSpec):
+    """``x'_i = L2 Σ_{j -> i} (L1 x)_j ⊗ edge_sh w(radial) / √avg_num_neighbors + S x_i`` (Batzner et al. 2022).
+
+    L1 and L2 are linear, the product runs channel by channel over all paths into irreps_out with weights w from a
+    multilayer perceptron of the radial functions, and S is a linear map for each species.
+    """
+
+    kind: Literal["convolution"] = "convolution"
+    of: str | None = None
+    """Field per node to read; the latest where none is named."""
+    edge_sh: str = "edge_sh"
+    """Field per edge with the spherical harmonics, each of multiplicity 1."""
+    radial: str = "radial"
+    """Field per edge with the radial functions, even scalars."""
+    irreps_out: IrrepsField
+    """Irreps to give, each of which some path reaches; ``gate(hidden)`` where a gate comes next."""
+    radial_mlp: tuple[Width, ...] = (64, 64)
+    """Widths of the hidden layers of the radial network."""
+    avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Constraint("auto", gt=0)  # type: ignore[valid-type]
+    """Edges per atom. ``auto``: that of the training data."""
+    self_connection: bool = True
+    """Add S x_i. Without it an atom forgets what it was, and an isolated one gives zero."""
+    attributes: str | None = None
+    """A field per node of even scalars on which S depends, linearly, in place of the species itself."""
+    example: ClassVar[str] = (
+        "{kind: convolution, of: x, irreps_out: 4x0e + 3x0o + 2x1o + 1e + 2x2e, radial_mlp: [6], "
+        "avg_num_neighbors: 3.0}"
+    )
+    variants: ClassVar[tuple[str, ...]] = (
+        "{kind: convolution, of: x, irreps_out: 3x0e + 2x1o, radial_mlp: [6], "
+        "avg_num_neighbors: 3.0, self_connection: false}",
+        "{kind: convolution, of: x, irreps_out: 3x0e + 2x1e, radial_mlp: [], "
+        "avg_num_neighbors: 3.0, attributes: species}",
+    )
+
+    def infer(self, scope: Scope) -> Signature:
+        x, edge_sh, radial, attributes = self._inputs(scope)
+        for mul_ir in edge_sh.irreps:
+            if mul_ir.mul != 1:
+                raise SpecError(("edge_sh",), f"harmonics of multiplicity 1 are required, {edge_sh} has {mul_ir}")
+        require_scalars("radial", radial, "the radial network")
+        require_within("irreps_out", self.irreps_out, reachable(x.irreps, edge_sh.irreps), f"{x} ⊗ {edge_sh} gives")
+        inputs = [x.key, SPECIES, EDGE_INDEX, edge_sh.key, radial.key]
+        if attributes is not None:
+            if not self.self_connection:
+                raise SpecError(("attributes",), "attributes are for the self-connection, which is off", "leave it out")
+            require_scalars("attributes", attributes, "the self-connection")
+            inputs.append(attributes.key)
+        return Signature(tuple(inputs), Field(self.irreps_out, "node"), self._dead(x, edge_sh))
+
+    def num_parameters(self, scope: Scope) -> int:
+        return self._plan(scope).num_parameters
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.convolution import Convolution
+
+        x, edge_sh, radial, attributes = self._inputs(scope)
+        return Convolution(
+            x.irreps,
+            edge_sh.irreps,
+            self.irreps_out,
+            radial.irreps.dim,
+            self.radial_mlp,
+            scope.num_species,
+            self.avg_num_neighbors,
+            self.self_connection,
+            None if attributes is None else attributes.irreps,
+        )
+
+    def _inputs(self, scope: Scope) -> tuple[Binding, Binding, Binding, Binding | None]:
+        return (
+            scope.read(self.of, "node", "of"),
+            scope.read(self.edge_sh, "edge", "edge_sh"),
+            scope.read(self.radial, "edge", "radial"),
+            scope.read(self.attributes, "node", "attributes") if self.attributes else None,
+        )
+
+    def _plan(self, scope: Scope) -> InteractionPlan:
+        x, edge_sh, radial, attributes = self._inputs(scope)
+        rows = scope.num_species if attributes is None else attributes.irreps.dim
+        self_rows = rows if self.self_connection else 0
+        return plan_interaction(
+            x.irreps, edge_sh.irreps, self.irreps_out, radial.irreps.dim, self.radial_mlp, self_rows
+        )
+
+    def _dead(self, x: Binding, edge_sh: Binding) -> tuple[tuple[str, str], ...]:
+        """Harmonics that no path into irreps_out reads."""
+        wanted = {ir for _, ir in self.irreps_out}
+        unread = [str(ir) for _, ir in edge_sh.irreps if not any(wanted & set(ir_in * ir) for _, ir_in in x.irreps)]
+        return (
+            (("edge_sh", f"a dead end: no path to irreps_out reads {' + '.join(unread)} of {edge_sh}"),)
+            if unread
+            else ()
+        )

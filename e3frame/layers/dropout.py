@@ -1,0 +1,30 @@
+"""``dropout``: drops whole irreps while training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field as Constraint
+
+from e3frame.spec.layer import OneInput, Scope, Signature
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Dropout(OneInput):
+    """Each irrep (all its components together) is zeroed with probability p, the others are scaled by 1 / (1 - p)."""
+
+    kind: Literal["dropout"] = "dropout"
+    p: float = Constraint(ge=0, lt=1)
+    """Probability of being dropped."""
+    example: ClassVar[str] = "{kind: dropout, of: x, p: 0.3}"
+
+    def infer(self, scope: Scope) -> Signature:
+        x = self.read_one(scope)
+        return Signature((x.key,), x.field)
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.dropout import Dropout
+
+        return Dropout(self.read_one(scope).irreps, self.p)

@@ -1,0 +1,29 @@
+"""``edge_vectors``: from each atom to its neighbours."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.spec.layer import EDGE_INDEX, EDGE_SHIFT, POS, Field, LayerSpec, Scope, Signature
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class EdgeVectors(LayerSpec):
+    """The vector of each edge in Å, ``pos[j] + shift - pos[i]`` for a message j -> i.
+
+    Every model has one: where none is written, it is the first layer, called ``edge_vectors``.
+    """
+
+    kind: Literal["edge_vectors"] = "edge_vectors"
+    example: ClassVar[str] = "{kind: edge_vectors}"
+
+    def infer(self, scope: Scope) -> Signature:
+        return Signature((POS, EDGE_INDEX, EDGE_SHIFT), Field(Irreps("1x1o"), "edge"))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.geometry import EdgeVectors
+
+        return EdgeVectors()

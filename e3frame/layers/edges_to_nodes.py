@@ -1,0 +1,38 @@
+"""``edges_to_nodes``: each atom adds up what its edges bring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field as Constraint
+
+from e3frame.spec.layer import EDGE_INDEX, SPECIES, Field, LayerSpec, Scope, Signature, auto
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class EdgesToNodes(LayerSpec):
+    """``out[i] = Σ_{e: j -> i} x[e] / √avg_num_neighbors``, or the mean over the edges.
+
+    The mean has a jump where an edge comes or goes at r_max; take the sum for energies.
+    """
+
+    kind: Literal["edges_to_nodes"] = "edges_to_nodes"
+    of: str
+    """Field per edge to read."""
+    reduce: Literal["sum", "mean"] = "sum"
+    """Sum over the edges that reach an atom, or their mean."""
+    avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Constraint("auto", gt=0)  # type: ignore[valid-type]
+    """Edges per atom; the sum is divided by its square root. ``auto``: that of the training data."""
+    example: ClassVar[str] = "{kind: edges_to_nodes, of: edge_sh, avg_num_neighbors: 3.0}"
+    variants: ClassVar[tuple[str, ...]] = ("{kind: edges_to_nodes, of: radial, reduce: mean, avg_num_neighbors: 3.0}",)
+
+    def infer(self, scope: Scope) -> Signature:
+        x = scope.read(self.of, "edge", "of")
+        return Signature((x.key, EDGE_INDEX, SPECIES), Field(x.irreps, "node"))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.reduce import EdgesToNodes
+
+        return EdgesToNodes(self.reduce, self.avg_num_neighbors)

@@ -1,0 +1,89 @@
+"""``gate``: scalars pass through activations, everything else is multiplied by an activated scalar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from e3frame.algebra.activations import GateSplit, gate_input, gate_split, plan_gate
+from e3frame.algebra.irreps import Irreps
+from e3frame.spec.activation import Activations, ByParity
+from e3frame.spec.errors import SpecError
+from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.layer import Binding, Field, OneInput, Scope, Signature
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Gate(OneInput):
+    """Scalars become ``φ(x)``, each irrep of l > 0 becomes ``φ(g) y`` with an even scalar g of its own.
+
+    Of the input's even scalars the last ones are the gates: write ``irreps_out: gate(hidden)`` for the layer before,
+    and this one gives ``hidden``.
+    """
+
+    kind: Literal["gate"] = "gate"
+    irreps_out: IrrepsField | None = None
+    """What the result should be; checked where given."""
+    scalars: Activations = ByParity()
+    """Activation of the scalars, or one for each parity: ``{e: silu, o: tanh}``."""
+    gates: Activations = ByParity(e="sigmoid")
+    """Activation of the gates."""
+    example: ClassVar[str] = "{kind: gate, of: gate_input, scalars: {e: silu, o: tanh}, gates: sigmoid}"
+    variants: ClassVar[tuple[str, ...]] = (
+        "{kind: gate, of: gate_input, scalars: {e: ssp, o: abs}, gates: {e: tanh, o: tanh}}",
+    )
+
+    def infer(self, scope: Scope) -> Signature:
+        x = self._input(scope)
+        arguments = self._arguments(x)
+        for mul_ir in arguments[0]:
+            self._activated(x, "scalars", mul_ir.ir.p)
+        plan = plan_gate(*arguments)
+        if self.irreps_out is not None and plan.irreps_out.regroup() != self.irreps_out.regroup():
+            raise SpecError(
+                ("irreps_out",),
+                f"{self.irreps_out} is claimed, the gate of {x} gives {plan.irreps_out}",
+                f"for {self.irreps_out} it must read {gate_input(self.irreps_out)}",
+            )
+        return Signature((x.key,), Field(plan.irreps_out, x.domain))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.gate import Gate
+
+        return Gate(*self._arguments(self._input(scope)))
+
+    def _input(self, scope: Scope) -> Binding:
+        x = self.read_one(scope)
+        if x.irreps.simplify() != x.irreps.regroup():
+            raise SpecError(("of",), f"a gate reads sorted irreps, {x} is not", f"write it as {x.irreps.regroup()}")
+        return x
+
+    def _split(self, x: Binding) -> GateSplit:
+        try:
+            return gate_split(x.irreps)
+        except ValueError:
+            gated = x.irreps.filter(keep=lambda mul_ir: mul_ir.ir.l > 0)
+            need, have = gated.num_irreps, x.irreps.count("0e")
+            raise SpecError(
+                ("of",) if self.of else (),
+                f"a gate needs one 0e for each irrep of l > 0: {need} for {gated}, {x} has {have}",
+                f"let the layer before give gate({x.irreps}), which is {gate_input(x.irreps)}",
+            ) from None
+
+    def _arguments(self, x: Binding) -> tuple[Irreps, list[str], Irreps, list[str], Irreps]:
+        split = self._split(x)
+        scalars, gates = split.irreps_scalars, split.irreps_gates
+        acts: list[Any] = [self.scalars.of(ir.p) for _, ir in scalars]
+        return scalars, acts, gates, [self.gates.of(ir.p) for _, ir in gates], split.irreps_gated
+
+    def _activated(self, x: Binding, key: str, p: int) -> None:
+        from e3frame.algebra.activations import activation_parity
+
+        try:
+            activation_parity(self.scalars.of(p), p)
+        except ValueError as error:
+            what, _, hint = str(error).partition("; ")
+            raise SpecError(
+                (key,), f"{what}; {x} has odd scalars", f"{hint}: {key}: {{e: {self.scalars.e}, o: tanh}}"
+            ) from None

@@ -1,0 +1,17 @@
+"""``mean``: an intensive quantity as the mean over the atoms of a graph."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from e3frame.layers._pooling import Pooling
+
+
+class Mean(Pooling):
+    """``out = Σ_n (scale x_n + shift) / N`` over the N atoms of each graph; intensive."""
+
+    kind: Literal["mean"] = "mean"
+    example: ClassVar[str] = "{kind: mean, of: x}"
+    variants: ClassVar[tuple[str, ...]] = (
+        "{kind: mean, of: energies, per_species_scale_shift: {scale: {H: 1.0, C: 2.0, O: 0.5}, shift: -1.0}}",
+    )

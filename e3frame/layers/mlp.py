@@ -1,0 +1,54 @@
+"""``mlp``: a multilayer perceptron on even scalars."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from pydantic import Field as Constraint
+
+from e3frame.spec.activation import ActivationName
+from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.layer import Field, OneInput, Scope, Signature
+from e3frame.spec.reach import require_scalars, require_within
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Width = Annotated[int, Constraint(ge=1)]
+
+
+class Mlp(OneInput):
+    """``x <- φ(x W / √h)``, layer by layer; the last one is linear."""
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: tuple[Width, ...] = (64,)
+    """Widths of the hidden layers."""
+    irreps_out: IrrepsField
+    """Even scalars, such as 16x0e."""
+    act: ActivationName = "silu"
+    """The function φ, scaled to unit second moment."""
+    bias: bool = False
+    """Train a shift in each layer. Without one, what vanishes at r_max still does after the mlp."""
+    example: ClassVar[str] = "{kind: mlp, of: radial, hidden: [8, 8], irreps_out: 5x0e}"
+    variants: ClassVar[tuple[str, ...]] = (
+        "{kind: mlp, of: species, hidden: [], irreps_out: 3x0e, bias: true, act: tanh}",
+    )
+
+    def infer(self, scope: Scope) -> Signature:
+        x = self.read_one(scope)
+        require_scalars("of", x, "an mlp")
+        require_within("irreps_out", self.irreps_out, {ir for _, ir in x.irreps}, "an mlp gives")
+        return Signature((x.key,), Field(self.irreps_out, x.domain))
+
+    def num_parameters(self, scope: Scope) -> int:
+        return sum(a * b + (b if self.bias else 0) for a, b in pairwise(self._widths(scope)))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.mlp import FullyConnectedNet
+
+        return FullyConnectedNet(self._widths(scope), self.act, bias=self.bias)
+
+    def _widths(self, scope: Scope) -> list[int]:
+        x = self.read_one(scope)
+        return [x.irreps.dim, *self.hidden, self.irreps_out.dim]

@@ -1,0 +1,38 @@
+"""``negative_gradient``: forces from an energy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from e3frame.algebra.irreps import Irrep, Irreps
+from e3frame.spec.errors import SpecError
+from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.layer import CREATE_GRAPH, POS, Field, LayerSpec, Scope, Signature
+from e3frame.spec.reach import require_claim
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class NegativeGradient(LayerSpec):
+    """``-∂E/∂pos`` of each atom: for an energy in eV the force in eV/Å."""
+
+    kind: Literal["negative_gradient"] = "negative_gradient"
+    of: str
+    """A field per graph with one scalar."""
+    irreps_out: IrrepsField | None = None
+    """What the result should be; checked where given."""
+    example: ClassVar[str] = "{kind: negative_gradient, of: energy}"
+
+    def infer(self, scope: Scope) -> Signature:
+        energy = scope.read(self.of, "graph", "of")
+        if energy.irreps.dim != 1:
+            raise SpecError(("of",), f"one scalar per graph is required, {energy} has {energy.irreps.dim} components")
+        out = Field(Irreps([(1, Irrep(1, -energy.irreps[0].ir.p))]), "node")
+        require_claim(self.irreps_out, out.irreps, f"the gradient of '{energy.name}'")
+        return Signature((energy.key, POS, CREATE_GRAPH), out, differentiates=(POS,))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.gradient import NegativeGradient
+
+        return NegativeGradient()

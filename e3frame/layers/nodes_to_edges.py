@@ -1,0 +1,31 @@
+"""``nodes_to_edges``: each edge gets the features of one of its ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from e3frame.spec.layer import EDGE_INDEX, Field, LayerSpec, Scope, Signature
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class NodesToEdges(LayerSpec):
+    """``out[e] = x[j]`` for the source j of edge e, or ``x[i]`` for its target i."""
+
+    kind: Literal["nodes_to_edges"] = "nodes_to_edges"
+    of: str | None = None
+    """Field per node to read; the latest where none is named."""
+    end: Literal["source", "target"] = "source"
+    """The atom that sends the message, or the one that receives it."""
+    example: ClassVar[str] = "{kind: nodes_to_edges, of: x, end: target}"
+    variants: ClassVar[tuple[str, ...]] = ("{kind: nodes_to_edges, of: x, end: source}",)
+
+    def infer(self, scope: Scope) -> Signature:
+        x = scope.read(self.of, "node", "of")
+        return Signature((x.key, EDGE_INDEX), Field(x.irreps, "edge"))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.reduce import NodesToEdges
+
+        return NodesToEdges(self.end)

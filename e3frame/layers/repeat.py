@@ -1,0 +1,33 @@
+"""``repeat``: the same layers several times, each time with weights of their own."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field as Constraint
+
+from e3frame.spec.errors import PathKey
+from e3frame.spec.layer import Binding, LayerSpec, NamedLayers, Scope, Step, fold
+
+
+class Repeat(LayerSpec):
+    """Unrolls ``layers`` ``times`` times. Outside, its name stands for the last layer of the last round."""
+
+    kind: Literal["repeat"] = "repeat"
+    times: int = Constraint(ge=1)
+    """Number of rounds."""
+    layers: NamedLayers
+    """Layers of one round. It sees what was written before the repeat and, as the latest field, the round before."""
+    example: ClassVar[str] = "{kind: repeat, times: 2, layers: {mix: {kind: linear, of: x, irreps_out: 4x0e + 4x1o}}}"
+    variants: ClassVar[tuple[str, ...]] = (
+        "{kind: repeat, times: 2, layers: {inner: {kind: repeat, times: 2, layers: {act: {kind: norm_activation}}}}}",
+    )
+
+    def thread(self, name: str, key: str, path: PathKey, scope: Scope) -> tuple[Scope, list[Step]]:
+        steps: list[Step] = []
+        for round_ in range(self.times):
+            _, added = fold(self.layers, scope, (*path, "layers"), f"{key}/{round_}/")
+            last = added[-1].binding
+            scope = scope.bind(Binding(name, last.key, last.field))
+            steps += added
+        return scope, steps

@@ -1,0 +1,48 @@
+"""``residual``: layers that are added to what they read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from e3frame.spec.errors import PathKey, SpecError
+from e3frame.spec.layer import Binding, LayerSpec, NamedLayers, Scope, Signature, Step, fold
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Residual(LayerSpec):
+    """``out = x + f(x)``, f being the layers inside."""
+
+    kind: Literal["residual"] = "residual"
+    of: str | None = None
+    """The field x; the latest field per node where none is named. It is the latest field for the layers inside."""
+    layers: NamedLayers
+    """The layers f; the last one has the irreps of x."""
+    example: ClassVar[str] = (
+        "{kind: residual, of: x, layers: {mix: {kind: linear, irreps_out: 4x0e + 2x0o + 3x1o + 2x1e + 2x2e}}}"
+    )
+    variants: ClassVar[tuple[str, ...]] = (
+        "{kind: residual, of: energies, layers: {inner: {kind: residual, layers: {mix: {kind: mlp, irreps_out: 0e}}}}}",
+    )
+
+    def thread(self, name: str, key: str, path: PathKey, scope: Scope) -> tuple[Scope, list[Step]]:
+        try:
+            x = scope.read(self.of, None if self.of else "node", "of")
+        except SpecError as error:
+            raise error.under(*path) from None
+        _, steps = fold(self.layers, scope.bind(x), (*path, "layers"), f"{key}/")
+        last = steps[-1].binding
+        if last.field != x.field:
+            raise SpecError(
+                (*path, "layers", last.name),
+                f"the last layer is added to {x}: {x.field} is required, '{last.name}' gives {last.field}",
+                f"end it with a linear layer, irreps_out: {x.irreps}",
+            )
+        binding = Binding(name, key, x.field)
+        return scope.bind(binding), [*steps, Step(binding, path, self, scope, Signature((x.key, last.key), x.field))]
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.reduce import Add
+
+        return Add()

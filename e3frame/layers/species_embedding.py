@@ -1,0 +1,39 @@
+"""``species_embedding``: the first features of an atom, learned for each species."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from e3frame.spec.errors import SpecError
+from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.layer import SPECIES, Field, LayerSpec, Scope, Signature
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class SpeciesEmbedding(LayerSpec):
+    """One trainable row of features for each species of the model."""
+
+    kind: Literal["species_embedding"] = "species_embedding"
+    irreps_out: IrrepsField
+    """Even scalars, such as 32x0e: a species has no direction."""
+    example: ClassVar[str] = "{kind: species_embedding, irreps_out: 8x0e}"
+
+    def infer(self, scope: Scope) -> Signature:
+        for mul_ir in self.irreps_out:
+            if not mul_ir.ir.is_scalar():
+                raise SpecError(
+                    ("irreps_out",),
+                    f"{mul_ir} is out of reach: a species has no direction, its embedding holds 0e alone",
+                    f"did you mean {self.irreps_out.num_irreps}x0e?",
+                )
+        return Signature((SPECIES,), Field(self.irreps_out, "node"))
+
+    def num_parameters(self, scope: Scope) -> int:
+        return scope.num_species * self.irreps_out.dim
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.species import SpeciesEmbedding
+
+        return SpeciesEmbedding(scope.num_species, self.irreps_out)

@@ -1,0 +1,17 @@
+"""``sum``: an energy as the sum over the atoms of a graph."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from e3frame.layers._pooling import Pooling
+
+
+class Sum(Pooling):
+    """``out = Σ_n (scale x_n + shift)`` over the atoms of each graph; extensive, so the choice for energies."""
+
+    kind: Literal["sum"] = "sum"
+    example: ClassVar[str] = (
+        "{kind: sum, of: energies, per_species_scale_shift: {scale: 2.0, shift: {H: -1.0, C: -2.0, O: -3.0}}}"
+    )
+    variants: ClassVar[tuple[str, ...]] = ("{kind: sum, of: x}",)

@@ -1,0 +1,191 @@
+"""``tensor_product``: products of irreps, whole families of them or path by path."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field as Constraint
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.algebra.paths import (
+    ProductPlan,
+    plan_elementwise,
+    plan_explicit,
+    plan_full,
+    plan_fully_connected,
+    plan_square,
+    reachable,
+)
+from e3frame.spec.base import Spec
+from e3frame.spec.errors import SpecError
+from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.layer import Binding, Field, LayerSpec, Scope, Signature
+from e3frame.spec.reach import require_scalars, require_within
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Mode = Literal["uvw", "uvu", "uvv", "uuw", "uuu", "uvuv"]
+
+
+class Path(Spec):
+    """One product of a term of x1 with a term of x2 into a term of irreps_out; terms count from 0."""
+
+    in1: int = Constraint(ge=0)
+    in2: int = Constraint(ge=0)
+    out: int = Constraint(ge=0)
+    mode: Mode
+    """How the copies u of x1, v of x2 and w of the output combine."""
+    weight: bool = True
+    """Whether the path has weights."""
+    path_weight: float = Constraint(1.0, ge=0)
+    """Its share of the output's variance, next to those of the other paths."""
+
+
+# For each mode a product of the 4x0e of x, and whether it has weights.
+_PATHS = (
+    ("species", "3x0e", "uvw", "true"),
+    ("species", "4x0e", "uvu", "true"),
+    ("species", "4x0e", "uvu", "false"),
+    ("species", "6x0e", "uvv", "true"),
+    ("x", "3x0e", "uuw", "true"),
+    ("x", "4x0e", "uuu", "true"),
+    ("species", "24x0e", "uvuv", "false"),
+)
+
+
+class TensorProduct(LayerSpec):
+    """``out = Σ_paths w C(x1 ⊗ x2)``, with coefficients that give unit variance at initialisation."""
+
+    kind: Literal["tensor_product"] = "tensor_product"
+    product: Literal["fully_connected", "full", "elementwise", "square", "paths"] = "fully_connected"
+    """``fully_connected``: all paths into irreps_out, each with weights over all copies. ``full``: every product of two
+    irreps. ``elementwise``: copy u with copy u. ``square``: x1 with itself. ``paths``: those listed."""
+    x1: str | None = None
+    """First field; the latest field per node where none is named."""
+    x2: str | None = None
+    """Second field, of the same domain; ``square`` has none."""
+    irreps_out: IrrepsField | None = None
+    """Required for ``fully_connected`` and ``paths``; ``square`` with it has weights. ``full`` and ``elementwise`` have
+    none: see ``keep``."""
+    keep: IrrepsField | None = None
+    """For ``full``, ``elementwise`` and ``square``: the irreps to keep, such as 0e + 1o; all where not given."""
+    paths: tuple[Path, ...] | None = None
+    """For ``paths``: such as ``[{in1: 0, in2: 1, out: 0, mode: uvu}]``."""
+    weights: str | None = None
+    """A field of scalars that holds the weights, such as an mlp of the edge lengths; otherwise they are trained."""
+    example: ClassVar[str] = "{kind: tensor_product, x1: x, x2: x, irreps_out: 3x0e + 2x1o + 2x1e + 2e}"
+    variants: ClassVar[tuple[str, ...]] = (
+        *(
+            f"{{kind: tensor_product, product: paths, x1: x, x2: {x2}, irreps_out: {out}, "
+            f"paths: [{{in1: 0, in2: 0, out: 0, mode: {mode}, weight: {weight}}}]}}"
+            for x2, out, mode, weight in _PATHS
+        ),
+        "{kind: tensor_product, product: full, x1: scalars, x2: x}",
+        "{kind: tensor_product, product: full, x1: edge_vectors, x2: edge_sh, keep: 0e + 1e}",
+        "{kind: tensor_product, product: elementwise, x1: x, x2: x, keep: 0e + 1o + 1e}",
+        "{kind: tensor_product, product: square, x1: x}",
+        "{kind: tensor_product, product: square, x1: x, irreps_out: 3x0e + 2x2e}",
+        "{kind: tensor_product, x1: edge_vectors, x2: edge_sh, irreps_out: 2x0e + 1x1o, weights: radial}",
+    )
+
+    def infer(self, scope: Scope) -> Signature:
+        x1, x2, weights = self._inputs(scope)
+        plan = self._plan(x1, x2)
+        inputs = [x1.key, (x2 or x1).key]
+        if weights is not None:
+            require_scalars("weights", weights, "the weights of a product")
+            if weights.irreps.dim != plan.weight_numel:
+                raise SpecError(
+                    ("weights",),
+                    f"this product has {plan.weight_numel} weights, {weights} has {weights.irreps.dim}",
+                    f"let '{weights.name}' give {plan.weight_numel}x0e" if plan.weight_numel else "leave weights out",
+                )
+            inputs.append(weights.key)
+        return Signature(tuple(inputs), Field(plan.irreps_out, x1.domain), self._dead(plan, x1, x2))
+
+    def num_parameters(self, scope: Scope) -> int:
+        x1, x2, weights = self._inputs(scope)
+        return 0 if weights is not None else self._plan(x1, x2).weight_numel
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame import o3
+
+        x1, x2, weights = self._inputs(scope)
+        return o3.TensorProduct.from_plan(self._plan(x1, x2), shared_weights=weights is None)
+
+    def _inputs(self, scope: Scope) -> tuple[Binding, Binding | None, Binding | None]:
+        x1 = scope.read(self.x1, None if self.x1 else "node", "x1")
+        if self.product == "square":
+            if self.x2 is not None:
+                raise SpecError(("x2",), "a square multiplies x1 with itself, it has no x2", "leave x2 out")
+            x2 = None
+        elif self.x2 is None:
+            raise SpecError((), f"x2 is required for product: {self.product}")
+        else:
+            x2 = scope.read(self.x2, x1.domain, "x2")
+        return x1, x2, scope.read(self.weights, x1.domain, "weights") if self.weights else None
+
+    def _plan(self, x1: Binding, x2: Binding | None) -> ProductPlan:
+        self._require_keys()
+        a, b = x1.irreps, (x2 or x1).irreps
+        gives = f"{x1} ⊗ {x2 or x1} gives"
+        for key, wanted in (("irreps_out", self.irreps_out), ("keep", self.keep)):
+            if wanted is not None:
+                require_within(key, wanted, reachable(a, b), gives)
+        if self.product == "full":
+            return plan_full(a, b, self.keep)
+        if self.product == "square":
+            return plan_square(a, self.irreps_out, self.keep)
+        if self.product == "fully_connected":
+            return plan_fully_connected(a, b, self.irreps_out)
+        if self.product == "elementwise":
+            return self._elementwise(x1, x2)
+        return self._explicit(a, b)
+
+    def _require_keys(self) -> None:
+        weighted = self.product in ("fully_connected", "paths")
+        for key, value, needed, allowed in (
+            ("irreps_out", self.irreps_out, weighted, weighted or self.product == "square"),
+            ("paths", self.paths, self.product == "paths", self.product == "paths"),
+            ("keep", self.keep, False, not weighted),
+        ):
+            if value is None and needed:
+                raise SpecError((), f"{key} is required for product: {self.product}")
+            if value is not None and not allowed:
+                raise SpecError((key,), f"product: {self.product} takes no {key}", "leave it out")
+        if self.irreps_out is not None and self.keep is not None:
+            raise SpecError(("keep",), "a square has irreps_out or keep, not both", "leave keep out")
+
+    def _elementwise(self, x1: Binding, x2: Binding) -> ProductPlan:
+        try:
+            return plan_elementwise(x1.irreps, x2.irreps, self.keep)
+        except ValueError as error:
+            raise SpecError(("x2",), str(error)) from None
+
+    def _explicit(self, a: Irreps, b: Irreps) -> ProductPlan:
+        paths = [(p.in1, p.in2, p.out, p.mode, p.weight, p.path_weight) for p in self.paths]
+        try:
+            plan = plan_explicit(a, b, self.irreps_out, paths)
+        except ValueError as error:
+            number = re.match(r"instruction (\d+)[: ]*", str(error))
+            where = ("paths", int(number[1])) if number else ("paths",)
+            raise SpecError(where, str(error)[number.end() :] if number else str(error)) from None
+        missed = [str(term) for term, hit in zip(plan.irreps_out, plan.output_mask, strict=True) if not hit]
+        if missed:
+            raise SpecError(("paths",), f"no path leads to {missed[0]} of irreps_out", "add one, or leave the term out")
+        return plan
+
+    def _dead(self, plan: ProductPlan, x1: Binding, x2: Binding | None) -> tuple[tuple[str, str], ...]:
+        warnings = []
+        for key, x, used in (
+            ("x1", x1, {ins.i_in1 for ins in plan.instructions}),
+            ("x2", x2, {ins.i_in2 for ins in plan.instructions}),
+        ):
+            if x is None or self.product not in ("fully_connected", "paths"):
+                continue
+            unread = Irreps([term for i, term in enumerate(x.irreps) if i not in used])
+            if unread:
+                warnings.append((key, f"a dead end: no path reads {unread} of {x}"))
+        return tuple(warnings)

@@ -1,0 +1,174 @@
+"""A model as written in YAML: parsed, type-checked, and built.
+
+Nothing here imports torch until :meth:`ModelSpec.build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationInfo, field_validator
+
+import e3frame.layers  # noqa: F401  (registers every kind)
+from e3frame.algebra.irreps import Irreps
+from e3frame.layers.edge_vectors import EdgeVectors
+from e3frame.spec.base import Spec, mistake, mistake_at
+from e3frame.spec.elements import Element
+from e3frame.spec.errors import SpecError, did_you_mean
+from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.layer import POS, Binding, LayerSpec, Name, NamedLayers, Scope, Step, auto, fold, resolve
+from e3frame.spec.statistics import Statistics
+
+if TYPE_CHECKING:
+    from e3frame.network import Model
+
+
+def _layers(raw: Any, info: ValidationInfo) -> Any:
+    """Layers see the model's named irreps while they are parsed."""
+    context = {**(info.context or {}), "irreps": info.data.get("irreps", {})}
+    return _LAYERS.validate_python(raw, context=context)
+
+
+_LAYERS: TypeAdapter[dict[str, LayerSpec]] = TypeAdapter(NamedLayers)
+Layers = Annotated[NamedLayers, BeforeValidator(_layers)]
+
+
+class ModelSpec(Spec):
+    """Named layers and the outputs that are read from them."""
+
+    plugins: tuple[str, ...] = ()
+    """Modules, or entry points of the group ``e3frame.layers``, that define further kinds of layers."""
+    r_max: float = Field(gt=0)
+    """Cutoff radius of the graph in Å."""
+    species: auto(Annotated[tuple[Element, ...], Field(min_length=1)], lambda s: s.species) = "auto"  # type: ignore[valid-type]
+    """Chemical symbols the model knows; ``auto``: those of the training data."""
+    irreps: dict[Name, IrrepsField] = Field({})
+    """Names that may stand wherever an irreps string may; later ones may use earlier ones."""
+    layers: Layers
+    """Layers in the order in which they run."""
+    outputs: Layers
+    """What the model returns, by name; each is a layer that may read all fields, and the outputs before it."""
+
+    @field_validator("plugins", mode="after")
+    @classmethod
+    def _import(cls, plugins: tuple[str, ...]) -> tuple[str, ...]:
+        known = {entry.name: entry for entry in entry_points(group="e3frame.layers")}
+        for plugin in plugins:
+            try:
+                known[plugin].load() if plugin in known else import_module(plugin)
+            except ImportError as error:
+                hint = did_you_mean(plugin, known, "installed plugins")
+                raise mistake(f"plugin {plugin} cannot be imported: {error}", hint) from None
+        return plugins
+
+    @field_validator("species", mode="after")
+    @classmethod
+    def _once(cls, species: tuple[str, ...] | str) -> tuple[str, ...] | str:
+        twice = [symbol for symbol in species if species.count(symbol) > 1] if species != "auto" else []
+        if twice:
+            raise mistake(f"{twice[0]} stands there twice")
+        return species
+
+    @field_validator("irreps", mode="before")
+    @classmethod
+    def _in_order(cls, raw: Any, info: ValidationInfo) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        named: dict[str, Irreps] = {}
+        for name, text in raw.items():
+            entry = _IRREPS.validate_python({name: text}, context={**(info.context or {}), "irreps": dict(named)})
+            named.update(entry)
+        return named
+
+    @field_validator("outputs", mode="after")
+    @classmethod
+    def _distinct(cls, outputs: dict[str, LayerSpec], info: ValidationInfo) -> dict[str, LayerSpec]:
+        for name in outputs:
+            if name in info.data.get("layers", {}):
+                wrong = mistake(f"'{name}' is also the name of a layer", "give one of them another name", at_key=True)
+                raise mistake_at(name, None, wrong)
+        return outputs
+
+    def typed(self, num_species: int | None = None) -> TypedModel:
+        """Type-check the whole model.
+
+        Args:
+            num_species: stands for the number of species while they are ``auto`` (1 if not given).
+
+        Raises:
+            SpecError: the first layer that is ill-typed, and why.
+        """
+        known = None if self.species == "auto" else self.species
+        scope = Scope(self.r_max, len(known) if known else (num_species or 1), known)
+        layers = self.layers
+        if not any(isinstance(layer, EdgeVectors) for layer in layers.values()):
+            layers = {"edge_vectors": EdgeVectors(), **layers}
+        scope, steps = fold(layers, scope, ("layers",))
+        scope, outputs = fold(self.outputs, scope, ("outputs",))
+        steps += outputs
+        _require_positions(steps)
+        named = {name: scope.bindings[name] for name in self.outputs}
+        return TypedModel(self, tuple(steps), named, _warnings(steps, named))
+
+    def resolve(self, statistics: Statistics) -> ModelSpec:
+        """The same model with every ``auto`` replaced by what the training data say."""
+        return resolve(self, statistics)
+
+    def build(self) -> Model:
+        """The torch module, with freshly initialised weights."""
+        from e3frame.network import Model
+
+        return Model(self)
+
+
+_IRREPS: TypeAdapter[dict[str, Irreps]] = TypeAdapter(dict[Name, IrrepsField])
+
+
+@dataclass(frozen=True)
+class TypedModel:
+    """A well-typed model.
+
+    Attributes:
+        steps: the layers in the order in which they run, each with the type of its result.
+        outputs: what the model returns.
+        warnings: what is allowed but probably not meant: layers nobody reads, paths that end nowhere.
+    """
+
+    spec: ModelSpec
+    steps: tuple[Step, ...]
+    outputs: Mapping[str, Binding]
+    warnings: tuple[SpecError, ...] = ()
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(step.num_parameters for step in self.steps)
+
+
+def _warnings(steps: Sequence[Step], outputs: Mapping[str, Binding]) -> tuple[SpecError, ...]:
+    read = {key for step in steps for key in step.signature.inputs} | {binding.key for binding in outputs.values()}
+    found = [
+        SpecError(step.path, f"nothing reads '{step.binding.name}'", "remove this layer, or use it", at_key=True)
+        for step in steps
+        if step.binding.key not in read
+    ]
+    for step in steps:
+        found += [SpecError((*step.path, key), text) for key, text in step.signature.warnings]
+    return tuple({(error.path, error.problem): error for error in found}.values())
+
+
+def _require_positions(steps: Sequence[Step]) -> None:
+    """A derivative of what does not depend on the positions would be zero, and untrained, without a word."""
+    sources: dict[str, set[str]] = {}
+    for step in steps:
+        inputs = step.signature.inputs
+        sources[step.binding.key] = set(inputs).union(*(sources.get(key, set()) for key in inputs))
+        if step.signature.differentiates and POS not in sources.get(inputs[0], set()):
+            raise SpecError(
+                (*step.path, "of"),
+                "this quantity does not depend on the positions: its derivative is zero",
+                "let a layer on its way read edge_vectors, spherical_harmonics or radial_basis",
+            )

@@ -1,0 +1,81 @@
+"""The model as a torch module: the values pass of the fold that ``ModelSpec.typed`` ran on types."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from e3frame.model import ModelSpec
+from e3frame.nn.species import SpeciesIndex
+from e3frame.spec.elements import ATOMIC_NUMBERS
+from e3frame.spec.errors import SpecError
+from e3frame.spec.layer import BATCH, CREATE_GRAPH, EDGE_INDEX, EDGE_SHIFT, NUM_GRAPHS, POS, SPECIES
+
+
+class _Steps(nn.ModuleDict):
+    """Modules by the names of a model, which may be those of methods of ``nn.ModuleDict`` (``train``, ``type``)."""
+
+    def add_module(self, name: str, module: nn.Module | None) -> None:
+        self._modules[name] = module
+
+
+class Model(nn.Module):
+    """Runs the layers of a spec on a graph, or on a batch of graphs.
+
+    Args:
+        spec: a spec without ``auto``.
+
+    Raises:
+        SpecError: the spec is ill-typed, or a value is still ``auto``.
+    """
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        if spec.species == "auto":
+            raise SpecError(
+                ("species",), "species are still auto", "resolve the spec with the training data's statistics"
+            )
+        typed = spec.typed()
+        self.spec = spec
+        self.species_index = SpeciesIndex([ATOMIC_NUMBERS[symbol] for symbol in spec.species])
+        self.layers = _Steps({step.binding.key: step.build() for step in typed.steps})
+        self._calls = [(step.binding.key, step.signature.inputs) for step in typed.steps]
+        self._outputs = {name: binding.key for name, binding in typed.outputs.items()}
+        self._differentiates = any(step.signature.differentiates for step in typed.steps)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, and of what runs between input and output."""
+        return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
+
+    def forward(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The outputs by name; derivatives among them can be differentiated again where gradients are enabled.
+
+        Args:
+            graph: ``pos`` (n, 3) Å, ``z`` (n,) atomic numbers, ``edge_index`` (2, e), ``edge_shift`` (e, 3) Å, and for
+                several graphs ``batch`` (n,) with ``num_graphs``.
+        """
+        outer = torch.is_grad_enabled()
+        with torch.set_grad_enabled(outer or self._differentiates):
+            values = self._inputs(graph, create_graph=outer)
+            for key, inputs in self._calls:
+                values[key] = self.layers[key](*[values[name] for name in inputs])
+        outputs = {name: values[key] for name, key in self._outputs.items()}
+        return outputs if outer else {name: value.detach() for name, value in outputs.items()}
+
+    def _inputs(self, graph: Mapping[str, Tensor], create_graph: bool) -> dict[str, Tensor]:
+        pos = graph["pos"].to(self.dtype)
+        if self._differentiates and not pos.requires_grad:
+            pos = pos.detach().requires_grad_()
+        batch = graph.get("batch")
+        return {
+            POS: pos,
+            SPECIES: self.species_index(graph["z"]),
+            EDGE_INDEX: graph["edge_index"],
+            EDGE_SHIFT: graph["edge_shift"].to(self.dtype),
+            BATCH: torch.zeros_like(graph["z"]) if batch is None else batch,
+            NUM_GRAPHS: graph.get("num_graphs", 1),
+            CREATE_GRAPH: create_graph,
+        }

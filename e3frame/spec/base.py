@@ -1,0 +1,71 @@
+"""The pydantic base of everything that is written in YAML: frozen, and no key is ever ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+
+from e3frame.spec.docs import key_docs
+from e3frame.spec.errors import did_you_mean
+
+
+def mistake(problem: str, hint: str | None = None, *, offset: int | None = None, at_key: bool = False) -> Exception:
+    """A validation error with our own wording, to be raised inside a pydantic validator."""
+    context = {"problem": problem, "hint": hint, "offset": offset, "at_key": at_key}
+    return PydanticCustomError("mistake", "{problem}", context)
+
+
+def mistake_at(key: str, value: Any, error: Exception) -> ValidationError:
+    """The same, placed at ``key`` of the mapping that is being validated."""
+    return ValidationError.from_exception_data("spec", [InitErrorDetails(type=error, loc=(key,), input=value)])
+
+
+@dataclass(frozen=True, eq=False)
+class AlsoWritten:
+    """Marks a field that has a short form besides its type's own; ``schema`` is the JSON Schema of that form."""
+
+    schema: dict[str, Any]
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [self.schema, handler(core)]}
+
+
+class Spec(BaseModel):
+    """A frozen, strict mapping. Unknown keys are errors; attribute docstrings are the keys' documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_known_keys(cls, raw: Any) -> Any:
+        if isinstance(raw, cls):
+            return raw
+        if not isinstance(raw, Mapping):
+            raise mistake(f"a mapping is required, got {shown(raw)}", f"keys: {', '.join(cls.model_fields)}")
+        for key in raw:
+            if key not in cls.model_fields:
+                hint = did_you_mean(str(key), cls.model_fields, "keys")
+                raise mistake_at(str(key), raw[key], mistake("unknown key", hint, at_key=True))
+        for key, field in cls.model_fields.items():
+            if field.is_required() and key not in raw:
+                what = key_docs(cls).get(key, "").partition("\n")[0]
+                raise mistake_at(key, None, mistake("this key is required" + (f": {what}" if what else "")))
+        return raw
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some attributes replaced (their values are not validated again)."""
+        return self.model_copy(update=changes)
+
+
+def shown(value: Any) -> str:
+    """A value as the user would write it in YAML, shortened."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = str(value) if not isinstance(value, str) else (value or "''")
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,28 @@
+"""Chemical symbols by atomic number, and their type in a spec."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from e3frame.spec.base import mistake
+from e3frame.spec.errors import did_you_mean
+
+SYMBOLS = tuple(
+    # X stands for no atom, so that the position of a symbol is its atomic number.
+    """X H He Li Be B C N O F Ne Na Mg Al Si P S Cl Ar K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Ge As Se Br Kr
+    Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Sb Te I Xe Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu
+    Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po At Rn Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr
+    Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og""".split()  # noqa: SIM905
+)
+ATOMIC_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
+
+
+def _element(symbol: str) -> str:
+    if symbol not in SYMBOLS[1:]:
+        raise mistake(f"{symbol} is not an element", did_you_mean(symbol, SYMBOLS[1:]))
+    return symbol
+
+
+Element = Annotated[str, AfterValidator(_element)]

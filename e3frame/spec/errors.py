@@ -1,0 +1,107 @@
+"""Mistakes of the user's: each becomes one short message, never a traceback.
+
+Entry points catch :class:`UserError`, print ``str(error)`` and exit with code 1; anything else is a defect of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+from pathlib import Path
+
+PathKey = tuple[str | int, ...]
+
+
+def dotted(path: PathKey) -> str:
+    """``("layers", "conv", 0)`` as ``layers.conv.0``."""
+    return ".".join(map(str, path))
+
+
+def nearest(word: str, options: Iterable[str]) -> str | None:
+    """The option most like ``word``, or None where nothing is close."""
+    options = sorted(options)
+    lowered = {option.lower(): option for option in options}
+    matches = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[matches[0]] if matches else None
+
+
+def did_you_mean(word: str, options: Iterable[str], what: str = "known") -> str:
+    """A hint for an unknown name: the nearest one, else all of them."""
+    options = list(options)
+    match = nearest(word, options)
+    if match is not None:
+        return f"did you mean {match}?"
+    return f"{what}: {', '.join(options)}" if options else f"{what}: none"
+
+
+class UserError(Exception):
+    """A mistake of the user's, told in one short message."""
+
+
+class SpecError(UserError):
+    """A config value that is wrong.
+
+    Args:
+        path: the keys that lead to the value, from the root of the config.
+        problem: what was required and what was given, one line.
+        hint: what would work, one line, or None.
+        offset: index into the value's own text where the mistake is, for strings that have a grammar.
+        at_key: the mistake is the key itself (unknown key), not its value.
+        source: where the value was written (``file:line:column`` or ``command-line override ...``), once known.
+    """
+
+    def __init__(
+        self,
+        path: PathKey,
+        problem: str,
+        hint: str | None = None,
+        *,
+        offset: int | None = None,
+        at_key: bool = False,
+        source: str | None = None,
+    ) -> None:
+        super().__init__(path, problem, hint)
+        self.path = tuple(path)
+        self.problem = problem
+        self.hint = hint
+        self.offset = offset
+        self.at_key = at_key
+        self.source = source
+
+    def under(self, *prefix: str | int) -> SpecError:
+        """The same error seen from a config that holds this one below ``prefix``."""
+        return SpecError(
+            (*prefix, *self.path), self.problem, self.hint, offset=self.offset, at_key=self.at_key, source=self.source
+        )
+
+    def __str__(self) -> str:
+        head = "  ".join(part for part in (self.source, dotted(self.path)) if part)
+        lines = [head] if head else []
+        lines += [f"  {line}" for text in (self.problem, self.hint) if text for line in text.splitlines()]
+        return "\n".join(lines)
+
+
+class DataError(UserError):
+    """Data that is wrong: says which file and, where it applies, which frame (counted from 0).
+
+    >>> print(DataError("no forces", file="md.xyz", frame=3, hint="keys there: energy"))
+    md.xyz, frame 3
+      no forces
+      keys there: energy
+    """
+
+    def __init__(
+        self, problem: str, *, file: str | Path | None = None, frame: int | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(problem, file, frame, hint)
+        self.problem = problem
+        self.file = file
+        self.frame = frame
+        self.hint = hint
+
+    def __str__(self) -> str:
+        where = [str(self.file)] if self.file is not None else []
+        where += [f"frame {self.frame}"] if self.frame is not None else []
+        lines = [", ".join(where)] if where else []
+        lines += [f"  {line}" for text in (self.problem, self.hint) if text for line in text.splitlines()]
+        return "\n".join(lines)

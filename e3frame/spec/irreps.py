@@ -1,0 +1,99 @@
+"""Irreps in YAML: an irreps string, a name from the model's ``irreps:``, ``gate(...)``, and sums of these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, InstanceOf, PlainSerializer, ValidationInfo, WithJsonSchema
+
+from e3frame.algebra.activations import gate_input
+from e3frame.algebra.irreps import Irreps, IrrepsSyntaxError
+from e3frame.spec.base import mistake, shown
+from e3frame.spec.errors import did_you_mean
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+_SPACE = re.compile(r"\s*")
+
+
+def parse_irreps(text: str, names: Mapping[str, Irreps]) -> Irreps:
+    """The irreps that an expression stands for.
+
+    ``gate(x)`` is the irreps a gate needs as input in order to give ``x``: one more even scalar for each irrep of
+    l > 0 (or odd scalars that stay ungated do not need one).
+
+    Raises:
+        IrrepsSyntaxError: with the offset into ``text``.
+
+    >>> parse_irreps("gate(hidden) + 2x0o", {"hidden": Irreps("4x0e + 3x1o")})
+    7x0e+3x1o+2x0o
+    """
+    irreps, end = _sum(text, 0, names)
+    if end < len(text):
+        raise IrrepsSyntaxError(text, end, "'+' or the end")
+    return irreps
+
+
+def _sum(text: str, start: int, names: Mapping[str, Irreps]) -> tuple[Irreps, int]:
+    total, position = _term(text, start, names)
+    while position < len(text) and text[position] == "+":
+        term, position = _term(text, position + 1, names)
+        total = total + term
+    return total, position
+
+
+def _term(text: str, start: int, names: Mapping[str, Irreps]) -> tuple[Irreps, int]:
+    position = _SPACE.match(text, start).end()
+    name = _NAME.match(text, position)
+    if name is None:
+        end = next((i for i in range(position, len(text)) if text[i] in "+)"), len(text))
+        return _literal(text, position, end), end
+    end = _SPACE.match(text, name.end()).end()
+    if name[0] == "gate" and text[end : end + 1] == "(":
+        inner, close = _sum(text, end + 1, names)
+        if text[close : close + 1] != ")":
+            raise IrrepsSyntaxError(text, close, "')' to close 'gate('")
+        return gate_input(inner), _SPACE.match(text, close + 1).end()
+    if name[0] not in names:
+        raise IrrepsSyntaxError(
+            text, position, f"an irrep such as 8x1o, or a name from irreps; {_known(name[0], names)}"
+        )
+    return names[name[0]], end
+
+
+def _known(name: str, names: Mapping[str, Irreps]) -> str:
+    return did_you_mean(name, names, "names there") if names else "which is empty here"
+
+
+def _literal(text: str, start: int, end: int) -> Irreps:
+    if text and not text[start:end].strip():
+        raise IrrepsSyntaxError(text, end, "an irrep such as 8x1o")
+    try:
+        return Irreps(text[start:end])
+    except IrrepsSyntaxError as error:
+        raise IrrepsSyntaxError(text, start + error.offset, error.expected) from None
+
+
+def _validate(raw: Any, info: ValidationInfo) -> Irreps:
+    if isinstance(raw, Irreps):
+        return raw
+    if not isinstance(raw, str):
+        raise mistake(f"an irreps string such as 16x0e + 8x1o is required, got {shown(raw)}")
+    names = (info.context or {}).get("irreps", {})
+    try:
+        irreps = parse_irreps(raw, names)
+    except IrrepsSyntaxError as error:
+        pointer = " " * error.offset + "^"
+        raise mistake(f"expected {error.expected}\n  {raw}\n  {pointer}", offset=error.offset) from None
+    if irreps.dim == 0:
+        raise mistake(f"{shown(raw)} holds no irreps", "write at least one, such as 16x0e")
+    return irreps
+
+
+IrrepsField = Annotated[
+    InstanceOf[Irreps],
+    BeforeValidator(_validate),
+    PlainSerializer(str, return_type=str),
+    WithJsonSchema({"type": "string", "examples": ["32x0e + 16x1o", "hidden", "gate(hidden)"]}),
+]

@@ -1,0 +1,242 @@
+"""What a layer is to the type checker: a spec that reads fields and writes one.
+
+A model is a fold over named layers. The checker threads a :class:`Scope` through them; each layer's ``infer`` says
+which tensors its module is called with and the type of what it returns, and ``build`` makes that module.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, WrapSerializer, WrapValidator
+from pydantic import Field as PydanticField
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.spec.base import AlsoWritten, Spec, mistake, shown
+from e3frame.spec.errors import PathKey, SpecError, did_you_mean
+from e3frame.spec.registry import Kinded, OneOf
+from e3frame.spec.statistics import Statistics
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Domain = Literal["node", "edge", "graph"]
+
+# What every graph brings along; layers name these beside the fields in their Signature.inputs.
+POS, SPECIES, BATCH = "graph.pos", "graph.species", "graph.batch"
+EDGE_INDEX, EDGE_SHIFT = "graph.edge_index", "graph.edge_shift"
+NUM_GRAPHS = "graph.num_graphs"
+CREATE_GRAPH = "graph.create_graph"
+"""Whether the caller differentiates what the model returns."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """The type of a tensor: ``(num nodes | edges | graphs, irreps.dim)``."""
+
+    irreps: Irreps
+    domain: Domain
+
+    def __str__(self) -> str:
+        return f"{self.irreps} per {self.domain}"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A field under the name the user gave it. ``key`` is unique in the model, also inside a repeat."""
+
+    name: str
+    key: str
+    field: Field
+
+    @property
+    def irreps(self) -> Irreps:
+        return self.field.irreps
+
+    @property
+    def domain(self) -> Domain:
+        return self.field.domain
+
+    def __str__(self) -> str:
+        return f"'{self.name}' ({self.irreps})"
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The call ``output = module(*inputs)``.
+
+    Attributes:
+        inputs: keys of fields (``Binding.key``) and of the graph's own tensors, in the order of ``forward``.
+        output: type of the result.
+        warnings: what is allowed but probably not meant, each with the key of the spec it concerns.
+        differentiates: graph tensors with respect to which the module takes derivatives.
+    """
+
+    inputs: tuple[str, ...]
+    output: Field
+    warnings: tuple[tuple[str, str], ...] = ()
+    differentiates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a layer sees: the fields written so far, in order, and the model's own numbers."""
+
+    r_max: float
+    num_species: int
+    species: tuple[str, ...] | None = None
+    bindings: Mapping[str, Binding] = field(default_factory=dict)
+
+    def bind(self, binding: Binding) -> Scope:
+        rest = {name: known for name, known in self.bindings.items() if name != binding.name}
+        return replace(self, bindings={**rest, binding.name: binding})
+
+    def read(self, name: str | None, domain: Domain | None, at: str) -> Binding:
+        """The field called ``name``, or without a name the most recent one of that domain.
+
+        Args:
+            name: as the user wrote it.
+            domain: required domain, None for any.
+            at: the key of the spec that names it, for the message.
+        """
+        if name is None:
+            return self._latest(domain or "node", at)
+        if name not in self.bindings:
+            raise SpecError((at,), f"no field is called '{name}'", did_you_mean(name, self.bindings, "fields so far"))
+        binding = self.bindings[name]
+        if domain is not None and binding.domain != domain:
+            others = [known.name for known in self.bindings.values() if known.domain == domain]
+            hint = f"{domain} fields so far: {', '.join(others)}" if others else f"no {domain} field is written before"
+            raise SpecError((at,), f"a field per {domain} is required, '{name}' is {binding.field}", hint)
+        return binding
+
+    def _latest(self, domain: Domain, at: str) -> Binding:
+        found = [binding for binding in self.bindings.values() if binding.domain == domain]
+        if not found:
+            raise SpecError((at,), f"no field per {domain} is written before this layer", _first_step(domain))
+        return found[-1]
+
+
+def _first_step(domain: Domain) -> str:
+    if domain == "node":
+        return "begin with a species_embedding"
+    return "write one first" if domain == "graph" else "write edge_vectors, spherical_harmonics or radial_basis first"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One layer in its place in the fold."""
+
+    binding: Binding
+    path: PathKey
+    spec: LayerSpec
+    scope: Scope
+    signature: Signature
+
+    @property
+    def num_parameters(self) -> int:
+        return self.spec.num_parameters(self.scope)
+
+    def build(self) -> nn.Module:
+        return self.spec.build(self.scope)
+
+
+class LayerSpec(Kinded, family="layer"):
+    """A layer as written in YAML. A subclass in ``e3frame/layers`` (or in a plugin) is all a new layer takes."""
+
+    example: ClassVar[str]
+    """The layer as YAML, in a model that has what it reads; documentation shows it, the tests over all kinds run it."""
+    variants: ClassVar[tuple[str, ...]] = ()
+    """More of the same, one for each option that changes what is computed; for the tests."""
+
+    def infer(self, scope: Scope) -> Signature:
+        """The call that this layer makes and the type of its result.
+
+        Raises:
+            SpecError: with the path of the offending key inside this layer.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.infer")
+
+    def num_parameters(self, scope: Scope) -> int:
+        """Number of trainable parameters of the built module."""
+        return 0
+
+    def build(self, scope: Scope) -> nn.Module:
+        """The torch module; called only after ``infer`` went well on the same scope."""
+        raise NotImplementedError(f"{type(self).__name__}.build")
+
+    def thread(self, name: str, key: str, path: PathKey, scope: Scope) -> tuple[Scope, list[Step]]:
+        """Add this layer to the fold: the scope after it, and its steps. Containers override this."""
+        try:
+            signature = self.infer(scope)
+        except SpecError as error:
+            raise error.under(*path) from None
+        binding = Binding(name, key, signature.output)
+        return scope.bind(binding), [Step(binding, path, self, scope, signature)]
+
+
+class OneInput(LayerSpec):
+    """A layer that reads one field of any domain."""
+
+    of: str | None = None
+    """Field to read; the latest field per node where none is named."""
+
+    def read_one(self, scope: Scope) -> Binding:
+        return scope.read(self.of, None if self.of else "node", "of")
+
+
+_IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
+
+
+def _identifier(name: str) -> str:
+    if not _IDENTIFIER.fullmatch(name):
+        raise mistake(f"a name is letters, digits and _, and begins with no digit; got {shown(name)}", at_key=True)
+    return name
+
+
+Name = Annotated[str, AfterValidator(_identifier)]
+NamedLayers = Annotated[dict[Name, OneOf[LayerSpec]], PydanticField(min_length=1)]
+
+
+def fold(layers: Mapping[str, LayerSpec], scope: Scope, path: PathKey, prefix: str = "") -> tuple[Scope, list[Step]]:
+    """Thread the scope through named layers in order."""
+    steps: list[Step] = []
+    for name, spec in layers.items():
+        scope, added = spec.thread(name, prefix + name, (*path, name), scope)
+        steps += added
+    return scope, steps
+
+
+@dataclass(frozen=True)
+class FromData:
+    """Marks a field whose ``auto`` is answered by the statistics of the training data."""
+
+    answer: Callable[[Statistics], Any]
+
+
+def auto(kind: Any, answer: Callable[[Statistics], Any]) -> Any:
+    """The type of a field that takes ``auto`` or a value of type ``kind``."""
+    return Annotated[
+        kind,
+        WrapValidator(lambda value, handler: value if value == "auto" else handler(value)),
+        WrapSerializer(lambda value, handler: value if value == "auto" else handler(value)),
+        FromData(answer),
+        AlsoWritten({"const": "auto"}),
+    ]
+
+
+def resolve(spec: Any, statistics: Statistics) -> Any:
+    """The spec with each ``auto`` replaced by what the statistics say, all the way down."""
+    if isinstance(spec, Mapping):
+        return {key: resolve(value, statistics) for key, value in spec.items()}
+    if not isinstance(spec, Spec):
+        return spec
+    changes = {}
+    for name, info in type(spec).model_fields.items():
+        value = getattr(spec, name)
+        answers = [mark for mark in info.metadata if isinstance(mark, FromData)]
+        changes[name] = answers[0].answer(statistics) if answers and value == "auto" else resolve(value, statistics)
+    return spec.replace(**changes)

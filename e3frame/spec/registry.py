@@ -1,0 +1,77 @@
+"""Specs that are chosen by their ``kind``: layers, data sets, optimizers, envelopes, ...
+
+A family is a class that derives from :class:`Kinded` with ``family="layer"``; each subclass with a ``kind`` is one
+member of it and registers itself when it is defined, so that adding a member is adding a class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
+from pydantic.fields import FieldInfo
+
+from e3frame.spec.base import Spec, mistake, mistake_at, shown
+from e3frame.spec.errors import did_you_mean
+
+FAMILY = "x-family"
+"""Key of JSON Schema that stands for any member of a family until they are all known."""
+
+
+class Kinded(Spec):
+    """Base of a family of specs. ``kind`` has a ``Literal`` type whose one value is also its default."""
+
+    family: ClassVar[str]
+    members: ClassVar[dict[str, type[Self]]]
+
+    def __init_subclass__(cls, family: str | None = None, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if family is not None:
+            cls.family, cls.members = family, {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        field: FieldInfo | None = cls.model_fields.get("kind")
+        if field is None or not isinstance(field.default, str):
+            return
+        known = cls.members.get(field.default)
+        if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise TypeError(
+                f"{cls.family} kind {field.default!r} is defined twice: "
+                f"{known.__module__}.{known.__qualname__} and {cls.__module__}.{cls.__qualname__}"
+            )
+        cls.members[field.default] = cls
+
+    @classmethod
+    def parse(cls, raw: Any, info: ValidationInfo | None = None) -> Self:
+        """The member that ``raw["kind"]`` names, validated.
+
+        Raises:
+            pydantic.ValidationError, PydanticCustomError: for anything wrong, with our wording.
+        """
+        if isinstance(raw, cls):
+            return raw
+        if not isinstance(raw, Mapping):
+            raise mistake(f"a mapping with a 'kind' is required, got {shown(raw)}", cls._kinds_hint(""))
+        if "kind" not in raw:
+            raise mistake(f"'kind' is required: which {cls.family} this is", cls._kinds_hint(""))
+        kind = raw["kind"]
+        if not isinstance(kind, str) or kind not in cls.members:
+            raise mistake_at("kind", kind, mistake(f"no {cls.family} is called {shown(kind)}", cls._kinds_hint(kind)))
+        return cls.members[kind].model_validate(raw, context=info.context if info else None)
+
+    @classmethod
+    def _kinds_hint(cls, kind: Any) -> str:
+        return did_you_mean(str(kind), sorted(cls.members), "kinds")
+
+
+class OneOf:
+    """``OneOf[Family]``: a field that takes any member of the family."""
+
+    def __class_getitem__(cls, family: type[Kinded]) -> Any:
+        return Annotated[
+            SerializeAsAny[family],
+            BeforeValidator(lambda raw, info: family.parse(raw, info)),
+            WithJsonSchema({FAMILY: family.family}),
+        ]

@@ -1,0 +1,93 @@
+"""Where in which file, or in which command-line override, each value of a config was written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import yaml
+
+from e3frame.spec.errors import PathKey, SpecError
+
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Lines and columns count from 1; ``file`` is None for a value from the command line."""
+
+    text: str
+    line: int = 0
+    column: int = 0
+    key_line: int = 0
+    key_column: int = 0
+    quoted: bool = False
+
+    def shown(self, offset: int | None, at_key: bool) -> str:
+        if not self.line:
+            return self.text
+        if at_key and self.key_line:
+            return f"{self.text}:{self.key_line}:{self.key_column}"
+        return f"{self.text}:{self.line}:{self.column + (0 if offset is None else offset + self.quoted)}"
+
+
+@dataclass
+class Sources:
+    """Places by config path; what is added later overrides what was there, as in the merge of the config itself."""
+
+    places: dict[PathKey, Place] = field(default_factory=dict)
+
+    def add_file(self, file: str | Path, package: PathKey = (), text: str | None = None) -> None:
+        """Every key and value of a YAML file whose contents stand at ``package`` in the config."""
+        path = Path(file)
+        node = yaml.compose(path.read_text(encoding="utf-8") if text is None else text, Loader=_LOADER)
+        if node is not None:
+            self._add_node(node, package, None, _display(path))
+
+    def add_override(self, path: PathKey, override: str, value: object = None) -> None:
+        """A ``key=value`` of the command line; a mapping is merged, so it covers just the keys it names."""
+        self.places[path] = Place(f"command-line override {override}")
+        children = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+        for key, child in children:
+            self.add_override((*path, key), override, child)
+
+    def place(self, error: SpecError) -> SpecError:
+        """The error with its source: that of its path, or of the nearest key above that was written anywhere."""
+        if error.source is not None:
+            return error
+        for depth in range(len(error.path), -1, -1):
+            place = self.places.get(error.path[:depth])
+            if place is not None:
+                exact = depth == len(error.path)
+                source = place.shown(error.offset if exact else None, error.at_key and exact)
+                return SpecError(error.path, error.problem, error.hint, source=source)
+        return error
+
+    def order(self, error: SpecError) -> tuple[int, int]:
+        """Sort key: the mistake that stands first in its file comes first."""
+        for depth in range(len(error.path), -1, -1):
+            place = self.places.get(error.path[:depth])
+            if place is not None:
+                return (place.line, place.column)
+        return (0, 0)
+
+    def _add_node(self, node: yaml.Node, path: PathKey, key: yaml.Node | None, file: str) -> None:
+        mark = node.start_mark
+        key_mark = mark if key is None else key.start_mark
+        quoted = isinstance(node, yaml.ScalarNode) and node.style in ("'", '"')
+        self.places[path] = Place(file, mark.line + 1, mark.column + 1, key_mark.line + 1, key_mark.column + 1, quoted)
+        if isinstance(node, yaml.MappingNode):
+            for child_key, child in node.value:
+                self._add_node(child, (*path, child_key.value), child_key, file)
+        elif isinstance(node, yaml.SequenceNode):
+            for index, child in enumerate(node.value):
+                self._add_node(child, (*path, index), None, file)
+
+
+def _display(path: Path) -> str:
+    """Relative to the current directory where that is shorter."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)

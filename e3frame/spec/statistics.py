@@ -1,0 +1,21 @@
+"""What a model needs to know of its training data: the values that ``auto`` in a spec stands for."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from e3frame.spec.base import Spec
+
+
+class Statistics(Spec):
+    """Computed once from the training split, in float64."""
+
+    species: tuple[str, ...]
+    """Chemical symbols present, by increasing atomic number."""
+    energy_shift: dict[str, float]
+    """Reference energy of each species in eV: least squares of the total energies on the compositions."""
+    energy_scale: float = Field(gt=0)
+    """Root mean square of the force components in eV/Å, or without forces the standard deviation of the
+    energy per atom after the shifts, in eV."""
+    avg_num_neighbors: float = Field(gt=0)
+    """Edges per atom within r_max."""

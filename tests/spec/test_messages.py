@@ -1,0 +1,38 @@
+"""Every mistake in a config gets its one message, word for word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from e3frame.compose import read_yaml
+from e3frame.model import ModelSpec
+from e3frame.spec.errors import UserError
+
+TABLE = yaml.safe_load(Path(__file__).with_name("wrong_models.yaml").read_text(encoding="utf-8"))
+
+
+def check(text: str) -> None:
+    Path("model.yaml").write_text(text, encoding="utf-8")
+    read_yaml("model.yaml").parse(ModelSpec, ModelSpec.typed)
+
+
+def test_the_base_is_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    check(TABLE["base"])
+
+
+def test_the_table_is_large() -> None:
+    assert len(TABLE["cases"]) >= 80
+    assert len({case["name"] for case in TABLE["cases"]}) == len(TABLE["cases"])
+
+
+@pytest.mark.parametrize("case", TABLE["cases"], ids=lambda case: case["name"])
+def test_wrong_model(case: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert TABLE["base"].count(case["old"]) >= 1
+    with pytest.raises(UserError) as caught:
+        check(TABLE["base"].replace(case["old"], case["new"], 1))
+    assert str(caught.value) == case["message"].rstrip("\n")

@@ -1,0 +1,125 @@
+"""Mistakes in overrides, and how the command line behaves."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from e3frame.cli import main
+from e3frame.compose import config_folder, load_run
+from e3frame.spec.errors import UserError
+
+CASES = yaml.safe_load(Path(__file__).with_name("wrong_runs.yaml").read_text(encoding="utf-8"))
+ROOT = config_folder().parent
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: " ".join(case["overrides"]))
+def test_wrong_run(case: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(UserError) as caught:
+        load_run(case["overrides"])
+    assert str(caught.value).rstrip() == case["message"].rstrip()
+
+
+def test_there_are_enough() -> None:
+    assert len(CASES) >= 20
+
+
+@pytest.mark.parametrize("verb", ["check", "train"])
+def test_a_mistake_is_one_message_and_exit_code_1(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, "model=neqip"]) == 1
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err == (
+        "command-line override model=neqip  model\n  there is no model config called neqip\n  did you mean nequip?\n"
+    )
+
+
+def test_check_prints_the_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(["check", "configs/model/nequip.yaml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "r_max 5 Å, species auto"
+    conv = next(line for line in lines if line.startswith("first_conv")).split()
+    assert conv == ["first_conv", "convolution", "node", "96x0e", "+", "32x1o", "+", "32x2e", "352", "16,896"]
+    assert next(line for line in lines if line.startswith("total")).split() == ["total", "278,048", "+", "32", "S"]
+
+
+def test_check_counts_the_species_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "model=nequip", "data=sample"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("r_max 5 Å, species auto: H C N O\n")
+    assert out.splitlines()[-1].split() == ["total", "278,176"]
+
+
+def test_check_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (config_folder() / "model" / "nequip.yaml").read_text()
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace("  readout:", "  spare: {kind: radial_basis}\n  readout:"))
+    assert main(["check", str(file)]) == 0
+    line = 1 + file.read_text().splitlines().index("  spare: {kind: radial_basis}")
+    expected = f"warning: {file}:{line}:3  layers.spare\n  nothing reads 'spare'\n  remove this layer, or use it\n"
+    assert capsys.readouterr().err == expected
+
+
+@pytest.mark.parametrize("arguments", [["check", "model=nequip", "data=sample"], ["check", "configs/model/tfn.yaml"]])
+def test_check_imports_no_torch(arguments: list[str]) -> None:
+    code = (
+        "import sys; from e3frame.cli import main; code = main(sys.argv[1:]);"
+        "heavy = {'torch', 'lightning', 'torch_geometric', 'ase', 'numpy'} & set(sys.modules);"
+        "sys.exit(code or (f'imported {heavy}' if heavy else 0))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chek"]) == 1
+    assert capsys.readouterr().err == "e3frame: there is no verb chek; did you mean check?\n"
+    assert main([]) == 0
+    assert "e3frame VERB --help" in capsys.readouterr().out
+
+
+def test_every_config_composes() -> None:
+    models = sorted(path.stem for path in (config_folder() / "model").glob("*.yaml"))
+    experiments = sorted(path.stem for path in (config_folder() / "experiment").glob("*.yaml"))
+    assert len(models) >= 3
+    assert len(experiments) >= 2
+    for model in models:
+        load_run([f"model={model}"])
+    for experiment in experiments:
+        load_run([f"experiment={experiment}"])
+    for group in ("optimizer", "scheduler", "task", "trainer"):
+        choices = sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+        assert choices
+        for choice in choices:
+            load_run([f"{group}={choice}"] + (["~model.outputs.forces"] if choice == "energy" else []))
+
+
+def test_a_folder_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    preset = (config_folder() / "model" / "nequip.yaml").read_text(encoding="utf-8")
+    for name, text in {
+        "mine/model/small.yaml": preset.replace("32x", "8x"),
+        "mine/experiment/first.yaml": "# @package _global_\ndefaults:\n  - override /model: small\n"
+        "model:\n  layers:\n    first_conv: {irreps_out: 9x9e}\n",
+    }.items():
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text(text, encoding="utf-8")
+    assert main(["check", "--config-dir", "mine", "model=small"]) == 0
+    capsys.readouterr()
+    assert main(["check", "--config-dir", "mine", "experiment=first"]) == 1
+    assert capsys.readouterr().err == (
+        "mine/experiment/first.yaml:6:30  model.layers.first_conv.irreps_out\n"
+        "  9x9e is out of reach: 'species' (8x0e) ⊗ 'edge_sh' (1x0e+1x1o+1x2e) gives 0e, 1o, 2e\n"
+    )
+    assert main(["check", "--config-dir", "nowhere", "model=small"]) == 1
+    assert capsys.readouterr().err == "--config-dir nowhere: there is no such folder\n"
