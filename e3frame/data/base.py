@@ -1,0 +1,75 @@
+"""What a source of data declares, and what a model may ask of it. Imports no torch: configs are read without it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from pydantic import Field
+
+from e3frame.spec.errors import DataError, did_you_mean
+from e3frame.spec.registry import Kinded
+
+if TYPE_CHECKING:
+    from e3frame.data.dataset import Splits
+
+RESERVED = frozenset(
+    ["pos", "z", "edge_index", "edge_shift", "cell", "pbc", "frame", "file", "batch", "ptr", "num_graphs", "num_nodes"]
+)
+"""Keys of a graph, and of a batch of them, that no label can have."""
+
+
+class Label(NamedTuple):
+    """A quantity that frames are labelled with; its tensor is (1, *shape) per graph or (atoms, *shape) per node."""
+
+    per: Literal["graph", "node"]
+    shape: tuple[int, ...] = ()
+
+
+class DataSpec(Kinded, family="data set"):
+    """A source of training, validation and test frames.
+
+    A new kind is a subclass with a ``kind``, the two properties and :meth:`load`, in a module that is imported by
+    ``e3frame.data.specs``; anything heavy is imported inside :meth:`load`.
+    """
+
+    batch_size: int = Field(default=8, ge=1)
+    """Frames per training step."""
+    eval_batch_size: int = Field(default=64, ge=1)
+    """Frames per step of validation and test."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes that prepare batches; 0: the training process itself, which is best for frames held in memory."""
+    cache_dir: str | None = None
+    """Folder of the processed data; null: $E3FRAME_CACHE, else ~/.cache/e3frame."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Labels that the source declares it can supply."""
+        raise NotImplementedError
+
+    @property
+    def known_species(self) -> tuple[str, ...] | None:
+        """Chemical symbols by atomic number where they are known without reading the data, else None."""
+        raise NotImplementedError
+
+    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        """Graphs with neighbours within ``r_max`` (Å) and just these labels, or more.
+
+        Raises:
+            DataError: for anything that is wrong with the data, with the file and the frame.
+        """
+        raise NotImplementedError
+
+    def cache_folder(self) -> Path:
+        """Where processed data are kept."""
+        return Path(self.cache_dir or os.environ.get("E3FRAME_CACHE") or "~/.cache/e3frame").expanduser()
+
+    def require_declared(self, labels: Mapping[str, Label]) -> None:
+        """Raises DataError where a label is asked for that the source does not declare."""
+        for name in labels:
+            if name not in self.label_names:
+                raise DataError(
+                    f"the data do not declare a label {name}", hint=did_you_mean(name, self.label_names, "declared")
+                )

@@ -1,0 +1,194 @@
+"""Graphs in memory as a torch_geometric data set, and their cache on disk: safetensors, no pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+from torch_geometric.data import InMemoryDataset
+
+from e3frame.data.graphs import Graph
+from e3frame.spec.elements import SYMBOLS
+from e3frame.spec.errors import DataError
+
+VERSION = 1
+"""Of the processed form: raise it with every change of what graphs or statistics hold, and old files are left alone."""
+
+log = logging.getLogger(__name__)
+
+
+class GraphDataset(InMemoryDataset):
+    """Graphs of frames, collated in memory. Indexing with a slice, a list or an index tensor gives a subset.
+
+    Args:
+        graph, slices: the collated graphs, as :meth:`InMemoryDataset.collate` returns them.
+        files: where the frames come from, for messages; ``graph.file`` counts in it.
+        cached: the file on disk, if any; what is computed from the data is kept next to it.
+    """
+
+    def __init__(
+        self, graph: Graph, slices: dict[str, Tensor], files: Sequence[str], cached: Path | None = None
+    ) -> None:
+        super().__init__()
+        self._data, self.slices = graph, slices
+        self.files, self.cached = tuple(files), cached
+
+    @classmethod
+    def from_graphs(cls, graphs: Sequence[Graph], files: Sequence[str] = ("memory",)) -> GraphDataset:
+        """A data set of graphs that all hold the same keys."""
+        graph, slices = cls.collate(graphs)
+        if slices is None:  # torch_geometric does not collate a single graph
+            slices = {key: torch.tensor([0, value.shape[graph.__cat_dim__(key, value)]]) for key, value in graph}
+        return cls(graph, slices, files)
+
+    def stacked(self, key: str) -> Tensor:
+        """One key of all frames, concatenated: (frames, ...) per graph, (atoms, ...) per node."""
+        values, bounds = self._data[key], self.slices[key].tolist()
+        if self._indices is None:
+            return values
+        dim = self._data.__cat_dim__(key, values)
+        return torch.cat([values.narrow(dim, bounds[k], bounds[k + 1] - bounds[k]) for k in self.indices()], dim)
+
+    def counts(self, key: str) -> Tensor:
+        """How many entries of ``key`` each frame has: ``counts("z")`` atoms, ``counts("edge_index")`` edges."""
+        return self.slices[key].diff()[torch.tensor(list(self.indices()), dtype=torch.long)]
+
+    def has(self, key: str) -> bool:
+        return key in self._data
+
+    @property
+    def species(self) -> tuple[str, ...]:
+        """Chemical symbols present, by atomic number."""
+        return tuple(SYMBOLS[z] for z in self.stacked("z").unique().tolist())
+
+    def where(self, index: int) -> tuple[str, int]:
+        """File and frame of a graph."""
+        graph = self[index]
+        return self.files[int(graph.file)], int(graph.frame)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training, validation and test frames; a split without frames is None.
+
+    Raises:
+        DataError: validation or test hold an element that training lacks.
+    """
+
+    train: GraphDataset
+    val: GraphDataset | None
+    test: GraphDataset | None
+
+    def __post_init__(self) -> None:
+        for name, dataset in self.items():
+            unseen = set(dataset.species) - set(self.train.species)
+            if unseen:
+                index = next(k for k, graph in enumerate(dataset) if unseen & {SYMBOLS[z] for z in graph.z.tolist()})
+                file, frame = dataset.where(index)
+                symbols = [SYMBOLS[z] for z in dataset[index].z.unique().tolist() if SYMBOLS[z] in unseen]
+                raise DataError(
+                    f"{', '.join(symbols)} in the {name} frames, but not in training",
+                    file=file,
+                    frame=frame,
+                    hint=f"training holds {', '.join(self.train.species)}",
+                )
+
+    def items(self) -> Iterator[tuple[str, GraphDataset]]:
+        """The splits that hold frames, by name."""
+        for name in ("train", "val", "test"):
+            dataset = getattr(self, name)
+            if dataset is not None:
+                yield name, dataset
+
+
+def content_key(files: Iterable[str | Path], options: Any) -> str:
+    """A name for what a function of these files' bytes and these (JSON) options gives."""
+    digest = hashlib.blake2b(json.dumps([VERSION, options], sort_keys=True).encode(), digest_size=16)
+    for file in files:
+        with open(file, "rb") as raw:
+            digest.update(hashlib.file_digest(raw, "blake2b").digest())
+    return digest.hexdigest()
+
+
+def load_or_build(path: Path, files: Sequence[str], r_max: float, graphs: Iterable[Graph]) -> GraphDataset:
+    """The data set in ``path``; if there is none, or it is damaged, that of ``graphs``, which is then kept there.
+
+    Raises:
+        DataError: there are no graphs, or an atom among others has no neighbour within ``r_max``.
+    """
+    dataset = _load(path, files)
+    if dataset is None:
+        built = [_connected(graph, files, r_max) for graph in graphs]
+        if not built:
+            raise DataError("no frames", file=", ".join(files))
+        dataset = GraphDataset.from_graphs(built, files)
+        dataset.cached = write_atomically(path, _packed(dataset))
+    return dataset
+
+
+def write_atomically(path: Path, content: bytes) -> Path | None:
+    """Write a cache file in one step, so that no reader ever sees half of it; None where the folder is not writable."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        log.warning("%s cannot be written, so the processed data are not kept: %s", path, error.strerror)
+        return None
+    return path
+
+
+def _connected(graph: Graph, files: Sequence[str], r_max: float) -> Graph:
+    """A single atom is a legitimate frame (a reference energy); one that is out of reach of all others is a mistake."""
+    if graph.num_nodes > 1:
+        alone = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes) == 0
+        if alone.any():
+            atom = int(alone.nonzero()[0])
+            raise DataError(
+                f"atom {atom} ({SYMBOLS[graph.z[atom]]}) has no neighbour within r_max = {r_max:g} Å",
+                file=files[int(graph.file)],
+                frame=int(graph.frame),
+                hint="raise r_max, or check data.units.length",
+            )
+    return graph
+
+
+def _packed(dataset: GraphDataset) -> bytes:
+    tensors = {key: value.contiguous() for key, value in dataset._data}
+    tensors |= {f"slices.{key}": value for key, value in dataset.slices.items()}
+    return save(tensors, metadata={"digest": _digest(tensors)})
+
+
+def _load(path: Path, files: Sequence[str]) -> GraphDataset | None:
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as opened:
+            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+            intact = (opened.metadata() or {}).get("digest") == _digest(tensors)
+    except (SafetensorError, OSError):
+        intact = False
+    if not intact:
+        log.warning("%s is damaged; it is made anew", path)
+        return None
+    slices = {key.removeprefix("slices."): tensors.pop(key) for key in list(tensors) if key.startswith("slices.")}
+    return GraphDataset(Graph(**tensors), slices, files, path)
+
+
+def _digest(tensors: dict[str, Tensor]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for key in sorted(tensors):
+        digest.update(key.encode() + str(tuple(tensors[key].shape)).encode())
+        digest.update(tensors[key].numpy().tobytes())
+    return digest.hexdigest()

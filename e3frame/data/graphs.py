@@ -1,0 +1,53 @@
+"""From atoms to graphs in torch_geometric's form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch_geometric.data import Data
+
+from e3frame.data.neighbors import neighbors
+
+
+class Graph(Data):
+    """One frame. ``n`` atoms and ``e`` edges; floats are float64, lengths Å.
+
+    ``pos`` (n, 3), ``z`` (n,), ``edge_index`` (2, e), ``edge_shift`` (e, 3), ``cell`` (1, 3, 3), ``pbc`` (1, 3),
+    ``frame`` (1,) in its source file, ``file`` (1,) in the data set's list of files; and the labels under
+    their own names.
+    The vector of an edge is ``pos[edge_index[0]] + edge_shift - pos[edge_index[1]]``.
+    """
+
+    # torch_geometric goes by substrings of the key, so that a label called "refractive_index" would be incremented.
+    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> int:
+        return 1 if key == "edge_index" else 0
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> int:
+        return self.num_nodes if key == "edge_index" else 0
+
+
+def make_graph(
+    atoms: Atoms, r_max: float, labels: Mapping[str, NDArray] | None = None, frame: int = 0, file: int = 0
+) -> Graph:
+    """The graph of ``atoms`` with neighbours within ``r_max`` (Å); ``labels`` are (1, ...) or (n, ...) already.
+
+    Raises:
+        ValueError: the cell does not fit its periodic directions.
+    """
+    edge_index, edge_shift = neighbors(atoms, r_max)
+    return Graph(
+        pos=torch.from_numpy(atoms.positions.astype(np.float64)),
+        z=torch.from_numpy(atoms.numbers.astype(np.int64)),
+        edge_index=torch.from_numpy(edge_index),
+        edge_shift=torch.from_numpy(edge_shift),
+        cell=torch.from_numpy(atoms.cell.array[None].astype(np.float64)),
+        pbc=torch.from_numpy(atoms.pbc[None].copy()),
+        frame=torch.tensor([frame]),
+        file=torch.tensor([file]),
+        **{name: torch.from_numpy(np.array(value, dtype=np.float64)) for name, value in (labels or {}).items()},
+    )

@@ -1,0 +1,18 @@
+"""Every kind of data set that a config can name. A new kind's module is imported here, which registers it."""
+
+from __future__ import annotations
+
+from e3frame.data.base import DataSpec, Label
+from e3frame.data.sample import SampleSpec
+from e3frame.data.splitting import SplitSpec
+from e3frame.data.units import Units
+from e3frame.data.xyz import XyzSpec
+from e3frame.spec.registry import OneOf
+
+AnyData = OneOf[DataSpec]
+"""The type of a spec's field that takes any kind of data set."""
+
+parse_data = DataSpec.parse
+"""``parse_data(raw)``: the spec that ``raw["kind"]`` names, validated; usable as a pydantic BeforeValidator."""
+
+__all__ = ["AnyData", "DataSpec", "Label", "SampleSpec", "SplitSpec", "Units", "XyzSpec", "parse_data"]

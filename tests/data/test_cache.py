@@ -1,0 +1,128 @@
+"""What is kept on disk: found again, rebuilt when it is damaged or belongs to something else."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from ase.io import read as ase_read
+from ase.io import write
+
+from e3frame.data import dataset as module
+from e3frame.data import frames as frames_module
+from e3frame.data.dataset import GraphDataset, write_atomically
+from e3frame.data.specs import Label, XyzSpec
+from e3frame.data.statistics import compute_statistics
+
+LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
+
+
+def read(path: Path, r_max: float = 4.0, labels: dict[str, Label] = LABELS, **options: object) -> GraphDataset:
+    spec = XyzSpec.model_validate({"path": str(path), **options})
+    return spec.read(spec.path, r_max, labels)
+
+
+def same(one: GraphDataset, other: GraphDataset) -> bool:
+    return len(one) == len(other) and all(
+        set(a.keys()) == set(b.keys()) and all(torch.equal(a[key], b[key]) for key in a.keys())  # noqa: SIM118
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def kept(cache: Path) -> list[Path]:
+    return sorted(cache.glob("*.safetensors"))
+
+
+def test_the_second_time_nothing_is_read(xyz: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = read(xyz)
+    monkeypatch.setattr(frames_module, "iread", None)
+    second = read(xyz)
+    assert same(first, second)
+    assert second.files == (str(xyz),)
+    assert first.cached == second.cached
+
+
+def test_one_frame(xyz: Path) -> None:
+    write(xyz, ase_read(xyz, index=0))
+    assert len(read(xyz)) == 1
+    assert same(read(xyz), read(xyz))
+    assert read(xyz)[[0]].stacked("z").tolist() == read(xyz)[0].z.tolist()
+
+
+def test_anything_that_changes_the_graphs_changes_the_key(xyz: Path, cache: Path) -> None:
+    read(xyz)
+    read(xyz, r_max=3.9)
+    read(xyz, labels={"energy": LABELS["energy"]})
+    read(xyz, units={"energy": "meV"})
+    read(xyz, keys={"energy": "energy", "forces": "forces", "dipole": "mu"})  # not asked for: the same graphs
+    read(xyz, split={"train": 3}, batch_size=2)  # the same again
+    assert len(kept(cache)) == 4
+    xyz.write_text(xyz.read_text().replace("C  ", "N  ", 1))
+    assert read(xyz)[0].z[0] == 7
+    assert len(kept(cache)) == 5
+
+
+def test_another_name_of_the_same_file_is_the_one_in_messages(xyz: Path, cache: Path) -> None:
+    read(xyz)
+    assert read(xyz.rename(xyz.with_name("other.xyz"))).where(3) == (str(xyz.with_name("other.xyz")), 3)
+    assert len(kept(cache)) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "replaced"])
+def test_a_damaged_file_is_made_anew(damage: str, xyz: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = read(xyz)
+    (path,) = kept(cache)
+    intact = path.read_bytes()
+    flipped = bytearray(intact)
+    flipped[-5] ^= 1
+    damaged = {"cut": intact[:-100], "flipped": bytes(flipped), "emptied": b"", "replaced": b"no tensors"}[damage]
+    path.write_bytes(damaged)
+    with caplog.at_level(logging.WARNING):
+        second = read(xyz)
+    assert f"{path} is damaged; it is made anew" in caplog.text
+    assert same(first, second)
+    assert path.read_bytes() == intact
+
+
+def test_nothing_is_kept_of_a_file_that_is_wrong(xyz: Path, cache: Path) -> None:
+    xyz.write_text(xyz.read_text()[:-200])
+    with pytest.raises(module.DataError):
+        read(xyz)
+    assert not cache.exists()
+
+
+def test_writing_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is stopped before the last step leaves the old content."""
+    path = tmp_path / "kept"
+    assert write_atomically(path, b"old") == path
+    with monkeypatch.context() as patch:
+        patch.setattr(module.os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+
+
+def test_a_folder_that_cannot_be_written_is_no_obstacle(xyz: Path, caplog: pytest.LogCaptureFixture) -> None:
+    blocker = xyz.with_name("file")
+    blocker.write_text("")
+    with caplog.at_level(logging.WARNING):
+        dataset = read(xyz, cache_dir=str(blocker / "cache"))
+    assert len(dataset) == 10
+    assert dataset.cached is None
+    assert "cannot be written, so the processed data are not kept" in caplog.text
+    assert compute_statistics(dataset).species == ("H", "C", "O")
+
+
+def test_statistics_are_kept_per_subset(xyz: Path, cache: Path) -> None:
+    dataset = read(xyz)
+    first, part = compute_statistics(dataset), compute_statistics(dataset[:5])
+    assert first != part
+    stored = sorted(cache.glob("*.json"))
+    assert len(stored) == 2
+    assert compute_statistics(read(xyz)) == first
+    for path in stored:
+        path.write_text(path.read_text()[:30])
+    assert compute_statistics(read(xyz)) == first
+    assert compute_statistics(read(xyz)[range(5)]) == part
