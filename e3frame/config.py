@@ -1,0 +1,190 @@
+"""The whole run as one model: what ``scripts/train.py`` composes from the config groups.
+
+Imports neither torch nor Lightning nor Hydra: a config is checked before any of them is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from e3frame.data.specs import AnyData
+from e3frame.layers._pooling import Pooling
+from e3frame.layers.negative_gradient import NegativeGradient
+from e3frame.model import ModelSpec, TypedModel
+from e3frame.spec.base import Spec, mistake, shown
+from e3frame.spec.errors import SpecError, did_you_mean
+from e3frame.spec.layer import Binding
+from e3frame.spec.registry import OneOf
+from e3frame.train.loggers import LoggerSpec
+from e3frame.train.optimizers import OptimizerSpec
+from e3frame.train.schedulers import CosineSpec, PlateauSpec, SchedulerSpec
+from e3frame.train.targets import UNITS, TargetSpec, TaskSpec
+from e3frame.train.trainer import TrainerSpec
+
+
+class RunConfig(Spec):
+    """A training run."""
+
+    name: str = "run"
+    """Name of the run; its folder is runs/<name>/<date and time>."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the initial weights, the order of the frames, and dropout."""
+    model: ModelSpec
+    """Layers and outputs."""
+    data: AnyData
+    """Frames to learn from."""
+    task: TaskSpec
+    """What to learn."""
+    optimizer: OneOf[OptimizerSpec]
+    """How gradients become steps."""
+    scheduler: OneOf[SchedulerSpec]
+    """How the learning rate changes."""
+    trainer: TrainerSpec
+    """How long, on what and how carefully to train."""
+    logger: OneOf[LoggerSpec]
+    """Where metrics go besides metrics.csv."""
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder_name(cls, name: str) -> str:
+        if not name or name.startswith(".") or not all(char.isalnum() or char in "-_.+" for char in name):
+            raise mistake(f"letters, digits and any of - _ . + make the name of a run, got {shown(name)}")
+        return name
+
+    def typed(self) -> TypedRun:
+        """Check the model, and that the data can supply and the model can give what the task asks for.
+
+        Raises:
+            SpecError: the first thing that does not fit, with its path from the root of the run config.
+        """
+        try:
+            model = self.model.typed(len(self.data.known_species or ()) or None)
+        except SpecError as error:
+            raise error.under("model") from None
+        self._check_species()
+        for name, target in self.task.targets.items():
+            self._check_target(name, target, model.outputs)
+        self._check_schedule()
+        statistics_of = self._statistics_of()
+        warnings = tuple(warning.under("model") for warning in model.warnings) + tuple(self._untrained(model.outputs))
+        return TypedRun(self, model, warnings, *statistics_of)
+
+    def _check_species(self) -> None:
+        held, known = self.data.known_species, self.model.species
+        unknown = [symbol for symbol in held or () if known != "auto" and symbol not in known]
+        if unknown:
+            raise SpecError(
+                ("model", "species"),
+                f"the data hold {', '.join(held)}; the model does not know {', '.join(unknown)}",
+                "add it, or write auto",
+            )
+
+    def _check_target(self, name: str, target: TargetSpec, outputs: Mapping[str, Binding]) -> None:
+        path = ("task", "targets", name)
+        if name not in outputs:
+            raise SpecError(
+                path, f"the model has no output '{name}'", did_you_mean(name, outputs, "outputs"), at_key=True
+            )
+        output = outputs[name].field
+        if target.per != output.domain:
+            problem = f"the model's output '{name}' is per {output.domain}, the target per {target.per}"
+            raise SpecError((*path, "per"), problem)
+        if target.irreps != output.irreps:
+            problem = f"the model's output '{name}' is {output.irreps}, the target {target.irreps}"
+            raise SpecError((*path, "irreps"), problem)
+        key = self.task.key(name)
+        if key not in self.data.label_names:
+            hint = did_you_mean(key, self.data.label_names, "labels there")
+            at = path if target.key is None else (*path, "key")
+            raise SpecError(at, f"the data have no label '{key}'", hint, at_key=target.key is None)
+        if target.unit is not None and target.unit != UNITS.get(key, target.unit):
+            raise SpecError(
+                (*path, "unit"),
+                f"'{key}' is learned in {UNITS[key]}, got {shown(target.unit)}",
+                "the units of the files are set in data.units",
+            )
+
+    def _check_schedule(self) -> None:
+        monitors = {("trainer", "monitor"): self.trainer.monitor}
+        if isinstance(self.scheduler, PlateauSpec):
+            monitors["scheduler", "monitor"] = self.scheduler.monitor
+        for path, monitor in monitors.items():
+            if monitor not in self.task.metric_names:
+                hint = did_you_mean(monitor, self.task.metric_names, "metrics")
+                raise SpecError(path, f"no metric is called {shown(monitor)}", hint)
+        if isinstance(self.scheduler, CosineSpec | PlateauSpec) and self.scheduler.min_lr >= self.optimizer.lr:
+            problem = f"must be below optimizer.lr, {self.optimizer.lr:g}; got {self.scheduler.min_lr:g}"
+            raise SpecError(("scheduler", "min_lr"), problem)
+
+    def _statistics_of(self) -> tuple[str | None, str | None]:
+        """Labels from which the ``auto`` scale and shift are computed."""
+        outputs = self.model.outputs
+        asking = [
+            name
+            for name, layer in outputs.items()
+            if isinstance(layer, Pooling)
+            and layer.per_species_scale_shift is not None
+            and "auto" in (layer.per_species_scale_shift.scale, layer.per_species_scale_shift.shift)
+        ]
+        for name in asking:
+            path = ("model", "outputs", name, "per_species_scale_shift")
+            if name not in self.task.targets:
+                raise SpecError(
+                    path,
+                    f"auto is computed from the labels of '{name}', but no target is called '{name}'",
+                    "add the target (weight 0 leaves it untrained), or give numbers: {scale: 1.0, shift: 0.0}",
+                )
+            if name != asking[0]:
+                problem = f"only one output can have auto scale and shift, '{asking[0]}' has them already"
+                raise SpecError(path, problem, "give numbers")
+        energy = (
+            asking[0] if asking else next((n for n in outputs if n in self.task.targets and self._is_energy(n)), None)
+        )
+        forces = [
+            name
+            for name, layer in outputs.items()
+            if isinstance(layer, NegativeGradient) and layer.of == energy and name in self.task.targets
+        ]
+        return (
+            None if energy is None else self.task.key(energy),
+            self.task.key(forces[0]) if forces else None,
+        )
+
+    def _is_energy(self, name: str) -> bool:
+        return self.task.targets[name].label == ("graph", ())
+
+    def _untrained(self, outputs: Mapping[str, Binding]) -> Iterator[SpecError]:
+        """What the model returns and nobody trains."""
+        for name in outputs:
+            if name in self.task.targets:
+                continue
+            layer = self.model.outputs[name]
+            problem = f"no target trains the output '{name}'"
+            if isinstance(layer, NegativeGradient) and layer.of in self.task.targets:
+                problem += f": it follows from '{layer.of}' alone, and will be much less accurate"
+            labelled = name in self.data.label_names
+            hint = (
+                f"the data have the label {name}: add task.targets.{name}" if labelled else "add a target, or remove it"
+            )
+            yield SpecError(("model", "outputs", name), problem, hint, at_key=True)
+
+
+@dataclass(frozen=True)
+class TypedRun:
+    """A run config that fits together.
+
+    Attributes:
+        warnings: what is allowed but probably not meant, with paths from the root of the run config.
+        energy_label: label whose least squares give the reference energies, if there is one.
+        forces_label: label whose root mean square gives the scale, if there is one.
+    """
+
+    config: RunConfig
+    model: TypedModel
+    warnings: tuple[SpecError, ...]
+    energy_label: str | None
+    forces_label: str | None

@@ -1,0 +1,1 @@
+"""Trained models: saved in one file without pickle, evaluated on data, run on structures."""

@@ -1,0 +1,187 @@
+"""Errors of a model on labelled frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from e3frame.data.base import DataSpec
+from e3frame.data.batch import model_input
+from e3frame.data.dataset import GraphDataset
+from e3frame.data.loader import make_loader
+from e3frame.inference.saved import SavedModel
+from e3frame.network import Model
+from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
+from e3frame.spec.errors import DataError, UserError, did_you_mean
+from e3frame.train.losses import Loss
+from e3frame.train.metrics import Errors, TaskErrors, as_json
+from e3frame.train.targets import TargetSpec, TaskSpec
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on one split.
+
+    Attributes:
+        frames: how many there were.
+        errors: of each target.
+        loss: weighted as in training.
+        predictions, labels: of each target, (rows, components) in float64, units of the data; empty unless kept.
+        atoms: (frames,) number of atoms.
+        composition: (frames, species) atoms of each species.
+    """
+
+    frames: int
+    errors: Mapping[str, Errors]
+    loss: float
+    predictions: Mapping[str, Tensor] = field(repr=False)
+    labels: Mapping[str, Tensor] = field(repr=False)
+    atoms: Tensor = field(repr=False)
+    composition: Tensor = field(repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds of a split."""
+        return {"frames": self.frames, "loss": self.loss} | {name: as_json(e) for name, e in self.errors.items()}
+
+
+def predictions(model: Model, dataset: GraphDataset, batch_size: int) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+    """Batches in the order of the frames, each with the model's outputs, without gradients."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    with torch.no_grad():
+        for batch in make_loader(dataset, batch_size):
+            moved = batch.to(device)
+            yield moved, model(model_input(moved))
+
+
+def evaluate_split(model: Model, dataset: GraphDataset, task: TaskSpec, batch_size: int = 64) -> Evaluation:
+    """Errors of a model on a data set that holds the labels of the task; exact whatever the batch size."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    loss, errors = Loss(task), TaskErrors(task).to(device)
+    predicted: dict[str, list[Tensor]] = {name: [] for name in task.targets}
+    labels: dict[str, list[Tensor]] = {name: [] for name in task.targets}
+    atoms, composition = [], []
+    for number, (batch, outputs) in enumerate(predictions(model, dataset, batch_size)):
+        _require_finite(outputs, batch, dataset, number * batch_size)
+        count = batch.ptr.diff()
+        errors.update(outputs, batch, count, loss.parts(outputs, batch, count))
+        species = torch.zeros(len(count), len(model.spec.species), dtype=torch.float64, device=device)
+        ones = torch.ones(len(batch.z), dtype=torch.float64, device=device)
+        species.index_put_((batch.batch, model.species_index(batch.z)), ones, accumulate=True)
+        atoms.append(count.cpu())
+        composition.append(species.cpu())
+        for name in task.targets:
+            predicted[name].append(outputs[name].to("cpu", torch.float64))
+            labels[name].append(batch[task.key(name)].to("cpu", torch.float64).reshape(predicted[name][-1].shape))
+    return Evaluation(
+        len(dataset),
+        errors.compute(),
+        errors.loss(),
+        {name: torch.cat(parts) for name, parts in predicted.items()},
+        {name: torch.cat(parts) for name, parts in labels.items()},
+        torch.cat(atoms),
+        torch.cat(composition),
+    )
+
+
+def _require_finite(outputs: Mapping[str, Tensor], batch: Batch, dataset: GraphDataset, first: int) -> None:
+    for name, value in outputs.items():
+        bad = (~torch.isfinite(value)).any(-1).nonzero().flatten()
+        if len(bad):
+            row = int(bad[0])
+            graph = row if len(value) == len(batch.frame) else int(batch.batch[row])
+            file, frame = dataset.where(first + graph)
+            raise DataError(f"the model's {name} is not finite", file=file, frame=frame)
+
+
+def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
+    """MAE and RMSE of each target on each split; of vectors also in percent of what predicting zero scores."""
+    table = Table(title=title, title_justify="left")
+    for heading in ("target", "split", "frames", "MAE", "RMSE", "", "of predicting zero"):
+        table.add_column(heading, justify="left" if heading in ("target", "split", "") else "right")
+    for name in next(iter(splits.values())).errors:
+        for split, evaluation in splits.items():
+            _add_rows(table, name, split, evaluation)
+        table.add_section()
+    return table
+
+
+def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> None:
+    errors = evaluation.errors[name]
+    if errors.mae_per_atom is not None:
+        row = (f"{errors.mae_per_atom:.4g}", f"{errors.rmse_per_atom:.4g}", f"{errors.unit}/atom".lstrip("/"), "")
+        table.add_row(name, split, str(evaluation.frames), *row)
+    zero = ""
+    if errors.zero_mae:
+        zero = f"{100 * errors.mae / errors.zero_mae:.1f} % (RMSE {100 * errors.rmse / errors.zero_rmse:.1f} %)"
+    table.add_row(name, split, str(evaluation.frames), f"{errors.mae:.4g}", f"{errors.rmse:.4g}", errors.unit, zero)
+
+
+def evaluate(
+    model: str | Path, data: DataSpec, split: str = "test", device: str = "cpu", plugins: tuple[str, ...] = ()
+) -> dict[str, Evaluation]:
+    """A saved model on the frames of a data spec, on those of its outputs that the data have labels for.
+
+    Args:
+        model: the file.
+        data: what to read; its keys and units are its own.
+        split: ``train``, ``val``, ``test``, or ``all`` for each of them.
+
+    Raises:
+        UserError: the split does not exist, no label fits, or the data hold an element the model does not know.
+    """
+    saved = SavedModel.read(model, plugins)
+    task = task_of(saved, data)
+    splits = dict(data.load(saved.spec.r_max, task.labels).items())
+    if split != "all":
+        if split not in splits:
+            raise UserError(f"the data have no {split} frames\n  splits there: {', '.join(splits)}, or all")
+        splits = {split: splits[split]}
+    for dataset in splits.values():
+        require_known(saved.spec.species, dataset)
+    network = saved.build(device)
+    return {name: evaluate_split(network, dataset, task, data.eval_batch_size) for name, dataset in splits.items()}
+
+
+def task_of(saved: SavedModel, data: DataSpec) -> TaskSpec:
+    """The targets of the model's training, or without such its outputs, for which the data have labels."""
+    if saved.task is not None:
+        targets = dict(saved.task.targets)
+    else:
+        outputs = saved.spec.typed().outputs
+        targets = {name: TargetSpec(irreps=b.irreps, per=b.domain) for name, b in outputs.items()}
+    found = {name: t for name, t in targets.items() if (t.key or name) in data.label_names}
+    if not found:
+        keys = [target.key or name for name, target in targets.items()]
+        hint = did_you_mean(keys[0], data.label_names, "labels of the data")
+        raise UserError(f"the data have none of the labels {', '.join(keys)}\n  {hint}")
+    if all(target.weight == 0 for target in found.values()):
+        found = {name: target.replace(weight=1.0) for name, target in found.items()}
+    return TaskSpec(targets=found)
+
+
+def require_known(species: tuple[str, ...], dataset: GraphDataset) -> None:
+    """Raises DataError for the first frame with an element that the model does not know."""
+    known = torch.tensor([ATOMIC_NUMBERS[symbol] for symbol in species])
+    if torch.isin(dataset.stacked("z"), known).all():
+        return
+    for index, graph in enumerate(dataset):
+        unknown = graph.z[~torch.isin(graph.z, known)].unique().tolist()
+        if unknown:
+            file, frame = dataset.where(index)
+            symbols = ", ".join(SYMBOLS[z] for z in unknown)
+            raise DataError(
+                f"the model does not know {symbols}", file=file, frame=frame, hint=f"it knows {', '.join(species)}"
+            )
+
+
+def write_metrics(path: Path, content: Mapping[str, Any]) -> None:
+    """``metrics.json``."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,0 +1,80 @@
+"""What a run tells while it goes on: ``metrics.csv`` with a line for each epoch, and some of them on the screen."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from e3frame.train.limits import Limits
+from e3frame.train.metrics import units
+from e3frame.train.targets import TaskSpec
+
+_LINES = 20
+"""Lines on the screen in a run of any length."""
+
+
+class Journal:
+    """Keeps the errors of each epoch. Errors have their unit in the file's header, losses have none.
+
+    Training errors are means over an epoch, while the weights changed; validation errors are those of the averaged
+    weights at its end, and empty where an epoch had no validation.
+
+    Args:
+        path: the CSV file.
+        task: names what is measured.
+        limits: knows the time and how far the run has come.
+        console: where the lines go.
+        shown: which split's errors are on the screen.
+    """
+
+    def __init__(self, path: Path, task: TaskSpec, limits: Limits, console: Console, shown: str = "val") -> None:
+        self.path, self.limits, self.console, self.shown = path, limits, console, shown
+        unit = units(task)
+        self.names = ["loss", *unit]
+        titles = [f"{name} ({unit[name]})" if unit.get(name) else name for name in self.names]
+        self.columns = ["epoch", "step", "seconds", "lr"]
+        self.columns += [f"{split}_{title}" for split in ("train", "val") for title in titles]
+        self._on_screen = [f"{name}_mae" for name in task.targets]
+        self._titles = [
+            f"{shown} {n} MAE" + (f" ({unit[f'{n}_mae']})" if unit[f"{n}_mae"] else "") for n in task.targets
+        ]
+        self._printed = -1
+
+    def begin(self) -> None:
+        """Write the header, unless the file goes on from an earlier session, and the head of the lines."""
+        if not self.path.exists():
+            self._append(self.columns)
+        self._print(["epoch", "time", "lr", "train loss", f"{self.shown} loss", *self._titles])
+
+    def epoch(self, epoch: int, step: int, lr: float, values: Mapping[str, float], last: bool) -> None:
+        """Keep what an epoch gave.
+
+        Args:
+            epoch: counted from 1.
+            step: steps of the optimizer so far.
+            lr: learning rate of the last step.
+            values: ``train_loss``, ``val_energy_mae`` and so on.
+            last: whether the run ends here.
+        """
+        seconds = self.limits.seconds
+        keys = [f"{split}_{name}" for split in ("train", "val") for name in self.names]
+        errors = [f"{values[key]:.8g}" if key in values else "" for key in keys]
+        self._append([str(epoch), str(step), f"{seconds:.2f}", f"{lr:.6g}", *errors])
+        part = int(self.limits.progress() * _LINES)
+        if last or part > self._printed:
+            self._printed = part
+            chosen = [values.get(f"{self.shown}_{name}") for name in ("loss", *self._on_screen)]
+            shown = ["" if value is None else f"{value:.4g}" for value in (values["train_loss"], *chosen)]
+            self._print([str(epoch), f"{int(seconds) // 60}:{int(seconds) % 60:02d}", f"{lr:.1e}", *shown])
+
+    def _append(self, row: Sequence[str]) -> None:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            csv.writer(file, lineterminator="\n").writerow(row)
+
+    def _print(self, cells: Sequence[str]) -> None:
+        widths = [5, 6, 8, 10, 10, *(len(title) for title in self._titles)]
+        line = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        self.console.print(line, highlight=False, soft_wrap=True)

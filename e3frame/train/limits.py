@@ -1,0 +1,70 @@
+"""When a run ends, and how far it has come."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from e3frame.train.trainer import TrainerSpec
+
+_START_UP = 0.1
+"""Part of the time limit in which a slow start says nothing about the speed of the run."""
+
+
+class Limits(Callback):
+    """Stops at the first limit that is reached, after a last validation.
+
+    Args:
+        spec: holds the limits.
+        steps_per_epoch: batches of the training split.
+    """
+
+    def __init__(self, spec: TrainerSpec, steps_per_epoch: int) -> None:
+        self.max_seconds = None if spec.max_minutes is None else 60.0 * spec.max_minutes
+        steps = [spec.max_steps, None if spec.max_epochs is None else spec.max_epochs * steps_per_epoch]
+        self.max_steps = min((number for number in steps if number is not None), default=None)
+        self._trainer: Trainer | None = None
+        self._earlier, self._started = 0.0, time.monotonic()
+
+    @property
+    def steps(self) -> int:
+        """Steps done."""
+        return 0 if self._trainer is None else self._trainer.global_step
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on training and validation, in all sessions of the run together."""
+        return self._earlier + time.monotonic() - self._started
+
+    def progress(self) -> float:
+        """The part of the run that is done, from 0 to 1, by the limit that is nearest.
+
+        Where steps are the nearest limit, as they are unless time runs short, this is a function of the step alone.
+        """
+        by_steps = 0.0 if self.max_steps is None else self.steps / self.max_steps
+        by_time = 0.0 if self.max_seconds is None else self.seconds / self.max_seconds
+        if self.max_steps is not None and by_time < _START_UP:
+            by_time = 0.0
+        return min(1.0, max(by_steps, by_time))
+
+    def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
+        self._trainer = trainer
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._started = time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        out_of_steps = self.max_steps is not None and self.steps >= self.max_steps
+        out_of_time = self.max_seconds is not None and self.seconds >= self.max_seconds
+        if out_of_steps or out_of_time:
+            trainer.should_stop = True
+            trainer.check_val_every_n_epoch = 1  # whatever epoch it is, the last weights are validated too
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self._earlier = state["seconds"]

@@ -1,0 +1,87 @@
+"""What a run says of its data and its model before it starts, and the figures it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from e3frame.config import RunConfig, TypedRun
+from e3frame.data.dataset import Splits
+from e3frame.inference.evaluate import Evaluation
+from e3frame.layers._pooling import Pooling
+from e3frame.network import Model
+from e3frame.spec.statistics import Statistics
+from e3frame.train.metrics import Errors
+from e3frame.viz.training import learning_curve, parity, save
+
+
+def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table:
+    """Frames of each split, and the statistics of the training frames."""
+    table = Table(title="data", title_justify="left", show_header=False)
+    table.add_column(style="bold")
+    table.add_column()
+    frames = ", ".join(f"{len(dataset)} {name}" for name, dataset in splits.items())
+    atoms = splits.train.counts("z")
+    table.add_row("frames", frames)
+    table.add_row("atoms per frame", _range(int(atoms.min()), int(atoms.max())))
+    table.add_row("species", ", ".join(statistics.species))
+    if statistics.energy_shift:
+        shifts = ", ".join(f"{symbol} {value:.3f}" for symbol, value in statistics.energy_shift.items())
+        table.add_row("reference energies", f"{shifts} eV")
+    scale = f"{typed.forces_label}, root mean square" if typed.forces_label else "energy per atom, deviation"
+    unit = "eV/Å" if typed.forces_label else "eV"
+    if typed.forces_label or typed.energy_label:
+        table.add_row(scale, f"{statistics.energy_scale:.4g} {unit}")
+    table.add_row("neighbours per atom", f"{statistics.avg_num_neighbors:.2f} within {typed.config.model.r_max:g} Å")
+    return table
+
+
+def model_line(model: Model, config: RunConfig) -> str:
+    """One line on what is trained."""
+    parameters = sum(p.numel() for p in model.parameters())
+    targets = ", ".join(f"{name} (weight {t.weight:g})" for name, t in config.task.targets.items())
+    return f"{parameters:,} parameters, {config.trainer.dtype}; targets: {targets}"
+
+
+def draw(splits: Mapping[str, Evaluation], config: RunConfig, folder: Path) -> None:
+    """``learning_curve.png``, and ``parity_<target>.png`` for the test frames, or the last split there is.
+
+    What is trained per atom is shown per atom, above the reference energies of the atoms.
+    """
+    save(learning_curve(folder / "metrics.csv"), folder / "learning_curve.png")
+    split = "test" if "test" in splits else list(splits)[-1]
+    evaluation = splits[split]
+    for name, errors in evaluation.errors.items():
+        labels, predictions = evaluation.labels[name].numpy(), evaluation.predictions[name].numpy()
+        unit = config.task.unit(name)
+        if config.task.targets[name].per_atom:
+            atoms = evaluation.atoms.numpy()[:, None]
+            reference = _reference(name, evaluation, config)
+            labels, predictions = (labels - reference) / atoms, (predictions - reference) / atoms
+            unit = f"{unit}/atom"
+        figure = parity(labels, predictions, f"{name}, {split} frames", unit, _summary(errors))
+        save(figure, folder / f"parity_{name}.png")
+
+
+def _reference(name: str, evaluation: Evaluation, config: RunConfig) -> NDArray[np.float64] | float:
+    """(frames, 1): what the model's shifts sum up to."""
+    layer = config.model.outputs[name]
+    if not isinstance(layer, Pooling) or layer.per_species_scale_shift is None:
+        return 0.0
+    shifts = layer.per_species_scale_shift.values(config.model.species)[1]
+    return evaluation.composition.numpy() @ np.array(shifts)[:, None]
+
+
+def _summary(errors: Errors) -> str:
+    per_atom = errors.mae_per_atom is not None
+    mae, rmse = (errors.mae_per_atom, errors.rmse_per_atom) if per_atom else (errors.mae, errors.rmse)
+    unit = f"{errors.unit}/atom" if per_atom else errors.unit
+    return f"MAE {mae:.3g} {unit}\nRMSE {rmse:.3g} {unit}"
+
+
+def _range(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"

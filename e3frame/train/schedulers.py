@@ -1,0 +1,90 @@
+"""Learning rate schedules, as specs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from e3frame.spec.registry import Kinded
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+class SchedulerSpec(Kinded, family="scheduler"):
+    """How the learning rate changes during a run."""
+
+    def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
+        """Schedules in Lightning's form.
+
+        Args:
+            optimizer: whose learning rate is changed.
+            progress: the part of the run that is done, from 0 to 1.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.build")
+
+
+class ConstantSpec(SchedulerSpec):
+    """The learning rate stays what it is."""
+
+    kind: Literal["constant"] = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the learning rate rises linearly from nothing at the start."""
+
+    def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
+        return [_each_step(optimizer, lambda step: _warmed(step, self.warmup_steps))] if self.warmup_steps else []
+
+
+class CosineSpec(SchedulerSpec):
+    """Half a cosine from the learning rate to ``min_lr`` over the whole run (Loshchilov and Hutter 2017)."""
+
+    kind: Literal["cosine"] = "cosine"
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps over which the learning rate rises linearly from nothing at the start."""
+    min_lr: float = Field(default=0.0, ge=0)
+    """Learning rate at the end."""
+
+    def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
+        low = self.min_lr / optimizer.param_groups[0]["lr"]
+
+        def factor(step: int) -> float:
+            return _warmed(step, self.warmup_steps) * (low + (1 - low) * 0.5 * (1 + math.cos(math.pi * progress())))
+
+        return [_each_step(optimizer, factor)]
+
+
+class PlateauSpec(SchedulerSpec):
+    """The learning rate falls whenever the validation gets no better."""
+
+    kind: Literal["plateau"] = "plateau"
+    monitor: str = "val_loss"
+    """What should fall: val_loss, or an error such as val_forces_mae."""
+    factor: float = Field(default=0.5, gt=0, lt=1)
+    """What the learning rate is multiplied by."""
+    patience: int = Field(default=10, ge=0)
+    """Validations without improvement to wait for."""
+    threshold: float = Field(default=1e-4, ge=0, lt=1)
+    """Relative improvement that counts as one."""
+    min_lr: float = Field(default=0.0, ge=0)
+    """Where it stops falling."""
+
+    def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
+        from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+        plateau = ReduceLROnPlateau(
+            optimizer, factor=self.factor, patience=self.patience, threshold=self.threshold, min_lr=self.min_lr
+        )
+        return [{"scheduler": plateau, "interval": "epoch", "monitor": self.monitor, "strict": False}]
+
+
+def _warmed(step: int, steps: int) -> float:
+    return min(1.0, (step + 1) / (steps + 1))
+
+
+def _each_step(optimizer: Optimizer, factor: Callable[[int], float]) -> dict[str, Any]:
+    from torch.optim.lr_scheduler import LambdaLR
+
+    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}

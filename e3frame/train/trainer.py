@@ -1,0 +1,46 @@
+"""How long, on what and how carefully to train, as a spec."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from e3frame.spec.base import Spec, mistake
+
+
+class TrainerSpec(Spec):
+    """The run ends with the first of the limits that it reaches."""
+
+    max_epochs: int | None = Field(default=100, ge=1)
+    """Passes over the training frames; null: no limit."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Steps of the optimizer; null: no limit."""
+    max_minutes: float | None = Field(default=None, gt=0)
+    """Minutes of training and validation; null: no limit."""
+    early_stopping_patience: int | None = Field(default=None, ge=1)
+    """Stop after this many validations in a row without improvement of ``monitor``; null: never."""
+    monitor: str = "val_loss"
+    """Decides which checkpoint is the best, and the early stopping: val_loss, or an error such as val_forces_mae."""
+    check_val_every_n_epoch: int = Field(default=1, ge=1)
+    """Epochs from one validation to the next."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Precision of the model. Total energies are summed in float64 either way."""
+    ema_decay: float | None = Field(default=0.99, gt=0, lt=1)
+    """Decay per step of the running mean of the weights, which is what is validated, tested and saved; null: none."""
+    gradient_clip_val: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradient of all weights together, in the unit of the loss; null: no limit."""
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """auto: a CUDA GPU if there is one."""
+    num_threads: int | None = Field(default=None, ge=1)
+    """Threads on the CPU; null: torch's choice, which is all cores unless OMP_NUM_THREADS says otherwise."""
+    deterministic: bool = True
+    """Use deterministic algorithms, so that one seed gives one result."""
+    progress_bar: bool = True
+    """Show a progress bar where the output is a terminal."""
+
+    @model_validator(mode="after")
+    def _finite(self) -> TrainerSpec:
+        if self.max_epochs is None and self.max_steps is None and self.max_minutes is None:
+            raise mistake("the training has no end", "set max_epochs, max_steps or max_minutes")
+        return self

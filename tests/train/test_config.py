@@ -1,0 +1,175 @@
+"""What does not fit together in a run config is said before anything is loaded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.runs import REMOVED, MakeConfig, changed
+
+from e3frame.config import RunConfig
+from e3frame.spec.errors import SpecError
+from e3frame.spec.validate import SpecErrors, validate
+
+ENERGY = {"irreps": "0e", "per": "graph"}
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    (
+        {"task.targets.energi": ENERGY},
+        "task.targets.energi\n  the model has no output 'energi'\n  did you mean energy?",
+    ),
+    (
+        {"task.targets.energy.irreps": "1o"},
+        "task.targets.energy.irreps\n  the model's output 'energy' is 1x0e, the target 1x1o",
+    ),
+    (
+        {"task.targets.forces.per": "graph"},
+        "task.targets.forces.per\n  the model's output 'forces' is per node, the target per graph",
+    ),
+    (
+        {"task.targets.energy.key": "enrgy"},
+        "task.targets.energy.key\n  the data have no label 'enrgy'\n  did you mean energy?",
+    ),
+    (
+        {"data": {"kind": "xyz", "path": "a.xyz", "keys": {"energy": "energy"}}},
+        "task.targets.forces\n  the data have no label 'forces'\n  labels there: energy",
+    ),
+    (
+        {"task.targets.energy.unit": "kcal/mol"},
+        "task.targets.energy.unit\n  'energy' is learned in eV, got kcal/mol\n"
+        "  the units of the files are set in data.units",
+    ),
+    (
+        {"task.targets.energy": REMOVED},
+        "model.outputs.energy.per_species_scale_shift\n"
+        "  auto is computed from the labels of 'energy', but no target is called 'energy'\n"
+        "  add the target (weight 0 leaves it untrained), or give numbers: {scale: 1.0, shift: 0.0}",
+    ),
+    (
+        {
+            "model.outputs.other": {"kind": "sum", "of": "readout", "per_species_scale_shift": "auto"},
+            "task.targets.other": ENERGY | {"key": "energy"},
+        },
+        "model.outputs.other.per_species_scale_shift\n"
+        "  only one output can have auto scale and shift, 'energy' has them already\n  give numbers",
+    ),
+    (
+        {"model.species": ["H", "C"]},
+        "model.species\n  the data hold H, C, O; the model does not know O\n  add it, or write auto",
+    ),
+    (
+        {"trainer.monitor": "val_force_mae"},
+        "trainer.monitor\n  no metric is called val_force_mae\n  did you mean val_forces_mae?",
+    ),
+    (
+        {"scheduler": {"kind": "plateau", "monitor": "loss"}},
+        "scheduler.monitor\n  no metric is called loss\n  did you mean val_loss?",
+    ),
+    ({"scheduler.min_lr": 0.01}, "scheduler.min_lr\n  must be below optimizer.lr, 0.01; got 0.01"),
+    (
+        {"task.targets.forces.per_atom": True},
+        "task.targets.forces.per_atom\n  per: node has one value per atom already\n  leave per_atom out",
+    ),
+    (
+        {"task.targets.forces.huber_delta": 0.1},
+        "task.targets.forces.huber_delta\n  huber_delta is for loss: huber, loss is mse\n  leave it out",
+    ),
+    (
+        {"task.targets.energy.weight": 0, "task.targets.forces.weight": 0},
+        "task.targets\n  no target has a weight above 0: there is nothing to train",
+    ),
+    ({"task.targets.energy.weight": -1}, "task.targets.energy.weight\n  must be >= 0, got -1"),
+    (
+        {"task.targets.energy.loss": "rmse"},
+        "task.targets.energy.loss\n  must be one of mse, mae, huber; got rmse\n  did you mean mse?",
+    ),
+    ({"task.targets": {}}, "task.targets\n  at least 1 must be given, got 0: {}"),
+    ({"optimizer.kind": "adm"}, "optimizer.kind\n  no optimizer is called adm\n  did you mean adam?"),
+    ({"optimizer.lr": 0}, "optimizer.lr\n  must be > 0, got 0"),
+    ({"optimizer.betas": [0.9, 1.0]}, "optimizer.betas.1\n  must be < 1, got 1.0"),
+    ({"scheduler.kind": "cosin"}, "scheduler.kind\n  no scheduler is called cosin\n  did you mean cosine?"),
+    (
+        {"trainer.max_epochs": "null"},
+        "trainer.max_epochs\n  an integer is required, got null",
+    ),
+    (
+        {"trainer": {"max_epochs": "no"}},
+        "trainer.max_epochs\n  an integer is required, got no",
+    ),
+    ({"trainer.ema_decay": 1.0}, "trainer.ema_decay\n  must be < 1, got 1.0"),
+    ({"trainer.epochs": 3}, "trainer.epochs\n  unknown key\n  did you mean max_epochs?"),
+    (
+        {"name": "a b/c"},
+        "name\n  letters, digits and any of - _ . + make the name of a run, got a b/c",
+    ),
+    ({"seed": -1}, "seed\n  must be >= 0, got -1"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG, ids=[next(iter(changes)) for changes, _ in WRONG])
+def test_a_config_that_does_not_fit(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises((SpecError, SpecErrors)) as caught:
+        validate(RunConfig, changed(changes)).typed()
+    first = caught.value.errors[0] if isinstance(caught.value, SpecErrors) else caught.value
+    assert str(first) == message
+
+
+def test_the_models_own_mistakes_have_their_path_in_the_run() -> None:
+    with pytest.raises(SpecError) as caught:
+        validate(RunConfig, changed({"model.layers.readout.irreps_out": "0o"})).typed()
+    assert caught.value.path == ("model", "layers", "readout", "irreps_out")
+
+
+def test_a_run_without_an_end() -> None:
+    raw = changed({})
+    raw["trainer"] = {"max_epochs": None}
+    with pytest.raises(SpecErrors) as caught:
+        validate(RunConfig, raw)
+    assert str(caught.value.errors[0]) == (
+        "trainer\n  the training has no end\n  set max_epochs, max_steps or max_minutes"
+    )
+
+
+def test_tensorboard_is_refused_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("e3frame.train.loggers.find_spec", lambda name: None)
+    with pytest.raises(SpecErrors) as caught:
+        validate(RunConfig, changed({"logger.kind": "tensorboard"}))
+    assert str(caught.value.errors[0]) == (
+        "logger.kind\n  the package tensorboard is not installed\n  pip install tensorboard, or logger=csv"
+    )
+    monkeypatch.setattr("e3frame.train.loggers.find_spec", lambda name: object())
+    assert validate(RunConfig, changed({"logger.kind": "tensorboard"})).logger.kind == "tensorboard"
+
+
+def test_untrained_forces_are_said_aloud(make_config: MakeConfig) -> None:
+    (warning,) = make_config({"task.targets.forces": REMOVED}).typed().warnings
+    assert str(warning) == (
+        "model.outputs.forces\n"
+        "  no target trains the output 'forces': it follows from 'energy' alone, and will be much less accurate\n"
+        "  the data have the label forces: add task.targets.forces"
+    )
+
+
+def test_an_untrained_output_without_labels(make_config: MakeConfig) -> None:
+    (warning,) = make_config({"model.outputs.gap": {"kind": "mean", "of": "readout"}}).typed().warnings
+    assert str(warning) == "model.outputs.gap\n  no target trains the output 'gap'\n  add a target, or remove it"
+
+
+def test_what_fits_has_no_warnings_and_knows_its_statistics(make_config: MakeConfig) -> None:
+    typed = make_config().typed()
+    assert typed.warnings == ()
+    assert (typed.energy_label, typed.forces_label) == ("energy", "forces")
+
+
+def test_statistics_follow_the_labels_keys(make_config: MakeConfig) -> None:
+    data = {"kind": "xyz", "path": "a.xyz", "keys": {"e": "E", "f": "F"}}
+    targets = {"task.targets.energy.key": "e", "task.targets.forces.key": "f"}
+    raw = changed({"data": data} | targets)
+    typed = validate(RunConfig, raw).typed()
+    assert (typed.energy_label, typed.forces_label) == ("e", "f")
+    assert set(typed.config.task.labels) == {"e", "f"}
+
+
+def test_a_config_survives_json(make_config: MakeConfig) -> None:
+    config = make_config()
+    assert validate(RunConfig, config.model_dump(mode="json")) == config

@@ -1,0 +1,133 @@
+"""Learning rates, limits and averages, step by step."""
+
+from __future__ import annotations
+
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from e3frame.spec.validate import validate
+from e3frame.train.averaging import Average
+from e3frame.train.limits import Limits
+from e3frame.train.optimizers import OptimizerSpec
+from e3frame.train.schedulers import SchedulerSpec
+from e3frame.train.trainer import TrainerSpec
+
+LR, STEPS = 0.4, 10
+
+
+def rates(raw: dict[str, object], losses: list[float] | None = None) -> list[float]:
+    """The learning rate of each of ten steps."""
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=LR)
+    done = 0
+    schedules = SchedulerSpec.parse(raw).build(optimizer, lambda: done / STEPS)
+    found = []
+    for step in range(STEPS):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        done = step + 1
+        for schedule in schedules:
+            schedule["scheduler"].step(*([losses[step]] if losses else []))
+    return found
+
+
+def test_cosine() -> None:
+    expected = [0.05 + (LR - 0.05) * 0.5 * (1 + math.cos(math.pi * step / STEPS)) for step in range(STEPS)]
+    assert rates({"kind": "cosine", "min_lr": 0.05}) == pytest.approx(expected, rel=1e-12)
+
+
+def test_warmup() -> None:
+    assert rates({"kind": "constant"}) == [LR] * STEPS
+    assert rates({"kind": "constant", "warmup_steps": 3}) == pytest.approx([0.1, 0.2, 0.3] + [LR] * 7)
+    cosine, warmed = rates({"kind": "cosine"}), rates({"kind": "cosine", "warmup_steps": 1})
+    assert warmed == pytest.approx([cosine[0] / 2, *cosine[1:]])
+
+
+def test_plateau() -> None:
+    raw = {"kind": "plateau", "factor": 0.5, "patience": 1, "min_lr": 0.15}
+    losses = [3.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 2.0]
+    assert rates(raw, losses) == pytest.approx([LR, LR, LR, LR, 0.2, 0.2, 0.15, 0.15, 0.15, 0.15])
+
+
+@pytest.mark.parametrize("kind", sorted(OptimizerSpec.members))
+def test_every_optimizer_takes_a_step_downhill(kind: str) -> None:
+    weight = nn.Parameter(torch.tensor([3.0]))
+    optimizer = OptimizerSpec.parse({"kind": kind, "lr": 0.1}).build([weight])
+    assert optimizer.param_groups[0]["lr"] == 0.1
+    weight.square().sum().backward()
+    optimizer.step()
+    assert 0 < float(weight) < 3
+
+
+@pytest.mark.parametrize("kind", sorted(SchedulerSpec.members))
+def test_every_scheduler_builds(kind: str) -> None:
+    assert len(rates({"kind": kind}, [1.0] * STEPS if kind == "plateau" else None)) == STEPS
+
+
+class FakeTrainer(SimpleNamespace):
+    global_step = 0
+    should_stop = False
+    check_val_every_n_epoch = 5
+
+
+def limits(monkeypatch: pytest.MonkeyPatch, **spec: object) -> tuple[Limits, FakeTrainer, list[float]]:
+    clock = [100.0]
+    monkeypatch.setattr("e3frame.train.limits.time.monotonic", lambda: clock[0])
+    made, trainer = Limits(validate(TrainerSpec, spec), steps_per_epoch=4), FakeTrainer()
+    made.setup(trainer, None, "fit")
+    made.on_train_start(trainer, None)
+    return made, trainer, clock
+
+
+def test_steps_are_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, trainer, _ = limits(monkeypatch, max_epochs=3, max_steps=10)
+    for step, stops in ((9, False), (10, True)):
+        trainer.global_step = step
+        made.on_train_batch_end(trainer)
+        assert trainer.should_stop is stops
+        assert made.progress() == pytest.approx(step / 10)
+    assert trainer.check_val_every_n_epoch == 1
+
+
+def test_time_is_the_limit_only_where_it_is_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, trainer, clock = limits(monkeypatch, max_epochs=5, max_minutes=1)
+    trainer.global_step, clock[0] = 1, 105.0  # a slow first step
+    assert made.progress() == 1 / 20
+    trainer.global_step, clock[0] = 8, 112.0
+    assert made.progress() == 8 / 20
+    clock[0] = 130.0
+    assert made.progress() == pytest.approx(0.5)
+    clock[0] = 160.0
+    made.on_train_batch_end(trainer)
+    assert (trainer.should_stop, made.progress()) == (True, 1.0)
+
+
+def test_time_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _, clock = limits(monkeypatch, max_epochs=None, max_minutes=1)
+    clock[0] = 103.0
+    assert made.progress() == pytest.approx(0.05)
+
+
+def test_time_goes_on_in_a_second_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, _, clock = limits(monkeypatch, max_epochs=None, max_minutes=1)
+    clock[0] = 120.0
+    state = made.state_dict()
+    clock[0] = 1000.0
+    again, trainer, clock = limits(monkeypatch, max_epochs=None, max_minutes=1)
+    again.load_state_dict(state)
+    again.on_train_start(trainer, None)
+    clock[0] += 5.0
+    assert again.seconds == pytest.approx(25.0)
+
+
+def test_the_average_of_the_weights() -> None:
+    average = Average(0.9)
+    mean, expected = torch.zeros(2), 0.0
+    for count in range(1, 200):
+        average([mean], [torch.full((2,), float(count))], torch.tensor(count))
+        decay = min(0.9, (1 + count) / (10 + count))
+        expected = decay * expected + (1 - decay) * count
+    torch.testing.assert_close(mean, torch.full((2,), expected))
