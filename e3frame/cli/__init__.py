@@ -1,0 +1,61 @@
+"""The ``e3frame`` command: one file per verb, each imported when it is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from e3frame.spec.errors import UserError
+
+VERBS = {
+    "check": "type-check a model file or a run config; needs no torch and no data",
+    "train": "train: e3frame train model=nequip data=sample",
+    "evaluate": "errors of a saved model on a data set",
+    "predict": "energies and forces for the structures of a file",
+    "layers": "the kinds of layers; with a name, its keys",
+    "schema": "JSON Schema of a model file, for editors",
+    "irreps": "what irreps hold, and what their products give: e3frame irreps 1o x 1o",
+    "draw": "pictures of tensor products and of spherical harmonics",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a verb; a user's mistake is one message on standard error and exit code 1."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in ("-h", "--help"):
+        print(_usage())
+        return 0
+    if given[0] in ("-V", "--version"):
+        from e3frame import __version__
+
+        print(f"e3frame {__version__}")
+        return 0
+    if given[0] not in VERBS:
+        from e3frame.spec.errors import did_you_mean
+
+        print(f"e3frame: there is no verb {given[0]}; {did_you_mean(given[0], VERBS, 'verbs')}", file=sys.stderr)
+        return 1
+    return run_verb(given[0], given[1:])
+
+
+def run_verb(verb: str, arguments: Sequence[str]) -> int:
+    """Run one verb with its arguments; scripts call this too."""
+    return told(import_module(f"e3frame.cli.{verb}").main, list(arguments))
+
+
+def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """The exit code of a verb, with mistakes told and not traced."""
+    try:
+        return call(arguments)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+
+
+def _usage() -> str:
+    width = max(map(len, VERBS))
+    verbs = "\n".join(f"  {verb:{width}}  {text}" for verb, text in VERBS.items())
+    return f"usage: e3frame VERB ...\n\n{verbs}\n\ne3frame VERB --help says more."

@@ -1,0 +1,108 @@
+"""``e3frame check``: the table of a model's fields, or the one message that says what is wrong."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from e3frame.compose import load_run, read_yaml, typed_run
+from e3frame.config import TypedRun
+from e3frame.model import ModelSpec, TypedModel
+from e3frame.spec.errors import SpecError, UserError
+from e3frame.spec.layer import Step
+
+_DESCRIPTION = """Type-check a model, without torch and without data.
+
+  e3frame check configs/model/nequip.yaml          a model file, or the config.yaml of a run
+  e3frame check model=nequip data=sample           a run config, with overrides
+"""
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "e3frame check", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", nargs="*", help="one YAML file, or overrides of the run config")
+    parser.add_argument("--config-dir", help="a folder with further config groups")
+    options = parser.parse_args(arguments)
+    files = [what for what in options.what if "=" not in what and not what.startswith("~")]
+    found = _check_file(options.what) if files else load_run(options.what, options.config_dir)
+    if isinstance(found, TypedRun):
+        show(found.model, _console(), found.config.data.known_species)
+    else:
+        show(found, _console())
+    for warning in found.warnings:
+        _show_warning(warning, _console(stderr=True))
+    return 0
+
+
+def _console(stderr: bool = False) -> Console:
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=120)
+
+
+def _check_file(what: list[str]) -> TypedModel | TypedRun:
+    """A model file, or the config.yaml of a run."""
+    if len(what) > 1:
+        raise UserError(f"one file, or overrides of the run config; got {' '.join(what)}")
+    composed = read_yaml(what[0])
+    if "defaults" in composed.raw:
+        raise UserError(
+            f"{what[0]}\n  it has a defaults list: check it as part of a run, e3frame check model=<its name>"
+        )
+    if "model" in composed.raw:
+        return typed_run(composed)
+    typed = composed.parse(ModelSpec, ModelSpec.typed).typed()
+    return replace(typed, warnings=tuple(map(composed.sources.place, typed.warnings)))
+
+
+def show(typed: TypedModel, console: Console, species: tuple[str, ...] | None = None) -> None:
+    """Print the layers in order, each with the type of its result and its number of parameters.
+
+    Args:
+        species: those of the data, if the model's are ``auto`` and the data's are known without reading them.
+    """
+    known = species if typed.spec.species == "auto" else typed.spec.species
+    typed, more = (typed.spec.typed(n) for n in ((len(known),) * 2 if known else (1, 2)))
+    shown = "auto" if typed.spec.species == "auto" else "given"
+    console.print(
+        f"r_max {typed.spec.r_max:g} Å, species {shown}{': ' + ' '.join(known) if known else ''}", highlight=False
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("layer", "kind", "per"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("irreps")
+    table.add_column("dim", justify="right")
+    table.add_column("parameters", justify="right", no_wrap=True)
+    outputs = {binding.key for binding in typed.outputs.values()}
+    for one, two in zip(typed.steps, more.steps, strict=True):
+        table.add_row(*_row(one, two, one.binding.key in outputs))
+    table.add_section()
+    table.add_row("total", "", "", "", "", _count(typed.num_parameters, more.num_parameters), style="bold")
+    console.print(table)
+    if not known:
+        console.print("S: number of species, which the training data tell", style="dim")
+
+
+def _row(one: Step, two: Step, is_output: bool) -> list[str | Text]:
+    name = Text(one.binding.key, style="bold green" if is_output else "")
+    field = one.binding.field
+    count = _count(one.num_parameters, two.num_parameters)
+    return [name, one.spec.kind, field.domain, str(field.irreps).replace("+", " + "), str(field.irreps.dim), count]
+
+
+def _count(for_one: int, for_two: int) -> str:
+    """Parameters as a linear function of the number of species S, from its values at 1 and 2."""
+    slope = for_two - for_one
+    constant = for_one - slope
+    if not slope:
+        return f"{constant:,}" if constant else "-"
+    return f"{constant:,} + {slope:,} S" if constant else f"{slope:,} S"
+
+
+def _show_warning(warning: SpecError, console: Console) -> None:
+    console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)

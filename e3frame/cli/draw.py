@@ -1,0 +1,104 @@
+"""``e3frame draw``: pictures of tensor products and of spherical harmonics."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from e3frame.algebra.paths import (
+    ProductPlan,
+    plan_convolution,
+    plan_elementwise,
+    plan_full,
+    plan_fully_connected,
+    plan_square,
+)
+from e3frame.cli.irreps import read_irreps
+from e3frame.spec.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DESCRIPTION = """Draw a tensor product or spherical harmonics.
+
+  e3frame draw tp "5x0e+5x1e" "6x0e+4x1e" "15x0e+3x1e" -o tp.png      fully connected
+  e3frame draw tp "2x0e+3x1o" "5x0e+7x1e" -o tp.png                   full
+  e3frame draw tp "32x0e+32x1o" "0e+1o+2e" --product convolution      channel-wise, as in NequIP
+  e3frame draw sh "0e+1o+2e+3o" -o sh.png                             spherical harmonics
+"""
+
+_Plan = Callable[..., ProductPlan]
+
+#: For each product: what it is called, its plan, and how many irreps it takes at least and at most.
+_PRODUCTS: dict[str, tuple[str, _Plan, int, int]] = {
+    "fully_connected": ("FullyConnectedTensorProduct", plan_fully_connected, 3, 3),
+    "full": ("FullTensorProduct", plan_full, 2, 3),
+    "elementwise": ("ElementwiseTensorProduct", plan_elementwise, 2, 3),
+    "square": ("TensorSquare", plan_square, 1, 2),
+    "convolution": ("channel-wise product", plan_convolution, 2, 3),
+}
+
+
+def main(arguments: list[str]) -> int:
+    options = _parser().parse_args(arguments)
+    path = _checked_path(options.output)
+    figure = _product(options) if options.what == "tp" else _harmonics(options)
+    figure.savefig(path, dpi=options.dpi)
+    print(path)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "e3frame draw", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    whats = parser.add_subparsers(dest="what", required=True, metavar="tp|sh")
+    product = whats.add_parser("tp", help="a tensor product")
+    product.add_argument("irreps", nargs="+", help="of both inputs and of the output; or a filter of the output")
+    product.add_argument("--product", choices=_PRODUCTS, help="fully_connected for three irreps, full for two")
+    harmonics = whats.add_parser("sh", help="spherical harmonics")
+    harmonics.add_argument("irreps", nargs="?", default="3", help="highest degree, or irreps (default: %(default)s)")
+    for name, verb in (("tp.png", product), ("sh.png", harmonics)):
+        verb.add_argument("-o", "--output", default=name, help="PNG, SVG or PDF file to write (default: %(default)s)")
+        verb.add_argument("--dpi", type=int, default=150, help="pixels per inch (default: %(default)s)")
+    return parser
+
+
+def _product(options: argparse.Namespace) -> Figure:
+    names = ("in1", "in2", "out")
+    given = [read_irreps(text, name) for text, name in zip(options.irreps, names, strict=False)]
+    kind = options.product or {1: "square", 2: "full"}.get(len(given), "fully_connected")
+    title, planner, least, most = _PRODUCTS[kind]
+    if not least <= len(options.irreps) <= most:
+        needed = f"{least}" if least == most else f"{least} or {most}"
+        raise UserError(
+            f"a {kind} product takes {needed} irreps, got {len(options.irreps)}: {' '.join(options.irreps)}"
+        )
+    try:
+        plan = planner(*given)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    from e3frame.viz.tensor_product import draw_tensor_product
+
+    return draw_tensor_product(plan, title=title)[0]
+
+
+def _harmonics(options: argparse.Namespace) -> Figure:
+    irreps = int(options.irreps) if options.irreps.isdecimal() else read_irreps(options.irreps)
+    from e3frame.viz.spherical import draw_spherical_harmonics
+
+    try:
+        return draw_spherical_harmonics(irreps)[0]
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _checked_path(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise UserError(f"{path}: a file name that ends in .png, .svg or .pdf is required")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}")
+    return path

@@ -1,0 +1,57 @@
+"""``e3frame layers``: the kinds of layers, and the keys of one."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+import e3frame.layers  # noqa: F401  (registers every kind)
+from e3frame.spec.base import shown
+from e3frame.spec.docs import key_docs
+from e3frame.spec.errors import UserError, did_you_mean
+from e3frame.spec.layer import LayerSpec
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser("e3frame layers", description="The kinds of layers; with a kind, its keys.")
+    parser.add_argument("kind", nargs="?", help="one kind")
+    kind = parser.parse_args(arguments).kind
+    if kind is None:
+        Console().print(_kinds())
+        return 0
+    if kind not in LayerSpec.members:
+        raise UserError(f"no layer is called {kind}\n  {did_you_mean(kind, LayerSpec.members)}")
+    _one(LayerSpec.members[kind], Console())
+    return 0
+
+
+def _kinds() -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("kind", no_wrap=True)
+    table.add_column("what it does")
+    for kind, layer in sorted(LayerSpec.members.items()):
+        table.add_row(kind, Text(_first_line(layer)))
+    return table
+
+
+def _first_line(layer: type[LayerSpec]) -> str:
+    return (inspect.getdoc(layer) or "").split("\n\n")[0].replace("\n", " ").replace("``", "")
+
+
+def _one(layer: type[LayerSpec], console: Console) -> None:
+    console.print(Text((inspect.getdoc(layer) or "").replace("``", "")))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("key", "default"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("meaning")
+    docs = key_docs(layer)
+    for name, field in layer.model_fields.items():
+        if name != "kind":
+            default = "required" if field.is_required() else shown(field.default)
+            table.add_row(name, Text(default), Text(docs.get(name, "").replace("``", "").replace("\n", " ")))
+    console.print(table)
+    console.print(Text(f"example  {layer.example}"))

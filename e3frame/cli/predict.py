@@ -1,0 +1,70 @@
+"""``e3frame predict``: energies and forces for the structures of files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+from e3frame.compose import from_overrides
+from e3frame.data.units import Units
+from e3frame.spec.base import Spec
+
+_USAGE = """usage: e3frame predict model=FILE path=FILE [out=FILE] [units.length=bohr] ...
+
+  e3frame predict model=runs/first/model.safetensors path=new.xyz out=predicted.xyz
+
+model         a model.safetensors
+path          a file, or [several, of, them], in any format that ASE reads
+out           the extended XYZ file to write; predicted.xyz where not given
+format        ASE's name of the format; by name and content where not given
+units.length  of the files; Å where not given
+batch_size    frames at once; 64 where not given
+device        cpu (the default) or cuda
+overwrite     true replaces an existing out"""
+
+
+def _one_or_more(raw: Any) -> Any:
+    return [raw] if isinstance(raw, str) else raw
+
+
+class PredictConfig(Spec):
+    """Arguments of the verb."""
+
+    model: str
+    """The file of a saved model."""
+    path: Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+    """The files to read."""
+    out: str = "predicted.xyz"
+    """The file to write."""
+    format: str | None = None
+    """ASE's name of the format."""
+    units: Units = Units()
+    """Of the files."""
+    batch_size: int = Field(default=64, ge=1)
+    """Frames at once."""
+    device: str = "cpu"
+    """Where to run."""
+    overwrite: bool = False
+    """Replace ``out``."""
+
+
+def main(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_USAGE)
+        return 0
+    config = from_overrides(arguments).parse(PredictConfig)
+    from e3frame.inference.predict import predict
+
+    count = predict(
+        config.model,
+        config.path,
+        config.out,
+        format=config.format,
+        units=config.units,
+        batch_size=config.batch_size,
+        device=config.device,
+        overwrite=config.overwrite,
+    )
+    print(f"{count} frames written to {config.out}")
+    return 0

@@ -1,0 +1,127 @@
+"""The verbs that need torch, as a user calls them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+from ase.build import molecule
+from support.runs import Finished
+
+from e3frame.cli import VERBS, main
+from e3frame.compose import config_folder
+from e3frame.spec.layer import LayerSpec
+
+
+@pytest.fixture
+def ethanol(tmp_path: Path) -> Path:
+    file = tmp_path / "ethanol.xyz"
+    atoms = molecule("CH3CH2OH")
+    ase.io.write(file, [atoms, atoms[::-1]])
+    return file
+
+
+def test_predict(finished: Finished, ethanol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "predicted.xyz"
+    arguments = [f"model={finished.result.model}", f"path={ethanol}", f"out={out}"]
+    assert main(["predict", *arguments]) == 0
+    assert capsys.readouterr().out == f"2 frames written to {out}\n"
+    first, second = ase.io.read(out, ":")
+    assert first.get_potential_energy() == pytest.approx(second.get_potential_energy(), abs=1e-3)
+    np.testing.assert_allclose(first.get_forces(), second.get_forces()[::-1], atol=1e-3)
+    assert main(["predict", *arguments]) == 1
+    assert "exists already" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pth=a.xyz"], "command-line override pth=a.xyz  pth\n  unknown key\n  did you mean path?\n"),
+        (["path=a.xyz"], "model\n  this key is required: The file of a saved model.\n"),
+        (["a.xyz"], "a.xyz\n  arguments are key=value\n"),
+        (["model=m.safetensors", "path=a.xyz"], "m.safetensors: no such file\n"),
+        (
+            ["model=m", "path=a.xyz", "batch_size=0"],
+            "command-line override batch_size=0  batch_size\n  must be >= 1, got 0\n",
+        ),
+    ],
+)
+def test_predict_mistakes(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["predict", *arguments]) == 1
+    assert capsys.readouterr().err == message
+
+
+def test_evaluate(finished: Finished, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "errors.json"
+    data = ["data=sample", "data.molecules=[ethanol,furan]", "data.num_train=40", f"data.cache_dir={cache}"]
+    assert main(["evaluate", f"model={finished.result.model}", *data, f"out={out}"]) == 0
+    assert "forces" in capsys.readouterr().out
+    again = json.loads(out.read_text(encoding="utf-8"))["test"]
+    in_run = json.loads((finished.folder / "metrics.json").read_text(encoding="utf-8"))["test"]
+    assert again["forces"] == pytest.approx(in_run["forces"])
+
+
+def test_evaluate_mistakes(finished: Finished, cache: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "data=sample"]) == 1
+    assert capsys.readouterr().err == "one model=FILE is required: the model.safetensors of a run\n"
+    model = f"model={finished.result.model}"
+    assert main(["evaluate", model, "split=tst"]) == 1
+    expected = "command-line override split=tst  split\n  must be one of train, val, test, all; got tst\n"
+    assert capsys.readouterr().err == expected + "  did you mean test?\n"
+    assert main(["evaluate", model, "data=sample", f"data.cache_dir={cache}"]) == 1
+    assert "the model does not know N" in capsys.readouterr().err
+
+
+def test_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["layers"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"\n{kind} " in listed for kind in LayerSpec.members)
+    assert main(["layers", "gate"]) == 0
+    assert "example  {kind: gate" in capsys.readouterr().out
+    assert main(["layers", "gat"]) == 1
+    assert capsys.readouterr().err == "no layer is called gat\n  did you mean gate?\n"
+
+
+@pytest.mark.parametrize("verb", sorted(set(VERBS) - {"train"}))
+def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        code = main([verb, "--help"])
+    except SystemExit as exit_:
+        code = exit_.code
+    assert code == 0
+    assert capsys.readouterr().out.startswith("usage: e3frame " + verb)
+
+
+@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
+def test_scripts_show_help(script: str) -> None:
+    file = config_folder().parent / "scripts" / f"{script}.py"
+    done = subprocess.run([sys.executable, str(file), "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "model" in done.stdout
+
+
+def test_train_from_the_command_line(cache: str, tmp_path: Path) -> None:
+    """As a user does: overrides, a run folder, a table at the end, then a mistake."""
+    script = config_folder().parent / "scripts" / "train.py"
+    arguments = ["experiment=smoke", "model=tfn", "trainer.max_epochs=1", f"data.cache_dir={cache}", "name=mine"]
+    command = [sys.executable, str(script), *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "runs" / "mine").iterdir()
+    names = {path.name for path in folder.iterdir()}
+    figures = {"learning_curve.png", "parity_energy.png", "parity_forces.png"}
+    assert names == figures | {"config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors"}
+    assert "errors on the test frames" in done.stdout
+    wrong = [*command, "model.layers.mix1.irreps_out=8x3e"]
+    done = subprocess.run(wrong, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == (
+        "command-line override model.layers.mix1.irreps_out=8x3e  model.layers.mix1.irreps_out"
+    )
+    assert "Traceback" not in done.stderr
+    assert len(list((tmp_path / "runs" / "mine").iterdir())) == 1
