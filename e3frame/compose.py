@@ -87,6 +87,7 @@ def read_yaml(file: str | Path) -> Composed:
     """
     path = Path(file)
     try:
+        _require_utf8(path)
         raw = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
     except OSError as error:
         hint = "a model file is needed, or overrides such as model=nequip"
@@ -95,8 +96,9 @@ def read_yaml(file: str | Path) -> Composed:
         raise _yaml_error(error, path) from None
     except OmegaConfBaseException as error:
         raise UserError(f"{path}\n  {str(error).splitlines()[0]}") from None
-    if not isinstance(raw, dict):
-        raise UserError(f"{path}\n  a mapping is required at its top level")
+    if not raw or not isinstance(raw, dict):
+        given = "" if raw else ", the file is empty"
+        raise UserError(f"{path}\n  a mapping is required at its top level{given}")
     sources = Sources()
     sources.add_file(path)
     return Composed(raw, sources)
@@ -115,6 +117,7 @@ def compose_config(overrides: Sequence[str], config_name: str = "config", config
     given = [override for override in overrides if override]
     with _initialized(config_dir) as loader:
         hydra_overrides = normalize_overrides(given, config_dir)
+        _refuse_no_choice(given, config_dir)
         with _told(given):
             config = compose(config_name, overrides=hydra_overrides)
             files = loader.compute_defaults_list(config_name, hydra_overrides, RunMode.RUN).defaults
@@ -191,6 +194,18 @@ def _chooses(override: str, groups: set[str]) -> bool:
     return "/" in group or group in groups
 
 
+def _refuse_no_choice(overrides: Sequence[str], config_dir: str | None) -> None:
+    """Hydra has no message for a group without a choice; ``experiment`` alone may be null."""
+    for override in overrides:
+        group, _, value = override.partition("=")
+        if value in ("null", "") and group != "experiment" and group in _groups(config_dir):
+            folders = (root / group for root in _roots(config_dir))
+            choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
+            problem = f"one config of the group is required, got {value or 'nothing'}"
+            hint = f"configs there: {', '.join(choices)}"
+            raise SpecError((group,), problem, hint, source=f"command-line override {override}")
+
+
 def _roots(config_dir: str | None) -> list[Path]:
     roots = [config_folder()]
     if config_dir is not None:
@@ -254,6 +269,17 @@ def _config_hint(name: str, options: Sequence[str] | None) -> str:
     if name.endswith((".yaml", ".yml")):
         return "name a config without its folder and .yaml; --config-dir adds a folder of your own"
     return did_you_mean(name, options or [], "configs there")
+
+
+def _require_utf8(path: Path) -> None:
+    content = path.read_bytes()
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        before = content[: error.start].rpartition(b"\n")
+        line, column = content.count(b"\n", 0, error.start) + 1, len(before[2].decode()) + 1
+        byte = f"0x{content[error.start]:02x}"
+        raise UserError(f"{path}:{line}:{column}\n  this is not UTF-8: byte {byte}\n  save the file as UTF-8") from None
 
 
 def _yaml_error(error: yaml.YAMLError, file: Path | None) -> UserError:

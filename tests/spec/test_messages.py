@@ -36,3 +36,25 @@ def test_wrong_model(case: dict[str, str], tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError) as caught:
         check(TABLE["base"].replace(case["old"], case["new"], 1))
     assert str(caught.value) == case["message"].rstrip("\n")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "model.yaml\n  a mapping is required at its top level, the file is empty"),
+        (b"# nothing\n", "model.yaml\n  a mapping is required at its top level, the file is empty"),
+        (b"- r_max\n", "model.yaml\n  a mapping is required at its top level"),
+        (
+            b"layers: {}\nr_max: 4 # \xc5\n",
+            "model.yaml:2:12\n  this is not UTF-8: byte 0xc5\n  save the file as UTF-8",
+        ),
+        (b"r_max: 4\nr_max: 5\n", "model.yaml:2:1\n  this is not YAML: found duplicate key r_max"),
+    ],
+    ids=["empty", "comment", "list", "latin-1", "duplicate key"],
+)
+def test_wrong_files(content: bytes, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("model.yaml").write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        read_yaml("model.yaml")
+    assert str(caught.value) == message
