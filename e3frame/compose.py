@@ -118,6 +118,9 @@ def compose_config(overrides: Sequence[str], config_name: str = "config", config
     with _initialized(config_dir) as loader:
         hydra_overrides = normalize_overrides(given, config_dir)
         _refuse_no_choice(given, config_dir)
+        if config_dir is not None:
+            for file in sorted(Path(config_dir).glob("*/*.yaml")):
+                _require_utf8(file)
         with _told(given):
             config = compose(config_name, overrides=hydra_overrides)
             files = loader.compute_defaults_list(config_name, hydra_overrides, RunMode.RUN).defaults

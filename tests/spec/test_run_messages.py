@@ -121,5 +121,9 @@ def test_a_folder_of_ones_own(
         "mine/experiment/first.yaml:6:30  model.layers.first_conv.irreps_out\n"
         "  9x9e is out of reach: 'species' (8x0e) ⊗ 'edge_sh' (1x0e+1x1o+1x2e) gives 0e, 1o, 2e\n"
     )
+    Path("mine/model/small.yaml").write_bytes(b"r_max: 4 # \xc5\n")
+    assert main(["check", "--config-dir", "mine", "model=small"]) == 1
+    message = "mine/model/small.yaml:1:12\n  this is not UTF-8: byte 0xc5\n  save the file as UTF-8\n"
+    assert capsys.readouterr().err == message
     assert main(["check", "--config-dir", "nowhere", "model=small"]) == 1
     assert capsys.readouterr().err == "--config-dir nowhere: there is no such folder\n"
