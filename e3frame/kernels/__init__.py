@@ -1,14 +1,43 @@
-"""How planned products are executed. Callers use the functions here and need not know which backend runs them."""
+"""How planned products are executed. Callers use the functions here and need not know which backend runs them.
+
+``reference`` is plain torch: it runs everywhere and defines the result. ``native`` is C++ for convolutions on the CPU,
+in float32 and float64; the environment variable ``E3FRAME_BACKEND=reference`` turns it off.
+"""
 
 from __future__ import annotations
 
+import os
+
+import torch
 from torch import Tensor
 
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.plan import ProductPlan
 from e3frame.kernels import reference
+from e3frame.kernels.native import library as native_library
+from e3frame.kernels.native import ops as native
+from e3frame.kernels.native import plans as native_plans
 
 __all__ = ["convolution", "product"]
+
+BACKENDS = ("auto", "reference")
+
+
+@torch.compiler.assume_constant_result
+def _native_plan(plan: ProductPlan) -> str:
+    """The plan as the native kernels take it; empty if they cannot run it, are not there, or are not wanted."""
+    wanted = os.environ.get("E3FRAME_BACKEND", "auto")
+    if wanted not in BACKENDS:
+        raise ValueError(f"E3FRAME_BACKEND must be one of {', '.join(BACKENDS)}; got {wanted!r}")
+    runs = wanted == "auto" and native_library.load() is not None and native_plans.runs(plan)
+    return native_plans.encode(plan) if runs else ""
+
+
+def _transformed() -> bool:
+    """Inside ``torch.func`` transforms or forward-mode differentiation, which operators of our own do not follow."""
+    if torch.compiler.is_compiling():
+        return False
+    return torch._C._functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0
 
 
 def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor:
@@ -34,33 +63,38 @@ def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: Produ
 
     Args:
         x: ``(nodes, irreps_in1.dim)``, features of the source nodes.
-        edge_index: ``(2, e)``; row 0 is the source j, row 1 the target i.
-        y: ``(e, irreps_in2.dim)``, spherical harmonics of the edges.
-        w: ``(e, weight_numel)``, weights for each edge, path and copy.
-        plan: made by `e3frame.algebra.paths.plan_convolution`.
+        edge_index: ``(2, e)``; row 0 is the source j, row 1 the target i; in any order.
+        y: ``(e, irreps_in2.dim)``, features of the edges, usually their spherical harmonics.
+        w: ``(e, weight_numel)``, weights for each edge, path and copy; or ``(weight_numel,)``, the same for all edges.
+        plan: of channel-wise (uvu) paths, such as `e3frame.algebra.paths.plan_convolution` makes.
         num_nodes: number of target nodes.
 
     Returns:
         ``(num_nodes, irreps_out.dim)``. Targets without edges are zero.
 
     Raises:
-        ValueError: a plan with another connection than a weighted uvu with harmonics of multiplicity 1, or shapes that
-            do not fit.
+        ValueError: a plan with another connection than uvu, shapes that do not fit, or tensors of different types.
+        IndexError: an edge with a node that is not there.
     """
     for ins in plan.instructions:
-        if ins.connection_mode != "uvu" or not ins.has_weight or plan.irreps_in2[ins.i_in2].mul != 1:
-            raise ValueError(
-                "a convolution needs weighted uvu paths with harmonics of multiplicity 1, "
-                f"got {ins.connection_mode!r} with {plan.irreps_in2[ins.i_in2]}"
-            )
+        if ins.connection_mode != "uvu":
+            raise ValueError(f"a convolution needs channel-wise (uvu) paths, got {ins.connection_mode!r}")
     _check_last("x", x, plan.irreps_in1.dim)
     _check_last("y", y, plan.irreps_in2.dim)
     _check_last("w", w, plan.weight_numel)
-    if edge_index.shape != (2, y.shape[0]) or w.shape[0] != y.shape[0]:
+    if edge_index.shape != (2, y.shape[0]) or (w.ndim == 2 and w.shape[0] != y.shape[0]) or w.ndim > 2:
         raise ValueError(
             "edge_index, y and w need one entry for each edge, "
             f"got shapes {tuple(edge_index.shape)}, {tuple(y.shape)}, {tuple(w.shape)}"
         )
+    if not x.dtype == y.dtype == w.dtype:
+        raise ValueError(f"x, y and w must be of one type, got {x.dtype}, {y.dtype} and {w.dtype}")
+    if edge_index.dtype != torch.int64:
+        raise ValueError(f"edge_index must be int64, got {edge_index.dtype}")
+    plan_text = _native_plan(plan)
+    fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not _transformed()
+    if plan_text and fits:
+        return native.convolution(x, edge_index, y, w, plan_text, num_nodes)
     return reference.convolution(x, edge_index, y, w, plan, num_nodes)
 
 

@@ -125,7 +125,16 @@ def _multiply_aligned(x: Tensor, y: Tensor, degrees: tuple[int, int, int], scale
 
 
 def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, num_nodes: int) -> Tensor:
-    """``out_i = Σ_{e: j -> i} Σ_paths w_e x_j ⊗ y_e``; see `e3frame.kernels.convolution`.
+    """``out_i = Σ_{e: j -> i} Σ_paths w_e x_j ⊗ y_e``; see `e3frame.kernels.convolution`."""
+    usual = all(ins.has_weight and plan.irreps_in2[ins.i_in2].mul == 1 for ins in plan.instructions)
+    if usual and w.ndim == 2:
+        return _convolve_blocks(x, edge_index, y, w, plan, num_nodes)
+    messages = product(x.index_select(0, edge_index[0]), y, w if plan.weight_numel else None, plan)
+    return x.new_zeros(num_nodes, plan.irreps_out.dim).index_add(0, edge_index[1], messages)
+
+
+def _convolve_blocks(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, num_nodes: int) -> Tensor:
+    """The convolution with weights for each edge and harmonics of multiplicity 1.
 
     One product of matrices turns y into an operator for each edge and each input term, which holds all paths from that
     term. Everything between gather and scatter has the copies of an irrep last, and no temporary holds all paths: large

@@ -1,0 +1,133 @@
+"""Compiles the native kernels: one shared library with a plain C interface, independent of Python and of torch.
+
+The package's build calls it (see ``pyproject.toml``); ``python -m e3frame.kernels.native.build`` does so by hand. It
+never fails an installation: without a compiler there is no library, ``status.txt`` says why, and the reference kernels
+run.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+try:
+    from hatchling.builders.hooks.plugin.interface import BuildHookInterface
+except ImportError:  # at run time, where nothing is built
+    BuildHookInterface = object
+
+FOLDER = Path(__file__).parent
+LIBRARY = FOLDER / "libe3frame.so"
+STATUS = FOLDER / "status.txt"
+"""One line: what was built and how, or why nothing was."""
+
+FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
+ISA_FLAGS = {
+    "base": [],
+    "avx2": ["-mavx2", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"],
+}
+
+
+class BuildError(Exception):
+    """Why there is no library, in one line."""
+
+
+def build(library: Path = LIBRARY, extra: tuple[str, ...] = ()) -> str:
+    """Compile the kernels for every instruction set of this kind of processor, and link them.
+
+    Args:
+        library: the file to write.
+        extra: flags for the compiler and the linker, such as ``-fsanitize=address``.
+
+    Returns:
+        What was built, in one line.
+
+    Raises:
+        BuildError: there is no compiler, or it failed.
+    """
+    compiler = _compiler()
+    x86 = platform.machine().lower() in ("x86_64", "amd64")
+    sets = list(ISA_FLAGS) if x86 else ["base"]
+    for openmp in (["-fopenmp"], []):
+        options = [*FLAGS, *openmp, *extra, *(["-DE3_X86"] if x86 else [])]
+        try:
+            _compile(compiler, options, sets, library)
+        except BuildError:
+            if not openmp:
+                raise
+        else:
+            return f"{', '.join(sets)}; {'OpenMP' if openmp else 'one thread'}; {compiler[0]}"
+    raise AssertionError("unreachable")
+
+
+def _compiler() -> list[str]:
+    given = os.environ.get("CXX")
+    for name in [given] if given else ["c++", "g++", "clang++"]:
+        command = shlex.split(name)
+        if command and shutil.which(command[0]):
+            return command
+    raise BuildError(f"no C++ compiler: {given or 'c++, g++, clang++'} not found")
+
+
+def _compile(compiler: list[str], options: list[str], sets: list[str], library: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        sources = {name: [*ISA_FLAGS[name], f"-DE3_ISA={name}", str(FOLDER / "isa.cpp")] for name in sets}
+        sources["api"] = [str(FOLDER / "api.cpp")]
+        objects = {name: f"{folder}/{name}.o" for name in sources}
+        _run([[*compiler, *options, *source, "-c", "-o", objects[name]] for name, source in sources.items()])
+        part = f"{folder}/{library.name}"
+        _run([[*compiler, *options, "-shared", "-o", part, *objects.values()]])
+        # A process that has the old library open keeps it.
+        library.unlink(missing_ok=True)
+        shutil.move(part, library)
+
+
+def _run(commands: list[list[str]]) -> None:
+    """All at once."""
+    running = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for c in commands]
+    outputs = [process.communicate()[0] for process in running]
+    for process, output in zip(running, outputs, strict=True):
+        if process.returncode != 0:
+            lines = [line for line in output.splitlines() if "error" in line] or output.splitlines() or ["no message"]
+            raise BuildError(f"{process.args[0]} failed: {lines[0].strip()}")  # type: ignore[index]
+
+
+def build_or_explain() -> bool:
+    """Build if possible; write the status; whether there is a library."""
+    try:
+        status, built = f"built for {build()}", True
+    except (BuildError, OSError) as error:
+        LIBRARY.unlink(missing_ok=True)
+        status, built = f"not built: {error}", False
+    STATUS.write_text(status + "\n", encoding="utf-8")
+    return built
+
+
+class Hook(BuildHookInterface):  # type: ignore[misc,valid-type]
+    """Adds the library to the wheel, which is then one for this platform."""
+
+    PLUGIN_NAME = "custom"
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if self.target_name != "wheel":
+            return
+        built = build_or_explain()
+        self.app.display_info(f"native kernels: {STATUS.read_text(encoding='utf-8').strip()}")
+        build_data["artifacts"] += [f"e3frame/kernels/native/{file.name}" for file in (LIBRARY, STATUS)]
+        if built:
+            from packaging.tags import sys_tags
+
+            tag = next(tag for tag in sys_tags() if "manylinux" not in tag.platform and "musllinux" not in tag.platform)
+            build_data["pure_python"] = False
+            build_data["tag"] = f"py3-none-{tag.platform}"
+
+
+if __name__ == "__main__":
+    sys.exit(not build_or_explain() or print(STATUS.read_text(encoding="utf-8").strip()))

@@ -1,0 +1,225 @@
+// What one path does to one tile of edges: the innermost loops. Copies u lie in the lanes of vectors.
+//
+// With M_ki = Σ_j C_ijk y_j of an edge, the form is T = Σ_e Σ_u w_u o_ku M_ki x_iu, and its derivatives are
+//   out_k += w M_ki x_i,   V_i = M_ki o_k:  gx_i += w V_i,  gw = x_i V_i,   G_ki = Σ_u w x_i o_k:  gy_j = C_ijk G_ki.
+// The twice differentiated form T(ax, y, w, o) + T(x, ay, w, o) + T(x, y, aw, o) has, with M' of ay,
+//   out_k += M_ki (w ax_i + aw x_i) + M'_ki w x_i,   gx_i += w V'_i + aw V_i,   gw = ax_i V_i + x_i V'_i,
+//   G_ki = Σ_u (w ax_i + aw x_i) o_k for y's gradient.
+#pragma once
+#include "simd.hpp"
+
+#define E3_UNROLL _Pragma("GCC unroll 16")
+
+namespace E3_ISA {
+
+constexpr int MAX_DIM = 23;  // l <= 11
+
+// One path of a plan, with its place in the layouts of a tile.
+struct Path {
+    int mul, padded, d_in, d_out;
+    int in, out;                // where its terms begin in a row of x and of out
+    int weight;                 // where its weights begin; -1: none, that is w = 1 and aw = 0
+    int matrix;                 // its first matrix row in a tile
+};
+
+// At most W edges, those of one node side by side ("runs"), as the lanes of the matrices.
+template <class S>
+struct Tile {
+    int n, runs;
+    int start[W<S> + 1];
+    const S *own[W<S>], *own_a[W<S>];  // for each run: x and ax (backward)
+    S* sum[W<S>];                      // for each run: out (forward) or gx (backward)
+    const S *other[W<S>], *other_a[W<S>];  // for each edge: x and ax (forward), o (backward)
+    const S *w[W<S>], *aw[W<S>];       // for each edge
+    S* gw[W<S>];
+    bool add_gw;                       // edges share their weights: sum
+    S *m, *m_a, *g;                    // matrices of y and ay, and their gradients: [row][edge]
+    Vec<S>*partial, *scaled;           // room for sums over lanes, and for w x
+};
+
+template <class S> inline Vec<S> weights(const S* w, const Path& p, int u) {
+    return p.weight < 0 ? Vec<S>{} + S(1) : load_n(w + p.weight + u, p.mul - u);
+}
+
+template <class S> inline void store_weights(S* gw, const Path& p, int u, Vec<S> v, bool add) {
+    S* at = gw + p.weight + u;
+    store_n(at, add ? v + load_n(at, p.mul - u) : v, p.mul - u);
+}
+
+// D_IN = 0: dimensions known at run time alone.
+template <class S, int D_IN, int D_OUT, bool DIAGONAL, bool DOUBLE>
+struct PathKernel {
+    using V = Vec<S>;
+    static constexpr int N = W<S>;
+    static constexpr int REGISTERS = E3_BYTES == 64 ? 26 : 10;
+    static constexpr int ROOM_IN = D_IN ? D_IN : MAX_DIM, ROOM_OUT = D_IN ? D_OUT : MAX_DIM;
+    // Rows k whose sums over u are held in registers at once.
+    static constexpr int ROWS = D_IN == 0 ? 1 : D_IN * D_OUT <= REGISTERS ? D_OUT : 1;
+
+    static void forward(const Tile<S>& t, const Path& p) {
+        const int d_in = D_IN ? D_IN : p.d_in, d_out = D_IN ? D_OUT : p.d_out;
+        const S *m = t.m + p.matrix * N, *m_a = t.m_a + p.matrix * N;
+        for (int run = 0; run < t.runs; run++) {
+            for (int u = 0; u < p.padded; u += N) {
+                S* out = t.sum[run] + p.out + u;
+                V sum[ROOM_OUT];
+                E3_UNROLL for (int k = 0; k < d_out; k++) sum[k] = load(out + k * p.padded);
+                for (int e = t.start[run]; e < t.start[run + 1]; e++) {
+                    const V w = weights(t.w[e], p, u);
+                    const V aw = DOUBLE && p.weight >= 0 ? weights(t.aw[e], p, u) : V{};
+                    const S *x = t.other[e] + p.in + u, *ax = t.other_a[e] + p.in + u;
+                    V z[ROOM_IN], z_a[ROOM_IN];
+                    E3_UNROLL for (int i = 0; i < d_in; i++) {
+                        const V x_i = load(x + i * p.padded);
+                        z[i] = w * x_i;
+                        if constexpr (DOUBLE) {
+                            z_a[i] = z[i];
+                            z[i] = w * load(ax + i * p.padded) + aw * x_i;
+                        }
+                    }
+                    if constexpr (DIAGONAL) {
+                        E3_UNROLL for (int k = 0; k < d_out; k++) {
+                            sum[k] += m[e] * z[k];
+                            if constexpr (DOUBLE) sum[k] += m_a[e] * z_a[k];
+                        }
+                    } else {
+                        E3_UNROLL for (int k = 0; k < d_out; k++) {
+                            E3_UNROLL for (int i = 0; i < d_in; i++) {
+                                sum[k] += m[(k * d_in + i) * N + e] * z[i];
+                                if constexpr (DOUBLE) sum[k] += m_a[(k * d_in + i) * N + e] * z_a[i];
+                            }
+                        }
+                    }
+                }
+                E3_UNROLL for (int k = 0; k < d_out; k++) store(out + k * p.padded, sum[k]);
+            }
+        }
+    }
+
+    static void backward(const Tile<S>& t, const Path& p) {
+        for (int run = 0; run < t.runs; run++)
+            for (int u = 0; u < p.padded; u += N) backward_nodes(t, p, run, u);
+        if (t.g) backward_matrices(t, p);
+    }
+
+    // gx and gw.
+    static inline void backward_nodes(const Tile<S>& t, const Path& p, int run, int u) {
+        const int d_in = D_IN ? D_IN : p.d_in, d_out = D_IN ? D_OUT : p.d_out;
+        const S *m = t.m + p.matrix * N, *m_a = t.m_a + p.matrix * N;
+        const S *x = t.own[run] + p.in + u, *ax = t.own_a[run] + p.in + u;
+        S* gx = t.sum[run] + p.in + u;
+        V sum[ROOM_IN];
+        E3_UNROLL for (int i = 0; i < d_in; i++) sum[i] = load(gx + i * p.padded);
+        for (int e = t.start[run]; e < t.start[run + 1]; e++) {
+            const S* o = t.other[e] + p.out + u;
+            V v[ROOM_IN], v_a[ROOM_IN];
+            E3_UNROLL for (int i = 0; i < d_in; i++) v[i] = v_a[i] = V{};
+            E3_UNROLL for (int k = 0; k < d_out; k++) {
+                const V o_k = load(o + k * p.padded);
+                if constexpr (DIAGONAL) {
+                    v[k] = m[e] * o_k;
+                    if constexpr (DOUBLE) v_a[k] = m_a[e] * o_k;
+                } else {
+                    E3_UNROLL for (int i = 0; i < d_in; i++) {
+                        v[i] += m[(k * d_in + i) * N + e] * o_k;
+                        if constexpr (DOUBLE) v_a[i] += m_a[(k * d_in + i) * N + e] * o_k;
+                    }
+                }
+            }
+            const V w = weights(t.w[e], p, u);
+            const V aw = DOUBLE && p.weight >= 0 ? weights(t.aw[e], p, u) : V{};
+            V gw = {};
+            E3_UNROLL for (int i = 0; i < d_in; i++) {
+                if constexpr (DOUBLE) {
+                    gw += load(ax + i * p.padded) * v[i] + load(x + i * p.padded) * v_a[i];
+                    sum[i] += w * v_a[i] + aw * v[i];
+                } else {
+                    gw += load(x + i * p.padded) * v[i];
+                    sum[i] += w * v[i];
+                }
+            }
+            if (t.gw[e] && p.weight >= 0) store_weights(t.gw[e], p, u, gw, t.add_gw);
+        }
+        E3_UNROLL for (int i = 0; i < d_in; i++) store(gx + i * p.padded, sum[i]);
+    }
+
+    // G: first w x of each edge, then for some rows k at a time the sums over u of all edges, and over their lanes.
+    static inline void backward_matrices(const Tile<S>& t, const Path& p) {
+        const int d_in = D_IN ? D_IN : p.d_in, d_out = D_IN ? D_OUT : p.d_out, blocks = p.padded / N;
+        for (int run = 0; run < t.runs; run++) {
+            for (int e = t.start[run]; e < t.start[run + 1]; e++) {
+                for (int b = 0; b < blocks; b++) {
+                    const V w = weights(t.w[e], p, b * N);
+                    const V aw = DOUBLE && p.weight >= 0 ? weights(t.aw[e], p, b * N) : V{};
+                    const S *x = t.own[run] + p.in + b * N, *ax = t.own_a[run] + p.in + b * N;
+                    V* z = t.scaled + (e * blocks + b) * d_in;
+                    E3_UNROLL for (int i = 0; i < d_in; i++) {
+                        if constexpr (DOUBLE) z[i] = w * load(ax + i * p.padded) + aw * load(x + i * p.padded);
+                        else z[i] = w * load(x + i * p.padded);
+                    }
+                }
+            }
+        }
+        S* g = t.g + p.matrix * N;
+        if constexpr (DIAGONAL) {
+            for (int e = 0; e < t.n; e++) {
+                V sum = {};
+                for (int b = 0; b < blocks; b++)
+                    E3_UNROLL for (int i = 0; i < d_in; i++)
+                        sum += load(t.other[e] + p.out + i * p.padded + b * N) * t.scaled[(e * blocks + b) * d_in + i];
+                t.partial[e] = sum;
+            }
+            store(g, sum_lanes<S>(t.partial));
+        } else {
+            for (int k = 0; k < d_out; k += ROWS) {
+                for (int e = 0; e < t.n; e++) {
+                    V sum[ROWS * ROOM_IN];
+                    E3_UNROLL for (int n = 0; n < ROWS * d_in; n++) sum[n] = V{};
+                    for (int b = 0; b < blocks; b++) {
+                        const V* z = t.scaled + (e * blocks + b) * d_in;
+                        E3_UNROLL for (int r = 0; r < ROWS; r++) {
+                            const V o_k = load(t.other[e] + p.out + (k + r) * p.padded + b * N);
+                            E3_UNROLL for (int i = 0; i < d_in; i++) sum[r * d_in + i] += o_k * z[i];
+                        }
+                    }
+                    E3_UNROLL for (int n = 0; n < ROWS * d_in; n++) t.partial[n * N + e] = sum[n];
+                }
+                for (int n = 0; n < ROWS * d_in; n++) store(g + (k * d_in + n) * N, sum_lanes<S>(t.partial + n * N));
+            }
+        }
+    }
+};
+
+template <class S> using Run = void (*)(const Tile<S>&, const Path&);
+
+constexpr int dim_index(int dim) { return dim > 7 ? 0 : (dim + 1) / 2; }  // 1, 3, 5, 7 -> 1 ... 4; more -> 0
+
+template <class S, bool DOUBLE, bool BACKWARD>
+struct Table {
+    template <int D_IN, int D_OUT, bool DIAGONAL> static constexpr Run<S> one() {
+        using K = PathKernel<S, D_IN, D_OUT, DIAGONAL, DOUBLE>;
+        return BACKWARD ? K::backward : K::forward;
+    }
+    template <int D_IN> static Run<S> row(int out) {
+        constexpr Run<S> runs[] = {one<0, 0, false>(), one<D_IN, 1, false>(), one<D_IN, 3, false>(),
+                                   one<D_IN, 5, false>(), one<D_IN, 7, false>()};
+        return runs[out];
+    }
+    static Run<S> find(const Path& p, bool diagonal) {
+        const int in = dim_index(p.d_in), out = dim_index(p.d_out);
+        if (diagonal) {
+            constexpr Run<S> runs[] = {one<0, 0, true>(), one<1, 1, true>(), one<3, 3, true>(),
+                                       one<5, 5, true>(), one<7, 7, true>()};
+            return runs[in];
+        }
+        switch (out ? in : 0) {
+            case 1: return row<1>(out);
+            case 2: return row<3>(out);
+            case 3: return row<5>(out);
+            case 4: return row<7>(out);
+            default: return one<0, 0, false>();
+        }
+    }
+};
+
+}  // namespace E3_ISA
