@@ -4,6 +4,8 @@
 // runs in an order that does not depend on the number of threads, and nothing is atomic.
 #pragma once
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
@@ -249,13 +251,12 @@ struct Convolution {
     }
 };
 
-template <class S> void forward(const e3_plan& p, const e3_edges& e, const e3_tensors& t, bool twice, int threads) {
-    if (twice) Convolution<S, true, false>(p, e, t).run(threads);
+template <class S>
+void convolve(const e3_plan& p, const e3_edges& e, const e3_tensors& t, bool backward, bool twice, int threads) {
+    if (backward && twice) Convolution<S, true, true>(p, e, t).run(threads);
+    else if (backward) Convolution<S, false, true>(p, e, t).run(threads);
+    else if (twice) Convolution<S, true, false>(p, e, t).run(threads);
     else Convolution<S, false, false>(p, e, t).run(threads);
-}
-template <class S> void backward(const e3_plan& p, const e3_edges& e, const e3_tensors& t, bool twice, int threads) {
-    if (twice) Convolution<S, true, true>(p, e, t).run(threads);
-    else Convolution<S, false, true>(p, e, t).run(threads);
 }
 
 }  // namespace E3_ISA
