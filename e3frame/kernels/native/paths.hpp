@@ -206,6 +206,9 @@ struct Table {
         return runs[out];
     }
     static Run<S> find(const Path& p, bool diagonal) {
+#ifdef E3_SMALL
+        return diagonal ? one<0, 0, true>() : one<0, 0, false>();
+#endif
         const int in = dim_index(p.d_in), out = dim_index(p.d_out);
         if (diagonal) {
             constexpr Run<S> runs[] = {one<0, 0, true>(), one<1, 1, true>(), one<3, 3, true>(),
