@@ -39,7 +39,7 @@ class Sources:
     places: dict[PathKey, Place] = field(default_factory=dict)
 
     def add_file(self, file: str | Path, package: PathKey = (), text: str | None = None) -> bool:
-        """Every key and value of a YAML file whose contents stand at ``package`` in the config; False if it is empty."""
+        """Every key and value of a YAML file whose contents stand at ``package``; False if it is empty."""
         path = Path(file)
         node = yaml.compose(path.read_text(encoding="utf-8") if text is None else text, Loader=_LOADER)
         if node is not None:
