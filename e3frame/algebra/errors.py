@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AssertedError", "MissingWeightsError", "OutsideError"]
+__all__ = ["AssertedError", "MissingWeightsError", "OutsideError", "UnknownModeError"]
 
 
 class AssertedError(ValueError, AssertionError):
@@ -13,5 +13,11 @@ class OutsideError(ValueError, IndexError):
     """The number of a term that is not there."""
 
 
-class MissingWeightsError(ValueError, RuntimeError):
+class MissingWeightsError(AssertedError, RuntimeError):
     """A module without weights of its own that was given none."""
+
+
+class UnknownModeError(ValueError, KeyError):
+    """A connection mode that does not exist."""
+
+    __str__ = ValueError.__str__  # that of KeyError quotes the message

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import prod, sqrt
 from typing import Any, Literal, NamedTuple, get_args
 
-from e3frame.algebra.errors import AssertedError, OutsideError
+from e3frame.algebra.errors import AssertedError, OutsideError, UnknownModeError
 from e3frame.algebra.irreps import Irreps, IrrepsLike, MulIr
 
 ConnectionMode = Literal["uvw", "uvu", "uvv", "uuw", "uuu", "uvuv", "uvu<v", "u<vw"]
@@ -178,7 +178,7 @@ def _read_instruction(n: int, given: Sequence[Any], irreps: tuple[Irreps, Irreps
         if not 0 <= i < len(own):
             raise OutsideError(f"instruction {n}: {name} = {i} is outside {own}, which has {len(own)} terms")
     if mode not in _MODES:
-        raise ValueError(f"instruction {n}: connection_mode must be one of {', '.join(_MODES)}; got {mode!r}")
+        raise UnknownModeError(f"instruction {n}: connection_mode must be one of {', '.join(_MODES)}; got {mode!r}")
     if path_weight < 0:
         raise ValueError(f"instruction {n}: path_weight must not be negative, got {path_weight}")
     mul_irs = [own[i] for own, i in zip(irreps, indices, strict=True)]

@@ -31,7 +31,7 @@ def _constant(compute: Callable[..., _Constant]) -> Callable[..., _Constant]:
     @wraps(compute)
     def cached(*degrees: int) -> _Constant:
         if any(isinstance(degree, bool) or not isinstance(degree, int) or degree < 0 for degree in degrees):
-            raise ValueError(f"degrees must be integers of at least 0, got {', '.join(map(str, degrees))}")
+            raise AssertedError(f"degrees must be integers of at least 0, got {', '.join(map(str, degrees))}")
         array = np.ascontiguousarray(compute(*degrees))
         array.setflags(write=False)
         return array

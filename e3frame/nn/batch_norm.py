@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.irreps import Irreps, IrrepsLike
 
 __all__ = ["BatchNorm"]
@@ -46,9 +47,9 @@ class BatchNorm(nn.Module):
     ) -> None:
         super().__init__()
         if reduce not in ("mean", "max"):
-            raise ValueError(f"reduce must be 'mean' or 'max', got '{reduce}'")
+            raise AssertedError(f"reduce must be 'mean' or 'max', got '{reduce}'")
         if normalization not in ("component", "norm"):
-            raise ValueError(f"normalization must be 'component' or 'norm', got '{normalization}'")
+            raise AssertedError(f"normalization must be 'component' or 'norm', got '{normalization}'")
         self.irreps = Irreps(irreps)
         self.irreps_in = self.irreps_out = self.irreps
         self.eps, self.momentum = eps, momentum
@@ -62,6 +63,8 @@ class BatchNorm(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         """(batch, ..., irreps.dim) -> (batch, ..., irreps.dim)."""
+        if input.shape[-1] != self.irreps.dim:
+            raise AssertedError(f"input must have a last dimension of {self.irreps.dim}, got {tuple(input.shape)}")
         x = input.reshape(input.shape[0], -1, input.shape[-1])
         means, variances, out, i, j = [], [], [x[..., :0]], 0, 0
         for piece, (mul, ir) in zip(self.irreps.slices(), self.irreps, strict=True):

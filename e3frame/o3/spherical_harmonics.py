@@ -96,6 +96,8 @@ class SphericalHarmonics(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., 3) -> (..., irreps_out.dim)``."""
+        if x.shape[-1:] != (3,):
+            raise ValueError(f"x must have a last dimension of 3, got {tuple(x.shape)}")
         points = x.reshape(-1, 3).mT.contiguous()
         if self.normalize:
             points = _direction(points)

@@ -31,8 +31,8 @@ _GUIDE = "#d5dae1"
 _FIXED = "#77818d"
 # Inches between two terms of in1, of in2, of the output, and of an output of many terms. They differ lest the points
 # where inputs meet stand in line with each other above an output.
-_SPACINGS = (0.38, 0.48, 0.45, 0.28)
-_FEW = 12
+_SPACINGS = (0.38, 0.48, 0.6, 0.28)
+_FEW = 8
 _SLOPE = sqrt(3)
 
 

@@ -272,3 +272,5 @@ def test_batch_norm_errors():
         BatchNorm("1x0e", reduce="sum")
     with pytest.raises(ValueError, match=r"^normalization must be 'component' or 'norm', got 'none'$"):
         BatchNorm("1x0e", normalization="none")
+    with pytest.raises(AssertionError, match=r"^input must have a last dimension of 2, got \(2, 3\)$"):
+        BatchNorm("2x0e")(torch.ones(2, 3))

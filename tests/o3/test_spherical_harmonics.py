@@ -162,3 +162,8 @@ def test_shapes(shape: tuple[int, ...]) -> None:
 def test_errors(arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         o3.SphericalHarmonics(*arguments)
+
+
+def test_refuses_what_is_no_vector() -> None:
+    with pytest.raises(ValueError, match=r"^x must have a last dimension of 3, got \(3, 4\)$"):
+        o3.spherical_harmonics(1, torch.ones(3, 4), True)
