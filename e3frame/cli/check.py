@@ -95,9 +95,10 @@ def show(typed: TypedModel, console: Console, species: tuple[str, ...] | None = 
     outputs = {binding.key for binding in typed.outputs.values()}
     for one, two in zip(typed.steps, more.steps, strict=True):
         table.add_row(*_row(one, two, one.binding.key in outputs))
-    table.add_section()
-    table.add_row("total", "", "", "", "", _count(typed.num_parameters, more.num_parameters), style="bold")
     console.print(table)
+    total = _count(typed.num_parameters, more.num_parameters)
+    width = console.measure(table).maximum  # not a row: with "+ 32 S" it would take its width from the irreps
+    console.print(f"total{total:>{width - 5}}", style="bold", highlight=False)
     if not known:
         console.print("S: number of species, which the training data tell", style="dim")
 
