@@ -163,6 +163,7 @@ def _conclude(result: RunResult, console: Console) -> None:
     console.print(error_table({split: result.errors[split]}, f"errors on the {split} frames"))
     folder = result.folder.resolve()
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    console.print(f"{result.epochs} epochs in {result.seconds:.0f} s; everything is in [bold]{shown}/[/bold]", highlight=False)
+    ended = f"{result.epochs} epochs in {result.seconds:.0f} s"
+    console.print(f"{ended}; everything is in [bold]{shown}/[/bold]", highlight=False)
     figures = ", ".join(sorted(path.name for path in result.folder.glob("*.png")))
     console.print(f"  model     {result.model.name}\n  errors    metrics.json, metrics.csv\n  figures   {figures}")
