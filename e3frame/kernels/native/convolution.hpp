@@ -130,9 +130,13 @@ struct Convolution {
         const bool shared = BACKWARD && given.gw && given.w_step == 0;
         Buffer<S> partial_gw(shared ? count * plan.weight_numel : 0);
         if (shared) std::fill_n(partial_gw.get(), count * plan.weight_numel, S(0));
-#pragma omp parallel num_threads(threads) if (threads > 1 && count > 1)
+        const int team = static_cast<int>(std::clamp<int64_t>(count, 1, std::max(threads, 1)));
+        std::vector<Workspace> spaces;
+        spaces.reserve(team);
+        for (int n = 0; n < team; n++) spaces.emplace_back(*this);
+#pragma omp parallel num_threads(team) if (team > 1)
         {
-            Workspace space(*this);
+            Workspace& space = spaces[this_thread()];
 #pragma omp for schedule(dynamic)
             for (int64_t c = 0; c < count; c++) {
                 space.gw = shared ? partial_gw.get() + c * plan.weight_numel : static_cast<S*>(given.gw);

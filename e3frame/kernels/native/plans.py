@@ -73,7 +73,7 @@ def compiled(text: str) -> Compiled:
     weights = 0
     for ins, where in zip(plan.instructions, plan.weight_slices, strict=True):
         mul_u, mul_v = ins.path_shape
-        if 0 in ins.path_shape or ins.path_weight == 0:
+        if 0 in ins.path_shape:
             order += [] if where is None else [np.arange(where.start, where.stop)]
             weights += 0 if where is None else prod(ins.path_shape)
             continue

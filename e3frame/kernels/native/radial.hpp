@@ -72,9 +72,11 @@ template <class S>
 void radial(const e3_radial& plan, int order, const S* v, const S* o, const S* a, S* out, S* go, int64_t count, int threads) {
     const int num = plan.num;
     const S smallest = std::pow(std::numeric_limits<S>::min(), S(2) / 3);  // below it, second derivatives could overflow
-#pragma omp parallel num_threads(threads) if (threads > 1 && count > 128)
+    const int team = count > 128 ? std::max(threads, 1) : 1;
+    std::vector<std::vector<Jet<S>>> all_b(team, std::vector<Jet<S>>(num));
+#pragma omp parallel num_threads(team) if (team > 1)
     {
-        std::vector<Jet<S>> b(num);
+        std::vector<Jet<S>>& b = all_b[this_thread()];
 #pragma omp for schedule(static)
         for (int64_t e = 0; e < count; e++) {
             const S* x = v + 3 * e;
