@@ -1,8 +1,8 @@
 """The convolution, its gradients, and the gradients of those.
 
 The three operators are ∂T/∂o, (∂T/∂x, ∂T/∂y, ∂T/∂w), and all four derivatives of
-T(ax, y, w, o) + T(x, ay, w, o) + T(x, y, aw, o). The derivative of the third is a sum of the first two, so that they can
-be differentiated to any order.
+T(ax, y, w, o) + T(x, ay, w, o) + T(x, y, aw, o). The derivative of the third is a sum of the first two, so that they
+can be differentiated to any order.
 
 A tensor that is not wanted, or that is zero, is empty: ``wanted`` has a bit for each of gx, gy, gw and go.
 """
@@ -169,8 +169,8 @@ def _kept(gradient: Tensor, wanted: bool) -> Tensor | None:
     return gradient if wanted else None
 
 
-# T(ax, y, w, o), T(x, ay, w, o) and T(x, y, aw, o), each with one argument replaced by the cotangent b of the derivative
-# by it.
+# T(ax, y, w, o), T(x, ay, w, o) and T(x, y, aw, o), each with one argument replaced by the cotangent b of the
+# derivative by it.
 _FORMS = (
     *(("ax", "y", "w", "bo"), ("ax", "by", "w", "o"), ("ax", "y", "bw", "o")),
     *(("x", "ay", "w", "bo"), ("bx", "ay", "w", "o"), ("x", "ay", "bw", "o")),

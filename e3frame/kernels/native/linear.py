@@ -1,7 +1,7 @@
 """Linear maps of irreps, with one set of weights or one for each value of an index.
 
-``L(x, w, o) = Σ_n Σ_path c Σ_uvi x[n,u,i] w[s(n),u,v] o[n,v,i]``: the map, its transpose and the gradient of the weights
-are the partial derivatives of L, and so are all further derivatives.
+``L(x, w, o) = Σ_n Σ_path c Σ_uvi x[n,u,i] w[s(n),u,v] o[n,v,i]``: the map, its transpose and the gradient of the
+weights are the partial derivatives of L, and so are all further derivatives.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class Unary:
         *tensors, text = inputs
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            # Views, since one of these may itself have been computed from another, which is no concern of this function.
+            # Views, since one of these may itself have been computed from another, which does not matter here.
             x, o, a = (t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in tensors)
             (gx,) = torch.autograd.grad(self.reference(x, text), x, o, create_graph=True)
             outputs = torch.autograd.grad((a * gx).sum(), (x, o), create_graph=True, materialize_grads=True)
