@@ -32,7 +32,7 @@ def test_without_a_compiler(tmp_path: Path) -> None:
         "conv = nn.Convolution('2x0e', '0e+1o', '2x0e+1o', 4, [8], 3, 2.0)\n"
         "edges, species = torch.tensor([[0, 1, 2, 3], [1, 0, 3, 2]]), torch.tensor([0, 1, 2, 0])\n"
         "radial = nn.RadialBasis(nn.BesselBasis(3.0, 4), nn.PolynomialEnvelope(3.0))(x)\n"
-        "conv(torch.randn(4, 2), edges, y, radial, species).sum().backward()\n"
+        "conv(torch.randn(4, 2), species, edges, y, radial).sum().backward()\n"
         "assert x.grad.any()\n",
         encoding="utf-8",
     )

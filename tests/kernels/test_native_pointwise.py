@@ -188,7 +188,7 @@ def test_errors() -> None:
     text = write_act("silu", 1.0, 1.0)
     with pytest.raises(ValueError, match=r"activate: shapes that do not fit, \(3,\), \(2,\)"):
         gradient(torch.randn(3), torch.randn(2), text)
-    with pytest.raises(ValueError, match="one type, got torch.float32 and torch.float64"):
+    with pytest.raises(ValueError, match=r"one type, got torch.float32 and torch.float64"):
         gradient(torch.randn(3), torch.randn(3).double(), text)
-    with pytest.raises(ValueError, match="native kernels run in float32 and float64, got torch.float16"):
+    with pytest.raises(ValueError, match=r"native kernels run in float32 and float64, got torch.float16"):
         torch.ops.e3frame.activate(torch.randn(3).half(), text)

@@ -52,16 +52,15 @@ def run_linear(dtype: object) -> None:
 
     irreps_in, irreps_out = "17x0e + 3x1o + 1x2e + 0x1e", "33x0e + 5x1o + 1x3o + 2x2e"
     plain, indexed = o3.Linear(irreps_in, irreps_out, biases=True), o3.IndexedLinear(irreps_in, irreps_out, 4)
+    weight = indexed.weight.detach().to(dtype)
     for rows in (0, 1, 5, 131):
-        x = torch.randn(rows, plain.irreps_in.dim, dtype=dtype)
+        x, index = torch.randn(rows, plain.irreps_in.dim, dtype=dtype), torch.arange(rows) % 3
+
+        def call(x, w, index=index):
+            return torch.func.functional_call(indexed, {"weight": w}, (x, index))
+
         list(derivatives(plain.to(dtype), (x,), 2))
-        index = torch.arange(rows) % 3
-        weight = indexed.weight.detach().to(dtype)
-        list(
-            derivatives(
-                lambda x, w, i=index: torch.func.functional_call(indexed, {"weight": w}, (x, i)), (x, weight), 2
-            )
-        )
+        list(derivatives(call, (x, weight), 2))
 
 
 def run_pointwise(dtype: object) -> None:
