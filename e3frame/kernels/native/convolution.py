@@ -17,7 +17,7 @@ from torch import Tensor
 
 from e3frame.kernels.native import groups, library
 from e3frame.kernels.native.operators import Operator
-from e3frame.kernels.native.plans import Compiled, compiled
+from e3frame.kernels.native.plans import Compiled, compiled, weighted
 
 GX, GY, GW, GO = 1, 2, 4, 8
 _NAMES = ("x", "y", "w", "o", "ax", "ay", "aw")
@@ -188,9 +188,11 @@ def _twice_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -
         fx, fy, fw, fo = (named[name] for name in form)
         if any(named[name].numel() == 0 for name in form if name[0] in "ab"):
             continue
+        # To a path without weights, w is 1 and its cotangents are 0.
+        own = plan if form[2] == "w" else weighted(plan)
         gradients = (
-            *convolution_backward(fx, edge_index, fy, fw, fo, plan, GX | GY | GW),
-            convolution(fx, edge_index, fy, fw, plan, len(o)),
+            *convolution_backward(fx, edge_index, fy, fw, fo, own, GX | GY | GW),
+            convolution(fx, edge_index, fy, fw, own, len(o)),
         )
         for name, gradient in zip(form, gradients, strict=True):
             totals[name] = totals[name] + gradient if name in totals else gradient

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -44,6 +45,13 @@ def decode(text: str) -> ProductPlan:
         weighted, c = has_weight == "1", float.fromhex(path_weight)
         instructions.append(Instruction(int(i1), int(i2), int(i_out), "uvu", weighted, c, shape))
     return ProductPlan(*irreps, tuple(instructions))
+
+
+@lru_cache(maxsize=1024)
+def weighted(text: str) -> str:
+    """The paths of an encoded plan that have weights: those that are linear in them."""
+    plan = decode(text)
+    return encode(replace(plan, instructions=tuple(ins for ins in plan.instructions if ins.has_weight)))
 
 
 class Compiled(NamedTuple):

@@ -109,10 +109,15 @@ class Unary:
         with torch.enable_grad():
             # Views, since one of these may itself have been computed from another, which does not matter here.
             x, o, a = (t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in tensors)
-            (gx,) = torch.autograd.grad(self.reference(x, text), x, o, create_graph=True)
+            y = self.reference(x, text)
+            if not y.requires_grad:  # a constant
+                return *map(torch.zeros_like, tensors), None
+            (gx,) = torch.autograd.grad(y, x, o, create_graph=True)
             outputs = torch.autograd.grad((a * gx).sum(), (x, o), create_graph=True, materialize_grads=True)
             wanted: list[Any] = [(out, c) for out, c in zip(outputs, cotangents, strict=True) if c is not None]
             total = sum((out * c).sum() for out, c in wanted)
+            if not total.requires_grad:  # the second derivative of a linear function
+                return *map(torch.zeros_like, tensors), None
             gradients = torch.autograd.grad(total, (x, o, a), create_graph=create_graph, materialize_grads=True)
         return *gradients, None
 
