@@ -16,6 +16,7 @@ VERBS = {
     "predict": "energies and forces for the structures of a file",
     "layers": "the kinds of layers; with a name, its keys",
     "schema": "JSON Schema of a model file, for editors",
+    "info": "versions, the kernels in use and why, optional libraries",
     "irreps": "what irreps hold, and their products: e3frame irreps 1o x 1o",
     "draw": "pictures of tensor products and of spherical harmonics",
 }

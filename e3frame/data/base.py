@@ -21,6 +21,11 @@ RESERVED = frozenset(
 """Keys of a graph, and of a batch of them, that no label can have."""
 
 
+def default_cache_folder() -> Path:
+    """Where processed data are kept unless a spec says otherwise."""
+    return Path(os.environ.get("E3FRAME_CACHE") or "~/.cache/e3frame").expanduser()
+
+
 class Label(NamedTuple):
     """A quantity that frames are labelled with; its tensor is (1, *shape) per graph or (atoms, *shape) per node."""
 
@@ -64,7 +69,7 @@ class DataSpec(Kinded, family="data set"):
 
     def cache_folder(self) -> Path:
         """Where processed data are kept."""
-        return Path(self.cache_dir or os.environ.get("E3FRAME_CACHE") or "~/.cache/e3frame").expanduser()
+        return default_cache_folder() if not self.cache_dir else Path(self.cache_dir).expanduser()
 
     def require_declared(self, labels: Mapping[str, Label]) -> None:
         """Raises DataError where a label is asked for that the source does not declare."""

@@ -21,7 +21,7 @@ from e3frame.kernels.native import plans as native_plans
 from e3frame.kernels.native.convolution import convolution as native_convolution
 from e3frame.kernels.native.linear import linear as native_linear
 
-__all__ = ["convolution", "first_rows", "linear", "product", "runs_natively"]
+__all__ = ["backend", "convolution", "first_rows", "linear", "product", "runs_natively"]
 
 BACKENDS = ("auto", "reference")
 
@@ -40,6 +40,18 @@ _native_available = torch.compiler.assume_constant_result(lambda: _available())
 _native_plan = torch.compiler.assume_constant_result(
     lambda plan: native_plans.encode(plan) if native_plans.runs(plan) else ""
 )
+
+
+def backend() -> str:
+    """Which kernels run on the CPU, and why, in one line.
+
+    Raises:
+        ValueError: an environment variable with a value that is not one of those it may have.
+    """
+    if _available():
+        return f"native, {native_library.status()}"
+    wanted = os.environ.get("E3FRAME_BACKEND", "auto")
+    return f"reference, {'as E3FRAME_BACKEND says' if wanted == 'reference' else native_library.status()}"
 
 
 def runs_natively(x: Tensor) -> bool:

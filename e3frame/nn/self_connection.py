@@ -56,7 +56,7 @@ class SelfConnection(nn.Module):
         Args:
             species: (n,), with ``num_species``.
         """
-        if self._native is not None and kernels.runs_natively(x) and not torch.compiler.is_compiling():
+        if self._native is not None and len(x) and kernels.runs_natively(x) and not torch.compiler.is_compiling():
             rows = kernels.first_rows(species, self.num_species)
             matrices = kernels.linear(attributes.index_select(0, rows), self.weight, None, self._native[0])
             return kernels.linear(x, matrices, species, self._native[1])

@@ -10,9 +10,11 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase.build import molecule
 from support.runs import Finished
 
+from e3frame import __version__, kernels
 from e3frame.cli import VERBS, main
 from e3frame.compose import config_folder
 from e3frame.spec.layer import LayerSpec
@@ -85,6 +87,31 @@ def test_layers(capsys: pytest.CaptureFixture[str]) -> None:
     assert "example  {kind: gate" in capsys.readouterr().out
     assert main(["layers", "gat"]) == 1
     assert capsys.readouterr().err == "no layer is called gat\n  did you mean gate?\n"
+
+
+def test_info(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("E3FRAME_CACHE", str(tmp_path))
+    assert main(["info"]) == 0
+    lines = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert lines["e3frame"].strip() == __version__
+    assert lines["torch"].startswith(torch.__version__)
+    assert lines["kernels"].strip() == kernels.backend()
+    assert lines["cache"].strip() == str(tmp_path)
+    assert "tblite" in lines
+    assert "pytest" not in lines
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("reference", "reference, as E3FRAME_BACKEND says"), ("fast", "must be one of auto, reference; got 'fast'")],
+)
+def test_info_of_a_chosen_backend(
+    value: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("E3FRAME_BACKEND", value)
+    monkeypatch.setattr(kernels, "_available", kernels._available.__wrapped__)
+    assert main(["info"]) == (value == "fast")
+    assert expected in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize("verb", sorted(set(VERBS) - {"train"}))

@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,13 @@ class BuildError(Exception):
     """Why there is no library, in one line."""
 
 
-def build(library: Path = LIBRARY, extra: tuple[str, ...] = ()) -> str:
+def build(library: Path = LIBRARY, extra: Sequence[str] = (), sets: Sequence[str] | None = None) -> str:
     """Compile the kernels for every instruction set of this kind of processor, and link them.
 
     Args:
         library: the file to write.
         extra: flags for the compiler and the linker, such as ``-fsanitize=address``.
+        sets: ``("base",)`` for that one alone, of whatever ``extra`` makes of it; by default all.
 
     Returns:
         What was built, in one line.
@@ -54,16 +56,17 @@ def build(library: Path = LIBRARY, extra: tuple[str, ...] = ()) -> str:
     compiler = _compiler()
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     # Processors of this kind without AVX2 are rare, and not worth the time that unrolled loops take to compile.
-    sets = {"base": ["-DE3_SMALL"], **ISA_FLAGS} if x86 else {"base": []}
+    every = {"base": ["-DE3_SMALL"], **ISA_FLAGS} if x86 else {"base": []}
+    wanted = every if sets is None else {name: every[name] for name in sets}
     for openmp in (["-fopenmp"], []):
-        options = [*FLAGS, *openmp, *extra, *(["-DE3_X86"] if x86 else [])]
+        options = [*FLAGS, *openmp, *extra, *(["-DE3_X86"] if x86 and wanted == every else [])]
         try:
-            _compile(compiler, options, sets, library)
+            _compile(compiler, options, wanted, library)
         except BuildError:
             if not openmp:
                 raise
         else:
-            return f"{', '.join(sets)}; {'OpenMP' if openmp else 'one thread'}; {compiler[0]}"
+            return f"{', '.join(wanted)}; {'OpenMP' if openmp else 'one thread'}; {compiler[0]}"
     raise AssertionError("unreachable")
 
 
@@ -78,8 +81,9 @@ def _compiler() -> list[str]:
 
 def _compile(compiler: list[str], options: list[str], sets: dict[str, list[str]], library: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        sources = {name: [*flags, f"-DE3_ISA={name}", str(FOLDER / "isa.cpp")] for name, flags in sets.items()}
-        sources["api"] = [str(FOLDER / "api.cpp")]
+        # The linker keeps the first of equal inline functions: the lowest set's, which every processor runs.
+        sources = {"api": [str(FOLDER / "api.cpp")]}
+        sources |= {name: [*flags, f"-DE3_ISA={name}", str(FOLDER / "isa.cpp")] for name, flags in sets.items()}
         objects = {name: f"{folder}/{name}.o" for name in sources}
         _run([[*compiler, *options, *source, "-c", "-o", objects[name]] for name, source in sources.items()])
         part = f"{folder}/{library.name}"

@@ -142,9 +142,11 @@ struct Convolution {
         const bool of_edges = given.gy || given.gw || !parts.empty();
         const auto backward = of_edges ? functions<BACKWARD>() : std::vector<Run<S>>();
         if (given.out || of_edges) {
-#pragma omp parallel num_threads(threads) if (threads > 1 && tasks > 1)
+            const int team = team_for(tasks);
+            std::vector<Workspace> spaces = workspaces(team, out.width);
+#pragma omp parallel num_threads(team) if (team > 1)
             {
-                Workspace space(*this, out.width);
+                Workspace& space = spaces[this_thread()];
 #pragma omp for schedule(dynamic)
                 for (int64_t k = 0; k < tasks; k++) {
                     S* gw = shared ? partial_gw.get() + k * plan.weight_numel : static_cast<S*>(given.gw);
@@ -193,19 +195,18 @@ struct Convolution {
     }
 
     void add_parts(const std::vector<Part<S>>& parts) const {
-#pragma omp parallel num_threads(threads) if (threads > 1 && edges.num_sources > CHUNK_NODES)
-        {
-            Buffer<S> sum(in.width);
-#pragma omp for schedule(static)
-            for (int64_t n = 0; n < edges.num_sources; n++) {
-                std::fill_n(sum.get(), in.width, S(0));
-                for (const Part<S>& part : parts) {
-                    if (n < part.first || n >= part.last) continue;
-                    const S* row = part.rows->get() + (n - part.first) * in.width;
-                    for (int i = 0; i < in.width; i++) sum[i] += row[i];
-                }
-                in.unpack(sum.get(), static_cast<S*>(given.gx) + n * in.plain);
+        const int team = team_for(edges.num_sources / CHUNK_NODES);
+        Buffer<S> sums(int64_t(team) * in.width);
+#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
+        for (int64_t n = 0; n < edges.num_sources; n++) {
+            S* sum = sums.get() + this_thread() * in.width;
+            std::fill_n(sum, in.width, S(0));
+            for (const Part<S>& part : parts) {
+                if (n < part.first || n >= part.last) continue;
+                const S* row = part.rows->get() + (n - part.first) * in.width;
+                for (int i = 0; i < in.width; i++) sum[i] += row[i];
             }
+            in.unpack(sum, static_cast<S*>(given.gx) + n * in.plain);
         }
     }
 
@@ -213,9 +214,11 @@ struct Convolution {
         const std::vector<int64_t> bounds = chunks(edges.source_ptr, edges.num_sources);
         const int64_t count = static_cast<int64_t>(bounds.size()) - 1;
         const auto gather = functions<GATHER>();
-#pragma omp parallel num_threads(threads) if (threads > 1 && count > 1)
+        const int team = team_for(count);
+        std::vector<Workspace> spaces = workspaces(team, in.width);
+#pragma omp parallel num_threads(team) if (team > 1)
         {
-            Workspace space(*this, in.width);
+            Workspace& space = spaces[this_thread()];
 #pragma omp for schedule(dynamic)
             for (int64_t c = 0; c < count; c++) sources(bounds[c], bounds[c + 1], gather, space);
         }
@@ -232,6 +235,15 @@ struct Convolution {
             std::fill_n(partial.get(), int64_t(c.deepest) * N, Vec<S>{});
         }
     };
+
+    int team_for(int64_t tasks) const { return static_cast<int>(std::clamp<int64_t>(tasks, 1, std::max(threads, 1))); }
+    // Allocated before threads start: an exception must not leave one of them.
+    std::vector<Workspace> workspaces(int team, int width) const {
+        std::vector<Workspace> spaces;
+        spaces.reserve(team);
+        for (int n = 0; n < team; n++) spaces.emplace_back(*this, width);
+        return spaces;
+    }
 
     void targets(int64_t first, int64_t last, const std::vector<Run<S>>& forward, const std::vector<Run<S>>& backward,
                  Workspace& space, S* gw, Part<S>* part) const {

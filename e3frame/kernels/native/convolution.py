@@ -17,9 +17,10 @@ from torch import Tensor
 
 from e3frame.kernels.native import groups, library
 from e3frame.kernels.native.operators import Operator
-from e3frame.kernels.native.plans import Compiled, compiled
+from e3frame.kernels.native.plans import Compiled, compiled, weighted
 
 GX, GY, GW, GO = 1, 2, 4, 8
+_NAMES = ("x", "y", "w", "o", "ax", "ay", "aw")
 
 
 def _weights(w: Tensor, plan: Compiled) -> Tensor:
@@ -48,6 +49,7 @@ def _convolve(
     twice: bool = False,
 ) -> None:
     """Of x, y, w, o, ax, ay, aw and out, gx, gy, gw, all contiguous; empty ones and None are absent."""
+    _check(inputs, edge_index, plan)
     x, w, o, aw, out = inputs[0], inputs[2], inputs[3], inputs[6], outputs[0]
     targets = o if o is not None else out
     edges = groups.edges(edge_index, len(x), len(targets))
@@ -55,6 +57,22 @@ def _convolve(
     tensors = library.Tensors(*map(_pointer, inputs), *steps, *map(_pointer, outputs))
     run = library.kernels(x.dtype).convolve
     library.check(run(byref(plan.struct), byref(edges), byref(tensors), twice, torch.get_num_threads()))
+
+
+def _check(inputs: Sequence[Tensor | None], edge_index: Tensor, plan: Compiled) -> None:
+    """The kernels trust what they are given."""
+    x, y = inputs[0], inputs[1]
+    if edge_index.shape != (2, len(y)):
+        raise ValueError(f"edge_index must have shape (2, {len(y)}), got {tuple(edge_index.shape)}")
+    lengths = (len(x), len(y), len(y), None, len(x), len(y), len(y))
+    for n, (tensor, length, dim) in enumerate(zip(inputs, lengths, (*plan.dims, *plan.dims[:3]), strict=True)):
+        if tensor is None or (n > 3 and tensor.numel() == 0):
+            continue
+        rows = len(tensor) if length is None else length
+        if tensor.shape != (rows, dim) and not (n in (2, 6) and tensor.shape == (dim,)):
+            raise ValueError(f"{_NAMES[n]} must have shape ({rows}, {dim}), got {tuple(tensor.shape)}")
+        if tensor.dtype != x.dtype:
+            raise ValueError(f"{_NAMES[n]} must be of the type of x, {x.dtype}, got {tensor.dtype}")
 
 
 def _forward(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: str, num_nodes: int) -> Tensor:
@@ -165,9 +183,11 @@ def _twice_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -
         fx, fy, fw, fo = (named[name] for name in form)
         if any(named[name].numel() == 0 for name in form if name[0] in "ab"):
             continue
+        # To a path without weights, w is 1 and its cotangents are 0.
+        own = plan if form[2] == "w" else weighted(plan)
         gradients = (
-            *convolution_backward(fx, edge_index, fy, fw, fo, plan, GX | GY | GW),
-            convolution(fx, edge_index, fy, fw, plan, len(o)),
+            *convolution_backward(fx, edge_index, fy, fw, fo, own, GX | GY | GW),
+            convolution(fx, edge_index, fy, fw, own, len(o)),
         )
         for name, gradient in zip(form, gradients, strict=True):
             totals[name] = totals[name] + gradient if name in totals else gradient

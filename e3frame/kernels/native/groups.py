@@ -1,7 +1,8 @@
 """Edges by node and rows by index, for the kernels.
 
 A batch has one ``edge_index``, and one index of species, which every layer and every derivative reads: each is grouped
-once, when a kernel first meets it, and forgotten with the tensor.
+once, when a kernel first meets it, and forgotten with the tensor. A tensor that was written to is grouped again. What
+torch does not see, such as a write through NumPy, goes unnoticed but does no harm: the kernels read copies.
 """
 
 from __future__ import annotations
@@ -16,36 +17,46 @@ from e3frame.kernels.native import library
 
 
 class _Known:
-    def __init__(self, tensor: Tensor, sizes: tuple[int, ...], struct: Structure, kept: tuple[Tensor, ...]) -> None:
-        self.version, self.sizes, self.struct, self.kept = _version(tensor), sizes, struct, kept
+    """What is known of a tensor; ``kept`` is what ``struct`` points to, and must not hold the tensor or views of it."""
 
-    def fits(self, tensor: Tensor, sizes: tuple[int, ...]) -> bool:
-        return self.version == _version(tensor) and self.sizes == sizes
+    def __init__(
+        self, state: tuple | None, sizes: tuple[int, ...], struct: Structure, kept: tuple[Tensor, ...]
+    ) -> None:
+        self.state, self.sizes, self.struct, self.kept = state, sizes, struct, kept
+        struct.kept = kept
 
 
 _known: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
-def _version(tensor: Tensor) -> int:
-    """Changes when the tensor is written to."""
-    return 0 if tensor.is_inference() else tensor._version
+def _state(tensor: Tensor) -> tuple | None:
+    """Changes when the tensor is written to, resized, or given other memory; None if no one counts that."""
+    return None if tensor.is_inference() else (tensor._version, tensor.data_ptr(), tensor.shape)
+
+
+def _recall(tensor: Tensor, state: tuple | None, sizes: tuple[int, ...]) -> _Known | None:
+    known = None if state is None else _known.get(tensor)
+    return known if known is not None and known.sizes == sizes and known.state == state else None
 
 
 def edges(edge_index: Tensor, num_sources: int, num_targets: int) -> library.Edges:
     """The edges ``(2, e)`` by target and by source.
 
     Raises:
+        ValueError: not integers of 64 bits.
         IndexError: a node is out of range.
     """
-    sizes = (num_sources, num_targets)
-    known = _known.get(edge_index)
-    if known is None or not known.fits(edge_index, sizes):
-        index = edge_index.contiguous()
+    sizes, state = (num_sources, num_targets), _state(edge_index)
+    known = _recall(edge_index, state, sizes)
+    if known is None:
+        index = edge_index.detach().clone(memory_format=torch.contiguous_format)
         target_ptr, by_target = library.group(index[1], num_targets)
         source_ptr, by_source = library.group(index[0], num_sources)
         kept = (index[0], index[1], by_target, target_ptr, by_source, source_ptr)
         struct = library.Edges(index.shape[1], *sizes, *(tensor.data_ptr() for tensor in kept))
-        known = _known[edge_index] = _Known(edge_index, sizes, struct, kept)
+        known = _Known(state, sizes, struct, kept)
+        if state is not None:
+            _known[edge_index] = known
     return known.struct
 
 
@@ -53,6 +64,7 @@ def rows(index: Tensor, num_indices: int) -> library.Rows:
     """Rows ``(n,)`` by their index.
 
     Raises:
+        ValueError: not integers of 64 bits.
         IndexError: an index is out of range.
     """
     return _rows(index, num_indices).struct
@@ -64,13 +76,15 @@ def first(index: Tensor, num_indices: int) -> Tensor:
 
 
 def _rows(index: Tensor, num_indices: int) -> _Known:
-    sizes = (num_indices,)
-    known = _known.get(index)
-    if known is None or not known.fits(index, sizes):
+    sizes, state = (num_indices,), _state(index)
+    known = _recall(index, state, sizes)
+    if known is None:
         ptr, order = library.group(index.contiguous(), num_indices)
         struct = library.Rows(len(index), order.data_ptr(), ptr.data_ptr())
         # Of an index without rows, the begin is where the next one begins, or the end.
         empty = ptr.diff() == 0
         first = torch.cat([order, order.new_zeros(1)])[ptr[:-1]].masked_fill(empty, 0)
-        known = _known[index] = _Known(index, sizes, struct, (ptr, order, first))
+        known = _Known(state, sizes, struct, (ptr, order, first))
+        if state is not None:
+            _known[index] = known
     return known

@@ -78,10 +78,11 @@ void harmonics(const e3_harmonics& plan, int order, const S* v, const S* o, cons
     constexpr int N = W<S>;
     const S smallest = std::min(std::pow(std::numeric_limits<S>::min(), S(0.25)), S(1e-9));
     const int64_t blocks = (count + N - 1) / N;
-#pragma omp parallel num_threads(threads) if (threads > 1 && blocks > 8)
+    const int team = blocks > 8 ? std::max(threads, 1) : 1;
+    std::vector<Harmonics<S, Vec<S>>> all_plain(order < 2 ? team : 0, Harmonics<S, Vec<S>>(plan));
+    std::vector<Harmonics<S, Dual<S>>> all_twice(order < 2 ? 0 : team, Harmonics<S, Dual<S>>(plan));
+#pragma omp parallel num_threads(team) if (team > 1)
     {
-        Harmonics<S, Vec<S>> plain(plan);
-        Harmonics<S, Dual<S>> twice(plan);
 #pragma omp for schedule(static)
         for (int64_t b = 0; b < blocks; b++) {
             const int64_t at = b * N;
@@ -91,7 +92,7 @@ void harmonics(const e3_harmonics& plan, int order, const S* v, const S* o, cons
                 S size = 0;
                 for (int i = 0; i < 3; i++) {
                     const S part = std::abs(v[(at + e) * 3 + i]);
-                    if (!(part <= size)) size = part;  // true for NaN, which thus goes on
+                    if (part > size || part != part) size = part;  // NaN goes on
                 }
                 keep[e] = size <= smallest ? 0 : 1;
                 // Directions do not depend on a constant factor: this one keeps every power in range.
@@ -110,6 +111,7 @@ void harmonics(const e3_harmonics& plan, int order, const S* v, const S* o, cons
                 }
             };
             if (order < 2) {
+                auto& plain = all_plain[this_thread()];
                 plain.forward(x, keep);
                 Vec<S> gv[3];
                 if (order == 1) read(plain), plain.backward(gv);
@@ -119,6 +121,7 @@ void harmonics(const e3_harmonics& plan, int order, const S* v, const S* o, cons
             } else {
                 const Dual<S> moved[3] = {{x[0], direction[0]}, {x[1], direction[1]}, {x[2], direction[2]}};
                 Dual<S> gv[3];
+                auto& twice = all_twice[this_thread()];
                 twice.forward(moved, keep);
                 read(twice);
                 twice.backward(gv);

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from e3frame.algebra import wigner
 from e3frame.kernels.native import library
-from e3frame.kernels.native.unary import Unary
+from e3frame.kernels.native.unary import Unary, expect
 
 
 def write_harmonics(degrees: tuple[int, ...], normalize: bool, scales: tuple[float, ...]) -> str:
@@ -53,6 +53,11 @@ def _compiled(text: str) -> library.Harmonics:
     )
 
 
+def _width(text: str, n: int) -> int:
+    expect("harmonics", n, 3)
+    return _compiled(text).dim_out
+
+
 def make_harmonics(reference: Callable[[Tensor, str], Tensor]) -> Unary:
     """The function ``(v (..., 3), text) -> (..., dim)``; ``reference`` is the same in plain torch."""
-    return Unary("harmonics", _compiled, lambda text, n: _compiled(text).dim_out, reference)
+    return Unary("harmonics", _compiled, _width, reference)

@@ -182,7 +182,13 @@ def instruction_set() -> int:
 
 @cache
 def kernels(dtype: torch.dtype) -> Kernels:
-    """The functions for float32 or float64."""
+    """The functions for float32 or float64.
+
+    Raises:
+        ValueError: another type.
+    """
+    if dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"native kernels run in float32 and float64, got {dtype}")
     library = load()
     assert library is not None
     return library.e3_kernels_for(instruction_set(), dtype == torch.float64).contents
@@ -198,8 +204,11 @@ def group(node: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     """Entries by node: ``order[ptr[n]:ptr[n + 1]]`` are those of node n, in their order.
 
     Raises:
+        ValueError: not integers of 64 bits, one for each entry.
         IndexError: a node is out of range.
     """
+    if node.dtype != torch.int64 or node.ndim != 1:
+        raise ValueError(f"an index must be int64, one for each row, got {node.dtype} of shape {tuple(node.shape)}")
     ptr, order = node.new_empty(num_nodes + 1), torch.empty_like(node)
     library = load()
     assert library is not None

@@ -15,13 +15,14 @@ inline void multiply(const S* const* x, int step, const S* w, int width, int cou
         E3_UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] = load(out[r] + v), acc[r][1] = two ? load(out[r] + v + W<S>) : V{};
         if (two) {
             for (int u = 0; u < count; u++) {
-                const V w0 = load(w + u * width + v), w1 = load(w + u * width + v + W<S>);
+                const S* row = w + int64_t(u) * width + v;
+                const V w0 = load(row), w1 = load(row + W<S>);
                 E3_UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] += x[r][u * step] * w0, acc[r][1] += x[r][u * step] * w1;
             }
             E3_UNROLL for (int r = 0; r < ROWS; r++) store(out[r] + v + W<S>, acc[r][1]);
         } else {
             for (int u = 0; u < count; u++) {
-                const V w0 = load(w + u * width + v);
+                const V w0 = load(w + int64_t(u) * width + v);
                 E3_UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] += x[r][u * step] * w0;
             }
         }
@@ -63,16 +64,19 @@ struct Linear {
             for (int64_t k = rows.ptr ? rows.ptr[s] : 0, end = rows.ptr ? rows.ptr[s + 1] : rows.count; k < end; k += CHUNK_NODES)
                 chunks.push_back({s, k, std::min<int64_t>(k + CHUNK_NODES, end)});
         const int64_t count = static_cast<int64_t>(chunks.size());
-#pragma omp parallel num_threads(threads) if (threads > 1 && count > 1)
+        const int team = static_cast<int>(std::clamp<int64_t>(count, 1, std::max(threads, 1)));
+        const int64_t room = int64_t(CHUNK_NODES) * (out.width + W<S>);  // no two threads on one cache line
+        Buffer<S> all_sums(team * room);
+#pragma omp parallel num_threads(team) if (team > 1)
         {
-            Buffer<S> sums(int64_t(CHUNK_NODES) * out.width);
+            S* sums = all_sums.get() + this_thread() * room;
 #pragma omp for schedule(static)
             for (int64_t c = 0; c < count; c++) {
                 const auto [s, first, last] = chunks[c];
-                std::fill_n(sums.get(), (last - first) * out.width, S(0));
+                std::fill_n(sums, (last - first) * out.width, S(0));
                 for (int p = 0; p < plan.num_paths; p++)
-                    apply(plan.paths[p], x, matrices.get() + s * size + begins[p], first, last, sums.get());
-                for (int64_t k = first; k < last; k++) out.unpack(sums.get() + (k - first) * out.width, result + row(k) * out.plain);
+                    apply(plan.paths[p], x, matrices.get() + s * size + begins[p], first, last, sums);
+                for (int64_t k = first; k < last; k++) out.unpack(sums + (k - first) * out.width, result + row(k) * out.plain);
             }
         }
     }

@@ -32,7 +32,8 @@ def write_linear(
 
 
 @lru_cache(maxsize=1024)
-def _compiled(text: str) -> tuple[library.Linear, int, int]:
+def _compiled(text: str) -> tuple[library.Linear, int, int, int]:
+    """What the library reads, the sizes of x and of the result, and how many weights there must be."""
     irreps_in, irreps_out, num_indices, *written = text.split("|")
     paths = []
     for path in written:
@@ -45,20 +46,40 @@ def _compiled(text: str) -> tuple[library.Linear, int, int]:
         library.array(library.Term, terms(out)),
         library.array(library.Map, paths),
     )
-    return struct, own.dim, out.dim
+    last = int(num_indices) - 1
+    ends = [
+        p.weight + last * p.index_step + (own[p.i_in].mul - 1) * p.row_step + out[p.i_out].mul
+        for p in paths
+        if own[p.i_in].mul and out[p.i_out].mul
+    ]
+    return struct, own.dim, out.dim, max(ends, default=0)
 
 
 def _rows(x: Tensor, index: Tensor | None, struct: library.Linear) -> library.Rows:
-    return library.Rows(len(x), None, None) if index is None else groups.rows(index, struct.num_indices)
+    if index is None:
+        return library.Rows(len(x), None, None)
+    if index.shape != x.shape[:1]:
+        raise ValueError(f"index must have one entry for each of {len(x)} rows, got shape {tuple(index.shape)}")
+    return groups.rows(index, struct.num_indices)
+
+
+def _check(x: Tensor, dim: int, other: Tensor) -> None:
+    if x.ndim != 2 or x.shape[1] != dim:
+        raise ValueError(f"x must have shape (n, {dim}), got {tuple(x.shape)}")
+    if x.dtype != other.dtype:
+        raise ValueError(f"a linear map needs tensors of one type, got {x.dtype} and {other.dtype}")
 
 
 def _fake(x: Tensor, w: Tensor, index: Tensor | None, text: str, transposed: bool) -> Tensor:
-    _, dim_in, dim_out = _compiled(text)
+    _, dim_in, dim_out, _ = _compiled(text)
     return x.new_empty(x.shape[0], dim_in if transposed else dim_out)
 
 
 def _linear(x: Tensor, w: Tensor, index: Tensor | None, text: str, transposed: bool) -> Tensor:
-    struct = _compiled(text)[0]
+    struct, dim_in, dim_out, numel = _compiled(text)
+    _check(x, dim_out if transposed else dim_in, w)
+    if w.numel() < numel:
+        raise ValueError(f"w must have {numel} elements, got shape {tuple(w.shape)}")
     x, w, out = x.contiguous(), w.contiguous(), _fake(x, w, index, text, transposed)
     run, rows = library.kernels(x.dtype).linear, _rows(x, index, struct)
     pointers = (x.data_ptr(), w.data_ptr(), out.data_ptr())
@@ -71,7 +92,11 @@ def _weights_fake(x: Tensor, o: Tensor, index: Tensor | None, text: str, numel: 
 
 
 def _weights(x: Tensor, o: Tensor, index: Tensor | None, text: str, numel: int) -> Tensor:
-    struct = _compiled(text)[0]
+    struct, dim_in, dim_out, least = _compiled(text)
+    _check(x, dim_in, o)
+    _check(o, dim_out, x)
+    if numel < least or len(o) != len(x):
+        raise ValueError(f"x and o need equally many rows, and w {least} elements, got {len(x)}, {len(o)} and {numel}")
     # Weights that no path reads are not written.
     x, o, gw = x.contiguous(), o.contiguous(), x.new_zeros(numel)
     run, rows = library.kernels(x.dtype).linear_weights, _rows(x, index, struct)

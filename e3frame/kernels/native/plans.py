@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from math import prod
 from typing import NamedTuple
@@ -46,6 +47,13 @@ def decode(text: str) -> ProductPlan:
     return ProductPlan(*irreps, tuple(instructions))
 
 
+@lru_cache(maxsize=1024)
+def weighted(text: str) -> str:
+    """The paths of an encoded plan that have weights: those that are linear in them."""
+    plan = decode(text)
+    return encode(replace(plan, instructions=tuple(ins for ins in plan.instructions if ins.has_weight)))
+
+
 class Compiled(NamedTuple):
     """A plan as the kernels read it.
 
@@ -73,7 +81,7 @@ def compiled(text: str) -> Compiled:
     weights = 0
     for ins, where in zip(plan.instructions, plan.weight_slices, strict=True):
         mul_u, mul_v = ins.path_shape
-        if 0 in ins.path_shape or ins.path_weight == 0:
+        if 0 in ins.path_shape:
             order += [] if where is None else [np.arange(where.start, where.stop)]
             weights += 0 if where is None else prod(ins.path_shape)
             continue

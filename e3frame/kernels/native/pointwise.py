@@ -9,7 +9,7 @@ from torch import Tensor
 
 from e3frame.algebra.activations import GatePlan
 from e3frame.kernels.native import library
-from e3frame.kernels.native.unary import Unary
+from e3frame.kernels.native.unary import Unary, expect
 
 KINDS = ("identity", "sigmoid", "silu")
 """Activations φ that the library has; an activation here is c φ(a x), written ``kind a c``."""
@@ -104,5 +104,11 @@ def _gate(x: Tensor, text: str) -> Tensor:
     return torch.cat([x[..., :0], *outs], dim=-1)
 
 
-gate = Unary("gate", _read_gate, lambda text, n: _read_gate(text).dim_out, _gate)
+def _width(text: str, n: int) -> int:
+    plan = _read_gate(text)
+    expect("gate", n, plan.dim_in)
+    return plan.dim_out
+
+
+gate = Unary("gate", _read_gate, _width, _gate)
 """``gate(x, write_gate(...))``: activated scalars, then each gated irrep times its activated gate."""

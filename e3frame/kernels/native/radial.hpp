@@ -44,13 +44,12 @@ template <class S> inline Jet<S> envelope(const e3_radial& plan, S r) {
         const S w = S(M_PI) * a, sine = std::sin(S(M_PI_2) * (1 - x));
         return {sine * sine, S(-0.5) * w * std::sin(w * r), S(-0.5) * w * w * std::cos(w * r)};
     }
-    // (1 - x)³ Σ_(k<p) (k + 1)(k + 2)/2 x^k
-    Jet<S> series = {0, 0, 0};
-    for (int k = plan.p - 1; k >= 0; k--)
-        series = {series.f * x + S((k + 1) * (k + 2) / 2), series.f1 * x + series.f, series.f2 * x + 2 * series.f1};
-    const S y = 1 - x;
-    const Jet<S> u = Jet<S>{y * y * y, -3 * y * y, 6 * y} * series;
-    return {u.f, u.f1 * a, u.f2 * a * a};
+    // u = (1 - x)³ Σ_(k<p) (k + 1)(k + 2)/2 x^k,  u' = -p (p + 1)(p + 2)/2 x^(p - 1) (1 - x)²
+    const S y = 1 - x, p = S(plan.p), c = S(-0.5) * p * (p + 1) * (p + 2);
+    S series = 0, power = 1;  // x^(p - 2)
+    for (int k = plan.p - 1; k >= 0; k--) series = series * x + S(0.5) * S(k + 1) * S(k + 2);
+    for (int k = 2; k < plan.p; k++) power *= x;
+    return {y * y * y * series, c * a * power * x * y * y, c * a * a * power * y * ((p - 1) - (p + 1) * x)};
 }
 
 template <class S> inline void basis(const e3_radial& plan, S r, const Jet<S>& u, Jet<S>* b) {
@@ -72,9 +71,11 @@ template <class S>
 void radial(const e3_radial& plan, int order, const S* v, const S* o, const S* a, S* out, S* go, int64_t count, int threads) {
     const int num = plan.num;
     const S smallest = std::pow(std::numeric_limits<S>::min(), S(2) / 3);  // below it, second derivatives could overflow
-#pragma omp parallel num_threads(threads) if (threads > 1 && count > 128)
+    const int team = count > 128 ? std::max(threads, 1) : 1;
+    std::vector<std::vector<Jet<S>>> all_b(team, std::vector<Jet<S>>(num));
+#pragma omp parallel num_threads(team) if (team > 1)
     {
-        std::vector<Jet<S>> b(num);
+        std::vector<Jet<S>>& b = all_b[this_thread()];
 #pragma omp for schedule(static)
         for (int64_t e = 0; e < count; e++) {
             const S* x = v + 3 * e;

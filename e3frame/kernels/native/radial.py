@@ -8,7 +8,7 @@ from functools import lru_cache
 from torch import Tensor
 
 from e3frame.kernels.native import library
-from e3frame.kernels.native.unary import Unary
+from e3frame.kernels.native.unary import Unary, expect
 
 BASES = ("bessel", "gaussian")
 ENVELOPES = ("polynomial", "cosine")
@@ -31,6 +31,11 @@ def _compiled(text: str) -> library.Radial:
     return library.Radial(BASES.index(basis), num_basis, ENVELOPES.index(envelope), p, r_max)
 
 
+def _width(text: str, n: int) -> int:
+    expect("radial", n, 3)
+    return _compiled(text).num
+
+
 def make_radial(reference: Callable[[Tensor, str], Tensor]) -> Unary:
     """The function ``(v (..., 3), text) -> (..., num_basis)``; ``reference`` is the same in plain torch."""
-    return Unary("radial", _compiled, lambda text, n: _compiled(text).num, reference)
+    return Unary("radial", _compiled, _width, reference)

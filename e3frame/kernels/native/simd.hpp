@@ -2,6 +2,9 @@
 #pragma once
 #include <cstring>
 #include <utility>
+#ifdef _OPENMP
+#include <omp.h>
+#endif
 
 #if defined(__AVX512F__)
 #define E3_BYTES 64
@@ -60,6 +63,15 @@ template <class S, int G = W<S>> inline Vec<S> sum_lanes(const Vec<S>* v) {
         for (int n = 0; n < G / 2; n++) next[n] = halve<S, G>(v[2 * n], v[2 * n + 1], std::make_integer_sequence<int, W<S>>());
         return sum_lanes<S, G / 2>(next);
     }
+}
+
+// What threads work with is allocated for all of them beforehand: nothing may be thrown in a parallel region.
+inline int this_thread() {
+#ifdef _OPENMP
+    return omp_get_thread_num();
+#else
+    return 0;
+#endif
 }
 
 }  // namespace E3_ISA

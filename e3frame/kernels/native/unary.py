@@ -24,7 +24,7 @@ class Unary:
     Args:
         name: of the operators, and of the function in the library.
         compile: from the text to what the library reads, cached.
-        width: m for a text and n.
+        width: m for a text and n; a ValueError if n is wrong.
         reference: f in plain torch, of a tensor and the text.
         elementwise: whether the library counts elements, not rows.
     """
@@ -46,14 +46,14 @@ class Unary:
             f"{name}_backward",
             "(Tensor x, Tensor o, str text) -> Tensor",
             self._gradient,
-            lambda x, o, text: torch.empty_like(x),
+            lambda x, o, text: _like(x),
             self._gradient_derivative,
         )
         self.twice = Operator(
             f"{name}_twice",
             "(Tensor x, Tensor o, Tensor a, str text) -> (Tensor, Tensor)",
             self._twice,
-            lambda x, o, a, text: (torch.empty_like(x), torch.empty_like(o)),
+            lambda x, o, a, text: (_like(x), _like(o)),
             self._twice_derivative,
         )
 
@@ -67,6 +67,13 @@ class Unary:
         run = getattr(library.kernels(x.dtype), self.name)
         library.check(run(byref(self.compile(text)), order, *pointers, count, torch.get_num_threads()))
 
+    def _check(self, text: str, x: Tensor, o: Tensor, a: Tensor | None = None) -> None:
+        if o.shape != (*x.shape[:-1], self.width(text, x.shape[-1])) or (a is not None and a.shape != x.shape):
+            shapes = [tuple(t.shape) for t in (x, o, a) if t is not None]
+            raise ValueError(f"{self.name}: shapes that do not fit, {', '.join(map(str, shapes))}")
+        if o.dtype != x.dtype or (a is not None and a.dtype != x.dtype):
+            raise ValueError(f"{self.name} needs tensors of one type, got {x.dtype} and {o.dtype}")
+
     def _value_fake(self, x: Tensor, text: str) -> Tensor:
         return x.new_empty(*x.shape[:-1], self.width(text, x.shape[-1]))
 
@@ -76,14 +83,14 @@ class Unary:
         return out
 
     def _gradient(self, x: Tensor, o: Tensor, text: str) -> Tensor:
-        x, o = x.contiguous(), o.contiguous()
-        out = torch.empty_like(x)
+        self._check(text, x, o)
+        x, o, out = x.contiguous(), o.contiguous(), _like(x)
         self._run(1, text, x, o, None, out, None)
         return out
 
     def _twice(self, x: Tensor, o: Tensor, a: Tensor, text: str) -> tuple[Tensor, Tensor]:
-        x, o, a = x.contiguous(), o.contiguous(), a.contiguous()
-        out, go = torch.empty_like(x), torch.empty_like(o)
+        self._check(text, x, o, a)
+        x, o, a, out, go = x.contiguous(), o.contiguous(), a.contiguous(), _like(x), _like(o)
         self._run(2, text, x, o, a, out, go)
         return out, go
 
@@ -100,11 +107,26 @@ class Unary:
         *tensors, text = inputs
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            # Views, since one of these may itself have been computed from another, which is no concern of this function.
+            # Views, since one of these may itself have been computed from another, which does not matter here.
             x, o, a = (t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in tensors)
-            (gx,) = torch.autograd.grad(self.reference(x, text), x, o, create_graph=True)
+            y = self.reference(x, text)
+            if not y.requires_grad:  # a constant
+                return *map(torch.zeros_like, tensors), None
+            (gx,) = torch.autograd.grad(y, x, o, create_graph=True)
             outputs = torch.autograd.grad((a * gx).sum(), (x, o), create_graph=True, materialize_grads=True)
             wanted: list[Any] = [(out, c) for out, c in zip(outputs, cotangents, strict=True) if c is not None]
             total = sum((out * c).sum() for out, c in wanted)
+            if not total.requires_grad:  # the second derivative of a linear function
+                return *map(torch.zeros_like, tensors), None
             gradients = torch.autograd.grad(total, (x, o, a), create_graph=create_graph, materialize_grads=True)
         return *gradients, None
+
+
+def _like(x: Tensor) -> Tensor:
+    return torch.empty_like(x, memory_format=torch.contiguous_format)
+
+
+def expect(name: str, n: int, expected: int) -> None:
+    """Raise a ValueError if the last axis is not as long as it must be."""
+    if n != expected:
+        raise ValueError(f"{name} needs a last axis of {expected}, got {n}")

@@ -1,0 +1,193 @@
+"""The operators as torch sees them: opcheck, compilers, exporters; and what they say to wrong arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from support.native import PLANS, graph, needs_native
+from torch import Tensor
+from torch import nn as torch_nn
+
+from e3frame import kernels, nn, o3
+from e3frame.kernels.native import convolution as native
+from e3frame.kernels.native import plans
+from e3frame.kernels.native.linear import write_linear
+from e3frame.kernels.native.pointwise import write_act
+
+pytestmark = needs_native
+
+GATE = nn.Gate("3x0e", ["silu"], "5x0e", ["sigmoid"], "5x1o")
+HARMONICS = o3.SphericalHarmonics([2, 0], True)
+RADIAL = nn.RadialBasis(nn.BesselBasis(3.0, 4), nn.CosineEnvelope(3.0))
+
+
+def random(*shape: int) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64).requires_grad_()
+
+
+def unary(name: str, text: str, n: int, m: int) -> list[tuple[str, tuple]]:
+    x, a = (torch.randn(n, 6, dtype=torch.float64).T.requires_grad_() for _ in range(2))  # not contiguous
+    o = random(6, m)
+    return [(name, (x, text)), (f"{name}_backward", (x, o, text)), (f"{name}_twice", (x, o, a, text))]
+
+
+def samples() -> dict[str, tuple]:
+    """Arguments for every operator."""
+    plan = PLANS["several_into_one"]
+    x, edge_index, y, w = (t.requires_grad_() if t.is_floating_point() else t for t in graph(plan))
+    o, ax, ay, aw = random(5, plan.irreps_out.dim), *(random(*t.shape) for t in (x, y, w))
+    text = plans.encode(plan)
+    line = write_linear(
+        o3.Irreps("2x0e + 1x1o"), o3.Irreps("3x0e + 2x1o"), 3, [(0, 0, 0, 8, 3, 0.5), (1, 1, 6, 8, 2, 2.0)]
+    )
+    index = torch.tensor([0, 2, 2, 0])
+    return {
+        "convolution": (x, edge_index, y, w, text, 5),
+        "convolution_backward": (x, edge_index, y, w, o, text, 7),
+        "convolution_twice": (x, edge_index, y, w, o, ax, ay, aw, text, 15),
+        "linear": (random(4, 5), random(24), index, line, False),
+        "linear_weights": (random(4, 5), random(4, 9), index, line, 24),
+        **dict(unary("activate", write_act("silu", 1.5, 0.5), 4, 4)),
+        **dict(unary("gate", GATE._native, GATE.irreps_in.dim, GATE.irreps_out.dim)),
+        **dict(unary("harmonics", HARMONICS._native, 3, 6)),
+        **dict(unary("radial", RADIAL._native, 3, 4)),
+    }
+
+
+SAMPLES = samples() if needs_native.args[0] is False else {}
+
+
+def test_every_operator_has_a_sample() -> None:
+    defined = {name.split("::")[1] for name in torch._C._dispatch_get_all_op_names() if name.startswith("e3frame::")}
+    assert defined == set(SAMPLES)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_opcheck(name: str) -> None:
+    torch.library.opcheck(getattr(torch.ops.e3frame, name).default, SAMPLES[name])
+
+
+@pytest.mark.parametrize("wanted", [0, 1, 2, 4, 8, 6, 9])
+def test_gradients_that_are_not_wanted_are_empty(wanted: int) -> None:
+    arguments = SAMPLES["convolution_twice"][:-1]
+    everything = torch.ops.e3frame.convolution_twice(*arguments, 15)
+    some = torch.ops.e3frame.convolution_twice(*arguments, wanted)
+    for bit, own, full in zip((8, 1, 2, 4), some, everything, strict=True):
+        assert torch.equal(own, full) if wanted & bit else own.numel() == 0
+
+
+class Network(torch_nn.Module):
+    """The parts of a NequIP-like model that have native kernels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.harmonics = o3.SphericalHarmonics([0, 1, 2], True, "component")
+        self.radial = nn.RadialBasis(nn.BesselBasis(3.0, 4), nn.PolynomialEnvelope(3.0))
+        self.gate = nn.Gate("4x0e", ["silu"], "5x0e", ["sigmoid"], "3x1o + 2x2e")
+        self.first = nn.Convolution("4x0e", "0e + 1o + 2e", self.gate.irreps_in, 4, [8], 3, 2.0)
+        self.second = nn.Convolution(
+            self.gate.irreps_out, "0e + 1o + 2e", "4x0e", 4, [8], 3, 2.0,
+            irreps_attributes="4x0e", attributes_per_species=True,
+        )  # fmt: skip
+        self.last = o3.Linear("4x0e", "0e", biases=True)
+
+    def forward(self, pos: Tensor, edge_index: Tensor, species: Tensor) -> Tensor:
+        vectors = pos.index_select(0, edge_index[0]) - pos.index_select(0, edge_index[1])
+        y, r = self.harmonics(vectors), self.radial(vectors)
+        a = torch.nn.functional.one_hot(species, 4).to(pos.dtype)
+        x = self.gate(self.first(a, species, edge_index, y, r))
+        return self.last(self.second(x, species, edge_index, y, r, a))
+
+
+def molecule(nodes: int, edges: int) -> tuple[Tensor, Tensor, Tensor]:
+    pos = torch.randn(nodes, 3, dtype=torch.float64)
+    source = torch.randint(nodes, (edges,))
+    return (
+        pos,
+        torch.stack([source, (source + 1 + torch.randint(nodes - 1, (edges,))) % nodes]),
+        torch.arange(nodes) % 3,
+    )
+
+
+def with_gradients(network: Callable[..., Tensor], model: torch_nn.Module, inputs: tuple[Tensor, ...]) -> list[Tensor]:
+    pos = inputs[0].clone().requires_grad_()
+    out = network(pos, *inputs[1:])
+    return [out, *torch.autograd.grad(out.square().sum(), [pos, *model.parameters()])]
+
+
+def test_a_network_compiles_for_every_size() -> None:
+    torch.manual_seed(0)
+    network = Network().double()
+    compiled = torch.compile(network, fullgraph=True, dynamic=True, backend="aot_eager")
+    for nodes, edges in ((6, 17), (9, 31)):
+        inputs = molecule(nodes, edges)
+        pairs = zip(with_gradients(compiled, network, inputs), with_gradients(network, network, inputs), strict=True)
+        for own, expected in pairs:
+            torch.testing.assert_close(own, expected, atol=1e-10, rtol=1e-10)
+
+
+def test_a_network_is_exported() -> None:
+    torch.manual_seed(0)
+    network = Network().double()
+    nodes, edges = torch.export.Dim("nodes", min=2), torch.export.Dim("edges", min=2)
+    shapes = ({0: nodes}, {1: edges}, {0: nodes})
+    exported = torch.export.export(network, molecule(6, 17), dynamic_shapes=shapes)
+    called = {str(node.target) for node in exported.graph.nodes if str(node.target).startswith("e3frame")}
+    assert {"e3frame.convolution.default", "e3frame.harmonics.default", "e3frame.gate.default"} <= called
+    inputs = molecule(9, 31)
+    torch.testing.assert_close(exported.module()(*inputs), network(*inputs), atol=1e-10, rtol=1e-10)
+
+
+X, EDGES, Y, W, TEXT, _ = SAMPLES.get("convolution", (None,) * 6)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"num_nodes": 2}, IndexError, "entry 0 has the index 2, which is not below 2"),
+        ({"x": lambda x: x[:2]}, IndexError, "which is not below 2"),
+        ({"edge_index": lambda e: e - 1}, IndexError, "has the index -1, which is not below"),
+        (
+            {"y": lambda y: y.float()},
+            ValueError,
+            r"one type, got torch\.float64, torch\.float32 and torch\.float64",
+        ),
+        ({"w": lambda w: w.float()}, ValueError, "one type, got"),
+        ({"edge_index": lambda e: e.int()}, ValueError, "edge_index must be int64, got torch.int32"),
+        ({"y": lambda y: y[1:]}, ValueError, "one entry for each edge"),
+        ({"x": lambda x: x[:, 1:]}, ValueError, "x must have a last dimension of 16"),
+    ],
+    ids=str,
+)
+def test_wrong_arguments(wrong: dict, error: type[Exception], message: str) -> None:
+    arguments = {"x": X, "edge_index": EDGES, "y": Y, "w": W, "num_nodes": 5}
+    for name, change in wrong.items():
+        arguments[name] = change(arguments[name]) if callable(change) else change
+    with pytest.raises(error, match=message):
+        kernels.convolution(**arguments, plan=PLANS["several_into_one"])
+
+
+@pytest.mark.parametrize(
+    ("place", "change", "message"),
+    [
+        (0, lambda x: x.float(), "y must be of the type of x, torch.float32, got torch.float64"),
+        (0, lambda x: x[:, 1:], r"x must have shape \(6, 16\), got \(6, 15\)"),
+        (1, lambda e: e[:, 1:], r"edge_index must have shape \(2, 23\), got \(2, 22\)"),
+        (2, lambda y: y[:, 1:], r"y must have shape \(23, 4\), got \(23, 3\)"),
+        (3, lambda w: w[1:], r"w must have shape \(23, 4\), got \(22, 4\)"),
+        (4, lambda o: o[:, 1:], r"o must have shape \(5, 8\), got \(5, 7\)"),
+        (5, lambda ax: ax[1:], r"ax must have shape \(6, 16\), got \(5, 16\)"),
+    ],
+)
+def test_wrong_arguments_of_the_operators(place: int, change: Callable[[Tensor], Tensor], message: str) -> None:
+    arguments = list(SAMPLES["convolution_twice"])
+    arguments[place] = change(arguments[place])
+    with pytest.raises(ValueError, match=message):
+        torch.ops.e3frame.convolution_twice(*arguments)
+
+
+def test_another_type_of_numbers() -> None:
+    with pytest.raises(ValueError, match=r"native kernels run in float32 and float64, got torch.bfloat16"):
+        native.convolution(X.bfloat16(), EDGES, Y.bfloat16(), W.bfloat16(), TEXT, 5)

@@ -1,0 +1,88 @@
+"""Runs every native kernel over shapes that do not fit registers, chunks and tiles.
+
+``python -m support.awkward LIBRARY`` does so with another library, such as one built with sanitizers.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import product
+from pathlib import Path
+
+
+def main() -> None:
+    from e3frame.kernels.native import build
+
+    if len(sys.argv) > 1:
+        build.LIBRARY = Path(sys.argv[1])
+    import torch
+
+    torch.set_num_threads(2)
+    for dtype in (torch.float32, torch.float64):
+        run_convolutions(dtype)
+        run_linear(dtype)
+        run_pointwise(dtype)
+    print("all kernels ran")
+
+
+def run_convolutions(dtype: object) -> None:
+    from support.native import PLANS, derivatives, graph
+
+    from e3frame.kernels.native import convolution as native
+    from e3frame.kernels.native import plans
+
+    sizes = [(0, 0, 0), (0, 3, 2), (1, 1, 1), (7, 3, 4), (300, 70, 130)]
+    for (name, plan), (edges, sources, targets), shared in product(PLANS.items(), sizes, (False, True)):
+        if edges == 300 and name in ("l4", "l6"):
+            continue
+        x, edge_index, y, w = graph(plan, edges, sources, targets, shared=shared, dtype=dtype)
+        text = plans.encode(plan)
+
+        def call(x, y, w, edge_index=edge_index, text=text, targets=targets):
+            return native.convolution(x, edge_index, y, w, text, targets)
+
+        list(derivatives(call, (x, y, w), 2))
+
+
+def run_linear(dtype: object) -> None:
+    import torch
+    from support.native import derivatives
+
+    from e3frame import o3
+
+    irreps_in, irreps_out = "17x0e + 3x1o + 1x2e + 0x1e", "33x0e + 5x1o + 1x3o + 2x2e"
+    plain, indexed = o3.Linear(irreps_in, irreps_out, biases=True), o3.IndexedLinear(irreps_in, irreps_out, 4)
+    weight = indexed.weight.detach().to(dtype)
+    for rows in (0, 1, 5, 131):
+        x, index = torch.randn(rows, plain.irreps_in.dim, dtype=dtype), torch.arange(rows) % 3
+
+        def call(x, w, index=index):
+            return torch.func.functional_call(indexed, {"weight": w}, (x, index))
+
+        list(derivatives(plain.to(dtype), (x,), 2))
+        list(derivatives(call, (x, weight), 2))
+
+
+def run_pointwise(dtype: object) -> None:
+    import torch
+    from support.native import derivatives
+
+    from e3frame import nn, o3
+    from e3frame.kernels.native.pointwise import activate, write_act
+
+    gate = nn.Gate("5x0e + 1x0e", ["silu", None], "19x0e", ["sigmoid"], "17x1o + 2x2e")
+    for rows in (0, 1, 3, 17, 300):
+        vectors = torch.randn(rows, 3, dtype=dtype)
+        vectors[:1] = 0
+        list(derivatives(gate, (torch.randn(rows, gate.irreps_in.dim, dtype=dtype),), 2))
+        list(derivatives(lambda x: activate(x, write_act("silu", 1.5, 0.5)), (torch.randn(rows, 7, dtype=dtype),), 2))
+        for degrees, normalize in product(([0], [2, 0], [0, 1, 2, 3, 4], [6]), (False, True)):
+            list(derivatives(o3.SphericalHarmonics(degrees, normalize), (vectors,), 2))
+        for basis, envelope in product(
+            (nn.BesselBasis(2.0, 5), nn.GaussianBasis(2.0, 1)), (nn.PolynomialEnvelope(2.0), nn.CosineEnvelope(2.0))
+        ):
+            list(derivatives(nn.RadialBasis(basis, envelope), (vectors,), 2))
+
+
+if __name__ == "__main__":
+    main()
