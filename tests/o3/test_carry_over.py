@@ -51,14 +51,56 @@ MODULES: dict[str, Callable[[ModuleType, ModuleType], torch.nn.Module]] = {
 }
 
 
+PAIR = ((o3, e3frame.nn), (e3nn.o3, e3nn.nn))
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_loads_the_state_of_e3nn(name: str) -> None:
-    ours, theirs = MODULES[name](o3, e3frame.nn), MODULES[name](e3nn.o3, e3nn.nn)
+    ours, theirs = (MODULES[name](*libraries) for libraries in PAIR)
     torch.nn.Sequential(ours).load_state_dict(torch.nn.Sequential(theirs).state_dict())
     mine, their = dict(ours.named_parameters()), dict(theirs.named_parameters())
     assert list(mine) == list(their)
     assert all(torch.equal(mine[key], their[key]) for key in mine)
     copy.deepcopy(ours).load_state_dict(ours.state_dict())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_weights_travel_back_to_e3nn(name: str) -> None:
+    ours, theirs = (torch.nn.Sequential(MODULES[name](*libraries)) for libraries in PAIR)
+    theirs.load_state_dict(o3.state_dict_for_e3nn(ours, theirs), strict=True)
+    mine, their = dict(ours.named_parameters()), dict(theirs.named_parameters())
+    assert list(mine) == list(their)
+    assert all(torch.equal(mine[key], their[key]) for key in mine)
+
+
+def test_what_cannot_travel_back_is_named() -> None:
+    linears = [library.Linear(A, A, biases=biases) for library in (o3, e3nn.o3) for biases in (False, True)]
+    ours, ours_biased, theirs, theirs_biased = linears
+    with pytest.raises(RuntimeError, match=r"size mismatch for bias"):
+        theirs.load_state_dict(o3.state_dict_for_e3nn(ours_biased, theirs))
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"bias\""):
+        theirs_biased.load_state_dict(o3.state_dict_for_e3nn(ours, theirs_biased))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o3: o3.Linear(A, A),
+        lambda o3: o3.Linear(A, A, internal_weights=False, biases=True),
+        lambda o3: o3.Linear("0e", "1o"),
+        lambda o3: o3.FullTensorProduct(A, B),
+        lambda o3: o3.FullyConnectedTensorProduct(A, B, A, internal_weights=False),
+        lambda o3: o3.FullyConnectedTensorProduct(A, B, "5e", internal_weights=True),
+    ],
+)
+def test_what_is_not_learned_is_an_empty_tensor(make: Callable[[ModuleType], torch.nn.Module]) -> None:
+    ours, theirs = make(o3), make(e3nn.o3)
+    names = [name for name in ("weight", "bias") if hasattr(theirs, name)]
+    assert names
+    for name in names:
+        mine, their = getattr(ours, name), getattr(theirs, name)
+        assert (mine.shape, mine.requires_grad, type(mine)) == (their.shape, their.requires_grad, type(their))
+    assert ours.state_dict().keys() == dict(ours.named_parameters()).keys()
 
 
 def test_still_refuses_what_it_does_not_know() -> None:

@@ -20,9 +20,7 @@ _LARGEST_DEGREE = 11
 
 def runs(plan: ProductPlan) -> bool:
     """Whether the kernels can run a plan: channel-wise paths (uvu) of degrees up to 11."""
-    return all(
-        ins.connection_mode == "uvu" and max(plan.degrees(ins)) <= _LARGEST_DEGREE for ins in plan.instructions
-    )
+    return all(ins.connection_mode == "uvu" and max(plan.degrees(ins)) <= _LARGEST_DEGREE for ins in plan.instructions)
 
 
 @lru_cache(maxsize=1024)
