@@ -71,3 +71,6 @@ class FullyConnectedNet(nn.Sequential):
             var_in, var_out = (variance_in if i == 0 else 1.0), (variance_out if i == last else 1.0)
             layer = _Layer(h_in, h_out, phi if i < last or out_act else None, var_in, var_out, bias)
             self.add_module(f"layer{i}", layer)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self.hs}"

@@ -187,6 +187,10 @@ def test_the_deprecated_name_warns_and_works() -> None:
         lambda o3: 1 in o3.Irrep("1o"),
         lambda o3: o3.Irreps("1o") * o3.Irreps("1o"),
         lambda o3: o3.Irrep("5"),
+        lambda o3: o3.Irreps(3),
+        lambda o3: o3.Irreps([0, 1]),
+        lambda o3: len(o3.Irrep("1o")),
+        lambda o3: bool(o3.Irrep("1o")),
     ],
 )
 def test_errors_are_of_the_types_of_e3nn(wrong: Callable[[ModuleType], object]) -> None:
@@ -211,3 +215,44 @@ def test_D_from_angles_broadcasts() -> None:
     for name, arguments in (("1o", angles), ("1o + 0e", (*angles, k))):
         ours, theirs = (library.Irreps(name).D_from_angles(*arguments) for library in (o3, e3nn.o3))
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+
+
+def test_the_direction_of_zero() -> None:
+    for library in (o3, e3nn.o3):
+        alpha, beta = library.xyz_to_angles(torch.zeros(2, 3))
+        torch.testing.assert_close((alpha, beta), (torch.zeros(2), torch.full((2,), torch.pi / 2)), atol=1e-15, rtol=0)
+
+
+@pytest.mark.parametrize("wrong", [{"reduce": "median"}, {"reduce": 3}, {"normalization": "integral"}])
+def test_options_of_batch_norm_are_asserted(wrong: dict[str, object]) -> None:
+    for library in (e3frame.nn, e3nn.nn):
+        with pytest.raises(AssertionError):
+            library.BatchNorm(A, **wrong)
+
+
+@pytest.mark.parametrize("name", ["2x0e + 3x1o", "5x2e", ""])
+def test_a_seed_drops_the_same_irreps(name: str) -> None:
+    ours, theirs = (library.Dropout(name, 0.4) for library in (e3frame.nn, e3nn.nn))
+    x = torch.randn(6, 4, ours.irreps.dim)
+    results = []
+    for dropout in (ours, theirs):
+        torch.manual_seed(3)
+        results.append(dropout(x))
+    torch.testing.assert_close(*results, atol=1e-15, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda nn: nn.Gate("2x0e", [torch.tanh], "2x0e", [torch.tanh], "2x1o"),
+        lambda nn: nn.Activation("2x0e + 1x1o + 3x0o", [torch.tanh, None, torch.tanh]),
+        lambda nn: nn.FullyConnectedNet([2, 3, 4], torch.tanh),
+        lambda nn: nn.BatchNorm(A),
+        lambda nn: nn.Dropout(A, 0.1),
+        lambda nn: nn.Identity("2x0e", "2x0e"),
+        lambda nn: nn.S2Activation("0e + 1o", torch.tanh, 10),
+        lambda nn: nn.SO3Activation(1, 1, torch.tanh, 3),
+    ],
+)
+def test_blocks_look_as_in_e3nn(make: Callable[[ModuleType], torch.nn.Module]) -> None:
+    assert repr(make(e3frame.nn)) == repr(make(e3nn.nn))

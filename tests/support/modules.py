@@ -137,8 +137,10 @@ def as_function(case: Case) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Te
 
     def f(*primals: Tensor) -> tuple[Tensor, ...]:
         parameters = dict(zip(names, primals[len(real) :], strict=True))
+        # What a module updates in place must be made within the transform, too.
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
         arguments = (*primals[: len(real)], *case.others)
-        return as_tuple(run(lambda: torch.func.functional_call(module, parameters, arguments)))
+        return as_tuple(run(lambda: torch.func.functional_call(module, (parameters, buffers), arguments)))
 
     return f, (*real, *(parameter.detach().clone() for parameter in module.parameters()))
 
