@@ -111,7 +111,8 @@ class Irrep(_Representation, tuple):
     def _no_list(self, *_: Any) -> Any:
         raise NotImplementedError("an irrep has no elements: did you mean Irreps(...)?")
 
-    count = index = __contains__ = __len__ = _no_list
+    # Not __len__, too: torch.compile guards tuples by their length.
+    count = index = __contains__ = _no_list
 
     def __mul__(self, other: Any) -> Iterator[Irrep]:  # type: ignore[override]
         """Irreps of the tensor product, by degree."""

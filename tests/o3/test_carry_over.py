@@ -189,8 +189,6 @@ def test_the_deprecated_name_warns_and_works() -> None:
         lambda o3: o3.Irrep("5"),
         lambda o3: o3.Irreps(3),
         lambda o3: o3.Irreps([0, 1]),
-        lambda o3: len(o3.Irrep("1o")),
-        lambda o3: bool(o3.Irrep("1o")),
     ],
 )
 def test_errors_are_of_the_types_of_e3nn(wrong: Callable[[ModuleType], object]) -> None:
