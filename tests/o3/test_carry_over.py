@@ -228,7 +228,7 @@ def test_options_of_batch_norm_are_asserted(wrong: dict[str, object]) -> None:
             library.BatchNorm(A, **wrong)
 
 
-@pytest.mark.parametrize("name", ["2x0e + 3x1o", "5x2e", ""])
+@pytest.mark.parametrize("name", ["2x0e + 3x1o", "5x2e"])
 def test_a_seed_drops_the_same_irreps(name: str) -> None:
     ours, theirs = (library.Dropout(name, 0.4) for library in (e3frame.nn, e3nn.nn))
     x = torch.randn(6, 4, ours.irreps.dim)

@@ -135,7 +135,9 @@ def _twice_cpu(
     none = x.new_empty(0)
     x, y, o, ax, ay = (t.contiguous() for t in (x, y, o, ax, ay))
     w, aw = _weights(w, own), _weights(aw, own)
-    outs = [torch.empty_like(t) if wanted & bit else none for t, bit in ((o, GO), (x, GX), (y, GY), (w, GW))]
+    outs = [
+        torch.empty_like(t) if wanted & bit else none for t, bit in ((o, GO), (x, GX), (y, GY), (w, GW))
+    ]
     edges = _edges(edge_index, len(x), len(o))
     inputs = (x, y, w, o, ax, ay, aw)
     if wanted & GO:
@@ -161,16 +163,8 @@ def _backward_fake(
 
 @torch.library.register_fake("e3frame::convolution_twice")
 def _twice_fake(
-    x: Tensor,
-    edge_index: Tensor,
-    y: Tensor,
-    w: Tensor,
-    o: Tensor,
-    ax: Tensor,
-    ay: Tensor,
-    aw: Tensor,
-    plan: str,
-    wanted: int,
+    x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, o: Tensor, ax: Tensor, ay: Tensor, aw: Tensor,
+    plan: str, wanted: int,
 ) -> tuple[Tensor, ...]:
     return tuple(t.new_empty(t.shape if wanted & bit else 0) for t, bit in ((o, GO), (x, GX), (y, GY), (w, GW)))
 
