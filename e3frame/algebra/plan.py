@@ -7,7 +7,7 @@ of a product and its value cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod, sqrt
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -69,6 +69,11 @@ class ProductPlan:
     def degrees(self, ins: Instruction) -> tuple[int, int, int]:
         """Degrees of the inputs and the output of an instruction."""
         return self.irreps_in1[ins.i_in1].ir.l, self.irreps_in2[ins.i_in2].ir.l, self.irreps_out[ins.i_out].ir.l
+
+    def scaled(self, factor: float) -> ProductPlan:
+        """The plan of ``factor`` times the product."""
+        paths = (ins._replace(path_weight=ins.path_weight * factor) for ins in self.instructions)
+        return replace(self, instructions=tuple(paths))
 
     @property
     def weight_slices(self) -> tuple[slice | None, ...]:

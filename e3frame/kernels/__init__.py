@@ -1,12 +1,13 @@
 """How planned products are executed. Callers use the functions here and need not know which backend runs them.
 
-``reference`` is plain torch: it runs everywhere and defines the result. ``native`` is C++ for convolutions on the CPU,
+``reference`` is plain torch: it runs everywhere and defines the result. ``native`` is C++ for the CPU,
 in float32 and float64; the environment variable ``E3FRAME_BACKEND=reference`` turns it off.
 """
 
 from __future__ import annotations
 
 import os
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -14,30 +15,55 @@ from torch import Tensor
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.plan import ProductPlan
 from e3frame.kernels import reference
+from e3frame.kernels.native import groups
 from e3frame.kernels.native import library as native_library
-from e3frame.kernels.native import ops as native
 from e3frame.kernels.native import plans as native_plans
+from e3frame.kernels.native.convolution import convolution as native_convolution
+from e3frame.kernels.native.linear import linear as native_linear
 
-__all__ = ["convolution", "product"]
+__all__ = ["convolution", "first_rows", "linear", "product", "runs_natively"]
 
 BACKENDS = ("auto", "reference")
 
 
-@torch.compiler.assume_constant_result
-def _native_plan(plan: ProductPlan) -> str:
-    """The plan as the native kernels take it; empty if they cannot run it, are not there, or are not wanted."""
+@cache
+def _available() -> bool:
+    """Whether there are native kernels, and they are wanted."""
     wanted = os.environ.get("E3FRAME_BACKEND", "auto")
     if wanted not in BACKENDS:
         raise ValueError(f"E3FRAME_BACKEND must be one of {', '.join(BACKENDS)}; got {wanted!r}")
-    runs = wanted == "auto" and native_library.load() is not None and native_plans.runs(plan)
-    return native_plans.encode(plan) if runs else ""
+    return wanted == "auto" and native_library.load() is not None
 
 
-def _transformed() -> bool:
-    """Inside ``torch.func`` transforms or forward-mode differentiation, which operators of our own do not follow."""
-    if torch.compiler.is_compiling():
+# A compiler takes what these return for constants.
+_native_available = torch.compiler.assume_constant_result(lambda: _available())
+_native_plan = torch.compiler.assume_constant_result(
+    lambda plan: native_plans.encode(plan) if native_plans.runs(plan) else ""
+)
+
+
+def runs_natively(x: Tensor) -> bool:
+    """Whether native kernels run on tensors like x: on the CPU, in float32 or float64, outside ``torch.func``
+    transforms and forward-mode differentiation, which operators of our own do not follow."""
+    if not _native_available() or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return False
-    return torch._C._functorch.peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._functorch.peek_interpreter_stack() is None and torch.autograd.forward_ad._current_level < 0
+
+
+def linear(x: Tensor, w: Tensor, index: Tensor | None, text: str) -> Tensor:
+    """Native linear maps, one for each value of ``index`` ``(n,)`` or one in all: x ``(n, dim)`` -> ``(n, dim_out)``.
+
+    Args:
+        text: of `e3frame.kernels.native.linear.write_linear`.
+    """
+    return native_linear(x, w, index, text, False)
+
+
+def first_rows(index: Tensor, num_indices: int) -> Tensor:
+    """The first row of each value of ``index`` ``(n,)``; 0 for a value that no row has. Not for compilers."""
+    return groups.first(index, num_indices)
 
 
 def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor:
@@ -91,10 +117,8 @@ def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: Produ
         raise ValueError(f"x, y and w must be of one type, got {x.dtype}, {y.dtype} and {w.dtype}")
     if edge_index.dtype != torch.int64:
         raise ValueError(f"edge_index must be int64, got {edge_index.dtype}")
-    plan_text = _native_plan(plan)
-    fits = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and not _transformed()
-    if plan_text and fits:
-        return native.convolution(x, edge_index, y, w, plan_text, num_nodes)
+    if runs_natively(x) and (text := _native_plan(plan)):
+        return native_convolution(x, edge_index, y, w, text, num_nodes)
     return reference.convolution(x, edge_index, y, w, plan, num_nodes)
 
 

@@ -85,6 +85,7 @@ class Convolution(LayerSpec):
             self.avg_num_neighbors,
             self.self_connection,
             None if attributes is None else attributes.irreps,
+            attributes is not None and attributes.field.per_species,
         )
 
     def _inputs(self, scope: Scope) -> tuple[Binding, Binding, Binding, Binding | None]:

@@ -28,7 +28,7 @@ class SpeciesEmbedding(LayerSpec):
                     f"{mul_ir} is out of reach: a species has no direction, its embedding holds 0e alone",
                     f"did you mean {self.irreps_out.num_irreps}x0e?",
                 )
-        return Signature((SPECIES,), Field(self.irreps_out, "node"))
+        return Signature((SPECIES,), Field(self.irreps_out, "node", per_species=True))
 
     def num_parameters(self, scope: Scope) -> int:
         return scope.num_species * self.irreps_out.dim

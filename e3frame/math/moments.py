@@ -67,9 +67,14 @@ class normalize2mom(nn.Module):  # e3nn's name
         self.f = f
         self.cst = second**-0.5
 
+    @property
+    def factor(self) -> float:
+        """What f is multiplied by: c, or 1 if that is nearly so, as in e3nn."""
+        return 1.0 if abs(self.cst - 1) < 1e-4 else self.cst
+
     def forward(self, x: Tensor) -> Tensor:
         """Same shape as x."""
-        return self.f(x) if abs(self.cst - 1) < 1e-4 else self.f(x) * self.cst
+        return self.f(x) if self.factor == 1.0 else self.f(x) * self.factor
 
     def extra_repr(self) -> str:
         return f"{getattr(self.f, '__name__', type(self.f).__name__)}, cst={self.cst:.6g}"

@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from e3frame.algebra.activations import ACTIVATIONS, Symmetry, activation_irreps, symmetry_of
 from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.kernels.native.pointwise import write_act
 from e3frame.math.moments import normalize2mom
 
-__all__ = ["FUNCTIONS", "Activation", "ScalarFunction", "activation", "symmetry"]
+__all__ = ["FUNCTIONS", "Activation", "ScalarFunction", "activation", "native_act", "symmetry"]
 
 ScalarFunction = Callable[[Tensor], Tensor]
 
@@ -66,6 +67,18 @@ def activation(act: str | ScalarFunction) -> ScalarFunction:
         symmetry_of(act)
         raise ValueError(f"'{act}' is a symmetry, not an activation; known: {', '.join(ACTIVATIONS)}")
     return FUNCTIONS[act]
+
+
+def native_act(act: normalize2mom | None, a: float = 1.0, c: float = 1.0) -> str | None:
+    """``c φ(a x)`` for the native kernels, φ a normalised activation or None for the identity; None if they lack it."""
+    if act is None:
+        return write_act("identity", a, c)
+    names = {F.silu: "silu", torch.sigmoid: "sigmoid", identity: "identity"}
+    try:
+        name = names.get(act.f)
+    except TypeError:  # a function that cannot be hashed
+        name = None
+    return None if name is None else write_act(name, a, c * act.factor)
 
 
 def symmetry(act: str | ScalarFunction) -> Symmetry:

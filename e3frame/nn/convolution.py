@@ -35,6 +35,7 @@ class Convolution(nn.Module):
         self_connection: whether S is there. Without it, an isolated node gives zero.
         irreps_attributes: S is linear in attributes of the node, even scalars such as ``32x0e`` that `forward` takes,
             instead of a set of weights for each species.
+        attributes_per_species: whether nodes of one species have the same attributes, as those of an embedding.
 
     Raises:
         ValueError: an output out of reach, attributes that are not 0e, or a number that is not positive.
@@ -51,6 +52,7 @@ class Convolution(nn.Module):
         avg_num_neighbors: float,
         self_connection: bool = True,
         irreps_attributes: IrrepsLike = None,
+        attributes_per_species: bool = False,
     ) -> None:
         super().__init__()
         self.irreps_in, self.irreps_sh, self.irreps_out = Irreps(irreps_in), Irreps(irreps_sh), Irreps(irreps_out)
@@ -64,6 +66,7 @@ class Convolution(nn.Module):
         self.plan = plan_interaction(
             self.irreps_in, self.irreps_sh, self.irreps_out, radial_in, radial_mlp, rows if self_connection else 0
         )
+        self._product = self.plan.product.scaled(self.avg_num_neighbors**-0.5)
         self.linear_1 = Linear(self.irreps_in, self.irreps_in)
         self.radial = FullyConnectedNet(self.plan.radial, "silu")
         self.linear_2 = Linear(self.plan.linear_out.irreps_in, self.irreps_out)
@@ -71,7 +74,8 @@ class Convolution(nn.Module):
         if self_connection and self.irreps_attributes is None:
             self.self_connection = IndexedLinear(self.irreps_in, self.irreps_out, num_species)
         elif self_connection:
-            self.self_connection = SelfConnection(self.irreps_in, self.irreps_attributes, self.irreps_out)
+            known = num_species if attributes_per_species else None
+            self.self_connection = SelfConnection(self.irreps_in, self.irreps_attributes, self.irreps_out, known)
 
     def forward(
         self,
@@ -92,13 +96,14 @@ class Convolution(nn.Module):
             radial: (e, radial_in).
             attributes: (n, irreps_attributes.dim) if there are any.
         """
-        messages = self.linear_1(x) * self.avg_num_neighbors**-0.5
         weights = self.radial(radial)
-        out = kernels.convolution(messages, edge_index, edge_sh, weights, self.plan.product, x.shape[0])
+        out = kernels.convolution(self.linear_1(x), edge_index, edge_sh, weights, self._product, x.shape[0])
         out = self.linear_2(out)
         if self.self_connection is None:
             return out
-        return out + self.self_connection(x, species if self.irreps_attributes is None else attributes)
+        if self.irreps_attributes is None:
+            return out + self.self_connection(x, species)
+        return out + self.self_connection(x, attributes, species)
 
     def extra_repr(self) -> str:
         return f"{self.irreps_in} x {self.irreps_sh} -> {self.irreps_out}, avg_num_neighbors={self.avg_num_neighbors:g}"

@@ -8,9 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from e3frame.algebra.activations import plan_gate
+from e3frame import kernels
+from e3frame.algebra.activations import GatePlan, plan_gate
 from e3frame.algebra.irreps import Irreps, IrrepsLike
-from e3frame.nn.activation import Activation, ScalarFunction, symmetry
+from e3frame.kernels.native.pointwise import gate, write_gate
+from e3frame.nn.activation import Activation, ScalarFunction, native_act, symmetry
 from e3frame.o3.state import LoadsE3nn
 
 __all__ = ["Gate"]
@@ -60,11 +62,14 @@ class Gate(LoadsE3nn):
         )
         self.act_scalars = Activation(irreps_scalars, act_scalars)
         self.act_gates = Activation(irreps_gates, act_gates)
+        self._native = _native_text(self.plan, self.act_scalars, self.act_gates)
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., irreps_in.dim) -> (..., irreps_out.dim)."""
         if features.shape[-1] != self.irreps_in.dim:
             raise ValueError(f"the last axis must be {self.irreps_in.dim} ({self.irreps_in}), got {features.shape[-1]}")
+        if self._native is not None and kernels.runs_natively(features):
+            return gate(features, self._native)
         scalars = self.act_scalars(_take(features, self.plan.scalars))
         gates = self.act_gates(_take(features, self.plan.gates))
         gated = _take(features, self.plan.gated)
@@ -77,6 +82,17 @@ class Gate(LoadsE3nn):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} ({self.irreps_in} -> {self.irreps_out})"
+
+
+def _native_text(plan: GatePlan, scalars: Activation, gates: Activation) -> str | None:
+    """The gate for the native kernels, which know the most common activations; None for others."""
+    written = [
+        [native_act(act) for mul_ir, act in zip(part.irreps_in, part.acts, strict=True) for _ in range(mul_ir.mul)]
+        for part in (scalars, gates)
+    ]
+    if any(act is None for part in written for act in part):
+        return None
+    return write_gate(plan, *written)
 
 
 def _take(x: Tensor, slices: tuple[slice, ...]) -> Tensor:

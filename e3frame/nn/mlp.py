@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 import torch
 from torch import Tensor, nn
 
+from e3frame import kernels
+from e3frame.kernels.native.pointwise import activate
 from e3frame.math.moments import normalize2mom
-from e3frame.nn.activation import ScalarFunction, activation
+from e3frame.nn.activation import ScalarFunction, activation, native_act
 
 __all__ = ["FullyConnectedNet"]
 
@@ -71,6 +74,32 @@ class FullyConnectedNet(nn.Sequential):
             var_in, var_out = (variance_in if i == 0 else 1.0), (variance_out if i == last else 1.0)
             layer = _Layer(h_in, h_out, phi if i < last or out_act else None, var_in, var_out, bias)
             self.add_module(f"layer{i}", layer)
+        self._native = self._native_acts()
+
+    def _native_acts(self) -> list[str] | None:
+        """What stands between the matrix products, all constant factors included; None if the kernels lack it."""
+        layers: list[_Layer] = list(self)  # type: ignore[arg-type]
+        acts = []
+        for layer, after in zip(layers, [*layers[1:], None], strict=True):
+            if layer.act is None:
+                continue
+            out = layer.out_factor
+            if after is not None and after.act is None:
+                out *= after.factor * after.out_factor
+            acts.append(native_act(layer.act, layer.factor, out))
+        return None if not acts or None in acts else acts
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., h_in) -> (..., h_out)."""
+        if self._native is None or not kernels.runs_natively(x):
+            return super().forward(x)
+        for layer, act in zip_longest(self, self._native):
+            x = x @ layer.weight
+            if layer.bias is not None:
+                x = x + (layer.bias if act is None else layer.bias / layer.factor)
+            if act is not None:
+                x = activate(x, act)
+        return x
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}{self.hs}"

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from e3frame import kernels
+from e3frame.kernels.native.radial import make_radial, read_radial, write_radial
 from e3frame.math.radial import sinc
 from e3frame.nn.geometry import safe_norm
 
@@ -154,11 +156,36 @@ class RadialBasis(nn.Module):
         self.basis = basis
         self.envelope = envelope
         self.num_basis: int = basis.num_basis
+        self._native = _native_text(basis, envelope)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(..., 3) vectors in Å -> (..., num_basis)."""
+        if self._native is not None and kernels.runs_natively(vectors):
+            return _radial(vectors, self._native)
         d = safe_norm(vectors)
         return self.basis(d) * self.envelope(d).unsqueeze(-1)
+
+
+_NATIVE = {BesselBasis: "bessel", GaussianBasis: "gaussian", PolynomialEnvelope: "polynomial", CosineEnvelope: "cosine"}
+
+
+def _native_text(basis: nn.Module, envelope: nn.Module) -> str | None:
+    """The functions for the native kernels; None for others than those above, and for trainable ones."""
+    names = [_NATIVE.get(type(part)) for part in (basis, envelope)]
+    if None in names or basis.r_max != envelope.r_max or getattr(basis, "trainable", False):
+        return None
+    return write_radial(names[0], basis.num_basis, names[1], getattr(envelope, "p", 0), basis.r_max)
+
+
+def _reference(vectors: Tensor, text: str) -> Tensor:
+    basis, num_basis, envelope, p, r_max = read_radial(text)
+    functions = {"bessel": BesselBasis, "gaussian": GaussianBasis}[basis](r_max, num_basis).to(vectors)
+    cutoff = CosineEnvelope(r_max) if envelope == "cosine" else PolynomialEnvelope(r_max, p)
+    d = safe_norm(vectors)
+    return functions(d) * cutoff(d).unsqueeze(-1)
+
+
+_radial = make_radial(_reference)
 
 
 def _check(r_max: float, num_basis: int = 1) -> None:

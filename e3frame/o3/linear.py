@@ -8,9 +8,11 @@ from math import prod
 import torch
 from torch import Tensor
 
+from e3frame import kernels
 from e3frame.algebra.errors import AssertedError, MissingWeightsError
 from e3frame.algebra.irreps import IrrepsLike
-from e3frame.algebra.linear import LinearInstruction, LinearNormalization, plan_linear
+from e3frame.algebra.linear import LinearInstruction, LinearNormalization, LinearPlan, plan_linear
+from e3frame.kernels.native.linear import write_linear
 from e3frame.o3.state import LoadsE3nn
 from e3frame.o3.tensor_product import expand_mask
 
@@ -64,6 +66,15 @@ class Linear(LoadsE3nn):
         self._own_weights("weight", torch.randn(plan.weight_shape) if self.internal_weights else None)
         self._own_weights("bias", torch.zeros(plan.bias_shape) if self.internal_weights else None)
         self.register_buffer("output_mask", expand_mask(plan.output_mask, plan.irreps_out), persistent=False)
+        self._native = _native_text(plan) if plan.f_in is None else None
+        slices = self.irreps_out.slices()
+        biased = [
+            i
+            for ins in plan.instructions
+            if ins.i_in < 0
+            for i in range(*slices[ins.i_out].indices(plan.irreps_out.dim))
+        ]
+        self.register_buffer("_biased", torch.tensor(biased, dtype=torch.long), persistent=False)
 
     def forward(self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         """``(..., [f_in,] irreps_in.dim) -> (..., [f_out,] irreps_out.dim)``.
@@ -78,6 +89,11 @@ class Linear(LoadsE3nn):
             raise AssertedError(
                 f"features must have a last dimension of {self.irreps_in.dim}, got {tuple(features.shape)}"
             )
+        shared = w is not None and w.ndim == 1 and (b is None or b.ndim == 1)
+        if self._native is not None and shared and kernels.runs_natively(features):
+            out = kernels.linear(features.reshape(-1, self.irreps_in.dim), w, None, self._native)
+            out = out if b is None else out.index_add(1, self._biased, b.expand(len(out), -1))
+            return out.view(*features.shape[:-1], self.irreps_out.dim)
         channels = () if self.plan.f_out is None else (self.plan.f_out,)
         lead = torch.broadcast_shapes(
             features.shape[: -1 - len(channels)],
@@ -140,3 +156,11 @@ class Linear(LoadsE3nn):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.irreps_in} -> {self.irreps_out} | {self.weight_numel} weights)"
+
+
+def _native_text(plan: LinearPlan) -> str:
+    paths, begin = [], 0
+    for ins in (ins for ins in plan.instructions if ins.i_in >= 0):
+        paths.append((ins.i_in, ins.i_out, begin, 0, ins.path_shape[1], ins.path_weight))
+        begin += prod(ins.path_shape)
+    return write_linear(plan.irreps_in, plan.irreps_out, 1, paths)

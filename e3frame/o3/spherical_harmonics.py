@@ -7,16 +7,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from math import pi, sqrt
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from e3frame import kernels
 from e3frame.algebra import wigner
 from e3frame.algebra.irreps import Irrep, Irreps, IrrepsLike
 from e3frame.algebra.plan import check_choice
 from e3frame.kernels.constants import constant
+from e3frame.kernels.native.harmonics import make_harmonics, read_harmonics, write_harmonics
 
 Normalization: TypeAlias = Literal["integral", "component", "norm"]
 Degrees: TypeAlias = int | Iterable[int] | str | Irrep | Irreps
@@ -66,6 +68,28 @@ def _direction(x: Tensor) -> Tensor:
     return torch.where(vanishes, 0.0, x * x.square().sum(dim=0, keepdim=True).rsqrt())
 
 
+def _evaluate(x: Tensor, degrees: tuple[int, ...], normalize: bool, normalization: Normalization) -> Tensor:
+    """``(..., 3) -> (..., Σ (2l + 1))`` in plain torch."""
+    points = x.reshape(-1, 3).mT.contiguous()
+    if normalize:
+        points = _direction(points)
+    harmonics = _harmonics(max(degrees, default=0), points, normalization)
+    chosen = [harmonics[l] for l in degrees]
+    out = torch.cat(chosen) if chosen else points[:0]
+    return out.mT.contiguous().view(*x.shape[:-1], out.shape[0])
+
+
+def _reference(x: Tensor, text: str) -> Tensor:
+    degrees, normalize, scales = read_harmonics(text)
+    normalization = next(
+        name for name in get_args(Normalization) if all(scale == _scale(l, name) for l, scale in enumerate(scales))
+    )
+    return _evaluate(x, degrees, normalize, normalization)
+
+
+_native_harmonics = make_harmonics(_reference)
+
+
 class SphericalHarmonics(nn.Module):
     """Real spherical harmonics ``Y^l(x)``, homogeneous polynomials of degree l: ``Y^l(R x) = D^l(R) Y^l(x)``.
 
@@ -93,18 +117,16 @@ class SphericalHarmonics(nn.Module):
         self.irreps_out = Irreps([(1, (l, parity**l)) for l in self.degrees]).simplify()
         self.normalize = normalize
         self.normalization: Normalization = normalization
+        scales = tuple(_scale(l, normalization) for l in range(max(self.degrees, default=0) + 1))
+        self._native = write_harmonics(self.degrees, normalize, scales)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., 3) -> (..., irreps_out.dim)``."""
         if x.shape[-1:] != (3,):
             raise ValueError(f"x must have a last dimension of 3, got {tuple(x.shape)}")
-        points = x.reshape(-1, 3).mT.contiguous()
-        if self.normalize:
-            points = _direction(points)
-        harmonics = _harmonics(max(self.degrees, default=0), points, self.normalization)
-        chosen = [harmonics[l] for l in self.degrees]
-        out = torch.cat(chosen) if chosen else points[:0]
-        return out.mT.contiguous().view(*x.shape[:-1], out.shape[0])
+        if self.degrees and kernels.runs_natively(x):
+            return _native_harmonics(x, self._native)
+        return _evaluate(x, self.degrees, self.normalize, self.normalization)
 
     def extra_repr(self) -> str:
         return f"{self.irreps_in} -> {self.irreps_out}, normalize={self.normalize}, {self.normalization}"

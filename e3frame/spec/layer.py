@@ -39,6 +39,8 @@ class Field:
 
     irreps: Irreps
     domain: Domain
+    per_species: bool = field(default=False, compare=False)
+    """Whether nodes of one species have the same value, so that what is computed of it need be computed once."""
 
     def __str__(self) -> str:
         return f"{self.irreps} per {self.domain}"

@@ -130,7 +130,7 @@ def test_single_precision_rounds_once(generator: torch.Generator) -> None:
             {"edge_index": torch.ones(2, 3, dtype=torch.long)},
             r"one entry for each edge, .* \(2, 3\), \(11, 9\), \(11, 32\)",
         ),
-        ({"plan": plan_fully_connected("0e", "0e", "0e")}, r"weighted uvu paths .* got 'uvw' with 1x0e"),
+        ({"plan": plan_fully_connected("0e", "0e", "0e")}, r"channel-wise \(uvu\) paths, got 'uvw'"),
     ],
 )
 def test_convolution_errors(wrong: dict, message: str, generator: torch.Generator) -> None:

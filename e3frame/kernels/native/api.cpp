@@ -3,11 +3,11 @@
 
 #include "plan.hpp"
 
-using Convolve = int(const e3_plan*, const e3_edges*, const e3_tensors*, int, int);
 extern "C" {
-Convolve e3_convolve_base;
+const e3_kernels* e3_kernels_base(int float64);
 #ifdef E3_X86
-Convolve e3_convolve_avx2, e3_convolve_avx512;
+const e3_kernels* e3_kernels_avx2(int float64);
+const e3_kernels* e3_kernels_avx512(int float64);
 #endif
 
 #define E3_API __attribute__((visibility("default")))
@@ -27,19 +27,18 @@ E3_API int e3_best_isa() {
     return 0;
 }
 
-// which: bit 0 backward, bit 1 twice differentiated, bit 2 float64. Returns 0, or 1 if memory ran out.
-E3_API int e3_convolve(const e3_plan* plan, const e3_edges* edges, const e3_tensors* tensors, int which, int threads,
-                       int isa) {
+// The functions for an instruction set, float32 or float64.
+E3_API const e3_kernels* e3_kernels_for(int isa, int float64) {
 #ifdef E3_X86
-    if (isa >= 2) return e3_convolve_avx512(plan, edges, tensors, which, threads);
-    if (isa == 1) return e3_convolve_avx2(plan, edges, tensors, which, threads);
+    if (isa >= 2) return e3_kernels_avx512(float64);
+    if (isa == 1) return e3_kernels_avx2(float64);
 #else
     (void)isa;
 #endif
-    return e3_convolve_base(plan, edges, tensors, which, threads);
+    return e3_kernels_base(float64);
 }
 
-// Groups edges by node, in their order: those of node n are order[ptr[n]] ... order[ptr[n + 1] - 1].
+// Groups edges (or rows) by node, in their order: those of node n are order[ptr[n]] ... order[ptr[n + 1] - 1].
 // Returns the first edge whose node is out of range, or -1.
 E3_API int64_t e3_group(const int64_t* node, int64_t num_edges, int64_t num_nodes, int64_t* ptr, int64_t* order) {
     std::fill_n(ptr, num_nodes + 1, int64_t(0));

@@ -29,7 +29,6 @@ STATUS = FOLDER / "status.txt"
 
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 ISA_FLAGS = {
-    "base": [],
     "avx2": ["-mavx2", "-mfma"],
     "avx512": ["-mavx512f", "-mavx512dq", "-mavx512bw", "-mavx512vl", "-mfma"],
 }
@@ -54,7 +53,8 @@ def build(library: Path = LIBRARY, extra: tuple[str, ...] = ()) -> str:
     """
     compiler = _compiler()
     x86 = platform.machine().lower() in ("x86_64", "amd64")
-    sets = list(ISA_FLAGS) if x86 else ["base"]
+    # Processors of this kind without AVX2 are rare, and not worth the time that unrolled loops take to compile.
+    sets = {"base": ["-DE3_SMALL"], **ISA_FLAGS} if x86 else {"base": []}
     for openmp in (["-fopenmp"], []):
         options = [*FLAGS, *openmp, *extra, *(["-DE3_X86"] if x86 else [])]
         try:
@@ -76,9 +76,9 @@ def _compiler() -> list[str]:
     raise BuildError(f"no C++ compiler: {given or 'c++, g++, clang++'} not found")
 
 
-def _compile(compiler: list[str], options: list[str], sets: list[str], library: Path) -> None:
+def _compile(compiler: list[str], options: list[str], sets: dict[str, list[str]], library: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        sources = {name: [*ISA_FLAGS[name], f"-DE3_ISA={name}", str(FOLDER / "isa.cpp")] for name in sets}
+        sources = {name: [*flags, f"-DE3_ISA={name}", str(FOLDER / "isa.cpp")] for name, flags in sets.items()}
         sources["api"] = [str(FOLDER / "api.cpp")]
         objects = {name: f"{folder}/{name}.o" for name in sources}
         _run([[*compiler, *options, *source, "-c", "-o", objects[name]] for name, source in sources.items()])

@@ -1,9 +1,21 @@
-"""The shared library and its C interface, by ctypes."""
+"""The shared library and its C interface, by ctypes; ``plan.hpp`` says what the structures mean."""
 
 from __future__ import annotations
 
 import os
-from ctypes import CDLL, POINTER, Structure, byref, c_double, c_int, c_int32, c_int64, c_void_p
+from collections.abc import Sequence
+from ctypes import (
+    CDLL,
+    CFUNCTYPE,
+    POINTER,
+    Array,
+    Structure,
+    c_double,
+    c_int,
+    c_int32,
+    c_int64,
+    c_void_p,
+)
 from functools import cache
 
 import torch
@@ -15,26 +27,26 @@ _INTERFACE = 1
 INSTRUCTION_SETS = ("base", "avx2", "avx512")
 
 
+def _fields(kind: type, names: str) -> list[tuple[str, type]]:
+    return [(name, kind) for name in names.split()]
+
+
 class Term(Structure):
-    _fields_ = [(name, c_int32) for name in ("offset", "mul", "dim")]
+    _fields_ = _fields(c_int32, "offset mul dim")
 
 
 class Path(Structure):
-    _fields_ = [(name, c_int32) for name in ("in_", "out", "y", "weight", "diagonal", "first", "count")]
+    _fields_ = _fields(c_int32, "i_in i_out y weight diagonal first count")
 
 
 class Entry(Structure):
-    _fields_ = [("element", c_int32), ("j", c_int32), ("c", c_double)]
-
-
-_SIZES = ("num_in", "num_out", "num_paths", "dim_in", "dim_y", "dim_out", "weight_numel")
+    _fields_ = [*_fields(c_int32, "element j"), ("c", c_double)]
 
 
 class Plan(Structure):
     _fields_ = [
-        *((name, c_int32) for name in _SIZES),
-        ("in_", POINTER(Term)),
-        ("terms_out", POINTER(Term)),
+        *_fields(c_int32, "num_in num_out num_paths dim_in dim_y dim_out weight_numel"),
+        *_fields(POINTER(Term), "terms_in terms_out"),
         ("paths", POINTER(Path)),
         ("entries", POINTER(Entry)),
     ]
@@ -42,17 +54,92 @@ class Plan(Structure):
 
 class Edges(Structure):
     _fields_ = [
-        *((name, c_int64) for name in ("num_edges", "num_sources", "num_targets")),
-        *((n, c_void_p) for n in ("source", "target", "by_target", "target_ptr", "by_source", "source_ptr")),
+        *_fields(c_int64, "num_edges num_sources num_targets"),
+        *_fields(c_void_p, "source target by_target target_ptr by_source source_ptr"),
     ]
 
 
 class Tensors(Structure):
     _fields_ = [
-        *((name, c_void_p) for name in ("x", "y", "w", "o", "ax", "ay", "aw")),
-        *((name, c_int64) for name in ("w_step", "aw_step")),
-        *((name, c_void_p) for name in ("out", "gx", "gy", "gw")),
+        *_fields(c_void_p, "x y w o ax ay aw"),
+        *_fields(c_int64, "w_step aw_step"),
+        *_fields(c_void_p, "out gx gy gw"),
     ]
+
+
+class Map(Structure):
+    _fields_ = [*_fields(c_int32, "i_in i_out"), *_fields(c_int64, "weight index_step row_step"), ("c", c_double)]
+
+
+class Linear(Structure):
+    _fields_ = [
+        *_fields(c_int32, "num_in num_out num_paths num_indices"),
+        *_fields(POINTER(Term), "terms_in terms_out"),
+        ("paths", POINTER(Map)),
+    ]
+
+
+class Rows(Structure):
+    _fields_ = [("count", c_int64), *_fields(c_void_p, "order ptr")]
+
+
+class Act(Structure):
+    _fields_ = [("kind", c_int32), *_fields(c_double, "a c")]
+
+
+class Scalars(Structure):
+    _fields_ = [*_fields(c_int32, "start out mul"), ("act", Act)]
+
+
+class Gated(Structure):
+    _fields_ = [*_fields(c_int32, "gate start out mul dim"), ("act", Act)]
+
+
+class Gate(Structure):
+    _fields_ = [
+        *_fields(c_int32, "dim_in dim_out num_scalars num_gated"),
+        ("scalars", POINTER(Scalars)),
+        ("gated", POINTER(Gated)),
+    ]
+
+
+class HarmonicsStep(Structure):
+    _fields_ = [*_fields(c_int32, "out y x"), ("c", c_double)]
+
+
+class Harmonics(Structure):
+    _fields_ = [
+        *_fields(c_int32, "lmax normalize dim_out num_steps"),
+        *_fields(c_double, "constant linear"),
+        ("chosen", POINTER(c_int32)),
+        ("steps", POINTER(HarmonicsStep)),
+    ]
+
+
+class Radial(Structure):
+    _fields_ = [*_fields(c_int32, "basis num envelope p"), ("r_max", c_double)]
+
+
+_UNARY = CFUNCTYPE(c_int, c_void_p, c_int, *[c_void_p] * 5, c_int64, c_int)
+
+
+class Kernels(Structure):
+    """The functions for one instruction set and type of numbers."""
+
+    _fields_ = [
+        ("convolve", CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_int, c_int)),
+        ("linear", CFUNCTYPE(c_int, *[c_void_p] * 5, c_int, c_int)),
+        ("linear_weights", CFUNCTYPE(c_int, *[c_void_p] * 5, c_int)),
+        ("activate", _UNARY),
+        ("gate", _UNARY),
+        ("harmonics", _UNARY),
+        ("radial", _UNARY),
+    ]
+
+
+def array(kind: type[Structure] | type[c_int32], items: Sequence) -> Array:
+    """A C array of at least one item."""
+    return (kind * max(len(items), 1))(*items)
 
 
 @cache
@@ -66,7 +153,7 @@ def load() -> CDLL | None:
         return None
     if library.e3_interface() != _INTERFACE:
         return None
-    library.e3_convolve.argtypes = [POINTER(Plan), POINTER(Edges), POINTER(Tensors), c_int, c_int, c_int]
+    library.e3_kernels_for.restype = POINTER(Kernels)
     library.e3_group.argtypes = [c_void_p, c_int64, c_int64, c_void_p, c_void_p]
     library.e3_group.restype = c_int64
     return library
@@ -75,15 +162,14 @@ def load() -> CDLL | None:
 def status() -> str:
     """What is there, or why there is nothing, in one line."""
     written = STATUS.read_text(encoding="utf-8").strip() if STATUS.exists() else "not built"
-    library = load()
-    if library is None:
+    if load() is None:
         return f"{LIBRARY.name} cannot be loaded, install the package again" if LIBRARY.exists() else written
-    return f"{written}; this processor runs {INSTRUCTION_SETS[isa()]}"
+    return f"{written}; this processor runs {INSTRUCTION_SETS[instruction_set()]}"
 
 
 @cache
-def isa() -> int:
-    """The instruction set to use: the processor's best, or at most that of ``E3FRAME_ISA`` (base, avx2, avx512)."""
+def instruction_set() -> int:
+    """The one to use: the processor's best, or at most that of ``E3FRAME_ISA`` (base, avx2, avx512)."""
     library = load()
     best = library.e3_best_isa() if library is not None else 0
     wanted = os.environ.get("E3FRAME_ISA")
@@ -94,17 +180,22 @@ def isa() -> int:
     return min(best, INSTRUCTION_SETS.index(wanted))
 
 
-def convolve(plan: Plan, edges: Edges, tensors: Tensors, dtype: torch.dtype, *, backward: bool, twice: bool) -> None:
-    """Run a kernel; ``tensors`` says where it reads and writes."""
-    which = backward + 2 * twice + 4 * (dtype == torch.float64)
+@cache
+def kernels(dtype: torch.dtype) -> Kernels:
+    """The functions for float32 or float64."""
     library = load()
     assert library is not None
-    if library.e3_convolve(byref(plan), byref(edges), byref(tensors), which, torch.get_num_threads(), isa()):
-        raise MemoryError("out of memory in a convolution")
+    return library.e3_kernels_for(instruction_set(), dtype == torch.float64).contents
+
+
+def check(failed: int) -> None:
+    """Raise what a function of the library says."""
+    if failed:
+        raise MemoryError("out of memory in a native kernel")
 
 
 def group(node: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """Edges by node: ``order[ptr[n]:ptr[n + 1]]`` are those of node n, in their order.
+    """Entries by node: ``order[ptr[n]:ptr[n + 1]]`` are those of node n, in their order.
 
     Raises:
         IndexError: a node is out of range.
@@ -114,5 +205,5 @@ def group(node: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     assert library is not None
     wrong = library.e3_group(node.data_ptr(), len(node), num_nodes, ptr.data_ptr(), order.data_ptr())
     if wrong >= 0:
-        raise IndexError(f"edge {wrong} has the node {int(node[wrong])}, there are {num_nodes} nodes")
+        raise IndexError(f"entry {wrong} has the index {int(node[wrong])}, which is not below {num_nodes}")
     return ptr, order

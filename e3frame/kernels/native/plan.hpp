@@ -42,6 +42,73 @@ struct e3_edges {
 struct e3_tensors {
     const void *x, *y, *w, *o, *ax, *ay, *aw;
     int64_t w_step, aw_step;
-    void *out, *gx, *gy, *gw;  // null where not wanted; gw is summed over the edges where w_step is 0
+    void *out, *gx, *gy, *gw;  // null where not wanted; out is go in the twice differentiated form; gw is summed over
+                               // the edges where w_step is 0
+};
+
+// A linear map: paths between terms of one irrep. The matrix of index s is w[weight + s index_step + u row_step + v].
+struct e3_map {
+    int32_t in, out;
+    int64_t weight, index_step, row_step;
+    double c;
+};
+struct e3_linear {
+    int32_t num_in, num_out, num_paths, num_indices;
+    const e3_term *in, *out;
+    const e3_map* paths;
+};
+// Rows by index: those of index s are order[ptr[s]] ... order[ptr[s + 1] - 1]; null pointers: one index, in order.
+struct e3_rows {
+    int64_t count;
+    const int64_t *order, *ptr;
+};
+
+// c φ(a x) with φ the identity (0), the logistic function (1), or x times it (2).
+struct e3_act {
+    int32_t kind;
+    double a, c;
+};
+struct e3_scalars {
+    int32_t in, out, mul;
+    e3_act act;
+};
+struct e3_gated {
+    int32_t gate, in, out, mul, dim;
+    e3_act act;
+};
+struct e3_gate {
+    int32_t dim_in, dim_out, num_scalars, num_gated;
+    const e3_scalars* scalars;
+    const e3_gated* gated;
+};
+
+// y[out] += c y[in] x[j], in the order of the steps, from y[0] = constant and y[1..3] = linear x.
+struct e3_step {
+    int32_t out, in, j;
+    double c;
+};
+struct e3_harmonics {
+    int32_t lmax, normalize, dim_out, num_steps;
+    double constant, linear;
+    const int32_t* chosen;  // dim_out components of y
+    const e3_step* steps;
+};
+
+// num functions: Bessel (0) or Gaussian (1), times a polynomial (0) of exponent p or a cosine (1).
+struct e3_radial {
+    int32_t basis, num, envelope, p;
+    double r_max;
+};
+
+// The functions above for one instruction set and type of numbers; each returns 0, or 1 if memory ran out.
+struct e3_kernels {
+    int (*convolve)(const e3_plan*, const e3_edges*, const e3_tensors*, int twice, int threads);
+    int (*linear)(const e3_linear*, const e3_rows*, const void* x, const void* w, void* out, int transposed, int threads);
+    int (*linear_weights)(const e3_linear*, const e3_rows*, const void* x, const void* o, void* gw, int threads);
+    // order 0: value; 1: gradient given o; 2: gradients of a · (gradient), by the input (out) and by o (go).
+    int (*activate)(const e3_act*, int order, const void* x, const void* o, const void* a, void* out, void* go, int64_t count, int threads);
+    int (*gate)(const e3_gate*, int order, const void* x, const void* o, const void* a, void* out, void* go, int64_t rows, int threads);
+    int (*harmonics)(const e3_harmonics*, int order, const void* v, const void* o, const void* a, void* out, void* go, int64_t count, int threads);
+    int (*radial)(const e3_radial*, int order, const void* v, const void* o, const void* a, void* out, void* go, int64_t count, int threads);
 };
 }

@@ -13,7 +13,7 @@ import torch
 from e3frame.algebra import wigner
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import Instruction, ProductPlan
-from e3frame.kernels.native.library import Entry, Path, Plan, Term
+from e3frame.kernels.native.library import Entry, Path, Plan, Term, array
 
 _LARGEST_DEGREE = 11
 
@@ -104,16 +104,16 @@ def _entries(plan: ProductPlan, ins: Instruction) -> list[Entry]:
     ]
 
 
-def _terms(irreps: Irreps) -> Sequence[Term]:
+def terms(irreps: Irreps) -> Sequence[Term]:
+    """The terms of irreps as the kernels read them."""
     return [Term(where.start, m.mul, m.ir.dim) for where, m in zip(irreps.slices(), irreps, strict=True)]
 
 
 def _pack(plan: ProductPlan, paths: list[Path], entries: list[Entry], order: np.ndarray) -> Compiled:
-    terms_in, terms_out = _terms(plan.irreps_in1), _terms(plan.irreps_out)
+    terms_in, terms_out = terms(plan.irreps_in1), terms(plan.irreps_out)
     dims = (plan.irreps_in1.dim, plan.irreps_in2.dim, plan.weight_numel, plan.irreps_out.dim)
     kept = tuple(
-        (kind * max(len(items), 1))(*items)
-        for kind, items in ((Term, terms_in), (Term, terms_out), (Path, paths), (Entry, entries))
+        array(kind, items) for kind, items in ((Term, terms_in), (Term, terms_out), (Path, paths), (Entry, entries))
     )
     sizes = (len(terms_in), len(terms_out), len(paths), dims[0], dims[1], dims[3], dims[2])
     moved = None if np.array_equal(order, np.arange(len(order))) else torch.from_numpy(order)

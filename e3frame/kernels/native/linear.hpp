@@ -1,0 +1,163 @@
+// L(x, w, o) = Σ_n Σ_path c Σ_uvi x[n,u,i] w[s(n),u,v] o[n,v,i] and its partial derivatives: two of them are linear maps
+// of rows (with the matrices or their transposes), the third is a sum over rows.
+#pragma once
+#include "convolution.hpp"
+
+namespace E3_ISA {
+
+// Acc rows of two vectors: acc[r] += x[r][u step] * w[u], over all u.
+template <class S, int ROWS>
+inline void multiply(const S* const* x, int step, const S* w, int width, int count, S* const* out) {
+    using V = Vec<S>;
+    for (int v = 0; v < width; v += 2 * W<S>) {
+        const bool two = v + W<S> < width;
+        V acc[ROWS][2];
+        E3_UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] = load(out[r] + v), acc[r][1] = two ? load(out[r] + v + W<S>) : V{};
+        if (two) {
+            for (int u = 0; u < count; u++) {
+                const V w0 = load(w + u * width + v), w1 = load(w + u * width + v + W<S>);
+                E3_UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] += x[r][u * step] * w0, acc[r][1] += x[r][u * step] * w1;
+            }
+            E3_UNROLL for (int r = 0; r < ROWS; r++) store(out[r] + v + W<S>, acc[r][1]);
+        } else {
+            for (int u = 0; u < count; u++) {
+                const V w0 = load(w + u * width + v);
+                E3_UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] += x[r][u * step] * w0;
+            }
+        }
+        E3_UNROLL for (int r = 0; r < ROWS; r++) store(out[r] + v, acc[r][0]);
+    }
+}
+
+template <class S>
+struct Linear {
+    static constexpr int ROWS = 6;
+    const e3_linear& plan;
+    const e3_rows& rows;
+    const bool transposed;
+    const Layout<S> in, out;  // of what is read, and of what is written
+
+    Linear(const e3_linear& plan, const e3_rows& rows, bool transposed)
+        : plan(plan), rows(rows), transposed(transposed),
+          in(transposed ? plan.out : plan.in, transposed ? plan.num_out : plan.num_in),
+          out(transposed ? plan.in : plan.out, transposed ? plan.num_in : plan.num_out) {}
+
+    const typename Layout<S>::Term& from(const e3_map& p) const { return in.terms[transposed ? p.out : p.in]; }
+    const typename Layout<S>::Term& to(const e3_map& p) const { return out.terms[transposed ? p.in : p.out]; }
+    int64_t row(int64_t k) const { return rows.order ? rows.order[k] : k; }
+
+    void run(const S* x, const S* w, S* result, int threads) const {
+        // The matrices of each index and path: [u][v padded], times c.
+        std::vector<int64_t> begins;
+        int64_t size = 0;
+        for (int p = 0; p < plan.num_paths; p++) {
+            begins.push_back(size);
+            size += int64_t(from(plan.paths[p]).mul) * to(plan.paths[p]).padded;
+        }
+        Buffer<S> matrices(size * plan.num_indices);
+        for (int64_t s = 0; s < plan.num_indices; s++)
+            for (int p = 0; p < plan.num_paths; p++) pack(plan.paths[p], w, s, matrices.get() + s * size + begins[p]);
+        // Chunks of rows of one index.
+        std::vector<std::array<int64_t, 3>> chunks;
+        for (int64_t s = 0; s < plan.num_indices; s++)
+            for (int64_t k = rows.ptr ? rows.ptr[s] : 0, end = rows.ptr ? rows.ptr[s + 1] : rows.count; k < end; k += CHUNK_NODES)
+                chunks.push_back({s, k, std::min<int64_t>(k + CHUNK_NODES, end)});
+        const int64_t count = static_cast<int64_t>(chunks.size());
+#pragma omp parallel num_threads(threads) if (threads > 1 && count > 1)
+        {
+            Buffer<S> sums(int64_t(CHUNK_NODES) * out.width);
+#pragma omp for schedule(static)
+            for (int64_t c = 0; c < count; c++) {
+                const auto [s, first, last] = chunks[c];
+                std::fill_n(sums.get(), (last - first) * out.width, S(0));
+                for (int p = 0; p < plan.num_paths; p++)
+                    apply(plan.paths[p], x, matrices.get() + s * size + begins[p], first, last, sums.get());
+                for (int64_t k = first; k < last; k++) out.unpack(sums.get() + (k - first) * out.width, result + row(k) * out.plain);
+            }
+        }
+    }
+
+    void pack(const e3_map& p, const S* w, int64_t s, S* matrix) const {
+        const S* own = w + p.weight + s * p.index_step;
+        const int u_count = from(p).mul, v_count = to(p).mul, padded = to(p).padded;
+        const int64_t u_step = transposed ? 1 : p.row_step, v_step = transposed ? p.row_step : 1;
+        for (int u = 0; u < u_count; u++) {
+            for (int v = 0; v < v_count; v++) matrix[int64_t(u) * padded + v] = S(p.c) * own[u * u_step + v * v_step];
+            std::fill(matrix + int64_t(u) * padded + v_count, matrix + int64_t(u + 1) * padded, S(0));
+        }
+    }
+
+    void apply(const e3_map& p, const S* x, const S* matrix, int64_t first, int64_t last, S* sums) const {
+        const auto &a = from(p), &b = to(p);
+        const S* source[ROWS];
+        S* target[ROWS];
+        int held = 0;
+        const auto flush = [&] {
+            switch (held) {
+                case 1: multiply<S, 1>(source, a.dim, matrix, b.padded, a.mul, target); break;
+                case 2: multiply<S, 2>(source, a.dim, matrix, b.padded, a.mul, target); break;
+                case 3: multiply<S, 3>(source, a.dim, matrix, b.padded, a.mul, target); break;
+                case 4: multiply<S, 4>(source, a.dim, matrix, b.padded, a.mul, target); break;
+                case 5: multiply<S, 5>(source, a.dim, matrix, b.padded, a.mul, target); break;
+                case 6: multiply<S, 6>(source, a.dim, matrix, b.padded, a.mul, target); break;
+            }
+            held = 0;
+        };
+        for (int64_t k = first; k < last; k++)
+            for (int i = 0; i < a.dim; i++) {
+                source[held] = x + row(k) * in.plain + a.offset + i;
+                target[held] = sums + (k - first) * out.width + b.begin + i * b.padded;
+                if (++held == ROWS) flush();
+            }
+        flush();
+    }
+
+    // gw[s,u,v] = c Σ_{n of s, i} x[n,u,i] o[n,v,i]; not transposed. Each piece of gw is one thread's.
+    void weights(const S* x, const S* o, S* gw, int threads) const {
+        const Packed<S> packed(o, rows.count, out, threads);
+        struct Task {
+            int p, u;
+            int64_t s;
+        };
+        std::vector<Task> tasks;
+        for (int64_t s = 0; s < plan.num_indices; s++)
+            for (int p = 0; p < plan.num_paths; p++)
+                for (int u = 0; u < from(plan.paths[p]).mul; u += ROWS) tasks.push_back({p, u, s});
+        const int64_t count = static_cast<int64_t>(tasks.size());
+#pragma omp parallel for num_threads(threads) if (threads > 1 && rows.count > 16) schedule(dynamic)
+        for (int64_t t = 0; t < count; t++) {
+            const e3_map& p = plan.paths[tasks[t].p];
+            const int held = std::min(ROWS, from(p).mul - tasks[t].u);
+            switch (held) {
+                case 1: outer<1>(p, tasks[t].u, tasks[t].s, x, packed, gw); break;
+                case 2: outer<2>(p, tasks[t].u, tasks[t].s, x, packed, gw); break;
+                case 3: outer<3>(p, tasks[t].u, tasks[t].s, x, packed, gw); break;
+                case 4: outer<4>(p, tasks[t].u, tasks[t].s, x, packed, gw); break;
+                case 5: outer<5>(p, tasks[t].u, tasks[t].s, x, packed, gw); break;
+                default: outer<6>(p, tasks[t].u, tasks[t].s, x, packed, gw); break;
+            }
+        }
+    }
+
+    template <int HELD>
+    void outer(const e3_map& p, int u, int64_t s, const S* x, const Packed<S>& o, S* gw) const {
+        const auto &a = from(p), &b = to(p);
+        const int64_t first = rows.ptr ? rows.ptr[s] : 0, last = rows.ptr ? rows.ptr[s + 1] : rows.count;
+        for (int v = 0; v < b.padded; v += W<S>) {
+            Vec<S> acc[HELD];
+            E3_UNROLL for (int r = 0; r < HELD; r++) acc[r] = Vec<S>{};
+            for (int64_t k = first; k < last; k++) {
+                const int64_t n = row(k);
+                const S *own = x + n * in.plain + a.offset + u * a.dim, *other = o[n] + b.begin + v;
+                for (int i = 0; i < a.dim; i++) {
+                    const Vec<S> o_i = load(other + i * b.padded);
+                    E3_UNROLL for (int r = 0; r < HELD; r++) acc[r] += own[r * a.dim + i] * o_i;
+                }
+            }
+            for (int r = 0; r < HELD; r++)
+                store_n(gw + p.weight + s * p.index_step + (u + r) * p.row_step + v, S(p.c) * acc[r], std::min(W<S>, b.mul - v));
+        }
+    }
+};
+
+}  // namespace E3_ISA

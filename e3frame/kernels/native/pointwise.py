@@ -1,0 +1,108 @@
+"""Activations and gates."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from e3frame.algebra.activations import GatePlan
+from e3frame.kernels.native import library
+from e3frame.kernels.native.unary import Unary
+
+KINDS = ("identity", "sigmoid", "silu")
+"""Activations φ that the library has; an activation here is c φ(a x), written ``kind a c``."""
+
+
+def write_act(kind: str, a: float, c: float) -> str:
+    return f"{KINDS.index(kind)} {a.hex()} {c.hex()}"
+
+
+def _read_act(text: str) -> library.Act:
+    kind, a, c = text.split()
+    return library.Act(int(kind), float.fromhex(a), float.fromhex(c))
+
+
+def _act(x: Tensor, act: library.Act) -> Tensor:
+    x = x * act.a
+    return act.c * (x if act.kind == 0 else torch.sigmoid(x) if act.kind == 1 else torch.nn.functional.silu(x))
+
+
+activate = Unary(
+    "activate", lru_cache(_read_act), lambda text, n: n, lambda x, text: _act(x, _read_act(text)), elementwise=True
+)
+"""``activate(x, write_act(kind, a, c))`` is c φ(a x)."""
+
+
+def write_gate(plan: GatePlan, scalars: list[str], gates: list[str]) -> str:
+    """A gate as text.
+
+    Args:
+        scalars, gates: an activation, as `write_act` writes it, for each scalar and for each gate of the plan.
+    """
+    places = [i for where in plan.scalars for i in range(where.start, where.stop)]
+    gate_places = [i for where in plan.gates for i in range(where.start, where.stop)]
+    gated_places = [i for where in plan.gated for i in range(where.start, where.stop)]
+    blocks = [
+        f"{start} {done} {count} {act}" for start, done, count, act in _runs(places, list(range(len(places))), scalars)
+    ]
+    gated, at, used = [], 0, 0
+    for mul, ir in plan.irreps_gated:
+        rows = range(mul)
+        starts = [gated_places[at + u * ir.dim] for u in rows]
+        for offset, first, count, act in _runs(
+            starts, gate_places[used : used + mul], gates[used : used + mul], ir.dim
+        ):
+            out = len(places) + at + (starts.index(offset)) * ir.dim
+            gated.append(f"{first} {offset} {out} {count} {ir.dim} {act}")
+        at, used = at + mul * ir.dim, used + mul
+    return "|".join([f"{plan.irreps_in.dim} {plan.irreps_out.dim}", ";".join(blocks), ";".join(gated)])
+
+
+def _runs(starts: list[int], others: list[int], acts: list[str], step: int = 1) -> list[tuple[int, int, int, str]]:
+    """Stretches in which one place advances by ``step``, the other by 1, and the activation stays: (first place, first
+    other, length, activation)."""
+    runs: list[tuple[int, int, int, str]] = []
+    for start, other, act in zip(starts, others, acts, strict=True):
+        if runs:
+            first, first_other, count, same = runs[-1]
+            if (start, other, act) == (first + count * step, first_other + count, same):
+                runs[-1] = (first, first_other, count + 1, act)
+                continue
+        runs.append((start, other, 1, act))
+    return runs
+
+
+def _items(text: str) -> list[tuple[list[int], library.Act]]:
+    read = []
+    for item in text.split(";") if text else []:
+        *numbers, kind, a, c = item.split()
+        read.append((list(map(int, numbers)), _read_act(f"{kind} {a} {c}")))
+    return read
+
+
+@lru_cache
+def _read_gate(text: str) -> library.Gate:
+    dims, scalars, gated = text.split("|")
+    scalar_items = [library.Scalars(*numbers, act) for numbers, act in _items(scalars)]
+    gated_items = [library.Gated(*numbers, act) for numbers, act in _items(gated)]
+    dim_in, dim_out = map(int, dims.split())
+    return library.Gate(
+        *(dim_in, dim_out, len(scalar_items), len(gated_items)),
+        library.array(library.Scalars, scalar_items),
+        library.array(library.Gated, gated_items),
+    )
+
+
+def _gate(x: Tensor, text: str) -> Tensor:
+    _, scalars, gated = text.split("|")
+    outs = [_act(x[..., start : start + mul], act) for (start, _, mul), act in _items(scalars)]
+    for (gate, start, _, mul, dim), act in _items(gated):
+        y = x[..., start : start + mul * dim].unflatten(-1, (mul, dim))
+        outs.append((_act(x[..., gate : gate + mul], act).unsqueeze(-1) * y).flatten(-2))
+    return torch.cat([x[..., :0], *outs], dim=-1)
+
+
+gate = Unary("gate", _read_gate, lambda text, n: _read_gate(text).dim_out, _gate)
+"""``gate(x, write_gate(...))``: activated scalars, then each gated irrep times its activated gate."""
