@@ -57,7 +57,7 @@ def build(library: Path = LIBRARY, extra: Sequence[str] = (), sets: Sequence[str
     x86 = platform.machine().lower() in ("x86_64", "amd64")
     # Processors of this kind without AVX2 are rare, and not worth the time that unrolled loops take to compile.
     every = {"base": ["-DE3_SMALL"], **ISA_FLAGS} if x86 else {"base": []}
-    wanted = every if sets is None else dict.fromkeys(sets, [])
+    wanted = every if sets is None else {name: [] for name in sets}
     for openmp in (["-fopenmp"], []):
         options = [*FLAGS, *openmp, *extra, *(["-DE3_X86"] if x86 and wanted == every else [])]
         try:
