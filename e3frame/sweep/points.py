@@ -83,6 +83,8 @@ def check(spec: SweepSpec, sources: Sources, composer: Composer, typed_run: Call
         if not isinstance(parameter, Choices):
             problem = f"'{key}' is a group of configs: a list of names is required"
             raise sources.place(SpecError(("sweep", "space", key), problem))
+        for index, name in enumerate(parameter.choices):
+            _check_group(key, index, name, sources, composer)
     choices = [[override(key, value) for value in parameter.examples()] for key, parameter in groups.items()]
     combinations = list(product(*choices))[:_MANY]
     for key, parameter in spec.space.items():
@@ -90,8 +92,6 @@ def check(spec: SweepSpec, sources: Sources, composer: Composer, typed_run: Call
             continue
         for value in parameter.examples():
             _check_value(key, value, combinations, sources, composer)
-    for combination in combinations if groups else ():
-        composer.compose(combination)
     return base
 
 
@@ -103,27 +103,46 @@ def _check_objectives(spec: SweepSpec, sources: Sources, config: RunConfig) -> N
             raise sources.place(SpecError(("sweep", "objectives", index), f"nothing is called {name}", hint))
 
 
+def _check_group(key: str, index: int, name: Any, sources: Sources, composer: Composer) -> None:
+    try:
+        composer.compose([override(key, name)])
+    except SpecError as error:
+        raise sources.place(SpecError(("sweep", "space", key, index), error.problem, error.hint)) from None
+
+
 def _check_value(
     key: str, value: Any, combinations: Sequence[Sequence[str]], sources: Sources, composer: Composer
 ) -> None:
     """Raises SpecError if the key does not take the value, whichever groups are chosen."""
-    path = tuple(key.split("."))
-    wrong: SpecError | None = None
+    path, wrong = tuple(key.split(".")), []
     for combination in combinations:
+        missing = _missing(composer.compose(combination).raw, path)
+        if missing is not None:
+            wrong.append(missing)
+            continue
         try:
             composer.compose([*combination, override(key, value)]).parse(RunConfig)
             return
         except SpecError as error:
             at = tuple(map(str, error.path))
-            if at[: len(path)] != path and path[: len(at)] != at:
+            if at[: len(path)] != path:
                 return  # another key does not go with it, which another trial may mend
-            wrong = wrong or error
-    if wrong is not None:
-        inner = wrong.path[len(path) :]
-        problem = wrong.problem if not inner else f"{'.'.join(map(str, inner))}: {wrong.problem}"
-        if wrong.at_key and len(wrong.path) < len(path):
-            problem = f"{problem}: {'.'.join(map(str, wrong.path))}"
-        raise sources.place(SpecError(("sweep", "space", key), problem, wrong.hint, at_key=wrong.at_key))
+            wrong.append(SpecError(at[len(path) :], error.problem, error.hint, at_key=error.problem == "unknown key"))
+    if wrong:
+        first = wrong[0]
+        problem = f"{'.'.join(map(str, first.path))}: {first.problem}" if first.path else first.problem
+        raise sources.place(SpecError(("sweep", "space", key), problem, first.hint, at_key=first.at_key))
+
+
+def _missing(raw: Any, path: Sequence[str]) -> SpecError | None:
+    """What is wrong with a key that lies in a mapping which does not exist. The last part is the spec's business."""
+    for depth, part in enumerate(path[:-1]):
+        if not isinstance(raw, Mapping):
+            return None
+        if part not in raw:
+            return SpecError(path[: depth + 1], "there is no such key", did_you_mean(part, raw, "keys"), at_key=True)
+        raw = raw[part]
+    return None
 
 
 def _at_its_line(error: SpecError, spec: SweepSpec, sources: Sources) -> SpecError:
