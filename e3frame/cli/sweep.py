@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -19,9 +21,9 @@ from e3frame.sweep.study import Search, open_search
 
 _DESCRIPTION = """Search over hyperparameters with Optuna.
 
-  e3frame sweep sweep=sample                              a space of configs/sweep
-  e3frame sweep sweep=sample sweep.trials=40 optimizer=adamw name=...    other numbers, other runs
-  e3frame sweep --config-dir mine sweep=my_space          a space of your own: mine/sweep/my_space.yaml
+  e3frame sweep sweep=sample                                 a space of configs/sweep
+  e3frame sweep sweep=sample sweep.trials=40 sweep.name=large model=nequip     other numbers, other runs
+  e3frame sweep --config-dir mine sweep=my_space             a space of your own: mine/sweep/my_space.yaml
 
 The same command goes on with its study; on another machine it joins in, if sweep.storage is a database.
 For a grid: e3frame train -m optimizer.lr=1e-3,3e-3 ...
@@ -60,7 +62,7 @@ def _checked(overrides: list[str], config_dir: str | None) -> tuple[SweepSpec, C
     spec = composed.parse(_Root).sweep
     common = [*spec.overrides, *(text for text in overrides if text not in own)]
     composer = Composer(common, config_dir)
-    return spec, composer, check(spec, composed.sources, composer, typed_run).config
+    return spec, composer, check(spec, composed.sources, composer, typed_run)
 
 
 def _folders(config_dir: str | None) -> list[Path]:
@@ -69,14 +71,13 @@ def _folders(config_dir: str | None) -> list[Path]:
     return [folder / "sweep" for folder in (config_folder(), *([Path(config_dir)] if config_dir else []))]
 
 
-def _work(search: Search, number: int, composer: Composer, base: RunConfig) -> int:
+def _work(search: Search, parent: int, composer: Composer, base: RunConfig) -> int:
     from e3frame.sweep.worker import Worker
 
     share = threads(search.spec.workers)
-    try:
-        Worker(search, number, lambda overrides: typed_run(composer.compose(overrides)), base, share).work()
-    except KeyboardInterrupt:
-        return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        Worker(search, lambda overrides: typed_run(composer.compose(overrides)), base, share, parent).work()
     return 0
 
 

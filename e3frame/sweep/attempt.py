@@ -36,14 +36,15 @@ class Attempt:
         trial: Optuna's.
         config: of the run.
         parameters: of the model, as type-checked.
+        parent: the process that started this one, without which the training ends.
     """
 
     search: Search
     trial: optuna.Trial
     config: RunConfig
     parameters: int
+    parent: int
     _epochs: dict[int, Mapping[str, float]] = field(default_factory=dict, init=False)
-    _parent: int = field(default_factory=os.getppid, init=False)
     _pruning: optuna.Trial | None = field(default=None, init=False)
 
     def run(self) -> tuple[float, ...]:
@@ -95,7 +96,7 @@ class Attempt:
     def _validated(self, epoch: int, metrics: Mapping[str, float]) -> None:
         import optuna
 
-        if os.getppid() != self._parent:
+        if os.getppid() != self.parent:
             raise KeyboardInterrupt
         self._epochs[epoch] = metrics
         self.trial.set_user_attr("epoch", epoch)

@@ -32,7 +32,7 @@ class Launcher:
 
     Args:
         search: the study, only to look at.
-        command: starts a worker once its number is appended.
+        command: starts a worker once the number of this process is appended.
         console: where the table is shown.
     """
 
@@ -71,7 +71,7 @@ class Launcher:
     def _start(self, number: int) -> None:
         with self._log(number).open("ab") as log:
             self._processes[number] = subprocess.Popen(
-                [*self.command, str(number)],
+                [*self.command, str(os.getpid())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

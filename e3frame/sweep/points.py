@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from contextlib import suppress
+from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
 from e3frame.config import RunConfig, TypedRun
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _BARE = re.compile(r"(?!(?:true|false|null|nan|inf)$)[A-Za-z_][\w/-]*", re.IGNORECASE)
 _MANY = 200
-"""Combinations of groups that are looked at before a key counts as unknown."""
+"""Points that are looked at before a key counts as unknown, or the space as ill-typed."""
 
 
 def suggest(spec: SweepSpec, trial: Trial) -> list[str]:
@@ -61,8 +62,10 @@ def too_large(typed: TypedRun, spec: SweepSpec) -> str:
     return f"{number:,} parameters, more than {limit:,}" if limit is not None and number > limit else ""
 
 
-def check(spec: SweepSpec, sources: Sources, composer: Composer, typed_run: Callable[[Composed], TypedRun]) -> TypedRun:
-    """The run config that all trials have in common, once the search over it makes sense.
+def check(
+    spec: SweepSpec, sources: Sources, composer: Composer, typed_run: Callable[[Composed], TypedRun]
+) -> RunConfig:
+    """The run config that all trials have in common, once the search over it makes sense. It need not be well-typed.
 
     Args:
         sources: where the spec was written, with paths from ``sweep``.
@@ -70,14 +73,14 @@ def check(spec: SweepSpec, sources: Sources, composer: Composer, typed_run: Call
         typed_run: checks a config as a whole.
 
     Raises:
-        UserError: the config is ill-typed, an entry of the space is no key of it or has a value that the key never
-            takes, or an objective is not measured.
+        UserError: the config is wrong, an entry of the space is no key of it or has a value that the key never takes,
+            an objective is not measured, or no point is well-typed.
     """
     try:
-        base = typed_run(composer.compose())
+        base = composer.compose().parse(RunConfig)
     except SpecError as error:
         raise _at_its_line(error, spec, sources) from None
-    _check_objectives(spec, sources, base.config)
+    _check_objectives(spec, sources, base)
     groups = {key: parameter for key, parameter in spec.space.items() if not composer.is_value(override(key, 0))}
     for key, parameter in groups.items():
         if not isinstance(parameter, Choices):
@@ -92,7 +95,24 @@ def check(spec: SweepSpec, sources: Sources, composer: Composer, typed_run: Call
             continue
         for value in parameter.examples():
             _check_value(key, value, combinations, sources, composer)
+    try:
+        _check_some_point(spec, composer, typed_run)
+    except SpecError as error:
+        raise _at_its_line(error, spec, sources) from None
     return base
+
+
+def _check_some_point(spec: SweepSpec, composer: Composer, typed_run: Callable[[Composed], TypedRun]) -> None:
+    """Raises the mistake of what the trials have in common, if that is ill-typed and so is every point."""
+    try:
+        typed_run(composer.compose())
+    except SpecError as error:
+        values = [[override(key, value) for value in parameter.examples()] for key, parameter in spec.space.items()]
+        for point in islice(product(*values), _MANY):
+            with suppress(SpecError):
+                typed_run(composer.compose(point))
+                return
+        raise error
 
 
 def _check_objectives(spec: SweepSpec, sources: Sources, config: RunConfig) -> None:

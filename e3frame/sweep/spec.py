@@ -22,10 +22,10 @@ class SamplerSpec(Kinded, family="sampler"):
     """How the next point is chosen."""
 
     seed: int = 0
-    """Of the choice. One worker with one seed tries the same points again."""
+    """Of the choice: one worker with one seed tries the same points in every study."""
 
     def build(self, stream: int) -> BaseSampler:
-        """The sampler for one trial; ``stream`` tells the draws of trials and workers apart."""
+        """The sampler of one point; ``stream`` tells the draws of the points apart."""
         raise NotImplementedError(f"{type(self).__name__}.build")
 
 
@@ -84,7 +84,7 @@ class MedianSpec(PrunerSpec):
     def build(self, max_epochs: int | None) -> BasePruner:
         from optuna.pruners import MedianPruner
 
-        return MedianPruner(n_startup_trials=self.startup_trials, n_warmup_steps=self.warmup_epochs)
+        return MedianPruner(n_startup_trials=self.startup_trials, n_warmup_steps=self.warmup_epochs + 1)
 
 
 class HyperbandSpec(PrunerSpec):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import warnings
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,7 +32,6 @@ class Search:
 
     Attributes:
         folder: holds the trials' runs and all results.
-        base: the run config that the trials have in common, not validated.
     """
 
     spec: SweepSpec
@@ -60,10 +57,11 @@ class Search:
         """Whether nothing runs, and nothing more may."""
         return not self.has_room(trials) and not any(trial.outcome == "running" for trial in trials)
 
-    def stream(self, worker: int) -> int:
-        """A number that differs from trial to trial, and from worker to worker on every machine."""
-        place = f"{socket.gethostname()}:{worker}" if worker or self.spec.storage else "0"
-        return zlib.crc32(f"{place}:{len(self.study.get_trials(deepcopy=False))}".encode())
+    def stream(self, trial: optuna.Trial) -> int:
+        """How many points there were before this one: tells their draws apart, and is the same when it is retried."""
+        origin = trial.user_attrs.get("origin", trial.number)
+        earlier = self.study.get_trials(deepcopy=False)[:origin]
+        return sum("origin" not in frozen.user_attrs for frozen in earlier)
 
     def revive(self) -> None:
         """Trials whose worker died are failed, and their points wait to be tried again."""
@@ -75,7 +73,7 @@ class Search:
             age = (datetime.now() - frozen.datetime_start).total_seconds()
             if "worker" not in frozen.user_attrs and age > _GRACE * self.spec.heartbeat:
                 self.study.tell(frozen.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
-                self.retry(frozen.params, frozen.number, frozen.user_attrs.get("deaths", 0) + 1)
+                self.retry(frozen, 1)
 
     @contextmanager
     def pruning(self, trial: optuna.Trial) -> Iterator[optuna.Trial | None]:
@@ -109,10 +107,16 @@ class Search:
             reported = companion.get_trials(deepcopy=False)[follower.number].intermediate_values
             companion.tell(follower, reported[max(reported)])
 
-    def retry(self, params: Mapping[str, Any], number: int, deaths: int) -> None:
-        """Let a point wait for the next worker, unless it has died too often."""
+    def retry(self, trial: optuna.Trial | FrozenTrial, deaths: int) -> None:
+        """Let a point wait for the next worker, unless it has died too often.
+
+        Args:
+            deaths: 1 if its process died, 0 if it was asked to end.
+        """
+        deaths += trial.user_attrs.get("deaths", 0)
         if deaths <= self.spec.retries:
-            self.study.enqueue_trial(dict(params), user_attrs={"retry_of": number, "deaths": deaths})
+            origin = trial.user_attrs.get("origin", trial.number)
+            self.study.enqueue_trial(dict(trial.params), user_attrs={"origin": origin, "deaths": deaths})
 
 
 def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Search:
@@ -134,7 +138,7 @@ def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Searc
     search: list[Search] = []
 
     def died(_: optuna.Study, frozen: FrozenTrial) -> None:
-        search[0].retry(frozen.params, frozen.number, frozen.user_attrs.get("deaths", 0) + 1)
+        search[0].retry(frozen, 1)
 
     with storage_errors(spec):
         storage = optuna.storages.RDBStorage(

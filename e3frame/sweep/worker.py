@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -35,17 +35,17 @@ class Worker:
 
     Args:
         search: the study.
-        number: of this worker on this machine, from 0.
         typed: the run config of a trial's overrides, checked.
         base: what the trials have in common.
         threads: for runs that do not say how many.
+        parent: the process that started this one.
     """
 
     search: Search
-    number: int
     typed: Callable[[Sequence[str]], TypedRun]
     base: RunConfig
     threads: int
+    parent: int
     _idle: int = field(default=0, init=False)
     _failed: int = field(default=0, init=False)
     _last: str = field(default="", init=False)
@@ -57,11 +57,10 @@ class Worker:
             UserError: the data or the machine are at fault, and no other point would do better; or no point is left.
             KeyboardInterrupt: SIGINT or SIGTERM came; the trial waits to be tried again.
         """
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        search, parent = self.search, os.getppid()
+        search = self.search
         with storage_errors(search.spec):
             search.study.pruner = search.spec.pruner.build(self.base.trainer.max_epochs)
-            while os.getppid() == parent:
+            while os.getppid() == self.parent:
                 search.revive()
                 trials = search.trials()
                 if search.is_over(trials):
@@ -69,7 +68,6 @@ class Worker:
                 if not search.has_room(trials):
                     time.sleep(min(2.0, search.spec.heartbeat / 2))  # one of those that run may die yet
                     continue
-                search.study.sampler = search.spec.sampler.build(search.stream(self.number))
                 search.study.optimize(self._trial, n_trials=1, catch=(_Withdrawn,))
                 self._give_up()
 
@@ -83,11 +81,12 @@ class Worker:
         """What Optuna calls the objective."""
         search = self.search
         search.storage.record_heartbeat(trial._trial_id)  # before it says who it is: see Search.revive
-        trial.set_user_attr("worker", self.number)
+        trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
         trials = search.trials()
         if not search.has_room([other for other in trials if other.number < trial.number]):
             trial.set_user_attr("outcome", "withdrawn")
             raise _Withdrawn
+        search.study.sampler = search.spec.sampler.build(search.stream(trial))
         overrides = suggest(search.spec, trial)
         self._idle += 1
         twin = next((other for other in trials if _is_twin(other, trial)), None)
@@ -125,7 +124,7 @@ class Worker:
         if config.trainer.num_threads is None:
             config = config.replace(trainer=config.trainer.replace(num_threads=self.threads))
         try:
-            values = Attempt(self.search, trial, config, typed.model.num_parameters).run()
+            values = Attempt(self.search, trial, config, typed.model.num_parameters, self.parent).run()
         except SpecError as error:  # the data, once they were read, or this machine do not go with the config
             raise self._refused(trial, _in_short(error)) from None
         except Failed as error:
@@ -133,7 +132,7 @@ class Worker:
             raise self._refused(trial, str(error), "failed") from None
         except Interrupted:
             trial.set_user_attr("outcome", "dead")
-            self.search.retry(trial.params, trial.number, trial.user_attrs.get("deaths", 0))
+            self.search.retry(trial, 0)
             raise KeyboardInterrupt from None
         except UserError:
             trial.set_user_attr("outcome", "dead")

@@ -111,7 +111,7 @@ def error_against_cost(
     ordered = sorted(front, key=lambda index: costs[index])
     x, y = [costs[index] for index in ordered], [errors[index] for index in ordered]
     ax.step(x, y, where="post", color=ORANGE, lw=1.3, zorder=3)
-    ax.plot(x, y, "o", color=ORANGE, ms=6, mew=0, zorder=4, label="not beaten in both")
+    ax.plot(x, y, "o", color=ORANGE, ms=6, mew=0, zorder=4, label="no other is better in both")
     for index in ordered:
         ax.annotate(str(numbers[index]), (costs[index], errors[index]), (5, 4), textcoords="offset points", fontsize=8)
     _scale(ax, costs, "x")
