@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 _GRACE = 3
 """Heartbeats that may fail to come before a trial counts as dead."""
+_ATTEMPTS = 6
+"""To open a storage, half a second apart."""
 
 
 @dataclass
@@ -141,13 +144,7 @@ def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Searc
         search[0].retry(frozen, 1)
 
     with storage_errors(spec):
-        storage = optuna.storages.RDBStorage(
-            url,
-            engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else None,
-            heartbeat_interval=spec.heartbeat,
-            grace_period=_GRACE * spec.heartbeat,
-            heartbeat_stale_trial_callback=died,
-        )
+        storage = _storage(url, spec.heartbeat, died)
         study = optuna.create_study(
             study_name=spec.name,
             storage=storage,
@@ -159,6 +156,27 @@ def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Searc
     return search[0]
 
 
+def _storage(url: str, heartbeat: int, died: Callable[[optuna.Study, FrozenTrial], None]) -> RDBStorage:
+    """Tried again a few times: of many that begin at once, only the first one can make the tables."""
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import DBAPIError
+
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else None,
+                heartbeat_interval=heartbeat,
+                grace_period=_GRACE * heartbeat,
+                heartbeat_stale_trial_callback=died,
+            )
+        except DBAPIError:
+            if not left:
+                raise
+            time.sleep(0.5)
+    raise AssertionError("not reached")
+
+
 def import_optuna() -> Any:
     """Optuna, which is an extra.
 
@@ -168,7 +186,7 @@ def import_optuna() -> Any:
     try:
         import optuna
     except ImportError:
-        raise UserError("a search needs Optuna\n  pip install 'e3frame[sweep]'") from None
+        raise UserError("a search needs Optuna\n  pip install optuna") from None
     return optuna
 
 

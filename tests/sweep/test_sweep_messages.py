@@ -163,7 +163,7 @@ def test_wrong_command(overrides: list[str], message: str, space: Path, capsys: 
 def test_without_optuna(space: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["sweep", "--config-dir", "mine", "sweep=mine"]) == 1
-    assert capsys.readouterr().err == "a search needs Optuna\n  pip install 'e3frame[sweep]'\n"
+    assert capsys.readouterr().err == "a search needs Optuna\n  pip install optuna\n"
 
 
 GRID = ["-m", "experiment=smoke", "model.irreps.hidden=8x0e+8x1o,8x0e+8x3o", "optimizer.lr=1e-3,-1"]

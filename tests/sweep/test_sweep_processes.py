@@ -67,13 +67,10 @@ def start(cache: str, folder: Path) -> Callable[..., subprocess.Popen[str]]:
 
 
 def trials_of(folder: Path, name: str = "mine") -> list[FrozenTrial]:
-    file = folder / "runs" / name / "study.db"
-    if not file.exists():
+    made = folder / "runs" / name
+    if not (made / "worker_0.log").exists():  # the study is made before the worker
         return []
-    try:
-        return optuna.load_study(study_name=name, storage=f"sqlite:///{file}").get_trials()
-    except (KeyError, optuna.exceptions.OptunaError):  # it is being made
-        return []
+    return optuna.load_study(study_name=name, storage=f"sqlite:///{made / 'study.db'}").get_trials()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
