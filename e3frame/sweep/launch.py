@@ -48,16 +48,17 @@ class Launcher:
         Raises:
             UserError: a worker gave up, and why; the others are ended.
         """
-        self._told = {trial.number for trial in self.search.trials() if _finished(trial)}
+        trials = self.search.trials()
+        if self.search.is_over(trials):
+            return True
+        self._told = {trial.number for trial in trials if _finished(trial)}
         with _signals() as asked:
             try:
                 for number in range(self.search.spec.workers):
                     self._start(number)
                 self._watch(asked)
-            except KeyboardInterrupt:
-                asked.append(signal.SIGINT)
             finally:
-                self._end()
+                self._end(asked)
         return not asked
 
     def _watch(self, asked: list[int]) -> None:
@@ -99,16 +100,16 @@ class Launcher:
         said = text.rsplit("\n\n", 1)[-1].splitlines()
         return "\n".join(said[-8:]) or f"worker {number} ended without a word"
 
-    def _end(self) -> None:
+    def _end(self, asked: list[int]) -> None:
+        """Workers let their trials wait for another time; at a second signal, or where that takes too long, at once."""
         for process in self._processes.values():
             process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + _PATIENCE
-        for process in self._processes.values():
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except (subprocess.TimeoutExpired, KeyboardInterrupt):
-                process.kill()
-                process.wait()
+        while any(process.poll() is None for process in self._processes.values()):
+            if len(asked) > 1 or time.monotonic() > deadline:
+                for process in self._processes.values():
+                    process.kill()
+            time.sleep(0.1)
 
     @contextmanager
     def _shown(self) -> Iterator[Callable[[list[Trial]], None]]:
@@ -138,7 +139,7 @@ def _finished(trial: Trial) -> bool:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that came: SIGTERM ends the search as SIGINT does, and a second one changes nothing."""
+    """The signals that came: SIGTERM ends the search as SIGINT does."""
     asked: list[int] = []
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     for number in kept:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -33,11 +33,11 @@ space:
   model.irreps.hidden: {irreps: {mul: [4, 8], l_max: [0, 1, 2]}}
 objectives: [val_forces_mae]
 sampler: {kind: random, seed: 3}
-trials: 4
+trials: 3
 heartbeat: 1
 retries: 50
 """
-KILLS = 3
+KILLS = 2
 """Of a whole search, one after another."""
 
 
@@ -49,12 +49,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def start(cache: str, folder: Path) -> Callable[..., subprocess.Popen[str]]:
-    """``start(overrides)``: the search in a process group of its own."""
+def start(cache: str, folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """``start(overrides)``: the search in a process, which ends with the test."""
+    started: list[subprocess.Popen[str]] = []
     common = ["--config-dir", "mine", "sweep=mine", f"data.cache_dir={cache}"]
 
     def process(*overrides: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        begun = subprocess.Popen(
             [sys.executable, str(SCRIPT), *common, *overrides],
             cwd=folder,
             text=True,
@@ -62,8 +63,13 @@ def start(cache: str, folder: Path) -> Callable[..., subprocess.Popen[str]]:
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
         )
+        started.append(begun)
+        return begun
 
-    return process
+    yield process
+    for begun in started:
+        begun.kill()
+        begun.communicate()
 
 
 def trials_of(folder: Path, name: str = "mine") -> list[FrozenTrial]:
@@ -98,7 +104,7 @@ def results(trials: Sequence[FrozenTrial]) -> dict[str, list[float]]:
 
 
 def test_two_workers_of_which_one_is_killed(start: Callable[..., subprocess.Popen[str]], folder: Path) -> None:
-    process = start("sweep.workers=2", "trainer.max_epochs=12")
+    process = start("sweep.workers=2", "trainer.max_epochs=8")
     wait_for(lambda: len(training(trials_of(folder))) == 2)
     victim = training(trials_of(folder))[0]
     os.kill(pid(victim), signal.SIGKILL)
@@ -109,8 +115,8 @@ def test_two_workers_of_which_one_is_killed(start: Callable[..., subprocess.Pope
     assert trials[victim.number].state == TrialState.FAIL
     (retried,) = [trial for trial in trials if trial.user_attrs.get("origin") == victim.number]
     assert (retried.state, retried.params) == (TrialState.COMPLETE, victim.params)
-    assert [len(values) for values in results(trials).values()] == [1, 1, 1, 1]
-    assert "4 of 4 trials" in output
+    assert [len(values) for values in results(trials).values()] == [1, 1, 1]
+    assert "3 of 3 trials" in output
     refused = [trial for trial in trials if trial.user_attrs.get("outcome") == "refused"]
     assert all("out of reach" in trial.user_attrs["reason"] for trial in refused)
     assert all(trial.params["model.irreps.hidden.l_max"] == 2 for trial in refused)
@@ -143,7 +149,7 @@ def test_a_search_killed_again_and_again_ends_like_one_that_was_not(
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     expected = results(trials_of(folder, "whole"))
-    assert len(expected) == 4
+    assert len(expected) == 3
     assert results(trials_of(folder)) == expected
     assert start().wait(60) == 0
     assert results(trials_of(folder)) == expected
@@ -171,7 +177,7 @@ def test_the_best_run_can_be_made_again(
 ) -> None:
     """With several objectives, pruning, and TPE; then another objective is refused."""
     more = ["sweep.objectives=[val_forces_mae,step_ms]", "sweep.sampler={kind: tpe, startup_trials: 2}"]
-    more += ["+sweep.pruner={kind: median, startup_trials: 1}", "sweep.trials=5", "trainer.max_epochs=3"]
+    more += ["+sweep.pruner={kind: median, startup_trials: 1}", "sweep.trials=4", "trainer.max_epochs=3"]
     process = start(*more)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
