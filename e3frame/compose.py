@@ -164,6 +164,9 @@ def compose_config(overrides: Sequence[str], config_name: str = "config", config
 
 def _composed(overrides: Sequence[str], config_name: str, config_dir: str | None) -> tuple[DictConfig, Sources]:
     given = [override for override in overrides if override]
+    search = next((text for text in given if re.match(r"[+~]*sweep[=.]", text)), None)
+    if search is not None and config_name != "sweep":
+        raise UserError(f"command-line override {search}\n  a search is run by e3frame sweep")
     with _initialized(config_dir) as loader:
         hydra_overrides = normalize_overrides(given, config_dir)
         with _told(given):

@@ -160,6 +160,12 @@ def test_wrong_command(overrides: list[str], message: str, space: Path, capsys: 
     assert capsys.readouterr().err.rstrip() == message
 
 
+def test_a_search_is_not_trained(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb in ("train", "check"):
+        assert main([verb, "sweep=sample"]) == 1
+        assert capsys.readouterr().err == "command-line override sweep=sample\n  a search is run by e3frame sweep\n"
+
+
 def test_without_optuna(space: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     assert main(["sweep", "--config-dir", "mine", "sweep=mine"]) == 1

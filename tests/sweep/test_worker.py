@@ -207,3 +207,15 @@ def test_the_table_fits_a_narrow_and_a_wide_terminal(setup: Callable[..., Setup]
         assert "lr 0.0" in text
     best = min((trial for trial in trials if trial.values), key=lambda trial: trial.values)
     assert summary(trials, one.spec).endswith(f"(trial {best.number})")
+
+
+def test_two_machines_share_a_storage(setup: Callable[..., Setup], tmp_path: Path) -> None:
+    one = setup(storage=f"sqlite:///{tmp_path / 'shared.db'}", trials=3)
+    searches = []
+    for machine in ("first", "second"):
+        one.folder = tmp_path / machine
+        searches.append(one.search())
+    assert len(one.work(searches[0])) == 3
+    assert [trial.number for trial in searches[1].trials()] == [0, 1, 2]
+    assert searches[1].is_over(searches[1].trials())
+    assert not list(tmp_path.glob("*/study.db"))
