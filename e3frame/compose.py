@@ -223,6 +223,18 @@ def normalize_overrides(overrides: Sequence[str], config_dir: str | None = None)
     return [_normalized(override, groups) for override in overrides]
 
 
+def fixed_overrides(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
+    """Those of a multirun that are the same in each of its runs, without Hydra's own.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
+    with _told(overrides):
+        parsed = OverridesParser.create().parse_overrides(normalize_overrides(overrides, config_dir))
+    pairs = zip(overrides, parsed, strict=True)
+    return [text for text, override in pairs if not override.is_sweep_override() and not text.startswith("hydra")]
+
+
 def _groups(config_dir: str | None) -> set[str]:
     return {path.name for root in _roots(config_dir) for path in root.iterdir() if path.is_dir()}
 

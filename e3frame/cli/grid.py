@@ -13,7 +13,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 
-from e3frame.compose import Composer, typed_run
+from e3frame.compose import Composer, compose_config, fixed_overrides, normalize_overrides, typed_run
 from e3frame.spec.errors import UserError, did_you_mean
 from e3frame.sweep.points import grid_message
 
@@ -92,10 +92,16 @@ def _end(message: str) -> None:
 
 
 def checked(overrides: Sequence[str], config_dir: str | None) -> list[str]:
-    """The overrides of a multirun, with this sweeper in the place of Hydra's own, unless they choose another."""
+    """The overrides of a multirun for Hydra, with this sweeper in the place of its own, unless they choose another.
+
+    Raises:
+        UserError: what all points have in common cannot be composed.
+    """
+    given = normalize_overrides(overrides, config_dir)
+    compose_config(fixed_overrides(overrides, config_dir), config_dir=config_dir)
     _stand_in_for_a_plugin()
     ConfigStore.instance().store(
         group="hydra/sweeper", name="checked", node=CheckedSweeperConf(config_dir=config_dir), provider="e3frame"
     )
-    chosen = any(text.startswith("hydra/sweeper=") for text in overrides)
-    return list(overrides) if chosen else ["hydra/sweeper=checked", *overrides]
+    chosen = any(text.startswith("hydra/sweeper=") for text in given)
+    return given if chosen else ["hydra/sweeper=checked", *given]

@@ -216,6 +216,27 @@ def test_a_hundred_points_are_checked_in_seconds(tmp_path: Path) -> None:
     assert done.stderr.startswith("2 of 100 points are ill-typed\n")
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        (
+            "model=neqip",
+            "command-line override model=neqip  model\n  there is no model config called neqip\n"
+            "  did you mean nequip?\n",
+        ),
+        (
+            "name=a(",
+            "command-line override name=a(\n  it cannot be read\n"
+            "  quote what holds any of ()[]{},:= in it: 'key=\"value\"'\n",
+        ),
+        ("sweep=sample", "command-line override sweep=sample\n  a search is run by e3frame sweep\n"),
+    ],
+)
+def test_what_a_grid_has_in_common(override: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "-m", override, "optimizer.lr=1e-3,3e-3"]) == 1
+    assert capsys.readouterr().err == message
+
+
 def test_a_wrong_flag(tmp_path: Path) -> None:
     done = _grid(["-m", "hydra.sweeper.ill_typed=skp", "optimizer.lr=1e-3,3e-3"], tmp_path)
     assert done.stderr == "hydra.sweeper.ill_typed\n  must be one of refuse, skip; got skp\n  did you mean skip?\n"
