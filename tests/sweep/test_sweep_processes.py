@@ -69,7 +69,8 @@ def start(cache: str, folder: Path) -> Iterator[Callable[..., subprocess.Popen[s
     yield process
     for begun in started:
         begun.kill()
-        begun.communicate()
+        begun.wait()
+        begun.stdout.close()
 
 
 def trials_of(folder: Path, name: str = "mine") -> list[FrozenTrial]:
