@@ -118,7 +118,7 @@ class Launcher:
         if not console.is_terminal:
             yield self._lines
             return
-        with Live(console=console, auto_refresh=False) as live:
+        with Live(console=console, auto_refresh=False, transient=True) as live:  # the report has the last one
             yield lambda trials: live.update(trial_table(trials, spec, console.height - 4), refresh=True)
 
     def _lines(self, trials: list[Trial]) -> None:
