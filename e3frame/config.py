@@ -30,7 +30,11 @@ class RunConfig(Spec):
     """A training run."""
 
     name: str = "run"
-    """Name of the run; its folder is runs/<name>/<date and time>."""
+    """Name of the run."""
+    folder: str | None = Field(default=None, min_length=1)
+    """Where the results go; null: runs/<name>/<date and time>. A run that stopped there goes on."""
+    ckpt: str | None = Field(default=None, min_length=1)
+    """What to go on from: last, the newest of runs/<name>, or a checkpoint; null: whatever is in the folder."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the initial weights, the order of the frames, and dropout."""
     model: ModelSpec

@@ -18,8 +18,13 @@ if TYPE_CHECKING:
 class LoggerSpec(Kinded, family="logger"):
     """A tool that shows the course of a run."""
 
-    def build(self, folder: Path) -> Logger | None:
-        """The logger that writes into the run folder, None where ``metrics.csv`` is enough."""
+    def build(self, folder: Path, step: int = 0) -> Logger | None:
+        """The logger of a run, None where ``metrics.csv`` is enough.
+
+        Args:
+            folder: of the run.
+            step: where it goes on; what an earlier session logged later than that no longer counts.
+        """
         raise NotImplementedError(f"{type(self).__name__}.build")
 
 
@@ -28,7 +33,7 @@ class CsvSpec(LoggerSpec):
 
     kind: Literal["csv"] = "csv"
 
-    def build(self, folder: Path) -> None:
+    def build(self, folder: Path, step: int = 0) -> None:
         return None
 
 
@@ -44,7 +49,7 @@ class TensorBoardSpec(LoggerSpec):
             raise mistake("the package tensorboard is not installed", "pip install tensorboard, or logger=csv")
         return kind
 
-    def build(self, folder: Path) -> Logger:
+    def build(self, folder: Path, step: int = 0) -> Logger:
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        return TensorBoardLogger(folder, name="tensorboard", version="")
+        return TensorBoardLogger(folder, name="tensorboard", version="", purge_step=step or None)

@@ -18,7 +18,6 @@ from rich.console import Console
 import e3frame
 from e3frame.config import RunConfig
 from e3frame.data.dataset import Splits
-from e3frame.data.module import DataModule
 from e3frame.data.statistics import compute_statistics
 from e3frame.inference.evaluate import Evaluation, error_table, evaluate_split, write_metrics
 from e3frame.inference.saved import load_model, save_model
@@ -26,11 +25,11 @@ from e3frame.model import ModelSpec
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.statistics import Statistics
 from e3frame.train.averaging import averaged
-from e3frame.train.fit import Fitted, fit
+from e3frame.train.checkpoint import Checkpoint
+from e3frame.train.files import told, write_file
+from e3frame.train.fit import Fitted, fit, fitted_before
 from e3frame.train.report import data_table, draw, model_line
-
-RESULTS = ("config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors")
-"""What a run writes first and last: where one of them is, there was a run."""
+from e3frame.train.resume import find, look, require_same
 
 
 @dataclass(frozen=True)
@@ -53,29 +52,35 @@ class RunResult:
 
 
 def run(config: RunConfig, folder: str | Path, console: Console | None = None) -> RunResult:
-    """Train the model of a config, and leave everything in ``folder``.
+    """Train the model of a config, and leave everything in ``folder``; if it holds a part of this run, go on there.
 
     Writes ``config.yaml`` (which starts the same run again), ``metrics.csv``, ``checkpoints/``, ``model.safetensors``,
     ``metrics.json``, ``learning_curve.png`` and a ``parity_<target>.png`` for each target.
 
     Args:
         config: the run.
-        folder: new, or without results of a run.
+        folder: new, or that of a run of the same config which stopped, or which was to end sooner.
         console: where to write; the standard output if None.
 
     Raises:
+        Finished: the folder holds this run, finished.
         UserError: whatever is wrong with the config, the data, the folder, or the course of the training.
     """
     started = time.monotonic()
     console = console or Console()
     typed = config.typed()
-    folder = _new_folder(Path(folder))
-    with _settings(config):
+    folder = Path(folder)
+    changed = look(folder, config)
+    _require_writable(folder)
+    start, notes = find(folder, config, bool(changed))
+    for note in [*notes, *map(str, changed)]:
+        console.print(note, highlight=False, soft_wrap=True)
+    with _settings(config), told(folder):
         splits = config.data.load(config.model.r_max, config.task.labels)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
         resolved = config.replace(model=_resolved(config.model, statistics))
         console.print(data_table(splits, statistics, typed))
-        fitted = _train(resolved, splits, folder, console)
+        fitted = _train(resolved, splits, folder, console, start)
         model_file = save_model(fitted.model, folder / "model.safetensors", config.task)
         # What is tested is what is in the file.
         model = load_model(model_file, fitted.device, plugins=config.model.plugins)
@@ -83,18 +88,15 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
             name: evaluate_split(model, dataset, config.task, config.data.eval_batch_size)
             for name, dataset in splits.items()
         }
-    result = RunResult(folder, model_file, errors, fitted.epochs, fitted.steps, fitted.seconds)
-    write_metrics(folder / "metrics.json", _metrics(result, fitted, time.monotonic() - started))
-    draw(result.errors, resolved, folder)
+        result = RunResult(folder, model_file, errors, fitted.epochs, fitted.steps, fitted.seconds)
+        draw(result.errors, resolved, folder)
+        # Last, because a run that has it is finished.
+        write_metrics(folder / "metrics.json", _metrics(result, fitted, time.monotonic() - started))
     _conclude(result, console)
     return result
 
 
-def _new_folder(folder: Path) -> Path:
-    """Raises UserError where the folder holds a run already, or cannot be written."""
-    held = [name for name in RESULTS if (folder / name).exists()]
-    if held:
-        raise UserError(f"{folder} holds a run already ({', '.join(held)})\n  choose another folder, or delete it")
+def _require_writable(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{os.getpid()}"
@@ -102,7 +104,6 @@ def _new_folder(folder: Path) -> Path:
         probe.unlink()
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
-    return folder
 
 
 @contextmanager
@@ -132,13 +133,20 @@ def _resolved(spec: ModelSpec, statistics: Statistics) -> ModelSpec:
     return resolved
 
 
-def _train(config: RunConfig, splits: Splits, folder: Path, console: Console) -> Fitted:
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-    (folder / "config.yaml").write_text(f"# e3frame {e3frame.__version__}\n{text}", encoding="utf-8")
+def _train(config: RunConfig, splits: Splits, folder: Path, console: Console, start: Checkpoint | None) -> Fitted:
+    if start is not None:
+        require_same(start.config, config, start.path)
+    written = config.replace(folder=None, ckpt=None).model_dump(mode="json")
+    text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=120)
+    write_file(folder / "config.yaml", f"# e3frame {e3frame.__version__}\n{text}".encode())
+    if start is None:
+        (folder / "metrics.csv").unlink(missing_ok=True)  # of a session without a checkpoint
     model = config.model.build().to(getattr(torch, config.trainer.dtype))
     console.print(model_line(model, config))
     average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
-    return fit(model, average, config, DataModule(splits, config.data, config.seed), folder, console)
+    if start is not None and start.done:
+        return fitted_before(model, start)
+    return fit(model, average, config, splits, folder, console, start)
 
 
 def _metrics(result: RunResult, fitted: Fitted, seconds: float) -> dict[str, Any]:

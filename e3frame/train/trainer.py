@@ -36,6 +36,10 @@ class TrainerSpec(Spec):
     """Threads on the CPU; null: torch's choice, which is all cores unless OMP_NUM_THREADS says otherwise."""
     deterministic: bool = True
     """Use deterministic algorithms, so that one seed gives one result."""
+    checkpoint_minutes: float = Field(default=10.0, gt=0)
+    """Minutes from one checkpoint within an epoch to the next; each epoch begins with one anyway."""
+    checkpoint_steps: int | None = Field(default=None, ge=1)
+    """Steps from one checkpoint within an epoch to the next; null: by minutes alone."""
     progress_bar: bool = True
     """Show a progress bar where the output is a terminal."""
 
