@@ -42,6 +42,8 @@ class Checkpoints(CheckpointCallback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        batches = trainer.fit_loop.epoch_loop.batch_progress.total
+        batches.ready = batches.completed  # the batch that was ready when the checkpoint was taken is ready again
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, index: int) -> None:
         within = time.monotonic() - self._saved_at >= self.seconds

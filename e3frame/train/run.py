@@ -72,6 +72,8 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
     folder = Path(folder)
     changed = look(folder, config)
     _require_writable(folder)
+    for left in folder.glob("**/*.part"):  # by a session that was killed while it wrote
+        left.unlink()
     start, notes = find(folder, config, bool(changed))
     for note in [*notes, *map(str, changed)]:
         console.print(note, highlight=False, soft_wrap=True)
