@@ -110,12 +110,13 @@ def _train(config_dir: str | None) -> None:
     config = load_run(list(runtime.overrides.task), config_dir).config
     from e3frame.train.run import run
 
-    run(config, runtime.runtime.output_dir)
+    folder = Path(runtime.runtime.output_dir)
+    run(config, folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 
 def _hydra_arguments(arguments: Sequence[str]) -> Namespace:
     parser = get_args_parser()
-    given, unknown = parser.parse_known_args(list(arguments))
+    given, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
         raise UserError(f"{unknown[0]} is no option\n  options are those of Hydra: --help, --cfg job, --config-dir, -m")
     return given

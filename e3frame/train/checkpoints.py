@@ -42,13 +42,17 @@ class Checkpoints(CheckpointCallback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
-        batches = trainer.fit_loop.epoch_loop.batch_progress.total
-        batches.ready = batches.completed  # the batch that was ready when the checkpoint was taken is ready again
+        loop = trainer.fit_loop
+        # The batch that was ready when the checkpoint was taken will be ready again.
+        loop.epoch_loop.batch_progress.total.ready = loop.epoch_loop.batch_progress.total.completed
+        loop._restarting = False  # else the first epoch would not move a schedule that follows a metric
 
     def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, index: int) -> None:
         within = time.monotonic() - self._saved_at >= self.seconds
         if self.steps is not None:
             within |= trainer.global_step - self._saved_step >= self.steps
+        if index == 0:  # where Lightning, going on from here, takes the validation of the epoch for done
+            trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset()
         if index == 0 or trainer.strategy.reduce_boolean_decision(within, all=False):
             self.save(trainer)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 
 from e3frame.spec.errors import UserError
@@ -43,10 +45,10 @@ def append_line(path: Path, line: str) -> None:
         before = path.stat().st_size if path.exists() else 0
         try:
             with path.open("ab", buffering=0) as file:
-                if file.write(content) != len(content):
-                    raise OSError(28, os.strerror(28))
+                if _write(file, content) != len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError:
-            if path.exists():
+            if path.is_file():
                 os.truncate(path, before)
             raise
 
@@ -59,6 +61,11 @@ def told(path: Path) -> Iterator[None]:
     except OSError as error:
         hint = "what was written before is whole; the same command goes on from there"
         raise UserError(f"{path} cannot be written: {error.strerror or error}\n  {hint}") from None
+
+
+def _write(file: FileIO, content: bytes) -> int:
+    """How many bytes the system took, which are fewer where the disk is full."""
+    return file.write(content)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -32,15 +32,12 @@ class Signals(Callback):
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
         self.received: signal.Signals | None = None
-        self._before: dict[int, Any] = {}
+        self._before = {number: signal.getsignal(number) for number in _listened()}
 
-    def on_fit_start(self, trainer: Trainer, module: LightningModule) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return
-        listened = [signal.SIGINT, signal.SIGTERM]
-        if REQUEUE is not None and "SLURM_JOB_ID" in os.environ:
-            listened.append(REQUEUE)
-        self._before = {number: signal.signal(number, self._receive) for number in listened}
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Later than Lightning, whose own handlers end a run at once."""
+        for number in self._before:
+            signal.signal(number, self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self.received == signal.SIGINT:
@@ -60,10 +57,17 @@ class Signals(Callback):
         raise Interrupted(f"{where}\n  the same command goes on from {path}")
 
     def restore(self) -> None:
-        """Put the handlers of before back."""
+        """Put back the handlers there were before the training."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before = {}
+
+
+def _listened() -> list[int]:
+    """Only the main thread can listen."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    in_slurm = REQUEUE is not None and "SLURM_JOB_ID" in os.environ
+    return [signal.SIGINT, signal.SIGTERM, *([REQUEUE] if in_slurm else [])]
 
 
 def _requeue() -> None:
