@@ -19,9 +19,10 @@ from e3frame.spec.base import Spec, mistake, shown
 from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.layer import Binding
 from e3frame.spec.registry import OneOf
+from e3frame.train.init import InitSpec, Transfer
 from e3frame.train.loggers import LoggerSpec
-from e3frame.train.optimizers import OptimizerSpec
-from e3frame.train.schedulers import CosineSpec, PlateauSpec, SchedulerSpec
+from e3frame.train.optimizers import OptimizerSpec, ScheduleFreeSpec
+from e3frame.train.schedulers import ConstantSpec, CosineSpec, PlateauSpec, SchedulerSpec
 from e3frame.train.targets import UNITS, TargetSpec, TaskSpec
 from e3frame.train.trainer import TrainerSpec
 
@@ -39,6 +40,8 @@ class RunConfig(Spec):
     """Of the initial weights, the order of the frames, and dropout."""
     model: ModelSpec
     """Layers and outputs."""
+    init: InitSpec | None = None
+    """A trained model to start from; null: random weights."""
     data: AnyData
     """Frames to learn from."""
     task: TaskSpec
@@ -73,9 +76,11 @@ class RunConfig(Spec):
         for name, target in self.task.targets.items():
             self._check_target(name, target, model.outputs)
         self._check_schedule()
+        transfer = None if self.init is None else self.init.plan(self.model, model)
         statistics_of = self._statistics_of()
-        warnings = tuple(warning.under("model") for warning in model.warnings) + tuple(self._untrained(model.outputs))
-        return TypedRun(self, model, warnings, *statistics_of)
+        warnings = tuple(warning.under("model") for warning in model.warnings)
+        warnings += (*self._untrained(model.outputs), *self._unsound())
+        return TypedRun(self, model, warnings, *statistics_of, transfer)
 
     def _check_species(self) -> None:
         held, known = self.data.known_species, self.model.species
@@ -161,6 +166,19 @@ class RunConfig(Spec):
     def _is_energy(self, name: str) -> bool:
         return self.task.targets[name].label == ("graph", ())
 
+    def _unsound(self) -> Iterator[SpecError]:
+        """What runs, but probably not as it is meant."""
+        if self.trainer.dtype == "bf16-mixed":
+            problem = "bfloat16 has 3 digits: fine for a first look, too few for the last meV of energies and forces"
+            yield SpecError(("trainer", "dtype"), problem, "train in float32 to the end")
+        if isinstance(self.optimizer, ScheduleFreeSpec):
+            hint = "set scheduler=constant and trainer.ema_decay=null"
+            if self.trainer.ema_decay is not None:
+                problem = "schedule_free averages its weights already; of this average the last steps count for most"
+                yield SpecError(("trainer", "ema_decay"), problem, hint)
+            if not isinstance(self.scheduler, ConstantSpec):
+                yield SpecError(("scheduler", "kind"), "schedule_free needs no schedule", hint)
+
     def _untrained(self, outputs: Mapping[str, Binding]) -> Iterator[SpecError]:
         """What the model returns and nobody trains."""
         for name in outputs:
@@ -185,6 +203,7 @@ class TypedRun:
         warnings: what is allowed but probably not meant, with paths from the root of the run config.
         energy_label: label whose least squares give the reference energies, if there is one.
         forces_label: label whose root mean square gives the scale, if there is one.
+        transfer: what comes from a trained model.
     """
 
     config: RunConfig
@@ -192,3 +211,4 @@ class TypedRun:
     warnings: tuple[SpecError, ...]
     energy_label: str | None
     forces_label: str | None
+    transfer: Transfer | None = None

@@ -24,6 +24,8 @@ from e3frame.network import Model
 from e3frame.spec.errors import SpecError
 from e3frame.train.checkpoint import Checkpoint, SafeCheckpoints
 from e3frame.train.checkpoints import Checkpoints
+from e3frame.train.groups import parameter_groups
+from e3frame.train.init import lr_factor
 from e3frame.train.journal import Journal
 from e3frame.train.limits import Limits
 from e3frame.train.module import Training
@@ -71,7 +73,7 @@ def fit(
     split = "train" if splits.val is None else "val"
     if split == "train":
         console.print("no validation frames: the best epoch is that of the lowest training loss")
-    optimizer = config.optimizer.build(model.parameters())
+    optimizer = config.optimizer.build(parameter_groups(model, config.optimizer.lr, lr_factor(config.init)))
     schedules = [_following(s, split, config) for s in config.scheduler.build(optimizer, limits.progress)]
     journal = Journal(folder / "metrics.csv", config.task, limits, console, split)
     files = {name: dataset.files for name, dataset in data.splits.items()}
@@ -130,6 +132,7 @@ def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path, start: 
         check_val_every_n_epoch=spec.check_val_every_n_epoch,
         gradient_clip_val=spec.gradient_clip_val,
         deterministic=spec.deterministic,
+        precision="bf16-mixed" if spec.dtype == "bf16-mixed" else None,
         inference_mode=False,  # forces are gradients in validation too
         num_sanity_val_steps=0,
         enable_progress_bar=False,

@@ -28,8 +28,10 @@ from e3frame.train.averaging import averaged
 from e3frame.train.checkpoint import Checkpoint
 from e3frame.train.files import told, write_file
 from e3frame.train.fit import Fitted, fit, fitted_before
+from e3frame.train.init import Transfer
 from e3frame.train.report import data_table, draw, model_line
 from e3frame.train.resume import find, look, require_same
+from e3frame.train.transfer import apply
 
 
 @dataclass(frozen=True)
@@ -80,9 +82,10 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
     with _settings(config), told(folder):
         splits = config.data.load(config.model.r_max, config.task.labels)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
-        resolved = config.replace(model=_resolved(config.model, statistics))
+        known = config.model if typed.transfer is None else typed.transfer.known(config.model)
+        resolved = config.replace(model=_resolved(known, statistics))
         console.print(data_table(splits, statistics, typed))
-        fitted = _train(resolved, splits, folder, console, start)
+        fitted = _train(resolved, typed.transfer, splits, folder, console, start)
         model_file = save_model(fitted.model, folder / "model.safetensors", config.task)
         # What is tested is what is in the file.
         model = load_model(model_file, fitted.device, plugins=config.model.plugins)
@@ -135,7 +138,14 @@ def _resolved(spec: ModelSpec, statistics: Statistics) -> ModelSpec:
     return resolved
 
 
-def _train(config: RunConfig, splits: Splits, folder: Path, console: Console, start: Checkpoint | None) -> Fitted:
+def _train(
+    config: RunConfig,
+    transfer: Transfer | None,
+    splits: Splits,
+    folder: Path,
+    console: Console,
+    start: Checkpoint | None,
+) -> Fitted:
     if start is not None:
         require_same(start.config, config, start.path)
     written = config.replace(folder=None, ckpt=None).model_dump(mode="json")
@@ -143,8 +153,11 @@ def _train(config: RunConfig, splits: Splits, folder: Path, console: Console, st
     write_file(folder / "config.yaml", f"# e3frame {e3frame.__version__}\n{text}".encode())
     if start is None:
         (folder / "metrics.csv").unlink(missing_ok=True)  # of a session without a checkpoint
-    model = config.model.build().to(getattr(torch, config.trainer.dtype))
+    model = config.model.build().to(getattr(torch, config.trainer.weights))
     console.print(model_line(model, config))
+    if transfer is not None:
+        console.print(transfer.text, highlight=False)
+        apply(transfer, model, config.model.plugins)
     average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
     if start is not None and start.done:
         return fitted_before(model, start)

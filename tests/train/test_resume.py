@@ -70,6 +70,12 @@ VARIANTS = {
     },
     "plain": {"trainer.ema_decay": None, "scheduler": {"kind": "constant", "warmup_steps": 9}},
     "float64": {"trainer.dtype": "float64", "optimizer": {"kind": "adamw", "amsgrad": True}},
+    "schedule-free": {
+        "optimizer": {"kind": "schedule_free", "warmup_steps": 4},
+        "scheduler": {"kind": "constant"},
+        "trainer.ema_decay": None,
+    },
+    "muon": {"optimizer": {"kind": "muon"}, "scheduler": {"kind": "one_cycle"}},
     "rare validation": {"trainer.check_val_every_n_epoch": 2, "data.num_workers": 1},
 }
 

@@ -257,6 +257,13 @@ def test_a_gpu_that_is_not_there(
 VARIANTS = {
     "plain weights": {"trainer.ema_decay": None},
     "float64": {"trainer.dtype": "float64"},
+    "schedule-free": {
+        "optimizer": {"kind": "schedule_free"},
+        "scheduler": {"kind": "constant"},
+        "trainer.ema_decay": None,
+    },
+    "muon": {"optimizer": {"kind": "muon"}, "scheduler": {"kind": "one_cycle"}},
+    "bf16": {"trainer.dtype": "bf16-mixed"},
     "steps": {"trainer.max_steps": 7},
     "minutes": {"trainer": {"max_epochs": None, "max_minutes": 0.02, "num_threads": 1}},
     "plateau": {"scheduler": {"kind": "plateau", "patience": 0}, "trainer.check_val_every_n_epoch": 2},
@@ -278,7 +285,7 @@ def test_other_ways_to_train(name: str, make_config: MakeConfig, tmp_path: Path,
     result = run(config, tmp_path / "run", console)
     rows = read_metrics(result.folder)
     assert rows[-1]["val_loss"] != ""
-    assert load_model(result.model).dtype == getattr(torch, config.trainer.dtype)
+    assert load_model(result.model).dtype == getattr(torch, config.trainer.weights)
     if name == "steps":
         assert (result.steps, result.epochs) == (4, 2)  # two batches in an epoch
     if name == "early stopping":
