@@ -76,6 +76,9 @@ class RunConfig(Spec):
         for name, target in self.task.targets.items():
             self._check_target(name, target, model.outputs)
         self._check_schedule()
+        if self.trainer.world > self.data.batch_size:
+            problem = f"must be at least the number of processes, {self.trainer.world}; got {self.data.batch_size}"
+            raise SpecError(("data", "batch_size"), problem)
         transfer = None if self.init is None else self.init.plan(self.model, model)
         statistics_of = self._statistics_of()
         warnings = tuple(warning.under("model") for warning in model.warnings)
@@ -174,7 +177,7 @@ class RunConfig(Spec):
         if isinstance(self.optimizer, ScheduleFreeSpec):
             hint = "set scheduler=constant and trainer.ema_decay=null"
             if self.trainer.ema_decay is not None:
-                problem = "schedule_free averages its weights already; of this average the last steps count for most"
+                problem = "schedule_free averages its weights already, and another average hides that"
                 yield SpecError(("trainer", "ema_decay"), problem, hint)
             if not isinstance(self.scheduler, ConstantSpec):
                 yield SpecError(("scheduler", "kind"), "schedule_free needs no schedule", hint)

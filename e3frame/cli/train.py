@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
@@ -70,6 +71,8 @@ def _choose_folder(config: RunConfig) -> list[str]:
         folder = runs[-1].parent
     elif folder is None and config.ckpt is not None:
         folder = Path(config.ckpt).parent.parent
+    if folder is None and config.trainer.world > 1 and "RANK" in os.environ:
+        raise UserError("several processes need one folder\n  give folder=runs/...")
     if folder is None:
         return []
     with suppress(Finished):

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from torch.optim.swa_utils import AveragedModel
 
@@ -29,8 +30,10 @@ from e3frame.train.init import lr_factor
 from e3frame.train.journal import Journal
 from e3frame.train.limits import Limits
 from e3frame.train.module import Training
+from e3frame.train.processes import rank
 from e3frame.train.progress import ProgressBar
 from e3frame.train.signals import Interrupted, Signals
+from e3frame.train.trainer import TrainerSpec
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def fit(
     Raises:
         UserError: something is not finite, the training was interrupted, or a file cannot be written.
     """
-    data = DataModule(splits, config.data, config.seed, _place(start))
+    data = DataModule(splits, config.data, config.seed, _place(start, config))
     limits = Limits(config.trainer, len(data.train_dataloader()))
     split = "train" if splits.val is None else "val"
     if split == "train":
@@ -105,11 +108,12 @@ def fitted_before(model: Model, start: Checkpoint) -> Fitted:
     return Fitted(model.eval(), torch.device("cpu"), epochs, start.step, best["epoch"], seconds)
 
 
-def _place(start: Checkpoint | None) -> Place:
+def _place(start: Checkpoint | None, config: RunConfig) -> Place:
+    own = {"rank": rank(config.trainer), "world": config.trainer.world}
     if start is None:
-        return Place()
+        return Place(**own)
     batches = start.state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
-    return Place(start.state["epoch"], batches)
+    return Place(start.state["epoch"], batches, **own)
 
 
 def _best(model: Model, checkpoints: Checkpoints, trainer: Trainer, limits: Limits) -> Fitted:
@@ -123,7 +127,10 @@ def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path, start: 
     spec = config.trainer
     return Trainer(
         accelerator=_accelerator(spec.accelerator),
-        devices=1,
+        devices=spec.devices,
+        num_nodes=spec.num_nodes,
+        strategy=_strategy(spec),
+        use_distributed_sampler=False,  # SharedBatches share without padding
         max_epochs=-1,  # Limits ends the run
         max_steps=-1,
         callbacks=callbacks,
@@ -139,6 +146,13 @@ def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path, start: 
         enable_model_summary=False,
         default_root_dir=folder,
     )
+
+
+def _strategy(spec: TrainerSpec) -> str | DDPStrategy:
+    if spec.world == 1:
+        return "auto"
+    backend = "nccl" if _accelerator(spec.accelerator) == "gpu" else "gloo"
+    return DDPStrategy(process_group_backend=backend, find_unused_parameters=True, broadcast_buffers=False)
 
 
 def _accelerator(name: str) -> str:

@@ -133,7 +133,8 @@ class Training(LightningModule):
         self.journal.restore(checkpoint["journal"])
 
     def on_train_start(self) -> None:
-        self.journal.begin()
+        if self.trainer.is_global_zero:
+            self.journal.begin()
 
     def on_train_batch_end(self, *_: Any) -> None:
         if self.average is not None:
@@ -155,7 +156,8 @@ class Training(LightningModule):
         self._report("train", self.train_errors)
         lr = self.optimizer.param_groups[0]["lr"]
         last = self.trainer.should_stop
-        self.journal.epoch(self.current_epoch + 1, self.global_step, lr, self._latest, last)
+        if self.trainer.is_global_zero:
+            self.journal.epoch(self.current_epoch + 1, self.global_step, lr, self._latest, last)
         self._latest = {}
 
     def _report(self, split: str, errors: TaskErrors) -> None:

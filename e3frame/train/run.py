@@ -29,6 +29,7 @@ from e3frame.train.checkpoint import Checkpoint
 from e3frame.train.files import told, write_file
 from e3frame.train.fit import Fitted, fit, fitted_before
 from e3frame.train.init import Transfer
+from e3frame.train.processes import rank, together
 from e3frame.train.report import data_table, draw, model_line
 from e3frame.train.resume import find, look, require_same
 from e3frame.train.transfer import apply
@@ -41,7 +42,7 @@ class RunResult:
     Attributes:
         folder: holds everything the run wrote.
         model: the file of the trained model.
-        errors: of the model on each split.
+        errors: of the model on each split; in processes other than the first, none.
         seconds: of the training alone.
     """
 
@@ -69,7 +70,7 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
         UserError: whatever is wrong with the config, the data, the folder, or the course of the training.
     """
     started = time.monotonic()
-    console = console or Console()
+    console = console or Console(quiet=rank(config.trainer) > 0)
     typed = config.typed()
     folder = Path(folder)
     changed = look(folder, config)
@@ -79,13 +80,15 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
     start, notes = find(folder, config, bool(changed))
     for note in [*notes, *map(str, changed)]:
         console.print(note, highlight=False, soft_wrap=True)
-    with _settings(config), told(folder):
+    with settings(config), told(folder):
         splits = config.data.load(config.model.r_max, config.task.labels)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
         known = config.model if typed.transfer is None else typed.transfer.known(config.model)
         resolved = config.replace(model=_resolved(known, statistics))
         console.print(data_table(splits, statistics, typed))
-        fitted = _train(resolved, typed.transfer, splits, folder, console, start)
+        fitted = train(resolved, typed.transfer, splits, folder, console, start)
+        if rank(config.trainer) > 0:
+            return RunResult(folder, folder / "model.safetensors", {}, fitted.epochs, fitted.steps, fitted.seconds)
         model_file = save_model(fitted.model, folder / "model.safetensors", config.task)
         # What is tested is what is in the file.
         model = load_model(model_file, fitted.device, plugins=config.model.plugins)
@@ -112,8 +115,8 @@ def _require_writable(folder: Path) -> None:
 
 
 @contextmanager
-def _settings(config: RunConfig) -> Iterator[None]:
-    """Seed and threads; what is global is put back."""
+def settings(config: RunConfig) -> Iterator[None]:
+    """Set seed and threads; what is global is put back."""
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     try:
@@ -138,7 +141,7 @@ def _resolved(spec: ModelSpec, statistics: Statistics) -> ModelSpec:
     return resolved
 
 
-def _train(
+def train(
     config: RunConfig,
     transfer: Transfer | None,
     splits: Splits,
@@ -146,13 +149,15 @@ def _train(
     console: Console,
     start: Checkpoint | None,
 ) -> Fitted:
+    """Train the model of a resolved config, in this process and those that train with it."""
     if start is not None:
         require_same(start.config, config, start.path)
     written = config.replace(folder=None, ckpt=None).model_dump(mode="json")
     text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=120)
-    write_file(folder / "config.yaml", f"# e3frame {e3frame.__version__}\n{text}".encode())
-    if start is None:
-        (folder / "metrics.csv").unlink(missing_ok=True)  # of a session without a checkpoint
+    if rank(config.trainer) == 0:
+        write_file(folder / "config.yaml", f"# e3frame {e3frame.__version__}\n{text}".encode())
+        if start is None:
+            (folder / "metrics.csv").unlink(missing_ok=True)  # of a session without a checkpoint
     model = config.model.build().to(getattr(torch, config.trainer.weights))
     console.print(model_line(model, config))
     if transfer is not None:
@@ -161,7 +166,8 @@ def _train(
     average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
     if start is not None and start.done:
         return fitted_before(model, start)
-    return fit(model, average, config, splits, folder, console, start)
+    with together(config.trainer, folder, None if start is None else start.path):
+        return fit(model, average, config, splits, folder, console, start)
 
 
 def _metrics(result: RunResult, fitted: Fitted, seconds: float) -> dict[str, Any]:

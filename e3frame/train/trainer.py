@@ -33,6 +33,11 @@ class TrainerSpec(Spec):
     """Largest norm of the gradient of all weights together, in the unit of the loss; null: no limit."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """auto: a CUDA GPU if there is one."""
+    devices: int = Field(default=1, ge=1)
+    """Processes on each machine that share every batch, each with a GPU if those are used; data.batch_size is that of
+    all together."""
+    num_nodes: int = Field(default=1, ge=1)
+    """Machines; with several, srun or torchrun starts the processes."""
     num_threads: int | None = Field(default=None, ge=1)
     """Threads on the CPU; null: torch's choice, which is all cores unless OMP_NUM_THREADS says otherwise."""
     deterministic: bool = True
@@ -43,6 +48,11 @@ class TrainerSpec(Spec):
     """Steps from one checkpoint within an epoch to the next; null: by minutes alone."""
     progress_bar: bool = True
     """Show a progress bar where the output is a terminal."""
+
+    @property
+    def world(self) -> int:
+        """Processes that train together."""
+        return self.devices * self.num_nodes
 
     @property
     def weights(self) -> str:

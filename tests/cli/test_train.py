@@ -106,3 +106,14 @@ def test_many_runs(launcher: str, train: Train, capfd: pytest.CaptureFixture[str
     capfd.readouterr()
     assert train(*arguments) == 0
     assert capfd.readouterr().out.count("finished: there is nothing to do") == 2
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local", "submitit_slurm"])
+def test_every_launcher_composes(launcher: str) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from e3frame.compose import config_folder
+
+    with initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
+        config = compose("config", [f"hydra/launcher={launcher}", "hydra.sweep.dir=x"], return_hydra_config=True)
+    assert "Launcher" in config.hydra.launcher._target_

@@ -217,6 +217,26 @@ def test_a_run_killed_after_its_training_only_evaluates(
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
+def test_tensorboard_has_each_step_once(
+    make_config: MakeConfig, tmp_path: Path, console: Console, at_step: Callable
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    config = make_config({"logger": {"kind": "tensorboard"}})
+    run(config, tmp_path / "whole", console)
+    # Killed in effect: the epoch it was in is logged, and then done again.
+    at_step(11, lambda: (kill(signal.SIGINT)(), kill(signal.SIGINT)()))
+    interrupted(config, tmp_path / "run", console)
+    (tmp_path / "run" / "checkpoints" / "step-000000010.ckpt").unlink()
+    run(config, tmp_path / "run", console)
+    found = []
+    for folder in (tmp_path / "whole", tmp_path / "run"):
+        events = EventAccumulator(str(folder / "tensorboard")).Reload()
+        found.append([(event.step, event.value) for event in events.Scalars("val_loss")])
+    assert found[0] == found[1]
+    assert [step for step, _ in found[0]] == [4, 9, 14]
+
+
 def test_workers_change_no_weight(make_config: MakeConfig, tmp_path: Path, console: Console) -> None:
     dropout = {"model.layers.act": {"kind": "dropout", "p": 0.2}, "trainer.max_epochs": 2}
     for workers in (0, 2):
