@@ -86,8 +86,6 @@ def look(folder: Path, config: RunConfig) -> list[Difference]:
         Finished: it is this run, and finished.
         UserError: it is another run.
     """
-    if config.ckpt not in (None, "last"):
-        return []
     held = [name for name in RESULTS if (folder / name).exists()]
     if not held:
         if config.ckpt == "last":
@@ -101,21 +99,20 @@ def look(folder: Path, config: RunConfig) -> list[Difference]:
             "  choose another folder, or delete it"
         ) from None
     changed = require_same(raw, config, folder)
-    if "metrics.json" in held and not changed:
+    if "metrics.json" in held and not changed and config.ckpt in (None, "last"):
         raise Finished(f"{folder} holds this run, finished: there is nothing to do")
     return changed
 
 
-def find(folder: Path, config: RunConfig, changed: bool) -> tuple[Checkpoint | None, list[str]]:
+def find(folder: Path, config: RunConfig) -> tuple[Checkpoint | None, list[str]]:
     """The checkpoint to go on from, if there is one, and what the user should know about it.
 
     Args:
         folder: of the run.
-        config: may name a checkpoint.
-        changed: whether limits have changed: then it is one from before the end.
+        config: may name a checkpoint. Where it moves the end of the run, an earlier end is none.
 
     Raises:
-        UserError: the checkpoint that was named does not exist, or is damaged.
+        UserError: the checkpoint that was named does not exist, is damaged, or is of the end of a shorter run.
     """
     from e3frame.train.checkpoint import Damaged, read_checkpoint
     from e3frame.train.checkpoints import newest
@@ -123,16 +120,19 @@ def find(folder: Path, config: RunConfig, changed: bool) -> tuple[Checkpoint | N
     if config.ckpt not in (None, "last"):
         path = Path(config.ckpt).expanduser()
         try:
-            return read_checkpoint(path), [f"going on from {path}"]
+            found = read_checkpoint(path)
         except Damaged as error:
             raise UserError(f"ckpt={path}: {error}") from None
         except OSError as error:
             raise UserError(f"ckpt={path}: {error.strerror}") from None
+        if found.done and require_same(found.config, config, path):
+            raise UserError(f"ckpt={path}: the end of a run, whose schedule is over\n  name the one before it")
+        return found, [f"going on from {path}"]
     notes = []
     for found in newest(folder / "checkpoints"):
         if isinstance(found, tuple):
             notes.append(f"{found[0]} is damaged: {found[1]}; the one before is used")
-        elif not (changed and found.done):
+        elif not (found.done and require_same(found.config, config, found.path)):
             return found, [*notes, f"going on from {found.path}"]
     if config.ckpt == "last":
         raise UserError("\n  ".join([f"ckpt=last: {folder} holds no whole checkpoint", *notes]))

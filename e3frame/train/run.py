@@ -77,10 +77,10 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
     _require_writable(folder)
     for left in folder.glob("**/*.part"):  # by a session that was killed while it wrote
         left.unlink()
-    start, notes = find(folder, config, bool(changed))
+    start, notes = find(folder, config)
     for note in [*notes, *map(str, changed)]:
         console.print(note, highlight=False, soft_wrap=True)
-    with settings(config), told(folder):
+    with settings(config):
         splits = config.data.load(config.model.r_max, config.task.labels)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
         known = config.model if typed.transfer is None else typed.transfer.known(config.model)
@@ -89,17 +89,20 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
         fitted = train(resolved, typed.transfer, splits, folder, console, start)
         if rank(config.trainer) > 0:
             return RunResult(folder, folder / "model.safetensors", {}, fitted.epochs, fitted.steps, fitted.seconds)
-        model_file = save_model(fitted.model, folder / "model.safetensors", config.task)
-        # What is tested is what is in the file.
-        model = load_model(model_file, fitted.device, plugins=config.model.plugins)
-        errors = {
-            name: evaluate_split(model, dataset, config.task, config.data.eval_batch_size)
-            for name, dataset in splits.items()
-        }
-        result = RunResult(folder, model_file, errors, fitted.epochs, fitted.steps, fitted.seconds)
-        draw(result.errors, resolved, folder)
-        # Last, because a run that has it is finished.
-        write_metrics(folder / "metrics.json", _metrics(result, fitted, time.monotonic() - started))
+        with told(folder):
+            model_file = save_model(fitted.model, folder / "model.safetensors", config.task)
+            # What is tested is what is in the file.
+            model = load_model(model_file, fitted.device, plugins=config.model.plugins)
+            errors = {
+                name: evaluate_split(model, dataset, config.task, config.data.eval_batch_size)
+                for name, dataset in splits.items()
+            }
+            result = RunResult(folder, model_file, errors, fitted.epochs, fitted.steps, fitted.seconds)
+            draw(result.errors, resolved, folder)
+            # Last, and in one step, because a run that has it is finished.
+            part = folder / "metrics.json.part"
+            write_metrics(part, _metrics(result, fitted, time.monotonic() - started))
+            part.replace(folder / "metrics.json")
     _conclude(result, console)
     return result
 
@@ -155,6 +158,7 @@ def train(
     written = config.replace(folder=None, ckpt=None).model_dump(mode="json")
     text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=120)
     if rank(config.trainer) == 0:
+        (folder / "metrics.json").unlink(missing_ok=True)  # of an earlier end
         write_file(folder / "config.yaml", f"# e3frame {e3frame.__version__}\n{text}".encode())
         if start is None:
             (folder / "metrics.csv").unlink(missing_ok=True)  # of a session without a checkpoint

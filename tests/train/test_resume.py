@@ -183,11 +183,16 @@ def test_only_the_same_run_goes_on(
         run(make_config(), folder, console)
 
 
-def test_a_finished_run_goes_on_when_its_end_moves(make_config: MakeConfig, tmp_path: Path, console: Console) -> None:
+def test_a_finished_run_goes_on_when_its_end_moves(
+    make_config: MakeConfig, tmp_path: Path, console: Console, at_step: Callable
+) -> None:
     constant = {"scheduler": {"kind": "constant"}}
     run(make_config({**constant, "trainer.max_epochs": 2}), tmp_path / "run", console)
-    assert run(make_config({**constant, "trainer.max_epochs": 3}), tmp_path / "run", console).epochs == 3
-    run(make_config({**constant, "trainer.max_epochs": 3}), tmp_path / "whole", console)
+    longer = make_config({**constant, "trainer.max_epochs": 3})
+    at_step(11, kill(signal.SIGTERM))
+    assert "after step 12 (epoch 3)" in interrupted(longer, tmp_path / "run", console)
+    assert run(longer, tmp_path / "run", console).epochs == 3
+    run(longer, tmp_path / "whole", console)
     assert_same_run(tmp_path / "whole", tmp_path / "run")
 
 
@@ -199,6 +204,9 @@ def test_a_checkpoint_can_be_named(make_config: MakeConfig, tmp_path: Path, cons
     assert_same_run(tmp_path / "whole", tmp_path / "branch")
     with pytest.raises(UserError, match=r"ckpt=.*/none.ckpt: No such file or directory"):
         run(config.replace(ckpt=str(tmp_path / "none.ckpt")), tmp_path / "third", console)
+    end = tmp_path / "whole" / "checkpoints" / "step-000000015.ckpt"
+    with pytest.raises(UserError, match=r"step-000000015.ckpt: the end of a run, whose schedule is over"):
+        run(make_config({"ckpt": str(end), "trainer.max_epochs": 4}), tmp_path / "third", console)
     earlier.write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"ckpt=.*/step-000000010.ckpt: it is cut off, or no checkpoint"):
         run(config.replace(ckpt=str(earlier)), tmp_path / "third", console)
