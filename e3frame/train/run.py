@@ -74,9 +74,8 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
     typed = config.typed()
     folder = Path(folder)
     changed = look(folder, config)
-    _require_writable(folder)
-    for left in folder.glob("**/*.part"):  # by a session that was killed while it wrote
-        left.unlink()
+    if rank(config.trainer) == 0:
+        _prepare(folder)
     start, notes = find(folder, config)
     for note in [*notes, *map(str, changed)]:
         console.print(note, highlight=False, soft_wrap=True)
@@ -107,12 +106,15 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
     return result
 
 
-def _require_writable(folder: Path) -> None:
+def _prepare(folder: Path) -> None:
+    """Make the folder, or clear it of what a session left that was killed while it wrote."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{os.getpid()}"
         probe.touch()
         probe.unlink()
+        for part in folder.glob("**/*.part"):
+            part.unlink()
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
 
