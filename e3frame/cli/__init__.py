@@ -51,6 +51,9 @@ def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         return 1
 

@@ -13,7 +13,7 @@ import pytest
 from ase.build import molecule
 from support.runs import Finished
 
-from e3frame.cli import VERBS, main
+from e3frame.cli import VERBS, main, told
 from e3frame.compose import config_folder
 from e3frame.spec.layer import LayerSpec
 
@@ -125,3 +125,11 @@ def test_train_from_the_command_line(cache: str, tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert len(list((tmp_path / "runs" / "mine").iterdir())) == 1
+
+
+def test_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert told(interrupted, []) == 130
+    assert capsys.readouterr().err == "interrupted\n"
