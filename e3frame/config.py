@@ -20,9 +20,10 @@ from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.files import Composed
 from e3frame.spec.layer import Binding
 from e3frame.spec.registry import OneOf
+from e3frame.train.init import InitSpec, Transfer
 from e3frame.train.loggers import LoggerSpec
-from e3frame.train.optimizers import OptimizerSpec
-from e3frame.train.schedulers import CosineSpec, PlateauSpec, SchedulerSpec
+from e3frame.train.optimizers import OptimizerSpec, ScheduleFreeSpec
+from e3frame.train.schedulers import ConstantSpec, CosineSpec, PlateauSpec, SchedulerSpec
 from e3frame.train.targets import UNITS, TargetSpec, TaskSpec
 from e3frame.train.trainer import TrainerSpec
 
@@ -31,11 +32,17 @@ class RunConfig(Spec):
     """A training run."""
 
     name: str = "run"
-    """Name of the run; its folder is runs/<name>/<date and time>."""
+    """Name of the run."""
+    folder: str | None = Field(default=None, min_length=1)
+    """Where the results go; null: runs/<name>/<date and time>. A run that stopped there goes on."""
+    ckpt: str | None = Field(default=None, min_length=1)
+    """What to go on from: last, the newest of runs/<name>, or a checkpoint; null: whatever is in the folder."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the initial weights, the order of the frames, and dropout."""
     model: ModelSpec
     """Layers and outputs."""
+    init: InitSpec | None = None
+    """A trained model to start from; null: random weights."""
     data: AnyData
     """Frames to learn from."""
     task: TaskSpec
@@ -70,9 +77,14 @@ class RunConfig(Spec):
         for name, target in self.task.targets.items():
             self._check_target(name, target, model.outputs)
         self._check_schedule()
+        if self.trainer.world > self.data.batch_size:
+            problem = f"must be at least the number of processes, {self.trainer.world}; got {self.data.batch_size}"
+            raise SpecError(("data", "batch_size"), problem)
+        transfer = None if self.init is None else self.init.plan(self.model, model)
         statistics_of = self._statistics_of()
-        warnings = tuple(warning.under("model") for warning in model.warnings) + tuple(self._untrained(model.outputs))
-        return TypedRun(self, model, warnings, *statistics_of)
+        warnings = tuple(warning.under("model") for warning in model.warnings)
+        warnings += (*self._untrained(model.outputs), *self._unsound())
+        return TypedRun(self, model, warnings, *statistics_of, transfer)
 
     def _check_species(self) -> None:
         held, known = self.data.known_species, self.model.species
@@ -158,6 +170,19 @@ class RunConfig(Spec):
     def _is_energy(self, name: str) -> bool:
         return self.task.targets[name].label == ("graph", ())
 
+    def _unsound(self) -> Iterator[SpecError]:
+        """What runs, but probably not as it is meant."""
+        if self.trainer.dtype == "bf16-mixed":
+            problem = "bfloat16 has 3 digits: fine for a first look, too few for the last meV of energies and forces"
+            yield SpecError(("trainer", "dtype"), problem, "train in float32 to the end")
+        if isinstance(self.optimizer, ScheduleFreeSpec):
+            hint = "set scheduler=constant and trainer.ema_decay=null"
+            if self.trainer.ema_decay is not None:
+                problem = "schedule_free averages its weights already, and another average hides that"
+                yield SpecError(("trainer", "ema_decay"), problem, hint)
+            if not isinstance(self.scheduler, ConstantSpec):
+                yield SpecError(("scheduler", "kind"), "schedule_free needs no schedule", hint)
+
     def _untrained(self, outputs: Mapping[str, Binding]) -> Iterator[SpecError]:
         """What the model returns and nobody trains."""
         for name in outputs:
@@ -182,6 +207,7 @@ class TypedRun:
         warnings: what is allowed but probably not meant, with paths from the root of the run config.
         energy_label: label whose least squares give the reference energies, if there is one.
         forces_label: label whose root mean square gives the scale, if there is one.
+        transfer: what comes from a trained model.
     """
 
     config: RunConfig
@@ -189,6 +215,7 @@ class TypedRun:
     warnings: tuple[SpecError, ...]
     energy_label: str | None
     forces_label: str | None
+    transfer: Transfer | None = None
 
 
 def typed_run(composed: Composed) -> TypedRun:

@@ -57,9 +57,13 @@ def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
             sys.stdout.flush()
     except UserError as error:
         print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # as in ``e3frame --help | head -1``; what is left goes nowhere, also at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 1
+        return 1
 
 
 def _usage() -> str:

@@ -18,6 +18,7 @@ from e3frame.spec.errors import UserError, did_you_mean
 from e3frame.sweep.points import grid_message
 
 Plugins.instance()  # executes the modules of Hydra's own plugins anew: their classes are those from after it
+from hydra._internal.core_plugins import basic_sweeper  # noqa: E402
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf  # noqa: E402
 
 _MODULE = "hydra_plugins.e3frame"
@@ -39,7 +40,8 @@ class CheckedSweeper(BasicSweeper):
     """All combinations of the values, as Hydra's own sweeper, less what is ill-typed."""
 
     def __init__(self, ill_typed: Literal["refuse", "skip"], config_dir: str | None, **basic: Any) -> None:
-        super().__init__(**basic)
+        # Not by super(): Hydra may have executed the base class's module anew since this class was made.
+        vars(self).update(vars(basic_sweeper.BasicSweeper(**basic)))
         if ill_typed not in ILL_TYPED:
             hint = did_you_mean(ill_typed, ILL_TYPED)
             _end(f"hydra.sweeper.ill_typed\n  must be one of {', '.join(ILL_TYPED)}; got {ill_typed}\n  {hint}")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from e3frame.compose import compose_config, config_folder, load_run, normalize_overrides, read_yaml, typed_run
+from e3frame.compose import Composed, compose_config, config_folder, load_run, normalize_overrides, read_yaml, typed_run
+from e3frame.config import RunConfig
 from e3frame.spec.errors import SpecError, UserError
 
 
@@ -21,11 +24,18 @@ def main(arguments: list[str]) -> int:
     """Everything that Hydra's command line offers (--help, --cfg job, -m, ...), with mistakes told before torch."""
     if len(arguments) == 1 and arguments[0].endswith((".yaml", ".yml")):
         return _again(arguments[0])
+    if len(arguments) == 1 and Path(arguments[0]).is_dir():
+        return _go_on(Path(arguments[0]))
     given = _hydra_arguments(arguments)
     if given.cfg:
         compose_config(given.overrides, config_dir=given.config_dir)
-    elif not (given.help or given.hydra_help or given.info or given.multirun):
-        _warn(load_run(given.overrides, given.config_dir).warnings)
+    chosen: list[str] = []
+    if not (given.cfg or given.help or given.hydra_help or given.info or given.multirun):
+        typed = load_run(given.overrides, given.config_dir)
+        _warn(typed.warnings)
+        chosen = _choose_folder(typed.config)
+    elif given.multirun:
+        chosen = [f"hydra.sweep.dir={o.partition('=')[2]}" for o in given.overrides if o.startswith("folder=")]
     flags = [argument for argument in arguments if argument not in given.overrides]
     if given.multirun:
         from e3frame.cli.grid import checked
@@ -33,12 +43,16 @@ def main(arguments: list[str]) -> int:
         overrides = checked(given.overrides, given.config_dir)
     else:
         overrides = normalize_overrides(given.overrides, given.config_dir)
-    sys.argv = [sys.argv[0], *flags, *overrides]
+    sys.argv = [sys.argv[0], *flags, *overrides, *chosen]
+    from e3frame.train.resume import Finished
+
     failures: list[UserError] = []
 
     def job(_: DictConfig) -> None:
         try:
             _train(given.config_dir)
+        except Finished as finished:
+            print(finished)
         except UserError as error:
             failures.append(error)
             print(error, file=sys.stderr)
@@ -47,13 +61,51 @@ def main(arguments: list[str]) -> int:
     return 1 if failures else 0
 
 
+def _choose_folder(config: RunConfig) -> list[str]:
+    """Where the run goes, for Hydra; nothing where that is a new folder.
+
+    Raises:
+        UserError: there is no run to go on with, or it is another one.
+    """
+    from e3frame.train.resume import Finished, look
+
+    folder = None if config.folder is None else Path(config.folder)
+    if folder is None and config.ckpt == "last":
+        runs = sorted((Path("runs") / config.name).glob("*/config.yaml"))
+        if not runs:
+            raise UserError(f"ckpt=last: there is no run in runs/{config.name}\n  name another one, or give folder=")
+        folder = runs[-1].parent
+    elif folder is None and config.ckpt is not None:
+        folder = Path(config.ckpt).parent.parent
+    if folder is None and config.trainer.world > 1 and "RANK" in os.environ:
+        raise UserError("several processes need one folder\n  give folder=runs/...")
+    if folder is None:
+        return []
+    with suppress(Finished):
+        look(folder, config)
+    return [f"hydra.run.dir='{folder}'"]
+
+
+def _go_on(folder: Path) -> int:
+    """The run of a folder, from where it stopped."""
+    return _run(read_yaml(folder / "config.yaml"), folder)
+
+
 def _again(file: str) -> int:
     """A run from the config.yaml of another one."""
-    typed = typed_run(read_yaml(file))
+    return _run(read_yaml(file), None)
+
+
+def _run(composed: Composed, folder: Path | None) -> int:
+    typed = typed_run(composed)
     _warn(typed.warnings)
+    from e3frame.train.resume import Finished
     from e3frame.train.run import run
 
-    run(typed.config, Path("runs") / typed.config.name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    try:
+        run(typed.config, folder or Path("runs") / typed.config.name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
+    except Finished as finished:
+        print(finished)
     return 0
 
 
@@ -67,12 +119,13 @@ def _train(config_dir: str | None) -> None:
     config = load_run(list(runtime.overrides.task), config_dir).config
     from e3frame.train.run import run
 
-    run(config, runtime.runtime.output_dir)
+    folder = Path(runtime.runtime.output_dir)
+    run(config, folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 
 def _hydra_arguments(arguments: Sequence[str]) -> Namespace:
     parser = get_args_parser()
-    given, unknown = parser.parse_known_args(list(arguments))
+    given, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
         raise UserError(f"{unknown[0]} is no option\n  options are those of Hydra: --help, --cfg job, --config-dir, -m")
     return given

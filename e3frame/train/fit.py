@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,18 +12,28 @@ from typing import Any
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping
+from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from torch.optim.swa_utils import AveragedModel
 
 from e3frame.config import RunConfig
+from e3frame.data.dataset import Splits
+from e3frame.data.loader import Place
 from e3frame.data.module import DataModule
 from e3frame.network import Model
-from e3frame.spec.errors import SpecError, UserError
+from e3frame.spec.errors import SpecError
+from e3frame.train.checkpoint import Checkpoint, SafeCheckpoints
+from e3frame.train.checkpoints import Checkpoints
+from e3frame.train.groups import parameter_groups
+from e3frame.train.init import lr_factor
 from e3frame.train.journal import Journal
 from e3frame.train.limits import Limits
 from e3frame.train.module import Training
+from e3frame.train.processes import rank
 from e3frame.train.progress import ProgressBar
+from e3frame.train.signals import Interrupted, Signals
+from e3frame.train.trainer import TrainerSpec
 
 
 @dataclass(frozen=True)
@@ -43,71 +52,109 @@ def fit(
     model: Model,
     average: AveragedModel | None,
     config: RunConfig,
-    data: DataModule,
+    splits: Splits,
     folder: Path,
     console: Console,
+    start: Checkpoint | None = None,
     observers: Sequence[Callback] = (),
 ) -> Fitted:
-    """Train until the first limit, then take the weights of the best checkpoint.
+    """Train until the first limit, then take the weights of the best epoch.
+
+    Args:
+        model: what is trained.
+        average: its running mean.
+        config: the run, resolved.
+        splits: the frames.
+        folder: of the run.
+        console: where to write.
+        start: what to go on from; None: from the beginning.
+        observers: further callbacks; what they raise ends the run.
 
     Raises:
-        UserError: the loss is not finite, or the training was interrupted.
+        UserError: something is not finite, the training was interrupted, or a file cannot be written.
     """
+    data = DataModule(splits, config.data, config.seed, _place(start, config))
     limits = Limits(config.trainer, len(data.train_dataloader()))
-    split = "train" if data.splits.val is None else "val"
+    split = "train" if splits.val is None else "val"
     if split == "train":
-        console.print("no validation frames: the best checkpoint is that of the lowest training loss")
-    optimizer = config.optimizer.build(model.parameters())
+        console.print("no validation frames: the best epoch is that of the lowest training loss")
+    optimizer = config.optimizer.build(parameter_groups(model, config.optimizer.lr, lr_factor(config.init)))
     schedules = [_following(s, split, config) for s in config.scheduler.build(optimizer, limits.progress)]
     journal = Journal(folder / "metrics.csv", config.task, limits, console, split)
     files = {name: dataset.files for name, dataset in data.splits.items()}
-    module = Training(model, average, config.task, optimizer, schedules, journal, files)
-    checkpoint = _checkpoint(config, split, folder)
-    callbacks: list[Callback] = [limits, checkpoint, *observers]
+    module = Training(model, average, config.task, optimizer, schedules, journal, files, config.seed)
+    checkpoints = Checkpoints(folder / "checkpoints", config.trainer, _monitored(config.trainer.monitor, split))
+    signals = Signals(checkpoints)
+    callbacks: list[Callback] = [limits, signals, checkpoints, *observers]
     if config.trainer.early_stopping_patience is not None:
         callbacks.append(_early_stopping(config, split))
     if config.trainer.progress_bar and console.is_terminal:
         callbacks.append(ProgressBar(limits, console))
     with _quiet():
-        trainer = _trainer(config, callbacks, folder)
-        handler = signal.getsignal(signal.SIGINT)
+        trainer = _trainer(config, callbacks, folder, start)
         try:
-            trainer.fit(module, data)
+            trainer.fit(module, data, ckpt_path=None if start is None else start.path)
         except (KeyboardInterrupt, SystemExit):
-            signal.signal(signal.SIGINT, handler)  # which Lightning has turned off
-            last = folder / "checkpoints" / "last.ckpt"
-            saved = f"\n  the state after the last whole epoch is in {last}" if last.exists() else ""
-            raise UserError(f"interrupted in epoch {trainer.current_epoch + 1}{saved}") from None
-    best = torch.load(checkpoint.best_model_path, weights_only=True, map_location="cpu")
-    module.load_state_dict(best["state_dict"])
-    return Fitted(
-        module.evaluated.eval(),
-        trainer.strategy.root_device,
-        trainer.current_epoch,
-        trainer.global_step,
-        best["epoch"] + 1,
-        limits.seconds,
-    )
+            raise Interrupted(f"interrupted at once, in epoch {trainer.current_epoch + 1}") from None
+        finally:
+            signals.restore()  # Lightning has turned some off
+    return _best(module.evaluated, checkpoints, trainer, limits)
 
 
-def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path) -> Trainer:
+def fitted_before(model: Model, start: Checkpoint) -> Fitted:
+    """What a training gave that a checkpoint holds the end of."""
+    callbacks = start.state["callbacks"]
+    best = callbacks[Checkpoints.__qualname__]["best"]
+    model.load_state_dict(best["weights"])
+    epochs, seconds = start.state["epoch"], callbacks[Limits.__qualname__]["seconds"]
+    return Fitted(model.eval(), torch.device("cpu"), epochs, start.step, best["epoch"], seconds)
+
+
+def _place(start: Checkpoint | None, config: RunConfig) -> Place:
+    own = {"rank": rank(config.trainer), "world": config.trainer.world}
+    if start is None:
+        return Place(**own)
+    batches = start.state["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]["completed"]
+    return Place(start.state["epoch"], batches, **own)
+
+
+def _best(model: Model, checkpoints: Checkpoints, trainer: Trainer, limits: Limits) -> Fitted:
+    model.load_state_dict(checkpoints.best["weights"])
+    device = trainer.strategy.root_device
+    epochs, steps = trainer.current_epoch, trainer.global_step
+    return Fitted(model.eval(), device, epochs, steps, checkpoints.best["epoch"], limits.seconds)
+
+
+def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path, start: Checkpoint | None) -> Trainer:
     spec = config.trainer
     return Trainer(
         accelerator=_accelerator(spec.accelerator),
-        devices=1,
+        devices=spec.devices,
+        num_nodes=spec.num_nodes,
+        strategy=_strategy(spec),
+        use_distributed_sampler=False,  # SharedBatches share without padding
         max_epochs=-1,  # Limits ends the run
         max_steps=-1,
         callbacks=callbacks,
-        logger=config.logger.build(folder) or False,
+        plugins=[SafeCheckpoints(config.model_dump(mode="json"))],
+        logger=config.logger.build(folder, 0 if start is None else start.step) or False,
         check_val_every_n_epoch=spec.check_val_every_n_epoch,
         gradient_clip_val=spec.gradient_clip_val,
         deterministic=spec.deterministic,
+        precision="bf16-mixed" if spec.dtype == "bf16-mixed" else None,
         inference_mode=False,  # forces are gradients in validation too
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,
     )
+
+
+def _strategy(spec: TrainerSpec) -> str | DDPStrategy:
+    if spec.world == 1:
+        return "auto"
+    backend = "nccl" if _accelerator(spec.accelerator) == "gpu" else "gloo"
+    return DDPStrategy(process_group_backend=backend, find_unused_parameters=True, broadcast_buffers=False)
 
 
 def _accelerator(name: str) -> str:
@@ -129,17 +176,6 @@ def _following(schedule: dict[str, Any], split: str, config: RunConfig) -> dict[
         return schedule
     frequency = config.trainer.check_val_every_n_epoch if split == "val" else 1
     return {**schedule, "monitor": _monitored(schedule["monitor"], split), "frequency": frequency}
-
-
-def _checkpoint(config: RunConfig, split: str, folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=folder / "checkpoints",
-        filename="best",
-        monitor=_monitored(config.trainer.monitor, split),
-        save_last=True,
-        enable_version_counter=False,
-        save_on_train_epoch_end=split == "train",
-    )
 
 
 def _early_stopping(config: RunConfig, split: str) -> EarlyStopping:

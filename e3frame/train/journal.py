@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
+from e3frame.train.files import append_line, write_file
 from e3frame.train.limits import Limits
 from e3frame.train.metrics import units
 from e3frame.train.targets import TaskSpec
@@ -45,7 +47,7 @@ class Journal:
     def begin(self) -> None:
         """Write the header, unless the file goes on from an earlier session, and the head of the lines."""
         if not self.path.exists():
-            self._append(self.columns)
+            append_line(self.path, _line(self.columns))
         self._print(["", "", "", "train", self.shown, *self._names])
         self._print(["epoch", "time", "lr", "loss", "loss", *self._titles])
 
@@ -62,7 +64,8 @@ class Journal:
         seconds = self.limits.seconds
         keys = [f"{split}_{name}" for split in ("train", "val") for name in self.names]
         errors = [f"{values[key]:.8g}" if key in values else "" for key in keys]
-        self._append([str(epoch), str(step), f"{seconds:.2f}", f"{lr:.6g}", *errors])
+        row = [str(epoch), str(step), f"{seconds:.2f}", f"{lr:.6g}", *errors]
+        append_line(self.path, _line(row))
         part = int(self.limits.progress() * _LINES)
         if last or part > self._printed:
             self._printed = part
@@ -70,11 +73,21 @@ class Journal:
             shown = ["" if value is None else f"{value:.4g}" for value in (values["train_loss"], *chosen)]
             self._print([str(epoch), f"{int(seconds) // 60}:{int(seconds) % 60:02d}", f"{lr:.1e}", *shown])
 
-    def _append(self, row: Sequence[str]) -> None:
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            csv.writer(file, lineterminator="\n").writerow(row)
+    def read(self) -> str:
+        """All lines so far."""
+        return self.path.read_text(encoding="utf-8")
+
+    def restore(self, text: str) -> None:
+        """Put back the lines up to a checkpoint: later ones are written anew when their epochs are done again."""
+        write_file(self.path, text.encode())
 
     def _print(self, cells: Sequence[str]) -> None:
         widths = [5, 6, 8, 9, 9, *(len(max(heads, key=len)) for heads in zip(self._names, self._titles, strict=True))]
         line = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
         self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _line(row: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(row)
+    return text.getvalue()

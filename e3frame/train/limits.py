@@ -28,6 +28,7 @@ class Limits(Callback):
         self.max_steps = min((number for number in steps if number is not None), default=None)
         self._trainer: Trainer | None = None
         self._earlier, self._started = 0.0, time.monotonic()
+        self._agreed: float | None = None
 
     @property
     def steps(self) -> int:
@@ -37,12 +38,16 @@ class Limits(Callback):
     @property
     def seconds(self) -> float:
         """Time spent on training and validation, in all sessions of the run together."""
+        return self._own_seconds() if self._agreed is None else self._agreed
+
+    def _own_seconds(self) -> float:
         return self._earlier + time.monotonic() - self._started
 
     def progress(self) -> float:
         """The part of the run that is done, from 0 to 1, by the limit that is nearest.
 
-        Where steps are the nearest limit, as they are unless time runs short, this is a function of the step alone.
+        Where steps are the nearest limit, as they are unless time runs short, this is a function of the step alone,
+        and the run can be repeated to the last bit; where it follows the clock, it cannot.
         """
         by_steps = 0.0 if self.max_steps is None else self.steps / self.max_steps
         by_time = 0.0 if self.max_seconds is None else self.seconds / self.max_seconds
@@ -55,6 +60,11 @@ class Limits(Callback):
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         self._started = time.monotonic()
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        """Processes that train together go by one clock, that of the first."""
+        if self.max_seconds is not None and trainer.world_size > 1:
+            self._agreed = trainer.strategy.broadcast(self._own_seconds())
 
     def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
         out_of_steps = self.max_steps is not None and self.steps >= self.max_steps

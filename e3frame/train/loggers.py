@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import model_validator
 
-from e3frame.spec.base import mistake
+from e3frame.spec.base import mistake, mistake_at
 from e3frame.spec.registry import Kinded
 
 if TYPE_CHECKING:
@@ -18,8 +20,24 @@ if TYPE_CHECKING:
 class LoggerSpec(Kinded, family="logger"):
     """A tool that shows the course of a run."""
 
-    def build(self, folder: Path) -> Logger | None:
-        """The logger that writes into the run folder, None where ``metrics.csv`` is enough."""
+    packages: ClassVar[tuple[str, ...]] = ()
+    """Packages of which one is needed."""
+
+    @model_validator(mode="after")
+    def _installed(self) -> LoggerSpec:
+        if self.packages and all(find_spec(package) is None for package in self.packages):
+            package = self.packages[0]
+            wrong = mistake(f"the package {package} is not installed", f"pip install {package}, or logger=csv")
+            raise mistake_at("kind", package, wrong)
+        return self
+
+    def build(self, folder: Path, step: int = 0) -> Logger | None:
+        """The logger of a run, None where ``metrics.csv`` is enough.
+
+        Args:
+            folder: of the run.
+            step: where it goes on; what an earlier session logged later than that no longer counts.
+        """
         raise NotImplementedError(f"{type(self).__name__}.build")
 
 
@@ -28,7 +46,7 @@ class CsvSpec(LoggerSpec):
 
     kind: Literal["csv"] = "csv"
 
-    def build(self, folder: Path) -> None:
+    def build(self, folder: Path, step: int = 0) -> None:
         return None
 
 
@@ -36,15 +54,53 @@ class TensorBoardSpec(LoggerSpec):
     """Event files for TensorBoard, in ``tensorboard/`` of the run folder."""
 
     kind: Literal["tensorboard"] = "tensorboard"
+    packages = ("tensorboard", "tensorboardX")
 
-    @field_validator("kind")
-    @classmethod
-    def _installed(cls, kind: str) -> str:
-        if find_spec("tensorboard") is None and find_spec("tensorboardX") is None:
-            raise mistake("the package tensorboard is not installed", "pip install tensorboard, or logger=csv")
-        return kind
-
-    def build(self, folder: Path) -> Logger:
+    def build(self, folder: Path, step: int = 0) -> Logger:
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        return TensorBoardLogger(folder, name="tensorboard", version="")
+        return TensorBoardLogger(folder, name="tensorboard", version="", purge_step=step or None)
+
+
+class WandbSpec(LoggerSpec):
+    """Weights & Biases; a run that goes on is one run there."""
+
+    kind: Literal["wandb"] = "wandb"
+    packages = ("wandb",)
+    project: str = "e3frame"
+    """Project of the run."""
+    entity: str | None = None
+    """Team or user; null: that of the login."""
+    offline: bool = False
+    """Keep everything in the run folder, for ``wandb sync``."""
+
+    def build(self, folder: Path, step: int = 0) -> Logger:
+        from lightning.pytorch.loggers import WandbLogger
+
+        own = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
+        settings = {"project": self.project, "entity": self.entity, "offline": self.offline}
+        return WandbLogger(folder.name, folder, id=own, resume="allow", **settings)
+
+
+class MlflowSpec(LoggerSpec):
+    """MLflow; a run that goes on is one run there."""
+
+    kind: Literal["mlflow"] = "mlflow"
+    packages = ("mlflow",)
+    experiment: str = "e3frame"
+    """Experiment of the run."""
+    tracking_uri: str | None = None
+    """Server or database; null: $MLFLOW_TRACKING_URI, else ``mlruns/`` of the run folder."""
+
+    def build(self, folder: Path, step: int = 0) -> Logger:
+        from lightning.pytorch.loggers import MLFlowLogger
+
+        from e3frame.train.files import write_file
+
+        uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"file:{folder.resolve()}/mlruns"
+        known = folder / "mlflow_run"
+        earlier = known.read_text(encoding="utf-8") if known.exists() else None
+        logger = MLFlowLogger(self.experiment, folder.name, uri, run_id=earlier)
+        if earlier is None and logger.run_id is not None:
+            write_file(known, logger.run_id.encode())
+        return logger

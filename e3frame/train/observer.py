@@ -11,6 +11,8 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from e3frame.train.signals import Interrupted
+
 _FIRST = 5
 """Steps at the start that compile, allocate and fill caches."""
 
@@ -52,7 +54,7 @@ class Observer(Callback):
         self.on_validation(trainer.current_epoch + 1, values)
 
     def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
-        self.interrupted |= isinstance(exception, KeyboardInterrupt | SystemExit)
+        self.interrupted |= isinstance(exception, KeyboardInterrupt | SystemExit | Interrupted)
 
 
 def _now(trainer: Trainer) -> float:

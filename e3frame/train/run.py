@@ -19,7 +19,6 @@ from rich.console import Console
 import e3frame
 from e3frame.config import RunConfig
 from e3frame.data.dataset import Splits
-from e3frame.data.module import DataModule
 from e3frame.data.statistics import compute_statistics
 from e3frame.inference.evaluate import Evaluation, error_table, evaluate_split, write_metrics
 from e3frame.inference.saved import load_model, save_model
@@ -27,11 +26,14 @@ from e3frame.model import ModelSpec
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.statistics import Statistics
 from e3frame.train.averaging import averaged
-from e3frame.train.fit import Fitted, fit
+from e3frame.train.checkpoint import Checkpoint
+from e3frame.train.files import told, write_file
+from e3frame.train.fit import Fitted, fit, fitted_before
+from e3frame.train.init import Transfer
+from e3frame.train.processes import rank, together
 from e3frame.train.report import data_table, draw, model_line
-
-RESULTS = ("config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors")
-"""What a run writes first and last: where one of them is, there was a run."""
+from e3frame.train.resume import find, look, require_same
+from e3frame.train.transfer import apply
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class RunResult:
     Attributes:
         folder: holds everything the run wrote.
         model: the file of the trained model.
-        errors: of the model on each split.
+        errors: of the model on each split; in processes other than the first, none.
         seconds: of the training alone.
     """
 
@@ -56,62 +58,74 @@ class RunResult:
 def run(
     config: RunConfig, folder: str | Path, console: Console | None = None, observers: Sequence[Callback] = ()
 ) -> RunResult:
-    """Train the model of a config, and leave everything in ``folder``.
+    """Train the model of a config, and leave everything in ``folder``; if it holds a part of this run, go on there.
 
     Writes ``config.yaml`` (which starts the same run again), ``metrics.csv``, ``checkpoints/``, ``model.safetensors``,
     ``metrics.json``, ``learning_curve.png`` and a ``parity_<target>.png`` for each target.
 
     Args:
         config: the run.
-        folder: new, or without results of a run.
+        folder: new, or that of a run of the same config which stopped, or which was to end sooner.
         console: where to write; the standard output if None.
         observers: further callbacks of Lightning's; what they raise ends the run.
 
     Raises:
+        Finished: the folder holds this run, finished.
         UserError: whatever is wrong with the config, the data, the folder, or the course of the training.
     """
     started = time.monotonic()
-    console = console or Console()
+    console = console or Console(quiet=rank(config.trainer) > 0)
     typed = config.typed()
-    folder = _new_folder(Path(folder))
-    with _settings(config):
+    folder = Path(folder)
+    changed = look(folder, config)
+    if rank(config.trainer) == 0:
+        _prepare(folder)
+    start, notes = find(folder, config)
+    for note in [*notes, *map(str, changed)]:
+        console.print(note, highlight=False, soft_wrap=True)
+    with settings(config):
         splits = config.data.load(config.model.r_max, config.task.labels)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
-        resolved = config.replace(model=_resolved(config.model, statistics))
+        known = config.model if typed.transfer is None else typed.transfer.known(config.model)
+        resolved = config.replace(model=_resolved(known, statistics))
         console.print(data_table(splits, statistics, typed))
-        fitted = _train(resolved, splits, folder, console, observers)
-        model_file = save_model(fitted.model, folder / "model.safetensors", config.task)
-        # What is tested is what is in the file.
-        model = load_model(model_file, fitted.device, plugins=config.model.plugins)
-        errors = {
-            name: evaluate_split(model, dataset, config.task, config.data.eval_batch_size)
-            for name, dataset in splits.items()
-        }
-    result = RunResult(folder, model_file, errors, fitted.epochs, fitted.steps, fitted.seconds)
-    write_metrics(folder / "metrics.json", _metrics(result, fitted, time.monotonic() - started))
-    draw(result.errors, resolved, folder)
+        fitted = train(resolved, typed.transfer, splits, folder, console, start, observers)
+        if rank(config.trainer) > 0:
+            return RunResult(folder, folder / "model.safetensors", {}, fitted.epochs, fitted.steps, fitted.seconds)
+        with told(folder):
+            model_file = save_model(fitted.model, folder / "model.safetensors", config.task)
+            # What is tested is what is in the file.
+            model = load_model(model_file, fitted.device, plugins=config.model.plugins)
+            errors = {
+                name: evaluate_split(model, dataset, config.task, config.data.eval_batch_size)
+                for name, dataset in splits.items()
+            }
+            result = RunResult(folder, model_file, errors, fitted.epochs, fitted.steps, fitted.seconds)
+            draw(result.errors, resolved, folder)
+            # Last, and in one step, because a run that has it is finished.
+            part = folder / "metrics.json.part"
+            write_metrics(part, _metrics(result, fitted, time.monotonic() - started))
+            part.replace(folder / "metrics.json")
     _conclude(result, console)
     return result
 
 
-def _new_folder(folder: Path) -> Path:
-    """Raises UserError where the folder holds a run already, or cannot be written."""
-    held = [name for name in RESULTS if (folder / name).exists()]
-    if held:
-        raise UserError(f"{folder} holds a run already ({', '.join(held)})\n  choose another folder, or delete it")
+def _prepare(folder: Path) -> None:
+    """Make the folder, or clear it of what a session left that was killed while it wrote."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".{os.getpid()}"
         probe.touch()
         probe.unlink()
+        for part in folder.glob("**/*.part"):
+            part.unlink()
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
-    return folder
 
 
 @contextmanager
-def _settings(config: RunConfig) -> Iterator[None]:
-    """Seed and threads; what is global is put back."""
+def settings(config: RunConfig) -> Iterator[None]:
+    """Set seed and threads; what is global is put back."""
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     try:
@@ -136,13 +150,35 @@ def _resolved(spec: ModelSpec, statistics: Statistics) -> ModelSpec:
     return resolved
 
 
-def _train(config: RunConfig, splits: Splits, folder: Path, console: Console, observers: Sequence[Callback]) -> Fitted:
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
-    (folder / "config.yaml").write_text(f"# e3frame {e3frame.__version__}\n{text}", encoding="utf-8")
-    model = config.model.build().to(getattr(torch, config.trainer.dtype))
+def train(
+    config: RunConfig,
+    transfer: Transfer | None,
+    splits: Splits,
+    folder: Path,
+    console: Console,
+    start: Checkpoint | None,
+    observers: Sequence[Callback] = (),
+) -> Fitted:
+    """Train the model of a resolved config, in this process and those that train with it."""
+    if start is not None:
+        require_same(start.config, config, start.path)
+    written = config.replace(folder=None, ckpt=None).model_dump(mode="json")
+    text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=120)
+    if rank(config.trainer) == 0:
+        (folder / "metrics.json").unlink(missing_ok=True)  # of an earlier end
+        write_file(folder / "config.yaml", f"# e3frame {e3frame.__version__}\n{text}".encode())
+        if start is None:
+            (folder / "metrics.csv").unlink(missing_ok=True)  # of a session without a checkpoint
+    model = config.model.build().to(getattr(torch, config.trainer.weights))
     console.print(model_line(model, config), highlight=False)
+    if transfer is not None:
+        console.print(transfer.text, highlight=False)
+        apply(transfer, model, config.model.plugins)
     average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
-    return fit(model, average, config, DataModule(splits, config.data, config.seed), folder, console, observers)
+    if start is not None and start.done:
+        return fitted_before(model, start)
+    with together(config.trainer, folder, None if start is None else start.path):
+        return fit(model, average, config, splits, folder, console, start, observers)
 
 
 def _metrics(result: RunResult, fitted: Fitted, seconds: float) -> dict[str, Any]:

@@ -24,20 +24,40 @@ class TrainerSpec(Spec):
     """Decides which checkpoint is the best, and the early stopping: val_loss, or an error such as val_forces_mae."""
     check_val_every_n_epoch: int = Field(default=1, ge=1)
     """Epochs from one validation to the next."""
-    dtype: Literal["float32", "float64"] = "float32"
-    """Precision of the model. Total energies are summed in float64 either way."""
+    dtype: Literal["float32", "float64", "bf16-mixed"] = "float32"
+    """Precision of the model; bf16-mixed: float32, but products of matrices in bfloat16 while training. Total energies
+    are summed in float64 in any case."""
     ema_decay: float | None = Field(default=0.99, gt=0, lt=1)
     """Decay per step of the running mean of the weights, which is what is validated, tested and saved; null: none."""
     gradient_clip_val: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient of all weights together, in the unit of the loss; null: no limit."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """auto: a CUDA GPU if there is one."""
+    devices: int = Field(default=1, ge=1)
+    """Processes on each machine that share every batch, each with a GPU if those are used; data.batch_size is that of
+    all together."""
+    num_nodes: int = Field(default=1, ge=1)
+    """Machines; with several, srun or torchrun starts the processes."""
     num_threads: int | None = Field(default=None, ge=1)
     """Threads on the CPU; null: torch's choice, which is all cores unless OMP_NUM_THREADS says otherwise."""
     deterministic: bool = True
     """Use deterministic algorithms, so that one seed gives one result."""
+    checkpoint_minutes: float = Field(default=10.0, gt=0)
+    """Minutes from one checkpoint within an epoch to the next; each epoch begins with one anyway."""
+    checkpoint_steps: int | None = Field(default=None, ge=1)
+    """Steps from one checkpoint within an epoch to the next; null: by minutes alone."""
     progress_bar: bool = True
     """Show a progress bar where the output is a terminal."""
+
+    @property
+    def world(self) -> int:
+        """Processes that train together."""
+        return self.devices * self.num_nodes
+
+    @property
+    def weights(self) -> str:
+        """dtype of the weights."""
+        return "float32" if self.dtype == "bf16-mixed" else self.dtype
 
     @model_validator(mode="after")
     def _finite(self) -> TrainerSpec:

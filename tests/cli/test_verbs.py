@@ -15,7 +15,7 @@ from ase.build import molecule
 from support.runs import Finished
 
 from e3frame import __version__, kernels
-from e3frame.cli import VERBS, main
+from e3frame.cli import VERBS, main, told
 from e3frame.compose import config_folder
 from e3frame.spec.layer import LayerSpec
 
@@ -166,3 +166,11 @@ def test_all_frames_of_a_file_are_evaluated(
     assert errors["all"]["frames"] == 2
     assert errors["all"]["forces"]["mae"] < 0.1
     capsys.readouterr()
+
+
+def test_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(arguments: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    assert told(interrupted, []) == 130
+    assert capsys.readouterr().err == "interrupted\n"

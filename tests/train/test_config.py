@@ -130,15 +130,36 @@ def test_a_run_without_an_end() -> None:
     )
 
 
-def test_tensorboard_is_refused_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["tensorboard", "wandb", "mlflow"])
+def test_a_logger_is_refused_where_it_is_not_installed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("e3frame.train.loggers.find_spec", lambda name: None)
     with pytest.raises(SpecErrors) as caught:
-        validate(RunConfig, changed({"logger.kind": "tensorboard"}))
+        validate(RunConfig, changed({"logger.kind": kind}))
     assert str(caught.value.errors[0]) == (
-        "logger.kind\n  the package tensorboard is not installed\n  pip install tensorboard, or logger=csv"
+        f"logger.kind\n  the package {kind} is not installed\n  pip install {kind}, or logger=csv"
     )
     monkeypatch.setattr("e3frame.train.loggers.find_spec", lambda name: object())
-    assert validate(RunConfig, changed({"logger.kind": "tensorboard"})).logger.kind == "tensorboard"
+    assert validate(RunConfig, changed({"logger.kind": kind})).logger.kind == kind
+
+
+def test_a_schedule_free_run_needs_no_schedule_and_no_average(make_config: MakeConfig) -> None:
+    schedule_free = {"optimizer": {"kind": "schedule_free"}}
+    hint = "  set scheduler=constant and trainer.ema_decay=null"
+    assert [str(warning) for warning in make_config(schedule_free).typed().warnings] == [
+        "trainer.ema_decay\n  schedule_free averages its weights already, and another average hides that\n" + hint,
+        "scheduler.kind\n  schedule_free needs no schedule\n" + hint,
+    ]
+    plain = {"scheduler": {"kind": "constant"}, "trainer.ema_decay": None}
+    assert make_config(schedule_free | plain).typed().warnings == ()
+
+
+def test_bfloat16_has_few_digits(make_config: MakeConfig) -> None:
+    (warning,) = make_config({"trainer.dtype": "bf16-mixed"}).typed().warnings
+    assert str(warning) == (
+        "trainer.dtype\n"
+        "  bfloat16 has 3 digits: fine for a first look, too few for the last meV of energies and forces\n"
+        "  train in float32 to the end"
+    )
 
 
 def test_untrained_forces_are_said_aloud(make_config: MakeConfig) -> None:

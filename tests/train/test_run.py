@@ -23,8 +23,11 @@ from e3frame.inference.evaluate import evaluate_split
 from e3frame.inference.saved import load_model
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.validate import validate
+from e3frame.train.checkpoint import read_checkpoint
 from e3frame.train.module import Training
+from e3frame.train.resume import Finished as AlreadyFinished
 from e3frame.train.run import run
+from e3frame.train.signals import Interrupted
 
 FILES = {
     "checkpoints",
@@ -50,7 +53,8 @@ def read_metrics(folder: Path) -> list[dict[str, str]]:
 
 def test_the_folder_holds_every_result(finished: Finished) -> None:
     assert {path.name for path in finished.folder.iterdir()} == FILES
-    assert {path.name for path in (finished.folder / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    names = sorted(path.name for path in (finished.folder / "checkpoints").iterdir())
+    assert names == ["step-000000010.ckpt", "step-000000015.ckpt"]
 
 
 def test_the_screen_tells_what_matters(finished: Finished) -> None:
@@ -148,19 +152,23 @@ def test_the_figures_are_figures(finished: Finished) -> None:
             assert image[..., :3].std() > 0.02  # not blank
 
 
-def test_checkpoints_load_without_pickle(finished: Finished) -> None:
-    for name in ("best", "last"):
-        checkpoint = torch.load(finished.folder / "checkpoints" / f"{name}.ckpt", weights_only=True)
-        assert {"state_dict", "optimizer_states", "lr_schedulers"} <= checkpoint.keys()
-        assert any(key.startswith("average.module.") for key in checkpoint["state_dict"])
+def test_checkpoints_hold_the_whole_state(finished: Finished) -> None:
+    for step in (10, 15):
+        checkpoint = read_checkpoint(finished.folder / "checkpoints" / f"step-{step:09d}.ckpt")
+        assert {"state_dict", "optimizer_states", "lr_schedulers", "callbacks", "loops"} <= checkpoint.state.keys()
+        assert (checkpoint.step, checkpoint.done) == (step, step == 15)
+        assert validate(RunConfig, checkpoint.config).model.species == ("H", "C", "O")
 
 
 def test_the_saved_model_is_the_average_of_the_best_epoch(finished: Finished) -> None:
-    best = torch.load(finished.folder / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+    last = read_checkpoint(finished.folder / "checkpoints" / "step-000000015.ckpt").state
+    best = last["callbacks"]["Checkpoints"]["best"]
+    assert best["epoch"] == 3
     saved = load_model(finished.result.model).state_dict()
     for name, tensor in saved.items():
-        assert torch.equal(tensor, best[f"average.module.{name}"])
-    assert any(not torch.equal(tensor, best[f"model.{name}"]) for name, tensor in saved.items())
+        assert torch.equal(tensor, best["weights"][name])
+        assert torch.equal(tensor, last["state_dict"][f"average.module.{name}"])
+    assert any(not torch.equal(tensor, last["state_dict"][f"model.{name}"]) for name, tensor in saved.items())
 
 
 def test_the_result_is_what_the_saved_model_predicts(finished: Finished) -> None:
@@ -174,8 +182,11 @@ def test_the_result_is_what_the_saved_model_predicts(finished: Finished) -> None
 
 def test_a_folder_with_a_run_is_left_alone(finished: Finished, console: Console) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*")}
-    with pytest.raises(UserError, match=r"first holds a run already \(config.yaml, checkpoints, metrics.csv"):
+    with pytest.raises(AlreadyFinished, match=r"first holds this run, finished: there is nothing to do"):
         run(finished.config, finished.folder, console)
+    other = finished.config.replace(seed=5)
+    with pytest.raises(UserError, match=r"first is of another run\n  seed: 0 there, 5 here\n  choose another folder"):
+        run(other, finished.folder, console)
     assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*")} == before
 
 
@@ -219,11 +230,9 @@ def test_an_interrupted_run_says_where_it_was(
         return step(self, batch, index)
 
     monkeypatch.setattr(Training, "training_step", interrupted)
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(Interrupted) as caught:
         run(make_config(), tmp_path / "run", console)
-    assert str(caught.value) == (
-        f"interrupted in epoch 2\n  the state after the last whole epoch is in {tmp_path}/run/checkpoints/last.ckpt"
-    )
+    assert str(caught.value) == "interrupted at once, in epoch 2"
     assert signal.getsignal(signal.SIGINT) is handler
 
 
@@ -248,6 +257,13 @@ def test_a_gpu_that_is_not_there(
 VARIANTS = {
     "plain weights": {"trainer.ema_decay": None},
     "float64": {"trainer.dtype": "float64"},
+    "schedule-free": {
+        "optimizer": {"kind": "schedule_free"},
+        "scheduler": {"kind": "constant"},
+        "trainer.ema_decay": None,
+    },
+    "muon": {"optimizer": {"kind": "muon"}, "scheduler": {"kind": "one_cycle"}},
+    "bf16": {"trainer.dtype": "bf16-mixed"},
     "steps": {"trainer.max_steps": 7},
     "minutes": {"trainer": {"max_epochs": None, "max_minutes": 0.02, "num_threads": 1}},
     "plateau": {"scheduler": {"kind": "plateau", "patience": 0}, "trainer.check_val_every_n_epoch": 2},
@@ -269,7 +285,7 @@ def test_other_ways_to_train(name: str, make_config: MakeConfig, tmp_path: Path,
     result = run(config, tmp_path / "run", console)
     rows = read_metrics(result.folder)
     assert rows[-1]["val_loss"] != ""
-    assert load_model(result.model).dtype == getattr(torch, config.trainer.dtype)
+    assert load_model(result.model).dtype == getattr(torch, config.trainer.weights)
     if name == "steps":
         assert (result.steps, result.epochs) == (4, 2)  # two batches in an epoch
     if name == "early stopping":

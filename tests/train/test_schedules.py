@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from types import SimpleNamespace
 
 import pytest
 import torch
+from support.state import differing
 from torch import nn
 
+from e3frame.nn import FullyConnectedNet, LayerNorm
+from e3frame.o3 import Linear
+from e3frame.spec.errors import SpecError
 from e3frame.spec.validate import validate
 from e3frame.train.averaging import Average
+from e3frame.train.groups import parameter_groups
 from e3frame.train.limits import Limits
 from e3frame.train.optimizers import OptimizerSpec
 from e3frame.train.schedulers import SchedulerSpec
@@ -54,12 +60,57 @@ def test_plateau() -> None:
 
 @pytest.mark.parametrize("kind", sorted(OptimizerSpec.members))
 def test_every_optimizer_takes_a_step_downhill(kind: str) -> None:
-    weight = nn.Parameter(torch.tensor([3.0]))
-    optimizer = OptimizerSpec.parse({"kind": kind, "lr": 0.1}).build([weight])
-    assert optimizer.param_groups[0]["lr"] == 0.1
-    weight.square().sum().backward()
-    optimizer.step()
-    assert 0 < float(weight) < 3
+    weights = [nn.Parameter(torch.full((1, 1), 3.0)) for _ in range(2)]
+    groups = [{"params": [w], "lr": 0.1, "role": role} for w, role in zip(weights, ("matrix", "bias"), strict=True)]
+    optimizer = OptimizerSpec.parse({"kind": kind, "lr": 0.1}).build(groups)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1]
+    if kind == "schedule_free":
+        optimizer.train()
+    for _ in range(3):
+        optimizer.zero_grad()
+        sum(weight.square().sum() for weight in weights).backward()
+        optimizer.step()
+    assert all(0 < weight.item() < 3 for weight in weights)
+    again = OptimizerSpec.parse({"kind": kind, "lr": 0.1}).build(groups)
+    again.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    assert differing(again.state_dict(), optimizer.state_dict()) == []
+    before = [weight.clone() for weight in weights]
+    stepped = []
+    for each in (optimizer, again):  # the same gradient, twice the same step
+        for weight, value in zip(weights, before, strict=True):
+            weight.data.copy_(value)
+            weight.grad = 2 * value.detach()
+        each.step()
+        stepped.append([weight.item() for weight in weights])
+    assert stepped[0] == stepped[1]
+
+
+def test_biases_and_norms_do_not_decay() -> None:
+    model = nn.Sequential(FullyConnectedNet([2, 3, 1], torch.relu, bias=True), LayerNorm("4x0e"), Linear("2x0e", "0e"))
+    groups = parameter_groups(model, 0.1, lambda name: 1.0)
+    assert {group["role"]: len(group["params"]) for group in groups} == {"matrix": 2, "bias": 4, "weight": 1}
+    for kind, decay in (("adamw", 0.01), ("muon", 0.01), ("schedule_free", 0.02)):
+        spec = OptimizerSpec.parse({"kind": kind, "weight_decay": decay})
+        decays = {group["role"]: group["weight_decay"] for group in spec.build(groups).param_groups}
+        assert decays == {"matrix": decay, "bias": 0.0, "weight": decay}
+    spec = OptimizerSpec.parse({"kind": "adamw", "weight_decay": 0.01, "decay_biases": True})
+    assert {group["weight_decay"] for group in spec.build(groups).param_groups} == {0.01}
+
+
+def test_muon_needs_matrices() -> None:
+    groups = [{"params": [nn.Parameter(torch.zeros(4))], "lr": 0.1, "role": "weight"}]
+    with pytest.raises(SpecError) as caught:
+        OptimizerSpec.parse({"kind": "muon"}).build(groups)
+    assert str(caught.value) == ("optimizer.kind\n  the model has no mlp whose matrices muon could train\n  take adamw")
+
+
+def test_one_cycle() -> None:
+    found = rates({"kind": "one_cycle", "rise": 0.5, "start_factor": 0.1, "end_factor": 0.0})
+    assert found[0] == pytest.approx(0.1 * LR)
+    assert found[5] == pytest.approx(LR)
+    assert found[:6] == sorted(found[:6])
+    assert found[5:] == sorted(found[5:], reverse=True)
+    assert found[9] == pytest.approx(LR * 0.5 * (1 - math.cos(math.pi * 0.2)))
 
 
 @pytest.mark.parametrize("kind", sorted(SchedulerSpec.members))

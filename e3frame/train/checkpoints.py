@@ -1,0 +1,137 @@
+"""When a training is saved, which checkpoints stay, and the best weights so far, which every one of them holds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
+from torch import Tensor
+
+from e3frame.spec.errors import UserError
+from e3frame.train.checkpoint import Checkpoint, Damaged, read_checkpoint
+from e3frame.train.trainer import TrainerSpec
+
+KEPT = 2
+"""Checkpoints that stay: where the newest is damaged, the one before takes its place."""
+
+
+class Checkpoints(CheckpointCallback):
+    """Saves before the first step of each epoch, every few minutes within it, on request, and at the end.
+
+    All of them are taken between two steps, when whatever follows the step before (schedule, validation,
+    ``metrics.csv``) has been done, so that there is one kind of state to go on from.
+
+    Args:
+        folder: where they are.
+        spec: how often to save.
+        monitor: metric whose lowest value marks the best weights.
+    """
+
+    def __init__(self, folder: Path, spec: TrainerSpec, monitor: str) -> None:
+        self.folder, self.monitor = folder, monitor
+        self.seconds, self.steps = 60.0 * spec.checkpoint_minutes, spec.checkpoint_steps
+        self.best: dict[str, Any] = {}
+        self.done = False
+        self._validated = False
+        self._saved_step, self._saved_at = 0, time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
+        loop = trainer.fit_loop
+        # The batch that was ready when the checkpoint was taken will be ready again.
+        loop.epoch_loop.batch_progress.total.ready = loop.epoch_loop.batch_progress.total.completed
+        loop._restarting = False  # else the first epoch would not move a schedule that follows a metric
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, index: int) -> None:
+        within = time.monotonic() - self._saved_at >= self.seconds
+        if self.steps is not None:
+            within |= trainer.global_step - self._saved_step >= self.steps
+        if index == 0:  # where Lightning, going on from here, takes the validation of the epoch for done
+            trainer.fit_loop.epoch_loop.val_loop.batch_progress.total.reset()
+        if index == 0 or trainer.strategy.reduce_boolean_decision(within, all=False):
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> Path | None:
+        """Save what there is between two steps; the file, or None before the first step.
+
+        Raises:
+            UserError: weights that are not finite, from which no run should go on; or the file cannot be written.
+        """
+        step = trainer.global_step
+        path = self.folder / f"step-{step:09d}.ckpt"
+        if step == 0 or (step == self._saved_step and not self.done):
+            return path if path.exists() else None
+        _require_finite(trainer.lightning_module, step)
+        trainer.save_checkpoint(path)
+        self._saved_step, self._saved_at = step, time.monotonic()
+        if trainer.is_global_zero:
+            for old in sorted(self.folder.glob("step-*.ckpt")):
+                if old.name > path.name or old not in kept(self.folder, path):
+                    old.unlink()
+        return path
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self._validated = True
+
+    def on_train_epoch_end(self, trainer: Trainer, module: LightningModule) -> None:
+        if not self._validated and self.monitor.startswith("val_"):
+            return
+        self._validated = False
+        value = float(trainer.callback_metrics[self.monitor])
+        if not self.best or value < self.best["value"]:
+            weights = {name: tensor.detach().cpu().clone() for name, tensor in module.evaluated.state_dict().items()}
+            self.best = {"value": value, "epoch": trainer.current_epoch + 1, "weights": weights}
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.done = True
+        self.save(trainer)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.best = state["best"]
+
+    def on_save_checkpoint(self, trainer: Trainer, module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["done"] = self.done
+        # Lightning adds one when it goes on from between two steps, because it expects to be saved within one.
+        checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
+
+
+def kept(folder: Path, newest: Path) -> list[Path]:
+    """The newest checkpoint and those before it that stay."""
+    return [path for path in sorted(folder.glob("step-*.ckpt")) if path.name <= newest.name][-KEPT:]
+
+
+def newest(folder: Path) -> Iterator[Checkpoint | tuple[Path, str]]:
+    """The checkpoints of a folder from the newest on; of one that is damaged, its file and what is wrong with it."""
+    for path in sorted(folder.glob("step-*.ckpt"), reverse=True):
+        try:
+            yield read_checkpoint(path)
+        except Damaged as error:
+            yield path, str(error)
+        except OSError as error:
+            yield path, f"it cannot be read: {error.strerror}"
+
+
+def _require_finite(module: LightningModule, step: int) -> None:
+    wrong = [name for name, tensor in not_finite(module.model)]
+    if wrong:
+        raise UserError(
+            f"the weights are not finite after step {step}: {', '.join(wrong[:3])}"
+            f"{f' and {len(wrong) - 3} more' if len(wrong) > 3 else ''}\n"
+            "  lower optimizer.lr, or set trainer.gradient_clip_val"
+        )
+
+
+def not_finite(model: torch.nn.Module, gradients: bool = False) -> Iterator[tuple[str, Tensor]]:
+    """Parameters of a model, or their gradients, that hold NaN or infinities."""
+    for name, parameter in model.named_parameters():
+        tensor = parameter.grad if gradients else parameter
+        if tensor is not None and not torch.isfinite(tensor).all():
+            yield name, tensor

@@ -1,0 +1,141 @@
+"""Whether a folder holds a run that goes on, from which checkpoint, and whether it is the same run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
+
+from e3frame.spec.base import shown
+from e3frame.spec.errors import PathKey, UserError, dotted
+from e3frame.spec.validate import SpecErrors, validate
+
+if TYPE_CHECKING:
+    from e3frame.config import RunConfig
+    from e3frame.train.checkpoint import Checkpoint
+
+RESULTS = ("config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors")
+"""What a run writes first and last: where one of them is, there was a run."""
+
+LIMITS = {f"trainer.{name}" for name in ("max_epochs", "max_steps", "max_minutes", "early_stopping_patience")}
+"""Keys that may change so that a finished run goes on."""
+
+FREE = {f"trainer.{name}" for name in ("progress_bar", "num_threads", "accelerator", "devices", "num_nodes")} | {
+    *("name", "folder", "ckpt", "logger", "data.num_workers", "data.cache_dir"),
+    *("trainer.checkpoint_minutes", "trainer.checkpoint_steps"),
+}
+"""Keys that say where and how comfortably a run is done, not which run it is."""
+
+
+class Finished(UserError):
+    """The folder holds this very run, and it has come to its end."""
+
+
+class Difference(NamedTuple):
+    """A key of which two configs have different values."""
+
+    path: PathKey
+    held: Any
+    given: Any
+
+    def __str__(self) -> str:
+        return f"{dotted(self.path)}: {shown(self.held)} there, {shown(self.given)} here"
+
+
+def differences(held: Any, given: Any, path: PathKey = ()) -> Iterator[Difference]:
+    """Where two raw configs differ, apart from FREE keys; what is still ``auto`` may turn out to be anything."""
+    if dotted(path) in FREE or given == "auto":
+        return
+    if isinstance(held, Mapping) and isinstance(given, Mapping):
+        for key in [*held, *(key for key in given if key not in held)]:
+            yield from differences(held.get(key), given.get(key), (*path, key))
+    elif held != given:
+        yield Difference(path, held, given)
+
+
+def require_same(held: Mapping[str, Any], config: RunConfig, where: Path) -> list[Difference]:
+    """The changed limits, if nothing else has changed.
+
+    Args:
+        held: the raw config of an earlier session.
+        config: of this one.
+        where: the folder or the checkpoint that holds it, for the message.
+
+    Raises:
+        UserError: it is another run, or of a version whose configs mean something else.
+    """
+    try:
+        earlier = validate(type(config), held)
+    except SpecErrors as errors:
+        raise UserError(f"{where}: its config is not valid in this version of e3frame: {errors.errors[0]}") from None
+    found = list(differences(earlier.model_dump(mode="json"), config.model_dump(mode="json")))
+    other = [difference for difference in found if dotted(difference.path) not in LIMITS]
+    if other:
+        lines = "\n".join(f"  {difference}" for difference in other[:3])
+        more = f"\n  and {len(other) - 3} more" if len(other) > 3 else ""
+        raise UserError(f"{where} is of another run\n{lines}{more}\n  choose another folder, or the same config")
+    return found
+
+
+def look(folder: Path, config: RunConfig) -> list[Difference]:
+    """What is known of the run in a folder before any data are read: the limits that have changed.
+
+    Raises:
+        Finished: it is this run, and finished.
+        UserError: it is another run.
+    """
+    held = [name for name in RESULTS if (folder / name).exists()]
+    if not held:
+        if config.ckpt == "last":
+            raise UserError(f"ckpt=last: {folder} holds no run\n  leave ckpt out to start one")
+        return []
+    try:
+        raw = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError):
+        raise UserError(
+            f"{folder} holds a run already ({', '.join(held)}), but no config.yaml to compare\n"
+            "  choose another folder, or delete it"
+        ) from None
+    changed = require_same(raw, config, folder)
+    if "metrics.json" in held and not changed and config.ckpt in (None, "last"):
+        raise Finished(f"{folder} holds this run, finished: there is nothing to do")
+    return changed
+
+
+def find(folder: Path, config: RunConfig) -> tuple[Checkpoint | None, list[str]]:
+    """The checkpoint to go on from, if there is one, and what the user should know about it.
+
+    Args:
+        folder: of the run.
+        config: may name a checkpoint. Where it moves the end of the run, an earlier end is none.
+
+    Raises:
+        UserError: the checkpoint that was named does not exist, is damaged, or is of the end of a shorter run.
+    """
+    from e3frame.train.checkpoint import Damaged, read_checkpoint
+    from e3frame.train.checkpoints import newest
+
+    if config.ckpt not in (None, "last"):
+        path = Path(config.ckpt).expanduser()
+        try:
+            found = read_checkpoint(path)
+        except Damaged as error:
+            raise UserError(f"ckpt={path}: {error}") from None
+        except OSError as error:
+            raise UserError(f"ckpt={path}: {error.strerror}") from None
+        if found.done and require_same(found.config, config, path):
+            raise UserError(f"ckpt={path}: the end of a run, whose schedule is over\n  name the one before it")
+        return found, [f"going on from {path}"]
+    notes = []
+    for found in newest(folder / "checkpoints"):
+        if isinstance(found, tuple):
+            notes.append(f"{found[0]} is damaged: {found[1]}; the one before is used")
+        elif not (found.done and require_same(found.config, config, found.path)):
+            return found, [*notes, f"going on from {found.path}"]
+    if config.ckpt == "last":
+        raise UserError("\n  ".join([f"ckpt=last: {folder} holds no whole checkpoint", *notes]))
+    if notes or (folder / "config.yaml").exists():
+        notes.append(f"{folder} holds no whole checkpoint yet: this run starts from the beginning")
+    return None, notes

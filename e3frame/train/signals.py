@@ -1,0 +1,81 @@
+"""A run that is asked to end saves itself first."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+from types import FrameType
+from typing import Any
+
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from e3frame.spec.errors import UserError
+from e3frame.train.checkpoints import Checkpoints
+
+REQUEUE = getattr(signal, "SIGUSR1", None)
+"""What Slurm is told to send before the time is up (``--signal=SIGUSR1@90``): the job is saved and queued again."""
+
+
+class Interrupted(UserError):
+    """The run was asked to end, and can go on."""
+
+
+class Signals(Callback):
+    """SIGINT, SIGTERM and, in a Slurm job, SIGUSR1 end the run before its next step, with a checkpoint.
+
+    A second SIGINT ends it at once.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.received: signal.Signals | None = None
+        self._before = {number: signal.getsignal(number) for number in _listened()}
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        """Later than Lightning, whose own handlers end a run at once."""
+        for number in self._before:
+            signal.signal(number, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGINT and self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = signal.Signals(number)
+
+    def on_train_batch_start(self, trainer: Trainer, module: LightningModule, batch: Any, index: int) -> None:
+        if not trainer.strategy.reduce_boolean_decision(self.received is not None, all=False):
+            return
+        path = self.checkpoints.save(trainer)
+        name = "a signal to another process" if self.received is None else self.received.name
+        where = f"interrupted by {name} after step {trainer.global_step} (epoch {trainer.current_epoch + 1})"
+        if self.received == REQUEUE and trainer.is_global_zero:
+            _requeue()
+        if path is None:
+            raise Interrupted(f"{where}\n  there is nothing to go on from yet")
+        raise Interrupted(f"{where}\n  the same command goes on from {path}")
+
+    def restore(self) -> None:
+        """Put back the handlers there were before the training."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _listened() -> list[int]:
+    """Only the main thread can listen."""
+    if threading.current_thread() is not threading.main_thread():
+        return []
+    in_slurm = REQUEUE is not None and "SLURM_JOB_ID" in os.environ
+    return [signal.SIGINT, signal.SIGTERM, *([REQUEUE] if in_slurm else [])]
+
+
+def _requeue() -> None:
+    """Ask Slurm for another session of this job, which runs the same command."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
+    try:
+        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        detail = getattr(error, "stderr", "") or str(error)
+        raise UserError(f"the state is saved, but Slurm job {job} is not queued again: {detail.strip()}") from None

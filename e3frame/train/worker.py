@@ -1,0 +1,32 @@
+"""``python -m e3frame.train.worker FOLDER [CHECKPOINT]``: one more process of a training that another one has begun."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import yaml
+from rich.console import Console
+
+from e3frame.config import RunConfig
+from e3frame.spec.errors import UserError
+from e3frame.spec.validate import validate
+from e3frame.train.checkpoint import read_checkpoint
+from e3frame.train.run import settings, train
+
+
+def main(folder: str, checkpoint: str | None = None) -> int:
+    """Train along; what there is to say, to write and to evaluate is the first process's."""
+    config = validate(RunConfig, yaml.safe_load((Path(folder) / "config.yaml").read_text(encoding="utf-8")))
+    start = None if checkpoint is None else read_checkpoint(Path(checkpoint))
+    with settings(config):
+        splits = config.data.load(config.model.r_max, config.task.labels)
+        try:
+            train(config, config.typed().transfer, splits, Path(folder), Console(quiet=True), start)
+        except UserError:
+            return 0  # the first process says the same
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

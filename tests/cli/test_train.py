@@ -1,0 +1,119 @@
+"""Runs from the command line that stop, go on, and come in numbers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from e3frame.cli import main
+from e3frame.train.module import Training
+
+Train = Callable[..., int]
+
+
+@pytest.fixture
+def train(cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """``train("folder=a")``: the smoke experiment in an empty folder, with overrides."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    common = ["experiment=smoke", "model=schnet_like", "model.irreps.hidden=4x0e", f"data.cache_dir={cache}"]
+    return lambda *overrides: main(["train", *common, *overrides])
+
+
+@pytest.fixture
+def stop_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """The next run gets SIGTERM in the middle of a step."""
+    original = Training.training_step
+
+    def arrange(step: int) -> None:
+        def training_step(self: Training, batch: Batch, index: int) -> Tensor:
+            if self.global_step == step:
+                monkeypatch.setattr(Training, "training_step", original)
+                os.kill(os.getpid(), signal.SIGTERM)
+            return original(self, batch, index)
+
+        monkeypatch.setattr(Training, "training_step", training_step)
+
+    return arrange
+
+
+def test_the_same_command_in_the_same_folder(
+    train: Train, stop_at: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_at(1)
+    assert train("folder=mine") == 1
+    assert capsys.readouterr().err == (
+        "interrupted by SIGTERM after step 2 (epoch 2)\n"
+        "  the same command goes on from mine/checkpoints/step-000000002.ckpt\n"
+    )
+    assert train("folder=mine") == 0
+    assert "going on from mine/checkpoints/step-000000002.ckpt" in capsys.readouterr().out
+    assert train("folder=mine") == 0
+    assert capsys.readouterr().out == "mine holds this run, finished: there is nothing to do\n"
+    assert train("folder=mine", "optimizer.lr=0.5") == 1
+    assert capsys.readouterr().err == (
+        "mine is of another run\n  optimizer.lr: 0.01 there, 0.5 here\n  choose another folder, or the same config\n"
+    )
+    assert main(["train", "mine"]) == 0
+    assert capsys.readouterr().out == "mine holds this run, finished: there is nothing to do\n"
+
+
+def test_the_last_run_of_a_name(
+    train: Train, stop_at: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("ckpt=last") == 1
+    assert capsys.readouterr().err == (
+        "ckpt=last: there is no run in runs/smoke\n  name another one, or give folder=\n"
+    )
+    stop_at(1)
+    assert train() == 1
+    capsys.readouterr()
+    assert train("ckpt=last") == 0
+    (folder,) = Path("runs/smoke").iterdir()
+    assert f"going on from {folder}/checkpoints/step-000000002.ckpt" in capsys.readouterr().out.replace("\n", "")
+    assert (folder / "metrics.json").exists()
+
+
+def test_a_folder_alone_goes_on(
+    train: Train, stop_at: Callable[[int], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    stop_at(1)
+    assert train("folder=mine") == 1
+    capsys.readouterr()
+    assert main(["train", "mine"]) == 0
+    assert "going on from mine/checkpoints/step-000000002.ckpt" in capsys.readouterr().out
+    assert Path("mine/metrics.json").exists()
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib"])
+def test_many_runs(launcher: str, train: Train, capfd: pytest.CaptureFixture[str]) -> None:
+    """Hydra's launchers on this machine; the same command again finds all of them finished."""
+    arguments = ["-m", "folder=many", "seed=1,2", "trainer.max_epochs=1", f"hydra/launcher={launcher}"]
+    if launcher == "joblib":
+        arguments.append("hydra.launcher.n_jobs=1")
+    assert train(*arguments) == 0
+    assert sorted(str(path) for path in Path("many").rglob("metrics.json")) == [
+        "many/0/metrics.json",
+        "many/1/metrics.json",
+    ]
+    capfd.readouterr()
+    assert train(*arguments) == 0
+    assert capfd.readouterr().out.count("finished: there is nothing to do") == 2
+
+
+@pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local", "submitit_slurm"])
+def test_every_launcher_composes(launcher: str) -> None:
+    from hydra import compose, initialize_config_dir
+
+    from e3frame.compose import config_folder
+
+    with initialize_config_dir(str(config_folder().resolve()), version_base="1.3"):
+        config = compose("config", [f"hydra/launcher={launcher}", "hydra.sweep.dir=x"], return_hydra_config=True)
+    assert "Launcher" in config.hydra.launcher._target_

@@ -1,0 +1,136 @@
+"""Runs that start from a trained model."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+from support.runs import Finished, MakeConfig
+
+from e3frame.data.batch import model_input
+from e3frame.inference.saved import load_model
+from e3frame.network import Model
+from e3frame.spec.errors import SpecError
+from e3frame.spec.statistics import Statistics
+from e3frame.train.groups import parameter_groups
+from e3frame.train.init import lr_factor
+from e3frame.train.run import run
+from e3frame.train.transfer import apply
+
+RESOLVED = Statistics(
+    species=("H", "C", "N", "O"),
+    energy_shift=dict.fromkeys("HCNO", 0.0),
+    energy_scale=1.0,
+    avg_num_neighbors=99.0,
+)
+
+
+def built(make_config: MakeConfig, changes: dict[str, Any], statistics: Statistics = RESOLVED) -> Model:
+    config = make_config(changes)
+    transfer = config.typed().transfer
+    torch.manual_seed(0)
+    model = transfer.known(config.model).resolve(statistics).build()
+    apply(transfer, model)
+    return model
+
+
+def test_the_same_model_predicts_the_same(finished: Finished, make_config: MakeConfig) -> None:
+    changes = {"init": {"model": str(finished.folder)}, "model.outputs.energy.per_species_scale_shift": None}
+    model = built(make_config, changes, RESOLVED.model_copy(update={"species": ("H", "C", "O")}))
+    config = finished.config
+    batch = model_input(next(iter(config.data.load(config.model.r_max, config.task.labels).test[:4])))
+    trained = load_model(finished.result.model)
+    scale = float(trained.layers["energy"].scale_shift.scale[0])
+    expected = trained(batch)["forces"] / scale
+    torch.testing.assert_close(model(batch)["forces"], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_new_species_leaves_the_others_as_they_were(finished: Finished, make_config: MakeConfig) -> None:
+    model = built(make_config, {"init": {"model": str(finished.folder)}, "data.molecules": None})
+    trained = load_model(finished.result.model)
+    torch.manual_seed(0)
+    config = finished.config.replace(model=finished.config.model.resolve(RESOLVED))
+    fresh = config.model.build()
+    for new, old in ((0, 0), (1, 1), (3, 2)):
+        assert torch.equal(model.layers["species"].weight[new], trained.layers["species"].weight[old])
+    assert torch.equal(model.layers["species"].weight[2], fresh.layers["species"].weight[2])
+    config = finished.config
+    splits = config.data.load(config.model.r_max, config.task.labels)
+    graph = model_input(splits.test[0])
+    scaled = model(graph)["forces"] * trained.layers["energy"].scale_shift.scale[0]
+    torch.testing.assert_close(scaled, trained(graph)["forces"], rtol=1e-4, atol=1e-5, check_dtype=False)
+
+
+def test_frozen_layers_stay_and_others_learn_at_their_rate(
+    finished: Finished, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    init = {
+        "model": str(finished.result.model),
+        "freeze": ["species", "conv"],
+        "reset": ["readout"],
+        "lr": {"l*": 0.1, "*": 2.0},
+    }
+    config = make_config({"init": init, "trainer.max_epochs": 1, "trainer.ema_decay": None})
+    console = Console(record=True, width=100, file=io.StringIO())
+    weights = load_model(run(config, tmp_path / "run", console).model).state_dict()
+    text = console.export_text()
+    assert "  from it: species, conv, last\n  new: readout\n  frozen: species, conv\n" in text
+    trained = load_model(finished.result.model).state_dict()
+    same = {name.split(".")[1] for name in trained if torch.equal(weights[name], trained[name])}
+    assert same == {"species", "conv", "energy"}  # the scale and shift of the same data
+    model = config.model.resolve(RESOLVED).build()
+    groups = parameter_groups(model, 0.01, lr_factor(config.init))
+    assert sorted({group["lr"] for group in groups}) == [0.001, 0.02]
+
+
+def test_new_heads_and_targets(finished: Finished, make_config: MakeConfig, tmp_path: Path) -> None:
+    changes = {
+        "init": {"model": str(finished.folder)},
+        "model.layers.gap": {"kind": "linear", "of": "act", "irreps_out": "0e"},
+        "model.outputs": {"size": {"kind": "sum", "of": "gap"}},
+        "task.targets": {"size": {"irreps": "0e", "per": "graph", "key": "energy"}},
+        "trainer.max_epochs": 1,
+    }
+    typed = make_config(changes).typed()
+    assert (typed.transfer.new, typed.transfer.dropped) == (("gap",), ())
+    run(make_config(changes), tmp_path / "run", Console(quiet=True))
+
+
+def wrong(make_config: MakeConfig, changes: dict[str, Any]) -> str:
+    with pytest.raises(SpecError) as caught:
+        make_config(changes).typed()
+    return str(caught.value)
+
+
+def test_what_does_not_fit_is_said_before_anything_runs(
+    finished: Finished, make_config: MakeConfig, tmp_path: Path
+) -> None:
+    file = finished.result.model
+    init = {"init": {"model": str(file)}}
+    assert wrong(make_config, {**init, "model.layers.conv.radial_mlp": [16]}) == (
+        f"model.layers.conv\n  'conv' is not that of {file}: radial_mlp [8] there, [16] here\n"
+        "  init.reset=[conv] begins it with new weights"
+    )
+    assert wrong(make_config, {**init, "model.layers.species.irreps_out": "4x0e"}).startswith(
+        f"model.layers.species\n  'species' is not that of {file}: irreps_out 8x0e there, 4x0e here"
+    )
+    assert wrong(make_config, {**init, "model.r_max": 5.0}) == f"model.r_max\n  must be that of {file}, 4; got 5"
+    assert wrong(make_config, {"init": {"model": str(file), "freeze": ["cnv"]}}) == (
+        "init.freeze\n  no layer with weights is called cnv\n  did you mean conv?"
+    )
+    assert wrong(make_config, {"init": {"model": str(file), "freeze": ["*"]}}) == (
+        "init.freeze\n  all layers are frozen: there is nothing to train"
+    )
+    assert wrong(make_config, {"init": {"model": "none.safetensors"}}) == (
+        "init.model\n  none.safetensors: No such file or directory"
+    )
+    other = tmp_path / "other.safetensors"
+    other.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
+    assert wrong(make_config, {"init": {"model": str(other)}}) == f"init.model\n  {other} is not a model of e3frame"
+    assert wrong(make_config, {"init": {"model": str(file), "reset": ["*"]}}).startswith(
+        f"init.model\n  no layer of {file} is used"
+    )
