@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from e3frame import __version__
+import e3frame
 from e3frame.data.base import default_cache_folder
 from e3frame.spec.errors import UserError
 
@@ -35,7 +35,7 @@ def _rows() -> Iterator[tuple[str, str]]:
 
     from e3frame import kernels
 
-    yield "e3frame", __version__
+    yield "e3frame", e3frame.__version__
     yield "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     yield "torch", f"{torch.__version__}, {_counted(torch.get_num_threads(), 'thread')}"
     devices = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
