@@ -11,12 +11,13 @@ from pathlib import Path
 
 
 def main() -> None:
-    from e3frame.kernels.native import build
-
-    if len(sys.argv) > 1:
-        build.LIBRARY = Path(sys.argv[1])
     import torch
 
+    from e3frame.kernels.native import library
+
+    if len(sys.argv) > 1:
+        library.LIBRARY = Path(sys.argv[1])
+    print(library.load()._name)
     torch.set_num_threads(2)
     for dtype in (torch.float32, torch.float64):
         run_convolutions(dtype)

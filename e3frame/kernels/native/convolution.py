@@ -192,7 +192,7 @@ def _twice_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -
         own = plan if form[2] == "w" else weighted(plan)
         gradients = (
             *convolution_backward(fx, edge_index, fy, fw, fo, own, GX | GY | GW),
-            convolution(fx, edge_index, fy, fw, own, len(o)),
+            convolution(fx, edge_index, fy, fw, own, o.shape[0]),
         )
         for name, gradient in zip(form, gradients, strict=True):
             totals[name] = totals[name] + gradient if name in totals else gradient
