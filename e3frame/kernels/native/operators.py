@@ -66,8 +66,7 @@ class Operator:
 
 
 def _watched() -> bool:
-    """Whether a mode, such as that of an exporter, or a transform, such as vmap in a batched gradient, wants to see each
-    operator."""
+    """Whether a mode, such as an exporter's, or a transform, such as vmap, wants to see each operator."""
     return torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
