@@ -6,11 +6,10 @@ Only entry points import this module, and with it Hydra.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -23,53 +22,23 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from e3frame.config import RunConfig, TypedRun
-from e3frame.spec.base import Spec
+from e3frame.config import TypedRun, typed_run
 from e3frame.spec.errors import SpecError, UserError, did_you_mean
-from e3frame.spec.sources import Sources
-from e3frame.spec.validate import SpecErrors, validate
+from e3frame.spec.files import Composed, read_text, read_yaml, resolved, yaml_error
+from e3frame.spec.sources import Sources, shown_path
 
-S = TypeVar("S", bound=Spec)
+__all__ = [
+    "Composed",
+    "compose_config",
+    "config_folder",
+    "from_overrides",
+    "load_run",
+    "normalize_overrides",
+    "read_yaml",
+    "typed_run",
+]
 
 _FUNCTION = re.compile(r"(?<![\w'\"])gate\s*\(")
-
-
-@dataclass(frozen=True)
-class Composed:
-    """A composed config, not validated yet."""
-
-    raw: dict[str, Any]
-    sources: Sources
-
-    def parse(self, cls: type[S], check: Callable[[S], Any] | None = None) -> S:
-        """The config as a spec.
-
-        Args:
-            cls: type of the whole config.
-            check: what else must go well, such as the type check of the model.
-
-        Raises:
-            SpecError: the mistake that stands first, with its source.
-        """
-        try:
-            spec = validate(cls, self.raw)
-            if check is not None:
-                check(spec)
-        except SpecErrors as errors:
-            first = min(map(self._hinted, errors.errors), key=self.sources.order)
-            raise self.sources.place(first) from None
-        except SpecError as error:
-            raise self.sources.place(error) from None
-        return spec
-
-    def _hinted(self, error: SpecError) -> SpecError:
-        """An unknown key of the root may be meant for one of the groups: ``path`` for ``data.path``."""
-        if not (error.at_key and len(error.path) == 1):
-            return error
-        name = error.path[0]
-        inside = [f"{group}.{name}" for group, value in self.raw.items() if isinstance(value, dict) and name in value]
-        hint = f"did you mean {' or '.join(inside)}?" if inside else error.hint
-        return SpecError(error.path, error.problem, hint, at_key=True)
 
 
 def config_folder() -> Path:
@@ -77,31 +46,6 @@ def config_folder() -> Path:
     package = Path(__file__).parent
     shipped = package / "configs"
     return shipped if shipped.is_dir() else package.parent / "configs"
-
-
-def read_yaml(file: str | Path) -> Composed:
-    """A single YAML file as a config.
-
-    Raises:
-        UserError: the file cannot be read, or is no YAML mapping.
-    """
-    path = Path(file)
-    try:
-        _require_utf8(path)
-        raw = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except OSError as error:
-        hint = "a model file is needed, or overrides such as model=nequip"
-        raise UserError(f"{path}\n  {error.strerror or 'cannot be read'}\n  {hint}") from None
-    except yaml.YAMLError as error:
-        raise _yaml_error(error, path) from None
-    except OmegaConfBaseException as error:
-        raise UserError(f"{path}\n  {str(error).splitlines()[0]}") from None
-    if not raw or not isinstance(raw, dict):
-        given = "" if raw else ", the file is empty"
-        raise UserError(f"{path}\n  a mapping is required at its top level{given}")
-    sources = Sources()
-    sources.add_file(path)
-    return Composed(raw, sources)
 
 
 def compose_config(overrides: Sequence[str], config_name: str = "config", config_dir: str | None = None) -> Composed:
@@ -115,18 +59,23 @@ def compose_config(overrides: Sequence[str], config_name: str = "config", config
         SpecError, UserError: a group, an override or a file that is wrong.
     """
     given = [override for override in overrides if override]
+    groups = _groups(config_dir)
+    _refuse_no_choice(given, config_dir)
+    values = [override for override in given if not _chooses(override, groups)]
     with _initialized(config_dir) as loader:
+        written = _override_places(values)
         hydra_overrides = normalize_overrides(given, config_dir)
-        _refuse_no_choice(given, config_dir)
-        if config_dir is not None:
-            for file in sorted(Path(config_dir).glob("*/*.yaml")):
-                _require_utf8(file)
-        with _told(given):
-            config = compose(config_name, overrides=hydra_overrides)
+        with _told(given, config_dir):
+            try:
+                config = compose(config_name, overrides=hydra_overrides)
+            except (MissingConfigException, OverrideParseException):
+                raise
+            except (ConfigCompositionException, OmegaConfBaseException) as error:
+                raise _refused(error, config_name, given, hydra_overrides) from error
             files = loader.compute_defaults_list(config_name, hydra_overrides, RunMode.RUN).defaults
-            raw = OmegaConf.to_container(config, resolve=True)
-        values = [override for override in given if not _chooses(override, _groups(config_dir))]
-        return Composed(raw, _sources(loader, files, values))
+            sources = _file_places(files, config_dir)
+    sources.places.update(written.places)
+    return Composed(resolved(config, sources), sources)
 
 
 def from_overrides(overrides: Sequence[str]) -> Composed:
@@ -137,7 +86,7 @@ def from_overrides(overrides: Sequence[str]) -> Composed:
     for text in overrides:
         if "=" not in text or text[0] in "~+":
             raise UserError(f"{text}\n  arguments are key=value")
-        with _told([text]):
+        with _told([text], None):
             value = parser.parse_override(f"++{text}").value()
         path = tuple(text.partition("=")[0].split("."))
         OmegaConf.update(config, ".".join(path), value, force_add=True)
@@ -154,17 +103,6 @@ def load_run(overrides: Sequence[str], config_dir: str | None = None) -> TypedRu
         UserError: the mistake that stands first, with its source.
     """
     return typed_run(compose_config(overrides, config_dir=config_dir))
-
-
-def typed_run(composed: Composed) -> TypedRun:
-    """A whole run config, checked; its warnings have their sources.
-
-    Raises:
-        SpecError: the mistake that stands first, with its source.
-    """
-    checked: list[TypedRun] = []
-    composed.parse(RunConfig, lambda config: checked.append(config.typed()))
-    return replace(checked[0], warnings=tuple(map(composed.sources.place, checked[0].warnings)))
 
 
 def normalize_overrides(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
@@ -193,15 +131,19 @@ def _normalized(override: str, groups: set[str]) -> str:
 
 def _chooses(override: str, groups: set[str]) -> bool:
     """Whether the override names a file of a group, and not a value."""
-    group = override.lstrip("+~").partition("=")[0].partition("@")[0]
-    return "/" in group or group in groups
+    key, _, value = override.lstrip("+~").partition("=")
+    group = key.partition("@")[0]
+    return ("/" in group or group in groups) and not value.startswith("{")
 
 
 def _refuse_no_choice(overrides: Sequence[str], config_dir: str | None) -> None:
     """Hydra has no message for a group without a choice; ``experiment`` alone may be null."""
+    groups = _groups(config_dir)
     for override in overrides:
         group, _, value = override.partition("=")
-        if value in ("null", "") and group != "experiment" and group in _groups(config_dir):
+        if group in groups and "," in value and value[:1] not in "[{":
+            _refuse_sweep((group,), override, "-m runs once for each")
+        if value in ("null", "") and group != "experiment" and group in groups:
             folders = (root / group for root in _roots(config_dir))
             choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
             problem = f"one config of the group is required, got {value or 'nothing'}"
@@ -237,7 +179,7 @@ def _initialized(config_dir: str | None) -> Iterator[ConfigLoader]:
 
 
 @contextmanager
-def _told(overrides: Sequence[str]) -> Iterator[None]:
+def _told(overrides: Sequence[str], config_dir: str | None) -> Iterator[None]:
     """Hydra's, OmegaConf's and YAML's errors in the words of ours."""
     try:
         yield
@@ -248,13 +190,39 @@ def _told(overrides: Sequence[str]) -> Iterator[None]:
         hint = "quote what holds any of ()[]{},:= in it: 'key=\"value\"'"
         raise UserError(f"command-line override {given}\n  it cannot be read\n  {hint}") from None
     except yaml.YAMLError as error:
-        raise _yaml_error(error, None) from None
-    except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException | yaml.YAMLError) else error
-        if isinstance(cause, yaml.YAMLError):
-            raise _yaml_error(cause, None) from None
-        lines = [line.strip() for line in str(cause).splitlines() if "object_type" not in line]
-        raise UserError("the config cannot be composed\n  " + "\n  ".join(filter(None, lines))) from None
+        raise yaml_error(error, None) from None
+    except UnicodeDecodeError as error:
+        for file in (file for root in _roots(config_dir) for file in sorted(root.glob("**/*.yaml"))):
+            if error.object in file.read_bytes():
+                read_text(file)
+        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, yaml.YAMLError):
+            raise yaml_error(error.__cause__, None) from None
+        raise UserError("the config cannot be composed\n  " + "\n  ".join(_lines(error))) from None
+
+
+def _refused(error: Exception, config_name: str, given: Sequence[str], hydra_overrides: Sequence[str]) -> Exception:
+    """The error with the override that is to blame: the one without which Hydra composes."""
+    for number, override in enumerate(given):
+        try:
+            compose(config_name, overrides=[*hydra_overrides[:number], *hydra_overrides[number + 1 :]])
+        except (HydraException, OmegaConfBaseException):
+            continue
+        key = override.lstrip("+~").partition("=")[0]
+        source = f"command-line override {override}"
+        problem, *more = _lines(error)
+        if override.startswith("~") and problem.endswith("does not exist."):
+            problem, more = "there is no such key to remove", []
+        return SpecError(tuple(key.split(".")), problem, "\n".join(more), source=source)
+    return error
+
+
+def _lines(error: Exception) -> list[str]:
+    """What Hydra says, without what is for its developers."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    lines = [line.strip().removeprefix("Could not delete from config. ") for line in str(cause).splitlines()]
+    return [line for line in lines if line and not line.startswith(("object_type", "full_key"))]
 
 
 def _missing_config(error: MissingConfigException, overrides: Sequence[str]) -> UserError:
@@ -274,40 +242,45 @@ def _config_hint(name: str, options: Sequence[str] | None) -> str:
     return did_you_mean(name, options or [], "configs there")
 
 
-def _require_utf8(path: Path) -> None:
-    content = path.read_bytes()
-    try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        before = content[: error.start].rpartition(b"\n")
-        line, column = content.count(b"\n", 0, error.start) + 1, len(before[2].decode()) + 1
-        byte = f"0x{content[error.start]:02x}"
-        raise UserError(f"{path}:{line}:{column}\n  this is not UTF-8: byte {byte}\n  save the file as UTF-8") from None
+def _file_places(files: Sequence[Any], config_dir: str | None) -> Sources:
+    """Where the values of the composed files were written.
 
-
-def _yaml_error(error: yaml.YAMLError, file: Path | None) -> UserError:
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    name = str(file or (mark.name if mark else "a config"))
-    place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-    return UserError(f"{place}\n  this is not YAML: {problem}")
-
-
-def _sources(loader: ConfigLoader, files: Sequence[Any], overrides: Sequence[str]) -> Sources:
+    Raises:
+        UserError: a file of a group that is empty.
+    """
     sources = Sources()
     for entry in files:
-        if entry.config_path is None or entry.config_path.startswith("hydra/") or entry.package == "hydra":
+        found = [root / f"{entry.config_path}.yaml" for root in reversed(_roots(config_dir)) if entry.config_path]
+        file = next(filter(Path.is_file, found), None)
+        if file is None or entry.package == "hydra":
             continue
-        loaded = loader.repository.load_config(entry.config_path)  # type: ignore[attr-defined]
-        if loaded is None or not loaded.path.startswith("file://"):
-            continue
-        file = Path(loaded.path.removeprefix("file://")) / f"{entry.config_path}.yaml"
-        sources.add_file(file, tuple(entry.package.split(".")) if entry.package else ())
+        package = tuple(entry.package.split(".")) if entry.package else ()
+        if not sources.add_file(file, package) and package:
+            raise UserError(f"{shown_path(file)}\n  a mapping is required at its top level, the file is empty")
+    return sources
+
+
+def _override_places(values: Sequence[str]) -> Sources:
+    """Where the values of overrides were written.
+
+    Raises:
+        UserError: an override that cannot be read, or one of several values.
+    """
+    sources = Sources()
     parser = OverridesParser.create()
-    for text in overrides:
+    for text in values:
         if "=" not in text or text.startswith(("~", "hydra.")):
             continue
-        parsed = parser.parse_override(_normalized(text, set()))
-        value = None if parsed.is_sweep_override() else parsed.value()
-        sources.add_override(tuple(parsed.key_or_group.split(".")), text, value)
+        with _told(values, None):
+            (parsed,) = parser.parse_overrides([_normalized(text, set())])
+        path = tuple(parsed.key_or_group.split("."))
+        if parsed.is_sweep_override():
+            value = text.partition("=")[2]
+            _refuse_sweep(path, text, "-m runs once for each" + ("" if "(" in value else f"; [{value}] is a list"))
+        sources.add_override(path, text, parsed.value())
     return sources
+
+
+def _refuse_sweep(path: tuple[str, ...], override: str, hint: str) -> None:
+    problem = f"one value is required, got {override.partition('=')[2]}"
+    raise SpecError(path, problem, hint, source=f"command-line override {override}")

@@ -6,7 +6,7 @@ Imports neither torch nor Lightning nor Hydra: a config is checked before any of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 from pydantic import Field, field_validator
@@ -17,6 +17,7 @@ from e3frame.layers.negative_gradient import NegativeGradient
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import Spec, mistake, shown
 from e3frame.spec.errors import SpecError, did_you_mean
+from e3frame.spec.files import Composed
 from e3frame.spec.layer import Binding
 from e3frame.spec.registry import OneOf
 from e3frame.train.loggers import LoggerSpec
@@ -188,3 +189,14 @@ class TypedRun:
     warnings: tuple[SpecError, ...]
     energy_label: str | None
     forces_label: str | None
+
+
+def typed_run(composed: Composed) -> TypedRun:
+    """A whole run config, checked; its warnings have their sources.
+
+    Raises:
+        SpecError: the mistake that stands first, with its source.
+    """
+    checked: list[TypedRun] = []
+    composed.parse(RunConfig, lambda config: checked.append(config.typed()))
+    return replace(checked[0], warnings=tuple(map(composed.sources.place, checked[0].warnings)))

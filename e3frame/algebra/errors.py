@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["AssertedError", "MissingWeightsError", "OutsideError", "UnknownModeError"]
+__all__ = ["AssertedError", "MissingWeightsError", "NoIrrepsError", "OutsideError", "UnknownModeError"]
 
 
 class AssertedError(ValueError, AssertionError):
     """An argument that does not fit, which e3nn asserts."""
+
+
+class NoIrrepsError(ValueError, TypeError):
+    """Something that irreps cannot be made of."""
 
 
 class OutsideError(ValueError, IndexError):

@@ -7,6 +7,7 @@ from itertools import count
 from operator import index
 from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, TypeAlias, overload
 
+from e3frame.algebra.errors import NoIrrepsError
 from e3frame.algebra.syntax import IrrepsSyntaxError, parse_irrep, parse_irreps
 
 if TYPE_CHECKING:
@@ -110,6 +111,7 @@ class Irrep(_Representation, tuple):
     def _no_list(self, *_: Any) -> Any:
         raise NotImplementedError("an irrep has no elements: did you mean Irreps(...)?")
 
+    # Not __len__, too: torch.compile guards tuples by their length.
     count = index = __contains__ = _no_list
 
     def __mul__(self, other: Any) -> Iterator[Irrep]:  # type: ignore[override]
@@ -178,7 +180,7 @@ def _read_term(term: Any) -> MulIr:
         return MulIr(1, Irrep(term))
     if isinstance(term, tuple | list) and len(term) == 2:
         return MulIr(*term)
-    raise ValueError(f"each term of irreps must be an irrep or (multiplicity, irrep), got {term!r}")
+    raise NoIrrepsError(f"each term of irreps must be an irrep or (multiplicity, irrep), got {term!r}")
 
 
 class Irreps(_Representation, tuple):
@@ -205,7 +207,7 @@ class Irreps(_Representation, tuple):
         elif isinstance(irreps, Iterable):
             terms = [_read_term(term) for term in irreps]
         else:
-            raise ValueError(f"irreps are text such as '8x0e + 4x1o' or a list of such terms, got {irreps!r}")
+            raise NoIrrepsError(f"irreps are text such as '8x0e + 4x1o' or a list of such terms, got {irreps!r}")
         return super().__new__(cls, terms)
 
     @staticmethod

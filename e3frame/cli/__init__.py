@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from e3frame.spec.errors import UserError
+from e3frame.spec.errors import UserError, did_you_mean
 
 VERBS = {
     "check": "type-check a model file or a run config; needs no torch and no data",
@@ -16,14 +17,17 @@ VERBS = {
     "layers": "the kinds of layers; with a name, its keys",
     "schema": "JSON Schema of a model file, for editors",
     "info": "versions, the kernels in use and why, optional libraries",
-    "irreps": "what irreps hold, and what their products give: e3frame irreps 1o x 1o",
+    "irreps": "what irreps hold, and their products: e3frame irreps 1o x 1o",
     "draw": "pictures of tensor products and of spherical harmonics",
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb; a user's mistake is one message on standard error and exit code 1."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    return told(_main, list(sys.argv[1:] if arguments is None else arguments))
+
+
+def _main(given: list[str]) -> int:
     if not given or given[0] in ("-h", "--help"):
         print(_usage())
         return 0
@@ -33,8 +37,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"e3frame {__version__}")
         return 0
     if given[0] not in VERBS:
-        from e3frame.spec.errors import did_you_mean
-
         print(f"e3frame: there is no verb {given[0]}; {did_you_mean(given[0], VERBS, 'verbs')}", file=sys.stderr)
         return 1
     return run_verb(given[0], given[1:])
@@ -48,12 +50,15 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
 def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
     """The exit code of a verb, with mistakes told and not traced."""
     try:
-        return call(arguments)
+        try:
+            return call(arguments)
+        finally:
+            sys.stdout.flush()
     except UserError as error:
         print(error, file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        return 1
+    except BrokenPipeError:  # as in ``e3frame --help | head -1``; what is left goes nowhere, also at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
 
 
 def _usage() -> str:

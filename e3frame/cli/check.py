@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from e3frame.compose import load_run, read_yaml, typed_run
-from e3frame.config import TypedRun
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.errors import SpecError, UserError
+from e3frame.spec.files import read_yaml
 from e3frame.spec.layer import Step
+
+if TYPE_CHECKING:
+    from e3frame.config import TypedRun
+
+#: The model, the species of the data where they are known, and the warnings.
+_Checked: TypeAlias = "tuple[TypedModel, tuple[str, ...] | None, tuple[SpecError, ...]]"
 
 _DESCRIPTION = """Type-check a model, without torch and without data.
 
@@ -30,12 +35,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--config-dir", help="a folder with further config groups")
     options = parser.parse_args(arguments)
     files = [what for what in options.what if "=" not in what and not what.startswith("~")]
-    found = _check_file(options.what) if files else load_run(options.what, options.config_dir)
-    if isinstance(found, TypedRun):
-        show(found.model, _console(), found.config.data.known_species)
-    else:
-        show(found, _console())
-    for warning in found.warnings:
+    model, species, warnings = _check_file(options.what) if files else _check_run(options)
+    show(model, _console(), species)
+    for warning in warnings:
         _show_warning(warning, _console(stderr=True))
     return 0
 
@@ -45,8 +47,8 @@ def _console(stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, width=120)
 
 
-def _check_file(what: list[str]) -> TypedModel | TypedRun:
-    """A model file, or the config.yaml of a run."""
+def _check_file(what: list[str]) -> _Checked:
+    """A model file, or the config.yaml of a run; neither needs Hydra."""
     if len(what) > 1:
         raise UserError(f"one file, or overrides of the run config; got {' '.join(what)}")
     composed = read_yaml(what[0])
@@ -55,9 +57,21 @@ def _check_file(what: list[str]) -> TypedModel | TypedRun:
             f"{what[0]}\n  it has a defaults list: check it as part of a run, e3frame check model=<its name>"
         )
     if "model" in composed.raw:
-        return typed_run(composed)
+        from e3frame.config import typed_run
+
+        return _of_run(typed_run(composed))
     typed = composed.parse(ModelSpec, ModelSpec.typed).typed()
-    return replace(typed, warnings=tuple(map(composed.sources.place, typed.warnings)))
+    return typed, None, tuple(map(composed.sources.place, typed.warnings))
+
+
+def _check_run(options: argparse.Namespace) -> _Checked:
+    from e3frame.compose import load_run
+
+    return _of_run(load_run(options.what, options.config_dir))
+
+
+def _of_run(run: TypedRun) -> _Checked:
+    return run.model, run.config.data.known_species, run.warnings
 
 
 def show(typed: TypedModel, console: Console, species: tuple[str, ...] | None = None) -> None:
@@ -81,9 +95,10 @@ def show(typed: TypedModel, console: Console, species: tuple[str, ...] | None = 
     outputs = {binding.key for binding in typed.outputs.values()}
     for one, two in zip(typed.steps, more.steps, strict=True):
         table.add_row(*_row(one, two, one.binding.key in outputs))
-    table.add_section()
-    table.add_row("total", "", "", "", "", _count(typed.num_parameters, more.num_parameters), style="bold")
     console.print(table)
+    total = _count(typed.num_parameters, more.num_parameters)
+    width = console.measure(table).maximum  # not a row: with "+ 32 S" it would take its width from the irreps
+    console.print(f"total{total:>{width - 5}}", style="bold", highlight=False)
     if not known:
         console.print("S: number of species, which the training data tell", style="dim")
 

@@ -8,7 +8,7 @@ from typing import Literal
 from rich.console import Console
 
 from e3frame.compose import compose_config
-from e3frame.data.specs import AnyData
+from e3frame.data.specs import AnyData, SplitSpec
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
 
@@ -18,7 +18,7 @@ _USAGE = """usage: e3frame evaluate model=FILE data=NAME [data.KEY=VALUE ...] [s
 
 model   a model.safetensors
 data    a data config, as in training
-split   train, val, test (the default) or all
+split   train, val, test (the default) or all: files are not divided then
 device  cpu (the default) or cuda
 out     a JSON file for the errors; they are printed in any case"""
 
@@ -50,7 +50,12 @@ def main(arguments: list[str]) -> int:
     config = composed.parse(EvaluateConfig)
     from e3frame.inference.evaluate import error_table, evaluate, write_metrics
 
-    found = evaluate(config.model, config.data, config.split, config.device)
+    whole = config.split == "all" and "split" in type(config.data).model_fields
+    # All frames of a file are one set, of which there may be too few to divide.
+    data = config.data.replace(split=SplitSpec(val=0, test=0)) if whole else config.data
+    found = evaluate(config.model, data, config.split, config.device)
+    if whole:
+        found = {"all" if split == "train" else split: evaluation for split, evaluation in found.items()}
     Console(width=None).print(error_table(found, f"errors of {config.model}"))
     if config.out is not None:
         write_metrics(Path(config.out), {name: evaluation.as_json() for name, evaluation in found.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import inspect
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -43,7 +44,9 @@ def _first_line(layer: type[LayerSpec]) -> str:
 
 
 def _one(layer: type[LayerSpec], console: Console) -> None:
-    console.print(Text((inspect.getdoc(layer) or "").replace("``", "")))
+    paragraphs = (inspect.getdoc(layer) or "").replace("``", "").split("\n\n")
+    for paragraph in paragraphs:
+        console.print(Text(paragraph.replace("\n", " ") + "\n"))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("key", "default"):
         table.add_column(heading, no_wrap=True)
@@ -51,7 +54,12 @@ def _one(layer: type[LayerSpec], console: Console) -> None:
     docs = key_docs(layer)
     for name, field in layer.model_fields.items():
         if name != "kind":
-            default = "required" if field.is_required() else shown(field.default)
+            default = "required" if field.is_required() else _written(field.default)
             table.add_row(name, Text(default), Text(docs.get(name, "").replace("``", "").replace("\n", " ")))
     console.print(table)
-    console.print(Text(f"example  {layer.example}"))
+    console.print(Text(f"\nexample  {layer.example}"))
+
+
+def _written(value: Any) -> str:
+    """A default as YAML has it."""
+    return f"[{', '.join(map(shown, value))}]" if isinstance(value, tuple) else shown(value)

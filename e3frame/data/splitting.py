@@ -52,6 +52,9 @@ class SplitSpec(Spec):
         rests = [name for name in SPLITS if _counted(getattr(self, name), name, 1) == "rest"]
         if len(rests) > 1:
             raise mistake(f"only one split can be the rest, but {' and '.join(rests)} are")
+        fractions = {name: size for name in SPLITS if isinstance(size := getattr(self, name), float)}
+        if sum(fractions.values()) > 1 + 1e-9:
+            raise mistake(f"the fractions add up to more than 1: {_sum(fractions)}")
         return self
 
     def sizes(self, total: int, elsewhere: frozenset[str] = frozenset()) -> dict[str, int]:

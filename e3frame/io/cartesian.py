@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, reduce
 
 from torch import Tensor
 
@@ -60,9 +60,11 @@ class CartesianTensor(Irreps):
 
     def from_vectors(self, *xs: Tensor, rtp: ReducedTensorProducts | None = None) -> Tensor:
         """The irreps of ``x_1 ⊗ x_2 ⊗ ...``, one vector ``(..., 3)`` for each index: ``(..., dim)``."""
-        if rtp is None:
-            rtp = self.reduced_tensor_products(xs[0])
-        return rtp(*xs)
+        if rtp is not None:
+            return rtp(*xs)
+        if len(xs) != len(self.indices):
+            raise ValueError(f"{self.formula} needs {len(self.indices)} vectors, got {len(xs)}")
+        return self.from_cartesian(reduce(_outer, xs))
 
     def to_cartesian(self, data: Tensor, rtp: ReducedTensorProducts | None = None) -> Tensor:
         """``(..., dim) -> (..., 3, 3, ...)``, the inverse of `from_cartesian` for tensors that have the symmetry.
@@ -84,6 +86,12 @@ class CartesianTensor(Irreps):
         if rtp is not None:
             return rtp.change_of_basis
         return _load_basis(self.formula, dtype=like.dtype, device=like.device)
+
+
+def _outer(tensor: Tensor, vector: Tensor) -> Tensor:
+    """``(..., 3, 3, ...), (..., 3) -> (..., 3, 3, ..., 3)``."""
+    lead = vector.dim() - 1
+    return tensor.unsqueeze(-1) * vector.view(*vector.shape[:-1], *[1] * (tensor.dim() - lead), vector.shape[-1])
 
 
 @cache

@@ -124,5 +124,6 @@ class Activation(nn.Module):
             start += mul_ir.dim
         return torch.cat(terms, dim=dim) if len(terms) > 1 else terms[0] if terms else features
 
-    def extra_repr(self) -> str:
-        return f"{self.irreps_in} -> {self.irreps_out}"
+    def __repr__(self) -> str:
+        acts = "".join(" " if act is None else "x" for act in self.acts)
+        return f"{type(self).__name__} [{acts}] ({self.irreps_in} -> {self.irreps_out})"

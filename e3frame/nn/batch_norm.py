@@ -109,5 +109,5 @@ class BatchNorm(nn.Module):
                 if new:
                     running.lerp_(torch.cat(new, dim=-1)[0], self.momentum)
 
-    def extra_repr(self) -> str:
-        return f"{self.irreps}, eps={self.eps}, momentum={self.momentum}"
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} ({self.irreps}, eps={self.eps}, momentum={self.momentum})"

@@ -40,9 +40,10 @@ class Dropout(nn.Module):
             return x
         if self.p == 1.0:
             return torch.zeros_like(x)
-        keep = x.new_empty(x.shape[0], self.irreps.num_irreps).bernoulli_(1.0 - self.p).div_(1.0 - self.p)
-        keep = keep.index_select(1, self.owner)
+        # One draw for each term, in order, as e3nn does: the same seed drops the same irreps.
+        draws = [x.new_empty(x.shape[0], mul).bernoulli_(1.0 - self.p) for mul, _ in self.irreps]
+        keep = torch.cat([x.new_empty(x.shape[0], 0), *draws], dim=1).div(1.0 - self.p).index_select(1, self.owner)
         return x * keep.reshape(x.shape[0], *[1] * (x.dim() - 2), x.shape[-1])
 
-    def extra_repr(self) -> str:
-        return f"{self.irreps}, p={self.p}"
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} ({self.irreps}, p={self.p})"

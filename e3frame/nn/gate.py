@@ -80,8 +80,8 @@ class Gate(LoadsE3nn):
             i, j = i + mul * ir.dim, j + mul
         return torch.cat(out, dim=-1)
 
-    def extra_repr(self) -> str:
-        return f"{self.irreps_in} -> {self.irreps_out}"
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} ({self.irreps_in} -> {self.irreps_out})"
 
 
 def _native_text(plan: GatePlan, scalars: Activation, gates: Activation) -> str | None:

@@ -100,3 +100,6 @@ class FullyConnectedNet(nn.Sequential):
             if act is not None:
                 x = activate(x, act)
         return x
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}{self.hs}"

@@ -55,6 +55,7 @@ from e3frame.o3.rotation import (
 from e3frame.o3.s2grid import FromS2Grid, ToS2Grid, irfft, rfft, s2_grid, spherical_harmonics_s2_grid
 from e3frame.o3.so3grid import SO3Grid
 from e3frame.o3.spherical_harmonics import SphericalHarmonics, spherical_harmonics
+from e3frame.o3.state import state_dict_for_e3nn
 from e3frame.o3.tensor_product import TensorProduct
 from e3frame.o3.wigner import (
     change_basis_real_to_complex,
@@ -122,6 +123,7 @@ __all__ = [
     "spherical_harmonics_alpha",
     "spherical_harmonics_alpha_beta",
     "spherical_harmonics_s2_grid",
+    "state_dict_for_e3nn",
     "su2_generators",
     "wigner_3j",
     "wigner_D",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from e3frame import kernels
 from e3frame.algebra.errors import AssertedError, MissingWeightsError
@@ -35,8 +35,8 @@ class Linear(LoadsE3nn):
         ValueError: paths or biases that do not fit the irreps, or internal weights that are not shared.
     """
 
-    weight: nn.Parameter | None
-    bias: nn.Parameter | None
+    weight: Tensor
+    bias: Tensor
 
     def __init__(
         self,
@@ -63,10 +63,8 @@ class Linear(LoadsE3nn):
             raise AssertedError(
                 "internal weights are shared by all rows; shared_weights=False needs weights as an input"
             )
-        weight = nn.Parameter(torch.randn(plan.weight_shape)) if self.internal_weights and self.weight_numel else None
-        bias = nn.Parameter(torch.zeros(plan.bias_shape)) if self.internal_weights and self.bias_numel else None
-        self.register_parameter("weight", weight)
-        self.register_parameter("bias", bias)
+        self._own_weights("weight", torch.randn(plan.weight_shape) if self.internal_weights else None)
+        self._own_weights("bias", torch.zeros(plan.bias_shape) if self.internal_weights else None)
         self.register_buffer("output_mask", expand_mask(plan.output_mask, plan.irreps_out), persistent=False)
         self._native = _native_text(plan) if plan.f_in is None else None
         slices = self.irreps_out.slices()
@@ -122,11 +120,11 @@ class Linear(LoadsE3nn):
         ]
         return torch.cat(outs, dim=-1) if outs else features.new_zeros(*lead, *channels, 0)
 
-    def _given(self, name: str, given: Tensor | None, own: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+    def _given(self, name: str, given: Tensor | None, own: Tensor, shape: tuple[int, ...]) -> Tensor | None:
         if shape[-1] == 0:
             return None
         tensor = own if given is None else given
-        if tensor is None:
+        if given is None and not self.internal_weights:
             raise MissingWeightsError(f"{self!r} has no {name} of its own: pass one of shape {shape}")
         if tensor.shape[-len(shape) :] != shape or (self.shared_weights and tensor.ndim > len(shape)):
             lead = "" if self.shared_weights else "..., "

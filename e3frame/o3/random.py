@@ -30,4 +30,4 @@ def randn(irreps: Irreps, size: tuple[int, ...], normalization: str, requires_gr
         for (mul, ir), where in zip(irreps, irreps.slices(), strict=True):
             chunk = x.narrow(axis, where.start, mul * ir.dim).unflatten(axis, (mul, ir.dim))
             chunk.div_(chunk.norm(dim=axis + 1, keepdim=True))
-    return x.requires_grad_(requires_grad)
+    return x.requires_grad_() if requires_grad else x

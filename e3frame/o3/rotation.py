@@ -26,24 +26,26 @@ def rand_angles(*shape: int, requires_grad: bool = False, generator: Any = None,
     """Euler angles of uniformly distributed rotations; ``options`` are dtype and device."""
     alpha, gamma, height = torch.rand(3, *shape, generator=generator, **options)
     angles = (2 * math.pi * alpha, torch.acos(2 * height - 1), 2 * math.pi * gamma)
-    alpha, beta, gamma = (angle.requires_grad_(requires_grad) for angle in angles)
+    alpha, beta, gamma = (angle.requires_grad_() if requires_grad else angle for angle in angles)
     return alpha, beta, gamma
 
 
 def rand_matrix(*shape: int, requires_grad: bool = False, **options: Any) -> Tensor:
     """Uniformly distributed rotation matrices ``(*shape, 3, 3)``."""
-    return angles_to_matrix(*rand_angles(*shape, **options)).requires_grad_(requires_grad)
+    matrix = angles_to_matrix(*rand_angles(*shape, **options))
+    return matrix.requires_grad_() if requires_grad else matrix
 
 
 def rand_quaternion(*shape: int, requires_grad: bool = False, **options: Any) -> Tensor:
     """Unit quaternions ``(*shape, 4)`` of uniformly distributed rotations."""
-    return angles_to_quaternion(*rand_angles(*shape, **options)).requires_grad_(requires_grad)
+    q = angles_to_quaternion(*rand_angles(*shape, **options))
+    return q.requires_grad_() if requires_grad else q
 
 
 def rand_axis_angle(*shape: int, requires_grad: bool = False, **options: Any) -> AxisAngle:
     """Axes ``(*shape, 3)`` and angles ``shape`` of uniformly distributed rotations."""
     axis, angle = angles_to_axis_angle(*rand_angles(*shape, **options))
-    return axis.requires_grad_(requires_grad), angle.requires_grad_(requires_grad)
+    return (axis.requires_grad_(), angle.requires_grad_()) if requires_grad else (axis, angle)
 
 
 def identity_angles(*shape: int, requires_grad: bool = False, **options: Any) -> Angles:
@@ -56,7 +58,7 @@ def identity_quaternion(*shape: int, requires_grad: bool = False, **options: Any
     """Quaternion (1, 0, 0, 0) of shape ``(*shape, 4)``."""
     q = torch.zeros(*shape, 4, **options)
     q[..., 0] = 1
-    return q.requires_grad_(requires_grad)
+    return q.requires_grad_() if requires_grad else q
 
 
 # Composition: the first argument is applied last ----------------------------------------------------------------------
@@ -240,7 +242,8 @@ def angles_to_xyz(alpha: Tensor, beta: Tensor) -> Tensor:
 
 
 def xyz_to_angles(xyz: Tensor) -> tuple[Tensor, Tensor]:
-    """Angles (alpha, beta) of the direction of ``xyz`` (..., 3), the inverse of `angles_to_xyz`."""
+    """Angles (alpha, beta) of the direction of ``xyz`` (..., 3), the inverse of `angles_to_xyz`; (0, π/2) of zero."""
     x, y, z = xyz.unbind(-1)
     # Not acos: near the poles it would lose half of the digits.
-    return torch.atan2(x, z), torch.atan2(vector_norm(torch.stack([x, z], dim=-1), dim=-1), y)
+    off_axis = vector_norm(torch.stack([x, z], dim=-1), dim=-1).masked_fill((xyz == 0).all(-1), 1.0)
+    return torch.atan2(x, z), torch.atan2(off_axis, y)

@@ -138,7 +138,12 @@ def spherical_harmonics(
     normalize: bool,
     normalization: Normalization = "integral",
 ) -> Tensor:
-    """Spherical harmonics of x ``(..., 3)``, of the degrees or irreps ``l``; see `SphericalHarmonics`."""
+    """Spherical harmonics of x ``(..., 3)``, of the degrees or irreps ``l``; see `SphericalHarmonics`.
+
+    >>> x = torch.tensor([0.0339, 0.1357, 0.4650])
+    >>> spherical_harmonics(2, x, normalize=True, normalization="component").mul(1000).round()
+    tensor([ 259.,   76., -856., 1036., 1766.])
+    """
     return SphericalHarmonics(l, normalize, normalization)(x)
 
 

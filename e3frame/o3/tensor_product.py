@@ -70,7 +70,7 @@ class TensorProduct(LoadsE3nn):
     tensor([6.])
     """
 
-    weight: nn.Parameter | None
+    weight: Tensor
 
     def __init__(
         self,
@@ -149,8 +149,7 @@ class TensorProduct(LoadsE3nn):
                 "internal weights are shared by all rows; shared_weights=False needs weights as an input"
             )
         self.internal_weights = internal_weights
-        owned = internal_weights and plan.weight_numel > 0
-        self.register_parameter("weight", nn.Parameter(torch.randn(plan.weight_numel)) if owned else None)
+        self._own_weights("weight", torch.randn(plan.weight_numel) if internal_weights else None)
         self.register_buffer("output_mask", expand_mask(plan.output_mask, plan.irreps_out), persistent=False)
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:
@@ -172,9 +171,9 @@ class TensorProduct(LoadsE3nn):
 
     def _weight(self, weight: Tensor | list[Tensor] | None) -> Tensor | None:
         if weight is None:
-            if self.weight_numel > 0 and self.weight is None:
+            if self.weight_numel > 0 and not self.internal_weights:
                 raise MissingWeightsError(f"{self!r} has no weights of its own: pass {self.weight_numel} of them")
-            return self.weight
+            return self.weight if self.weight_numel else None
         if isinstance(weight, list):
             shapes = [ins.path_shape for ins in self.instructions if ins.has_weight]
             if len(weight) != len(shapes):

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 from e3frame.spec.docs import key_docs
@@ -39,9 +46,9 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _only_known_keys(cls, raw: Any) -> Any:
+    def _only_known_keys(cls, raw: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(raw, cls):
             return raw
         if not isinstance(raw, Mapping):
@@ -50,11 +57,16 @@ class Spec(BaseModel):
             if key not in cls.model_fields:
                 hint = did_you_mean(str(key), cls.model_fields, "keys")
                 raise mistake_at(str(key), raw[key], mistake("unknown key", hint, at_key=True))
-        for key, field in cls.model_fields.items():
-            if field.is_required() and key not in raw:
-                what = key_docs(cls).get(key, "").partition("\n")[0]
-                raise mistake_at(key, None, mistake("this key is required" + (f": {what}" if what else "")))
-        return raw
+        missing = [key for key, field in cls.model_fields.items() if field.is_required() and key not in raw]
+        try:
+            valid = handler(raw)
+        except ValidationError as error:
+            if not missing or any(details["type"] != "missing" for details in error.errors()):
+                raise  # what is there and wrong comes before what is missing
+        if missing:
+            what = key_docs(cls).get(missing[0], "").partition("\n")[0]
+            raise mistake_at(missing[0], None, mistake("this key is required" + (f": {what}" if what else "")))
+        return valid
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some attributes replaced (their values are not validated again)."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator
+from pydantic import BeforeValidator
 
-from e3frame.spec.base import mistake
+from e3frame.spec.base import mistake, shown
 from e3frame.spec.errors import did_you_mean
 
 SYMBOLS = tuple(
@@ -19,10 +19,16 @@ SYMBOLS = tuple(
 ATOMIC_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
 
-def _element(symbol: str) -> str:
+def _element(symbol: Any) -> str:
+    if symbol is False:
+        raise mistake("a chemical symbol is required, got false", "YAML reads No as false: quote it, 'No'")
+    if not isinstance(symbol, str):
+        known = isinstance(symbol, int) and symbol is not True and 0 < symbol < len(SYMBOLS)
+        hint = f"write {SYMBOLS[symbol]}" if known else None
+        raise mistake(f"a chemical symbol is required, got {shown(symbol)}", hint)
     if symbol not in SYMBOLS[1:]:
         raise mistake(f"{symbol} is not an element", did_you_mean(symbol, SYMBOLS[1:]))
     return symbol
 
 
-Element = Annotated[str, AfterValidator(_element)]
+Element = Annotated[str, BeforeValidator(_element)]

@@ -38,12 +38,13 @@ class Sources:
 
     places: dict[PathKey, Place] = field(default_factory=dict)
 
-    def add_file(self, file: str | Path, package: PathKey = (), text: str | None = None) -> None:
-        """Every key and value of a YAML file whose contents stand at ``package`` in the config."""
+    def add_file(self, file: str | Path, package: PathKey = (), text: str | None = None) -> bool:
+        """Every key and value of a YAML file whose contents stand at ``package``; False if it is empty."""
         path = Path(file)
         node = yaml.compose(path.read_text(encoding="utf-8") if text is None else text, Loader=_LOADER)
         if node is not None:
-            self._add_node(node, package, None, _display(path))
+            self._add_node(node, package, None, shown_path(path))
+        return node is not None
 
     def add_override(self, path: PathKey, override: str, value: object = None) -> None:
         """A ``key=value`` of the command line; a mapping is merged, so it covers just the keys it names."""
@@ -85,7 +86,7 @@ class Sources:
                 self._add_node(child, (*path, index), None, file)
 
 
-def _display(path: Path) -> str:
+def shown_path(path: Path) -> str:
     """Relative to the current directory where that is shorter."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))

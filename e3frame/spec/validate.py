@@ -39,7 +39,19 @@ def validate(cls: type[S], raw: Any, **context: Any) -> S:
     try:
         return cls.model_validate(raw, context=context)
     except ValidationError as error:
-        raise SpecErrors([_reworded(details) for details in error.errors(include_url=False)]) from None
+        raise SpecErrors(list(map(_reworded, _causes(error)))) from None
+
+
+def _causes(error: ValidationError) -> list[Any]:
+    """Without what follows from the rest: a key that is missing, a list that is too short for what is wrong in it."""
+    found = error.errors(include_url=False)
+    locs = [details["loc"] for details in found]
+    return [
+        details
+        for details in found
+        if details["type"] != "missing"
+        and not (details["type"] == "too_short" and any(loc[:-1] == details["loc"] for loc in locs))
+    ]
 
 
 class SpecErrors(Exception):

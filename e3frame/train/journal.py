@@ -38,16 +38,16 @@ class Journal:
         self.columns = ["epoch", "step", "seconds", "lr"]
         self.columns += [f"{split}_{title}" for split in ("train", "val") for title in titles]
         self._on_screen = [f"{name}_mae" for name in task.targets]
-        self._titles = [
-            f"{shown} {n} MAE" + (f" ({unit[f'{n}_mae']})" if unit[f"{n}_mae"] else "") for n in task.targets
-        ]
+        self._titles = [f"MAE ({unit[f'{n}_mae']})" if unit[f"{n}_mae"] else "MAE" for n in task.targets]
+        self._names = [f"{shown} {name}" for name in task.targets]
         self._printed = -1
 
     def begin(self) -> None:
         """Write the header, unless the file goes on from an earlier session, and the head of the lines."""
         if not self.path.exists():
             self._append(self.columns)
-        self._print(["epoch", "time", "lr", "train loss", f"{self.shown} loss", *self._titles])
+        self._print(["", "", "", "train", self.shown, *self._names])
+        self._print(["epoch", "time", "lr", "loss", "loss", *self._titles])
 
     def epoch(self, epoch: int, step: int, lr: float, values: Mapping[str, float], last: bool) -> None:
         """Keep what an epoch gave.
@@ -75,6 +75,6 @@ class Journal:
             csv.writer(file, lineterminator="\n").writerow(row)
 
     def _print(self, cells: Sequence[str]) -> None:
-        widths = [5, 6, 8, 10, 10, *(len(title) for title in self._titles)]
+        widths = [5, 6, 8, 9, 9, *(len(max(heads, key=len)) for heads in zip(self._names, self._titles, strict=True))]
         line = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
         self.console.print(line, highlight=False, soft_wrap=True)

@@ -136,7 +136,7 @@ def _train(config: RunConfig, splits: Splits, folder: Path, console: Console) ->
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     (folder / "config.yaml").write_text(f"# e3frame {e3frame.__version__}\n{text}", encoding="utf-8")
     model = config.model.build().to(getattr(torch, config.trainer.dtype))
-    console.print(model_line(model, config))
+    console.print(model_line(model, config), highlight=False)
     average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
     return fit(model, average, config, DataModule(splits, config.data, config.seed), folder, console)
 
@@ -163,6 +163,7 @@ def _conclude(result: RunResult, console: Console) -> None:
     console.print(error_table({split: result.errors[split]}, f"errors on the {split} frames"))
     folder = result.folder.resolve()
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    console.print(f"{result.epochs} epochs in {result.seconds:.0f} s; everything is in [bold]{shown}/[/bold]")
+    ended = f"{result.epochs} epochs in {result.seconds:.0f} s"
+    console.print(f"{ended}; everything is in [bold]{shown}/[/bold]", highlight=False)
     figures = ", ".join(sorted(path.name for path in result.folder.glob("*.png")))
     console.print(f"  model     {result.model.name}\n  errors    metrics.json, metrics.csv\n  figures   {figures}")

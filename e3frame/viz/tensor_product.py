@@ -121,7 +121,8 @@ def draw_tensor_product(
         raise ValueError(f"aspect_ratio must be a positive number or 'auto', got {aspect_ratio!r}")
     plan: ProductPlan = getattr(product, "plan", product)
     layout = _lay_out(plan, stretch)
-    weighs = plot_weight and (weight is not None or getattr(product, "weight", None) is not None)
+    owned = getattr(product, "internal_weights", False) and plan.weight_numel > 0
+    weighs = plot_weight and (weight is not None or owned)
     if ax is None:
         name = "TensorProduct" if product is plan else type(product).__name__
         ax = _new_axes(plan, layout, title or name, "coefficient × weights" if weighs else "coefficient")

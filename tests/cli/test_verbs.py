@@ -152,3 +152,17 @@ def test_train_from_the_command_line(cache: str, tmp_path: Path) -> None:
     )
     assert "Traceback" not in done.stderr
     assert len(list((tmp_path / "runs" / "mine").iterdir())) == 1
+
+
+def test_all_frames_of_a_file_are_evaluated(
+    finished: Finished, ethanol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where they are too few to be divided."""
+    model, labelled, out = finished.result.model, tmp_path / "labelled.xyz", tmp_path / "errors.json"
+    assert main(["predict", f"model={model}", f"path={ethanol}", f"out={labelled}"]) == 0
+    assert main(["evaluate", f"model={model}", "data=xyz", f"data.path={labelled}", "split=all", f"out={out}"]) == 0
+    errors = json.loads(out.read_text())
+    assert set(errors) == {"all"}
+    assert errors["all"]["frames"] == 2
+    assert errors["all"]["forces"]["mae"] < 0.1
+    capsys.readouterr()

@@ -11,6 +11,7 @@ import yaml
 from support.graphs import Graph, graph_of, moved, permuted, random_graph, random_o3
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
+from torch.func import functional_call
 
 from e3frame.model import ModelSpec
 from e3frame.network import Model
@@ -85,18 +86,23 @@ def test_equivariance(example: str, inversion: bool) -> None:
     matrix = random_o3(3, inversion)
     shift = torch.tensor([0.3, -4.0, 1.7], dtype=torch.float64)
     expected = value_of(model, step, graph) @ step.binding.irreps.D_from_matrix(matrix).T
+    assert expected.abs().max() > 1e-4
     actual = value_of(model, step, moved(graph, matrix, shift))
     torch.testing.assert_close(actual, expected, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_permutation(example: str) -> None:
+    """Of the atoms, and of the edges in their list."""
     model, step = model_with(example)
     graph = random_graph(4, num_nodes=6, num_graphs=2)
     order = torch.tensor([3, 0, 5, 1, 4, 2])
-    before, after = (value_of(model, step, g) for g in (graph, permuted(graph, order)))
-    expected = before[order] if step.binding.domain == "node" else before
-    torch.testing.assert_close(after, expected, atol=1e-9, rtol=1e-9)
+    edges = torch.randperm(graph["edge_index"].shape[1], generator=torch.Generator().manual_seed(0))
+    shuffled = permuted(graph, order)
+    shuffled |= {"edge_index": shuffled["edge_index"][:, edges], "edge_shift": shuffled["edge_shift"][edges]}
+    before, after = (value_of(model, step, g) for g in (graph, shuffled))
+    rows = {"node": order, "edge": edges, "graph": torch.arange(2)}[step.binding.domain]
+    torch.testing.assert_close(after, before[rows], atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -123,6 +129,27 @@ def test_gradcheck(example: str) -> None:
     assert gradcheck(of_positions, pos, fast_mode=True, atol=1e-6)
     if of_positions(pos).requires_grad:
         assert gradgradcheck(of_positions, pos, fast_mode=True, atol=1e-6)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_gradcheck_of_the_weights(example: str) -> None:
+    model, step = model_with(example)
+    graph = random_graph(6, num_nodes=3)
+    layer = model.layers[step.binding.key]
+    weights = {name: value.detach().requires_grad_() for name, value in layer.named_parameters()}
+    if not weights:
+        assert step.num_parameters == 0
+        return
+    inputs: list[tuple[Tensor, ...]] = []
+    hook = layer.register_forward_pre_hook(lambda module, given: inputs.append(given))
+    model(graph)
+    hook.remove()
+    given = tuple(value.detach() if isinstance(value, Tensor) else value for value in inputs[0])
+
+    def of_weights(*values: Tensor) -> Tensor:
+        return functional_call(layer, dict(zip(weights, values, strict=True)), given)
+
+    assert gradcheck(of_weights, tuple(weights.values()), fast_mode=True, atol=1e-6)
 
 
 @pytest.mark.parametrize("distance", [0.0, 1e-12, 1e-5, None])

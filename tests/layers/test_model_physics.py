@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 import yaml
-from support.graphs import Graph, edges_within, graph_of, moved, random_graph, random_o3
+from support.graphs import Graph, edges_within, graph_of, moved, permuted, random_graph, random_o3
 from torch import Tensor
 
 from e3frame.compose import config_folder, read_yaml
@@ -70,6 +70,13 @@ def test_rigid_motions(model: Model, inversion: bool) -> None:
     assert after["forces"].sum(0).abs().max() < 1e-9
 
 
+def test_permutation(model: Model) -> None:
+    graph, order = random_graph(10), torch.tensor([3, 0, 5, 1, 4, 2])
+    before, after = model(graph), model(permuted(graph, order))
+    torch.testing.assert_close(after["energy"], before["energy"], atol=1e-9, rtol=0)
+    torch.testing.assert_close(after["forces"], before["forces"][order], atol=1e-9, rtol=0)
+
+
 def test_far_apart_molecules_add_up(model: Model) -> None:
     a, b = random_graph(4, num_nodes=4), random_graph(5, num_nodes=5)
     far = b["pos"] + torch.tensor([100.0, 0.0, 0.0], dtype=torch.float64)
@@ -118,6 +125,11 @@ def test_an_isolated_atom(model: Model) -> None:
     out = model(graph_of(pos, torch.tensor([8]), R_MAX))
     assert out["energy"].isfinite().all()
     assert (out["forces"] == 0).all()
+    molecule = random_graph(11, num_nodes=4)
+    beside = torch.cat([molecule["pos"], pos + 50.0])
+    both = model(graph_of(beside, torch.cat([molecule["z"], torch.tensor([8])]), R_MAX))
+    torch.testing.assert_close(both["energy"], model(molecule)["energy"] + out["energy"], atol=1e-9, rtol=0)
+    assert (both["forces"][-1] == 0).all()
 
 
 def test_no_atoms_between_graphs_share_shifts(model: Model) -> None:

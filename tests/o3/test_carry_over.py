@@ -51,14 +51,56 @@ MODULES: dict[str, Callable[[ModuleType, ModuleType], torch.nn.Module]] = {
 }
 
 
+PAIR = ((o3, e3frame.nn), (e3nn.o3, e3nn.nn))
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_loads_the_state_of_e3nn(name: str) -> None:
-    ours, theirs = MODULES[name](o3, e3frame.nn), MODULES[name](e3nn.o3, e3nn.nn)
+    ours, theirs = (MODULES[name](*libraries) for libraries in PAIR)
     torch.nn.Sequential(ours).load_state_dict(torch.nn.Sequential(theirs).state_dict())
     mine, their = dict(ours.named_parameters()), dict(theirs.named_parameters())
     assert list(mine) == list(their)
     assert all(torch.equal(mine[key], their[key]) for key in mine)
     copy.deepcopy(ours).load_state_dict(ours.state_dict())
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_weights_travel_back_to_e3nn(name: str) -> None:
+    ours, theirs = (torch.nn.Sequential(MODULES[name](*libraries)) for libraries in PAIR)
+    theirs.load_state_dict(o3.state_dict_for_e3nn(ours, theirs), strict=True)
+    mine, their = dict(ours.named_parameters()), dict(theirs.named_parameters())
+    assert list(mine) == list(their)
+    assert all(torch.equal(mine[key], their[key]) for key in mine)
+
+
+def test_what_cannot_travel_back_is_named() -> None:
+    linears = [library.Linear(A, A, biases=biases) for library in (o3, e3nn.o3) for biases in (False, True)]
+    ours, ours_biased, theirs, theirs_biased = linears
+    with pytest.raises(RuntimeError, match=r"size mismatch for bias"):
+        theirs.load_state_dict(o3.state_dict_for_e3nn(ours_biased, theirs))
+    with pytest.raises(RuntimeError, match=r"Missing key\(s\) in state_dict: \"bias\""):
+        theirs_biased.load_state_dict(o3.state_dict_for_e3nn(ours, theirs_biased))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda o3: o3.Linear(A, A),
+        lambda o3: o3.Linear(A, A, internal_weights=False, biases=True),
+        lambda o3: o3.Linear("0e", "1o"),
+        lambda o3: o3.FullTensorProduct(A, B),
+        lambda o3: o3.FullyConnectedTensorProduct(A, B, A, internal_weights=False),
+        lambda o3: o3.FullyConnectedTensorProduct(A, B, "5e", internal_weights=True),
+    ],
+)
+def test_what_is_not_learned_is_an_empty_tensor(make: Callable[[ModuleType], torch.nn.Module]) -> None:
+    ours, theirs = make(o3), make(e3nn.o3)
+    names = [name for name in ("weight", "bias") if hasattr(theirs, name)]
+    assert names
+    for name in names:
+        mine, their = getattr(ours, name), getattr(theirs, name)
+        assert (mine.shape, mine.requires_grad, type(mine)) == (their.shape, their.requires_grad, type(their))
+    assert ours.state_dict().keys() == dict(ours.named_parameters()).keys()
 
 
 def test_still_refuses_what_it_does_not_know() -> None:
@@ -145,6 +187,8 @@ def test_the_deprecated_name_warns_and_works() -> None:
         lambda o3: 1 in o3.Irrep("1o"),
         lambda o3: o3.Irreps("1o") * o3.Irreps("1o"),
         lambda o3: o3.Irrep("5"),
+        lambda o3: o3.Irreps(3),
+        lambda o3: o3.Irreps([0, 1]),
     ],
 )
 def test_errors_are_of_the_types_of_e3nn(wrong: Callable[[ModuleType], object]) -> None:
@@ -169,3 +213,44 @@ def test_D_from_angles_broadcasts() -> None:
     for name, arguments in (("1o", angles), ("1o + 0e", (*angles, k))):
         ours, theirs = (library.Irreps(name).D_from_angles(*arguments) for library in (o3, e3nn.o3))
         torch.testing.assert_close(ours, theirs, atol=1e-12, rtol=0)
+
+
+def test_the_direction_of_zero() -> None:
+    for library in (o3, e3nn.o3):
+        alpha, beta = library.xyz_to_angles(torch.zeros(2, 3))
+        torch.testing.assert_close((alpha, beta), (torch.zeros(2), torch.full((2,), torch.pi / 2)), atol=1e-15, rtol=0)
+
+
+@pytest.mark.parametrize("wrong", [{"reduce": "median"}, {"reduce": 3}, {"normalization": "integral"}])
+def test_options_of_batch_norm_are_asserted(wrong: dict[str, object]) -> None:
+    for library in (e3frame.nn, e3nn.nn):
+        with pytest.raises(AssertionError):
+            library.BatchNorm(A, **wrong)
+
+
+@pytest.mark.parametrize("name", ["2x0e + 3x1o", "5x2e"])
+def test_a_seed_drops_the_same_irreps(name: str) -> None:
+    ours, theirs = (library.Dropout(name, 0.4) for library in (e3frame.nn, e3nn.nn))
+    x = torch.randn(6, 4, ours.irreps.dim)
+    results = []
+    for dropout in (ours, theirs):
+        torch.manual_seed(3)
+        results.append(dropout(x))
+    torch.testing.assert_close(*results, atol=1e-15, rtol=1e-15)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda nn: nn.Gate("2x0e", [torch.tanh], "2x0e", [torch.tanh], "2x1o"),
+        lambda nn: nn.Activation("2x0e + 1x1o + 3x0o", [torch.tanh, None, torch.tanh]),
+        lambda nn: nn.FullyConnectedNet([2, 3, 4], torch.tanh),
+        lambda nn: nn.BatchNorm(A),
+        lambda nn: nn.Dropout(A, 0.1),
+        lambda nn: nn.Identity("2x0e", "2x0e"),
+        lambda nn: nn.S2Activation("0e + 1o", torch.tanh, 10),
+        lambda nn: nn.SO3Activation(1, 1, torch.tanh, 3),
+    ],
+)
+def test_blocks_look_as_in_e3nn(make: Callable[[ModuleType], torch.nn.Module]) -> None:
+    assert repr(make(e3frame.nn)) == repr(make(e3nn.nn))

@@ -38,6 +38,16 @@ def test_wrong_model(case: dict[str, str], tmp_path: Path, monkeypatch: pytest.M
     assert str(caught.value) == case["message"].rstrip("\n")
 
 
+def test_what_is_wrong_comes_before_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        check("r_max: 5.0\nlayers: []\n")
+    assert str(caught.value) == "model.yaml:2:9  layers\n  a mapping is required, got []"
+    with pytest.raises(UserError) as caught:
+        check("layers: {x: {kind: species_embedding, irreps_out: 4x0e}}\n")
+    assert str(caught.value) == "model.yaml:1:1  r_max\n  this key is required: Cutoff radius of the graph in Å."
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -66,17 +66,33 @@ def test_check_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().err == expected
 
 
-@pytest.mark.parametrize("arguments", [["check", "model=nequip", "data=sample"], ["check", "configs/model/tfn.yaml"]])
-def test_check_imports_no_torch(arguments: list[str]) -> None:
+TORCH = {"torch", "lightning", "torch_geometric", "torchmetrics", "ase", "numpy", "scipy", "matplotlib", "safetensors"}
+HYDRA = {"hydra", "omegaconf", "antlr4"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "absent"),
+    [
+        ("configs/model/nequip.yaml", TORCH | HYDRA),
+        ("configs/model/tfn.yaml", TORCH | HYDRA),
+        ("run.yaml", TORCH | HYDRA),
+        ("model=nequip", TORCH),
+    ],
+)
+def test_check_imports_little(argument: str, absent: set[str], tmp_path: Path) -> None:
+    if argument == "run.yaml":
+        argument = str(tmp_path / argument)
+        config = load_run(["model=tfn"]).config
+        Path(argument).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     code = (
-        "import sys; from e3frame.cli import main; code = main(sys.argv[1:]);"
-        "heavy = {'torch', 'lightning', 'torch_geometric', 'ase', 'numpy'} & set(sys.modules);"
-        "sys.exit(code or (f'imported {heavy}' if heavy else 0))"
+        "import sys; from e3frame.cli import main; code = main(['check', sys.argv[1]]);"
+        "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr); sys.exit(code)"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", code, argument], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    imported = set(done.stderr.split())
+    assert {"e3frame", "pydantic"} <= imported
+    assert not imported & absent
 
 
 def test_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,6 +100,14 @@ def test_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "e3frame: there is no verb chek; did you mean check?\n"
     assert main([]) == 0
     assert "e3frame VERB --help" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["check", "--help"], ["layers"]])
+def test_a_reader_that_stops_early(arguments: list[str]) -> None:
+    command = [sys.executable, "-m", "e3frame.cli", *arguments]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        process.stdout.close()  # type: ignore[union-attr]
+        assert process.stderr.read() == b""  # type: ignore[union-attr]
 
 
 def test_every_config_composes() -> None:
@@ -124,6 +148,12 @@ def test_a_folder_of_ones_own(
     Path("mine/model/small.yaml").write_bytes(b"r_max: 4 # \xc5\n")
     assert main(["check", "--config-dir", "mine", "model=small"]) == 1
     message = "mine/model/small.yaml:1:12\n  this is not UTF-8: byte 0xc5\n  save the file as UTF-8\n"
+    assert capsys.readouterr().err == message
+    assert main(["check", "--config-dir", "mine", "model=nequip"]) == 0
+    capsys.readouterr()
+    Path("mine/model/small.yaml").write_text("# nothing yet\n", encoding="utf-8")
+    assert main(["check", "--config-dir", "mine", "model=small"]) == 1
+    message = "mine/model/small.yaml\n  a mapping is required at its top level, the file is empty\n"
     assert capsys.readouterr().err == message
     assert main(["check", "--config-dir", "nowhere", "model=small"]) == 1
     assert capsys.readouterr().err == "--config-dir nowhere: there is no such folder\n"

@@ -95,10 +95,10 @@ def test_draws_every_product(arguments: list[str], capsys: pytest.CaptureFixture
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
-def test_draws_harmonics(suffix: str, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+@pytest.mark.parametrize(("irreps", "suffix"), [("1", "png"), ("2e", "png"), ("0e + 1o", "svg"), ("1", "pdf")])
+def test_draws_harmonics(irreps: str, suffix: str, capsys: pytest.CaptureFixture[str], tmp_path: Path):
     path = tmp_path / f"sh.{suffix}"
-    assert run(capsys, "draw", "sh", "1", "-o", str(path), "--dpi", "30")[0] == 0
+    assert run(capsys, "draw", "sh", irreps, "-o", str(path), "--dpi", "30")[0] == 0
     assert path.stat().st_size > 1000
 
 

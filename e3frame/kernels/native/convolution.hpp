@@ -82,72 +82,145 @@ struct Packed {
     const S* operator[](int64_t n) const { return rows.get() + n * step; }
 };
 
-template <class S, bool DOUBLE, bool BACKWARD>
+// Where a task adds its part of gx: rows for the sources between first and last alone.
+template <class S>
+struct Part {
+    int64_t first, last;
+    std::unique_ptr<Buffer<S>> rows;
+};
+
+template <class S, bool DOUBLE>
 struct Convolution {
     static constexpr int N = W<S>;
     const e3_plan& plan;
     const e3_edges& edges;
     const e3_tensors& given;
-    Layout<S> in, out;
+    const Layout<S> in, out;
+    const int threads;
+    const Packed<S> x, ax, o;
     std::vector<Path> paths;
-    std::vector<Run<S>> runs;
-    int matrix_rows = 0, widest = 0, deepest = 0;
-    std::vector<int64_t> chunks;  // first nodes, and the end
+    int matrix_rows = 0, widest = 0, deepest = 1;
 
-    // The nodes that own the groups of edges, and the others.
-    const int64_t *order, *ptr, *mine, *theirs;
-    int64_t num_mine, num_theirs;
-
-    Convolution(const e3_plan& plan, const e3_edges& edges, const e3_tensors& given)
-        : plan(plan), edges(edges), given(given), in(plan.in, plan.num_in), out(plan.out, plan.num_out) {
-        order = BACKWARD ? edges.by_source : edges.by_target;
-        ptr = BACKWARD ? edges.source_ptr : edges.target_ptr;
-        mine = BACKWARD ? edges.source : edges.target;
-        theirs = BACKWARD ? edges.target : edges.source;
-        num_mine = BACKWARD ? edges.num_sources : edges.num_targets;
-        num_theirs = BACKWARD ? edges.num_targets : edges.num_sources;
+    Convolution(const e3_plan& plan, const e3_edges& edges, const e3_tensors& given, int threads)
+        : plan(plan), edges(edges), given(given), in(plan.in, plan.num_in), out(plan.out, plan.num_out), threads(threads),
+          x(given.x, edges.num_sources, in, threads), ax(DOUBLE ? given.ax : nullptr, edges.num_sources, in, threads),
+          o(given.o, edges.num_targets, out, threads) {
         for (int n = 0; n < plan.num_paths; n++) {
             const e3_path& p = plan.paths[n];
             const auto &a = in.terms[p.in], &b = out.terms[p.out];
             paths.push_back({a.mul, a.padded, a.dim, b.dim, a.begin, b.begin, p.weight, matrix_rows});
-            runs.push_back(Table<S, DOUBLE, BACKWARD>::find(paths.back(), p.diagonal));
             matrix_rows += p.diagonal ? 1 : a.dim * b.dim;
             widest = std::max(widest, a.padded * a.dim);
             deepest = std::max(deepest, a.dim * b.dim);
         }
-        for (int64_t n = 0, first = 0; n <= num_mine; n++)
-            if (n == 0 || n == num_mine || n - first == CHUNK_NODES || ptr[n] - ptr[first] >= CHUNK_EDGES)
-                chunks.push_back(first = n);
     }
 
-    void run(int threads) const {
-        const Layout<S>& other_layout = BACKWARD ? out : in;
-        const Packed<S> other(BACKWARD ? given.o : given.x, num_theirs, other_layout, threads);
-        const Packed<S> other_a(BACKWARD ? nullptr : given.ax, num_theirs, other_layout, threads);
-        const Packed<S> own(BACKWARD ? given.x : nullptr, BACKWARD ? num_mine : 1, in, threads);
-        const Packed<S> own_a(BACKWARD ? given.ax : nullptr, BACKWARD ? num_mine : 1, in, threads);
-        const int64_t count = static_cast<int64_t>(chunks.size()) - 1;
-        const bool shared = BACKWARD && given.gw && given.w_step == 0;
-        Buffer<S> partial_gw(shared ? count * plan.weight_numel : 0);
-        if (shared) std::fill_n(partial_gw.get(), count * plan.weight_numel, S(0));
-        const int team = static_cast<int>(std::clamp<int64_t>(count, 1, std::max(threads, 1)));
-        std::vector<Workspace> spaces;
-        spaces.reserve(team);
-        for (int n = 0; n < team; n++) spaces.emplace_back(*this);
+    template <Pass PASS> std::vector<Run<S>> functions() const {
+        std::vector<Run<S>> found;
+        for (int n = 0; n < plan.num_paths; n++) found.push_back(Table<S, DOUBLE, PASS>::find(paths[n], plan.paths[n].diagonal));
+        return found;
+    }
+
+    // Nodes in chunks of about equal work: the first node of each, and the end.
+    static std::vector<int64_t> chunks(const int64_t* ptr, int64_t nodes) {
+        std::vector<int64_t> found;
+        for (int64_t n = 0, first = 0; n <= nodes; n++)
+            if (n == 0 || n == nodes || n - first == CHUNK_NODES || ptr[n] - ptr[first] >= CHUNK_EDGES)
+                found.push_back(first = n);
+        return found;
+    }
+
+    void run() const {
+        const std::vector<int64_t> bounds = chunks(edges.target_ptr, edges.num_targets);
+        const int64_t count = static_cast<int64_t>(bounds.size()) - 1;
+        std::vector<Part<S>> parts = given.gx ? partition(bounds) : std::vector<Part<S>>();
+        const int64_t tasks = parts.empty() ? count : static_cast<int64_t>(parts.size());
+        const bool shared = given.gw && given.w_step == 0;
+        Buffer<S> partial_gw(shared ? tasks * plan.weight_numel : 0);
+        if (shared) std::fill_n(partial_gw.get(), tasks * plan.weight_numel, S(0));
+        const auto forward = given.out ? functions<FORWARD>() : std::vector<Run<S>>();
+        const bool of_edges = given.gy || given.gw || !parts.empty();
+        const auto backward = of_edges ? functions<BACKWARD>() : std::vector<Run<S>>();
+        if (given.out || of_edges) {
+            const int team = team_for(tasks);
+            std::vector<Workspace> spaces = workspaces(team, out.width);
 #pragma omp parallel num_threads(team) if (team > 1)
-        {
-            Workspace& space = spaces[this_thread()];
+            {
+                Workspace& space = spaces[this_thread()];
 #pragma omp for schedule(dynamic)
-            for (int64_t c = 0; c < count; c++) {
-                space.gw = shared ? partial_gw.get() + c * plan.weight_numel : static_cast<S*>(given.gw);
-                chunk(chunks[c], chunks[c + 1], other, other_a, own, own_a, space);
+                for (int64_t k = 0; k < tasks; k++) {
+                    S* gw = shared ? partial_gw.get() + k * plan.weight_numel : static_cast<S*>(given.gw);
+                    Part<S>* part = parts.empty() ? nullptr : &parts[k];
+                    for (int64_t c = k * count / tasks; c < (k + 1) * count / tasks; c++)
+                        targets(bounds[c], bounds[c + 1], forward, backward, space, gw, part);
+                }
             }
         }
         if (shared) {
             S* gw = static_cast<S*>(given.gw);
             std::fill_n(gw, plan.weight_numel, S(0));
-            for (int64_t c = 0; c < count; c++)
-                for (int n = 0; n < plan.weight_numel; n++) gw[n] += partial_gw[c * plan.weight_numel + n];
+            for (int64_t k = 0; k < tasks; k++)
+                for (int n = 0; n < plan.weight_numel; n++) gw[n] += partial_gw[k * plan.weight_numel + n];
+        }
+        if (given.gx && !parts.empty()) add_parts(parts);
+        else if (given.gx) by_source();
+    }
+
+    // Tasks of consecutive targets that may each have a gx of their own, since together their sources are not many more
+    // than there are nodes; as many as possible, and in any case independent of the number of threads. Or none.
+    std::vector<Part<S>> partition(const std::vector<int64_t>& bounds) const {
+        const int64_t count = static_cast<int64_t>(bounds.size()) - 1;
+        for (int64_t tasks = std::min<int64_t>(64, count); tasks > 0; tasks /= 2) {
+            std::vector<Part<S>> parts;
+            int64_t rows = 0;
+            for (int64_t k = 0; k < tasks; k++) {
+                Part<S> part{edges.num_sources, 0, nullptr};
+                for (int64_t at = edges.target_ptr[bounds[k * count / tasks]]; at < edges.target_ptr[bounds[(k + 1) * count / tasks]]; at++) {
+                    const int64_t source = edges.source[edges.by_target[at]];
+                    part.first = std::min(part.first, source), part.last = std::max(part.last, source + 1);
+                }
+                part.last = std::max(part.first, part.last);
+                rows += part.last - part.first;
+                parts.push_back(std::move(part));
+            }
+            if ((rows <= 4 * edges.num_sources || rows * in.width <= (1 << 21)) && (tasks >= 8 || tasks == count)) {
+                for (Part<S>& part : parts) {
+                    part.rows = std::make_unique<Buffer<S>>((part.last - part.first) * in.width);
+                    std::fill_n(part.rows->get(), (part.last - part.first) * in.width, S(0));
+                }
+                return parts;
+            }
+        }
+        return {};
+    }
+
+    void add_parts(const std::vector<Part<S>>& parts) const {
+        const int team = team_for(edges.num_sources / CHUNK_NODES);
+        Buffer<S> sums(int64_t(team) * in.width);
+#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
+        for (int64_t n = 0; n < edges.num_sources; n++) {
+            S* sum = sums.get() + this_thread() * in.width;
+            std::fill_n(sum, in.width, S(0));
+            for (const Part<S>& part : parts) {
+                if (n < part.first || n >= part.last) continue;
+                const S* row = part.rows->get() + (n - part.first) * in.width;
+                for (int i = 0; i < in.width; i++) sum[i] += row[i];
+            }
+            in.unpack(sum, static_cast<S*>(given.gx) + n * in.plain);
+        }
+    }
+
+    void by_source() const {
+        const std::vector<int64_t> bounds = chunks(edges.source_ptr, edges.num_sources);
+        const int64_t count = static_cast<int64_t>(bounds.size()) - 1;
+        const auto gather = functions<GATHER>();
+        const int team = team_for(count);
+        std::vector<Workspace> spaces = workspaces(team, in.width);
+#pragma omp parallel num_threads(team) if (team > 1)
+        {
+            Workspace& space = spaces[this_thread()];
+#pragma omp for schedule(dynamic)
+            for (int64_t c = 0; c < count; c++) sources(bounds[c], bounds[c + 1], gather, space);
         }
     }
 
@@ -155,57 +228,85 @@ struct Convolution {
     struct Workspace {
         Buffer<S> sums, m, m_a, g, y, zero_weights;
         Buffer<Vec<S>> partial, scaled;
-        S* gw = nullptr;
-        explicit Workspace(const Convolution& c)
-            : sums(int64_t(CHUNK_NODES) * (BACKWARD ? c.in : c.out).width),
-              m(c.matrix_rows * N), m_a(c.matrix_rows * N), g(c.matrix_rows * N), y(c.plan.dim_y * N),
-              zero_weights(c.plan.weight_numel),
-              partial(int64_t(std::max(c.deepest, 1)) * N), scaled(c.widest) {
+        explicit Workspace(const Convolution& c, int width)
+            : sums(int64_t(CHUNK_NODES) * width), m(c.matrix_rows * N), m_a(c.matrix_rows * N), g(c.matrix_rows * N),
+              y(c.plan.dim_y * N), zero_weights(c.plan.weight_numel), partial(int64_t(c.deepest) * N), scaled(c.widest) {
             std::fill_n(zero_weights.get(), c.plan.weight_numel, S(0));
-            std::fill_n(partial.get(), int64_t(std::max(c.deepest, 1)) * N, Vec<S>{});
+            std::fill_n(partial.get(), int64_t(c.deepest) * N, Vec<S>{});
         }
     };
 
-    void chunk(int64_t first, int64_t last, const Packed<S>& other, const Packed<S>& other_a, const Packed<S>& own,
-               const Packed<S>& own_a, Workspace& space) const {
-        const Layout<S>& layout = BACKWARD ? in : out;
-        std::fill_n(space.sums.get(), (last - first) * layout.width, S(0));
-        Tile<S> t;
-        t.m = space.m.get(), t.m_a = space.m_a.get(), t.g = BACKWARD && given.gy ? space.g.get() : nullptr;
-        t.partial = space.partial.get(), t.scaled = space.scaled.get();
-        t.add_gw = given.w_step == 0;
-        for (int64_t at = ptr[first]; at < ptr[last]; at += N) {
-            t.n = static_cast<int>(std::min<int64_t>(N, ptr[last] - at));
-            t.runs = 0;
-            int64_t previous = -1;
+    int team_for(int64_t tasks) const { return static_cast<int>(std::clamp<int64_t>(tasks, 1, std::max(threads, 1))); }
+    // Allocated before threads start: an exception must not leave one of them.
+    std::vector<Workspace> workspaces(int team, int width) const {
+        std::vector<Workspace> spaces;
+        spaces.reserve(team);
+        for (int n = 0; n < team; n++) spaces.emplace_back(*this, width);
+        return spaces;
+    }
+
+    void targets(int64_t first, int64_t last, const std::vector<Run<S>>& forward, const std::vector<Run<S>>& backward,
+                 Workspace& space, S* gw, Part<S>* part) const {
+        if (given.out) std::fill_n(space.sums.get(), (last - first) * out.width, S(0));
+        for (int64_t at = edges.target_ptr[first]; at < edges.target_ptr[last]; at += N) {
+            Tile<S> t;
+            fill(t, edges.by_target, edges.target, at, edges.target_ptr[last], first, out.width, space);
+            t.g = given.gy ? space.g.get() : nullptr;
+            t.add_gw = given.w_step == 0;
             for (int e = 0; e < t.n; e++) {
-                const int64_t edge = order[at + e], node = mine[edge], far = theirs[edge];
-                if (node != previous) {
-                    t.start[t.runs] = e;
-                    t.sum[t.runs] = space.sums.get() + (node - first) * layout.width;
-                    t.own[t.runs] = own[BACKWARD ? node : 0];
-                    t.own_a[t.runs] = own_a[BACKWARD ? node : 0];
-                    t.runs++;
-                    previous = node;
-                }
-                t.other[e] = other[far];
-                t.other_a[e] = other_a[far];
-                t.w[e] = static_cast<const S*>(given.w) + edge * given.w_step;
-                t.aw[e] = given.aw ? static_cast<const S*>(given.aw) + edge * given.aw_step : space.zero_weights.get();
-                t.gw[e] = space.gw ? space.gw + edge * given.w_step : nullptr;
+                const int64_t edge = edges.by_target[at + e];
+                t.gw[e] = gw ? gw + edge * given.w_step : nullptr;
+                t.gx[e] = part ? part->rows->get() + (edges.source[edge] - part->first) * in.width : nullptr;
             }
-            t.start[t.runs] = t.n;
-            matrices(given.y, at, t.n, space.y.get(), t.m);
-            if (DOUBLE) matrices(given.ay, at, t.n, space.y.get(), t.m_a);
             for (int64_t next = at + N; next < std::min(at + 2 * N, edges.num_edges); next++)
-                prefetch(order[next], space.gw);
-            for (size_t p = 0; p < paths.size(); p++) runs[p](t, paths[p]);
-            if (t.g) scatter_gy(at, t.n, space.y.get(), t.g);
+                prefetch(edges.by_target[next], gw);
+            for (size_t p = 0; p < paths.size(); p++) {
+                if (!forward.empty()) forward[p](t, paths[p]);
+                if (!backward.empty()) backward[p](t, paths[p]);
+            }
+            if (t.g) scatter_gy(edges.by_target + at, t.n, space.y.get(), t.g);
         }
-        S* sums = static_cast<S*>(BACKWARD ? given.gx : given.out);
-        if (sums)
-            for (int64_t n = first; n < last; n++)
-                layout.unpack(space.sums.get() + (n - first) * layout.width, sums + n * layout.plain);
+        if (given.out) unpack(out, space.sums.get(), first, last, static_cast<S*>(given.out));
+    }
+
+    void sources(int64_t first, int64_t last, const std::vector<Run<S>>& gather, Workspace& space) const {
+        std::fill_n(space.sums.get(), (last - first) * in.width, S(0));
+        for (int64_t at = edges.source_ptr[first]; at < edges.source_ptr[last]; at += N) {
+            Tile<S> t;
+            fill(t, edges.by_source, edges.source, at, edges.source_ptr[last], first, in.width, space);
+            for (int64_t next = at + N; next < std::min(at + 2 * N, edges.num_edges); next++)
+                prefetch(edges.by_source[next], nullptr);
+            for (size_t p = 0; p < paths.size(); p++) gather[p](t, paths[p]);
+        }
+        unpack(in, space.sums.get(), first, last, static_cast<S*>(given.gx));
+    }
+
+    // The next edges in the order of their nodes, up to end, with what every pass reads of them.
+    void fill(Tile<S>& t, const int64_t* order, const int64_t* nodes, int64_t at, int64_t end, int64_t first, int width,
+              Workspace& space) const {
+        t.m = space.m.get(), t.m_a = space.m_a.get();
+        t.partial = space.partial.get(), t.scaled = space.scaled.get();
+        t.n = static_cast<int>(std::min<int64_t>(N, end - at));
+        t.runs = 0;
+        int64_t previous = -1;
+        for (int e = 0; e < t.n; e++) {
+            const int64_t edge = order[at + e], node = nodes[edge];
+            if (node != previous) {
+                t.start[t.runs] = e;
+                t.sum[t.runs++] = space.sums.get() + (node - first) * width;
+                previous = node;
+            }
+            t.x[e] = x[edges.source[edge]], t.ax[e] = ax[edges.source[edge]], t.o[e] = o[edges.target[edge]];
+            t.w[e] = static_cast<const S*>(given.w) + edge * given.w_step;
+            t.aw[e] = given.aw ? static_cast<const S*>(given.aw) + edge * given.aw_step : space.zero_weights.get();
+        }
+        t.start[t.runs] = t.n;
+        matrices(given.y, order + at, t.n, space.y.get(), t.m);
+        if (DOUBLE) matrices(given.ay, order + at, t.n, space.y.get(), t.m_a);
+    }
+
+    void unpack(const Layout<S>& layout, const S* rows, int64_t first, int64_t last, S* to) const {
+        for (int64_t n = first; n < last; n++) layout.unpack(rows + (n - first) * layout.width, to + n * layout.plain);
     }
 
     // Ask for the weights of the next tile while this one is computed, row by row: paths read pieces of rows, too short
@@ -215,19 +316,19 @@ struct Convolution {
         const int64_t row = edge * given.w_step;
         prefetch_row<0>(static_cast<const S*>(given.w) + row);
         if (DOUBLE && given.aw) prefetch_row<0>(static_cast<const S*>(given.aw) + row);
-        if (BACKWARD && gw) prefetch_row<1>(gw + row);
+        if (gw) prefetch_row<1>(gw + row);
     }
     template <int WRITE> void prefetch_row(const S* row) const {
         for (int n = 0; n < plan.weight_numel; n += 64 / sizeof(S)) __builtin_prefetch(row + n, WRITE, 2);
     }
 
     // M_ki = Σ_j C_ijk y_j of a tile's edges, one edge a lane.
-    void matrices(const void* from, int64_t at, int n, S* y, S* m) const {
+    void matrices(const void* from, const int64_t* order, int n, S* y, S* m) const {
         std::fill_n(m, matrix_rows * N, S(0));
         if (!from) return;
         std::fill_n(y, plan.dim_y * N, S(0));
         for (int e = 0; e < n; e++) {
-            const S* row = static_cast<const S*>(from) + order[at + e] * plan.dim_y;
+            const S* row = static_cast<const S*>(from) + order[e] * plan.dim_y;
             for (int j = 0; j < plan.dim_y; j++) y[j * N + e] = row[j];
         }
         for (size_t p = 0; p < paths.size(); p++) {
@@ -239,7 +340,7 @@ struct Convolution {
         }
     }
 
-    void scatter_gy(int64_t at, int n, S* y, const S* g) const {
+    void scatter_gy(const int64_t* order, int n, S* y, const S* g) const {
         std::fill_n(y, plan.dim_y * N, S(0));
         for (size_t p = 0; p < paths.size(); p++) {
             const e3_path& path = plan.paths[p];
@@ -249,18 +350,15 @@ struct Convolution {
             }
         }
         for (int e = 0; e < n; e++) {
-            S* row = static_cast<S*>(given.gy) + order[at + e] * plan.dim_y;
+            S* row = static_cast<S*>(given.gy) + order[e] * plan.dim_y;
             for (int j = 0; j < plan.dim_y; j++) row[j] = y[j * N + e];
         }
     }
 };
 
-template <class S>
-void convolve(const e3_plan& p, const e3_edges& e, const e3_tensors& t, bool backward, bool twice, int threads) {
-    if (backward && twice) Convolution<S, true, true>(p, e, t).run(threads);
-    else if (backward) Convolution<S, false, true>(p, e, t).run(threads);
-    else if (twice) Convolution<S, true, false>(p, e, t).run(threads);
-    else Convolution<S, false, false>(p, e, t).run(threads);
+template <class S> void convolve(const e3_plan& p, const e3_edges& e, const e3_tensors& t, bool twice, int threads) {
+    if (twice) Convolution<S, true>(p, e, t, threads).run();
+    else Convolution<S, false>(p, e, t, threads).run();
 }
 
 }  // namespace E3_ISA

@@ -46,8 +46,6 @@ def _convolve(
     edge_index: Tensor,
     inputs: Sequence[Tensor | None],
     outputs: Sequence[Tensor | None],
-    *,
-    backward: bool,
     twice: bool = False,
 ) -> None:
     """Of x, y, w, o, ax, ay, aw and out, gx, gy, gw, all contiguous; empty ones and None are absent."""
@@ -58,7 +56,7 @@ def _convolve(
     steps = [t.shape[1] if t is not None and t.ndim == 2 else 0 for t in (w, aw)]
     tensors = library.Tensors(*map(_pointer, inputs), *steps, *map(_pointer, outputs))
     run = library.kernels(x.dtype).convolve
-    library.check(run(byref(plan.struct), byref(edges), byref(tensors), backward, twice, torch.get_num_threads()))
+    library.check(run(byref(plan.struct), byref(edges), byref(tensors), twice, torch.get_num_threads()))
 
 
 def _check(inputs: Sequence[Tensor | None], edge_index: Tensor, plan: Compiled) -> None:
@@ -81,7 +79,7 @@ def _forward(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: str, num
     own = compiled(plan)
     out = x.new_empty(num_nodes, own.dims[3])
     inputs = (x.contiguous(), y.contiguous(), _weights(w, own), None, None, None, None)
-    _convolve(own, edge_index, inputs, (out, None, None, None), backward=False)
+    _convolve(own, edge_index, inputs, (out, None, None, None))
     return out
 
 
@@ -91,7 +89,7 @@ def _backward(
     own = compiled(plan)
     inputs = (x.contiguous(), y.contiguous(), _weights(w, own), o.contiguous(), None, None, None)
     gradients = _empty((x, y, w), wanted, (GX, GY, GW))
-    _convolve(own, edge_index, inputs, (None, *gradients), backward=True)
+    _convolve(own, edge_index, inputs, (None, *gradients))
     return gradients[0], gradients[1], _own_weights(gradients[2], own)
 
 
@@ -111,10 +109,7 @@ def _twice(
     w, aw = _weights(w, own), _weights(aw, own)
     inputs = (*(t.contiguous() for t in (x, y)), w, *(t.contiguous() for t in (o, ax, ay)), aw)
     go, *gradients = _empty((o, x, y, w), wanted, (GO, GX, GY, GW))
-    if wanted & GO:
-        _convolve(own, edge_index, inputs, (go, None, None, None), backward=False, twice=True)
-    if wanted & (GX | GY | GW):
-        _convolve(own, edge_index, inputs, (None, *gradients), backward=True, twice=True)
+    _convolve(own, edge_index, inputs, (go, *gradients), twice=True)
     return go, gradients[0], gradients[1], _own_weights(gradients[2], own)
 
 

@@ -23,8 +23,8 @@ struct Kernels {
     static const S* in(const void* p) { return static_cast<const S*>(p); }
     static S* out(void* p) { return static_cast<S*>(p); }
 
-    static int convolve(const e3_plan* p, const e3_edges* e, const e3_tensors* t, int backward, int twice, int threads) {
-        return guarded([&] { E3_ISA::convolve<S>(*p, *e, *t, backward, twice, threads); });
+    static int convolve(const e3_plan* p, const e3_edges* e, const e3_tensors* t, int twice, int threads) {
+        return guarded([&] { E3_ISA::convolve<S>(*p, *e, *t, twice, threads); });
     }
     static int linear(const e3_linear* p, const e3_rows* r, const void* x, const void* w, void* y, int transposed, int threads) {
         return guarded([&] { Linear<S>(*p, *r, transposed).run(in(x), in(w), out(y), threads); });

@@ -127,7 +127,7 @@ class Kernels(Structure):
     """The functions for one instruction set and type of numbers."""
 
     _fields_ = [
-        ("convolve", CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_int, c_int, c_int)),
+        ("convolve", CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_int, c_int)),
         ("linear", CFUNCTYPE(c_int, *[c_void_p] * 5, c_int, c_int)),
         ("linear_weights", CFUNCTYPE(c_int, *[c_void_p] * 5, c_int)),
         ("activate", _UNARY),

@@ -27,14 +27,14 @@ template <class S>
 struct Tile {
     int n, runs;
     int start[W<S> + 1];
-    const S *own[W<S>], *own_a[W<S>];  // for each run: x and ax (backward)
-    S* sum[W<S>];                      // for each run: out (forward) or gx (backward)
-    const S *other[W<S>], *other_a[W<S>];  // for each edge: x and ax (forward), o (backward)
-    const S *w[W<S>], *aw[W<S>];       // for each edge
-    S* gw[W<S>];
-    bool add_gw;                       // edges share their weights: sum
-    S *m, *m_a, *g;                    // matrices of y and ay, and their gradients: [row][edge]
-    Vec<S>*partial, *scaled;           // room for sums over lanes, and for w x
+    S* sum[W<S>];                             // for each run: out, or gx where runs are of sources
+    const S *x[W<S>], *ax[W<S>], *o[W<S>];    // for each edge
+    S* gx[W<S>];                              // for each edge: where its part of gx is added; null: nowhere
+    const S *w[W<S>], *aw[W<S>];
+    S* gw[W<S>];                              // null: not wanted
+    bool add_gw;                              // edges share their weights: sum
+    S *m, *m_a, *g;                           // matrices of y and ay, and their gradients: [row][edge]
+    Vec<S>*partial, *scaled;                  // room for sums over lanes, and for w x
 };
 
 template <class S> inline Vec<S> weights(const S* w, const Path& p, int u) {
@@ -56,6 +56,11 @@ struct PathKernel {
     // Rows k whose sums over u are held in registers at once.
     static constexpr int ROWS = D_IN == 0 ? 1 : D_IN * D_OUT <= REGISTERS ? D_OUT : 1;
 
+    static V second_weights(const Tile<S>& t, const Path& p, int e, int u) {
+        return DOUBLE && p.weight >= 0 ? weights(t.aw[e], p, u) : V{};
+    }
+
+    // out, where runs are of targets.
     static void forward(const Tile<S>& t, const Path& p) {
         const int d_in = D_IN ? D_IN : p.d_in, d_out = D_IN ? D_OUT : p.d_out;
         const S *m = t.m + p.matrix * N, *m_a = t.m_a + p.matrix * N;
@@ -65,9 +70,8 @@ struct PathKernel {
                 V sum[ROOM_OUT];
                 E3_UNROLL for (int k = 0; k < d_out; k++) sum[k] = load(out + k * p.padded);
                 for (int e = t.start[run]; e < t.start[run + 1]; e++) {
-                    const V w = weights(t.w[e], p, u);
-                    const V aw = DOUBLE && p.weight >= 0 ? weights(t.aw[e], p, u) : V{};
-                    const S *x = t.other[e] + p.in + u, *ax = t.other_a[e] + p.in + u;
+                    const V w = weights(t.w[e], p, u), aw = second_weights(t, p, e, u);
+                    const S *x = t.x[e] + p.in + u, *ax = t.ax[e] + p.in + u;
                     V z[ROOM_IN], z_a[ROOM_IN];
                     E3_UNROLL for (int i = 0; i < d_in; i++) {
                         const V x_i = load(x + i * p.padded);
@@ -77,13 +81,11 @@ struct PathKernel {
                             z[i] = w * load(ax + i * p.padded) + aw * x_i;
                         }
                     }
-                    if constexpr (DIAGONAL) {
-                        E3_UNROLL for (int k = 0; k < d_out; k++) {
+                    E3_UNROLL for (int k = 0; k < d_out; k++) {
+                        if constexpr (DIAGONAL) {
                             sum[k] += m[e] * z[k];
                             if constexpr (DOUBLE) sum[k] += m_a[e] * z_a[k];
-                        }
-                    } else {
-                        E3_UNROLL for (int k = 0; k < d_out; k++) {
+                        } else {
                             E3_UNROLL for (int i = 0; i < d_in; i++) {
                                 sum[k] += m[(k * d_in + i) * N + e] * z[i];
                                 if constexpr (DOUBLE) sum[k] += m_a[(k * d_in + i) * N + e] * z_a[i];
@@ -96,69 +98,89 @@ struct PathKernel {
         }
     }
 
-    static void backward(const Tile<S>& t, const Path& p) {
-        for (int run = 0; run < t.runs; run++)
-            for (int u = 0; u < p.padded; u += N) backward_nodes(t, p, run, u);
-        if (t.g) backward_matrices(t, p);
+    // V and V' of an edge.
+    static inline void pull(const Tile<S>& t, const Path& p, int e, const V* o, V* v, V* v_a) {
+        const int d_in = D_IN ? D_IN : p.d_in, d_out = D_IN ? D_OUT : p.d_out;
+        const S *m = t.m + p.matrix * N + e, *m_a = t.m_a + p.matrix * N + e;
+        E3_UNROLL for (int i = 0; i < d_in; i++) {
+            if constexpr (DIAGONAL) {
+                v[i] = *m * o[i];
+                if constexpr (DOUBLE) v_a[i] = *m_a * o[i];
+            } else {
+                v[i] = m[i * N] * o[0];
+                if constexpr (DOUBLE) v_a[i] = m_a[i * N] * o[0];
+                E3_UNROLL for (int k = 1; k < d_out; k++) {
+                    v[i] += m[(k * d_in + i) * N] * o[k];
+                    if constexpr (DOUBLE) v_a[i] += m_a[(k * d_in + i) * N] * o[k];
+                }
+            }
+        }
     }
 
-    // gx and gw.
-    static inline void backward_nodes(const Tile<S>& t, const Path& p, int run, int u) {
+    // gw, G and, edge by edge, gx, where runs are of targets.
+    static void backward(const Tile<S>& t, const Path& p) {
         const int d_in = D_IN ? D_IN : p.d_in, d_out = D_IN ? D_OUT : p.d_out;
-        const S *m = t.m + p.matrix * N, *m_a = t.m_a + p.matrix * N;
-        const S *x = t.own[run] + p.in + u, *ax = t.own_a[run] + p.in + u;
-        S* gx = t.sum[run] + p.in + u;
-        V sum[ROOM_IN];
-        E3_UNROLL for (int i = 0; i < d_in; i++) sum[i] = load(gx + i * p.padded);
-        for (int e = t.start[run]; e < t.start[run + 1]; e++) {
-            const S* o = t.other[e] + p.out + u;
-            V v[ROOM_IN], v_a[ROOM_IN];
-            E3_UNROLL for (int i = 0; i < d_in; i++) v[i] = v_a[i] = V{};
-            E3_UNROLL for (int k = 0; k < d_out; k++) {
-                const V o_k = load(o + k * p.padded);
-                if constexpr (DIAGONAL) {
-                    v[k] = m[e] * o_k;
-                    if constexpr (DOUBLE) v_a[k] = m_a[e] * o_k;
-                } else {
-                    E3_UNROLL for (int i = 0; i < d_in; i++) {
-                        v[i] += m[(k * d_in + i) * N + e] * o_k;
-                        if constexpr (DOUBLE) v_a[i] += m_a[(k * d_in + i) * N + e] * o_k;
+        for (int run = 0; run < t.runs; run++) {
+            for (int u = 0; u < p.padded; u += N) {
+                V o[ROOM_OUT];
+                E3_UNROLL for (int k = 0; k < d_out; k++) o[k] = load(t.o[t.start[run]] + p.out + k * p.padded + u);
+                for (int e = t.start[run]; e < t.start[run + 1]; e++) {
+                    V v[ROOM_IN], v_a[ROOM_IN];
+                    pull(t, p, e, o, v, v_a);
+                    if (t.gw[e] && p.weight >= 0) {
+                        const S *x = t.x[e] + p.in + u, *ax = t.ax[e] + p.in + u;
+                        V gw = {};
+                        E3_UNROLL for (int i = 0; i < d_in; i++) {
+                            if constexpr (DOUBLE) gw += load(ax + i * p.padded) * v[i] + load(x + i * p.padded) * v_a[i];
+                            else gw += load(x + i * p.padded) * v[i];
+                        }
+                        store_weights(t.gw[e], p, u, gw, t.add_gw);
                     }
+                    if (t.gx[e]) add_gx(t, p, e, u, v, v_a, t.gx[e]);
                 }
             }
-            const V w = weights(t.w[e], p, u);
-            const V aw = DOUBLE && p.weight >= 0 ? weights(t.aw[e], p, u) : V{};
-            V gw = {};
-            E3_UNROLL for (int i = 0; i < d_in; i++) {
-                if constexpr (DOUBLE) {
-                    gw += load(ax + i * p.padded) * v[i] + load(x + i * p.padded) * v_a[i];
-                    sum[i] += w * v_a[i] + aw * v[i];
-                } else {
-                    gw += load(x + i * p.padded) * v[i];
-                    sum[i] += w * v[i];
-                }
-            }
-            if (t.gw[e] && p.weight >= 0) store_weights(t.gw[e], p, u, gw, t.add_gw);
         }
-        E3_UNROLL for (int i = 0; i < d_in; i++) store(gx + i * p.padded, sum[i]);
+        if (t.g) matrices(t, p);
+    }
+
+    static inline void add_gx(const Tile<S>& t, const Path& p, int e, int u, const V* v, const V* v_a, S* to) {
+        const int d_in = D_IN ? D_IN : p.d_in;
+        const V w = weights(t.w[e], p, u), aw = second_weights(t, p, e, u);
+        S* gx = to + p.in + u;
+        E3_UNROLL for (int i = 0; i < d_in; i++) {
+            V sum = load(gx + i * p.padded);
+            if constexpr (DOUBLE) sum += w * v_a[i] + aw * v[i];
+            else sum += w * v[i];
+            store(gx + i * p.padded, sum);
+        }
+    }
+
+    // gx, where runs are of sources.
+    static void gather(const Tile<S>& t, const Path& p) {
+        const int d_out = D_IN ? D_OUT : p.d_out;
+        for (int run = 0; run < t.runs; run++)
+            for (int u = 0; u < p.padded; u += N)
+                for (int e = t.start[run]; e < t.start[run + 1]; e++) {
+                    V o[ROOM_OUT], v[ROOM_IN], v_a[ROOM_IN];
+                    E3_UNROLL for (int k = 0; k < d_out; k++) o[k] = load(t.o[e] + p.out + k * p.padded + u);
+                    pull(t, p, e, o, v, v_a);
+                    add_gx(t, p, e, u, v, v_a, t.sum[run]);
+                }
     }
 
     // G: first w x of each edge, then for some rows k at a time the sums over u of all edges, and over their lanes.
-    static inline void backward_matrices(const Tile<S>& t, const Path& p) {
+    static inline void matrices(const Tile<S>& t, const Path& p) {
         const int d_in = D_IN ? D_IN : p.d_in, d_out = D_IN ? D_OUT : p.d_out, blocks = p.padded / N;
-        for (int run = 0; run < t.runs; run++) {
-            for (int e = t.start[run]; e < t.start[run + 1]; e++) {
+        for (int e = 0; e < t.n; e++) {
                 for (int b = 0; b < blocks; b++) {
-                    const V w = weights(t.w[e], p, b * N);
-                    const V aw = DOUBLE && p.weight >= 0 ? weights(t.aw[e], p, b * N) : V{};
-                    const S *x = t.own[run] + p.in + b * N, *ax = t.own_a[run] + p.in + b * N;
+                    const V w = weights(t.w[e], p, b * N), aw = second_weights(t, p, e, b * N);
+                    const S *x = t.x[e] + p.in + b * N, *ax = t.ax[e] + p.in + b * N;
                     V* z = t.scaled + (e * blocks + b) * d_in;
                     E3_UNROLL for (int i = 0; i < d_in; i++) {
                         if constexpr (DOUBLE) z[i] = w * load(ax + i * p.padded) + aw * load(x + i * p.padded);
                         else z[i] = w * load(x + i * p.padded);
                     }
                 }
-            }
         }
         S* g = t.g + p.matrix * N;
         if constexpr (DIAGONAL) {
@@ -166,7 +188,7 @@ struct PathKernel {
                 V sum = {};
                 for (int b = 0; b < blocks; b++)
                     E3_UNROLL for (int i = 0; i < d_in; i++)
-                        sum += load(t.other[e] + p.out + i * p.padded + b * N) * t.scaled[(e * blocks + b) * d_in + i];
+                        sum += load(t.o[e] + p.out + i * p.padded + b * N) * t.scaled[(e * blocks + b) * d_in + i];
                 t.partial[e] = sum;
             }
             store(g, sum_lanes<S>(t.partial));
@@ -178,7 +200,7 @@ struct PathKernel {
                     for (int b = 0; b < blocks; b++) {
                         const V* z = t.scaled + (e * blocks + b) * d_in;
                         E3_UNROLL for (int r = 0; r < ROWS; r++) {
-                            const V o_k = load(t.other[e] + p.out + (k + r) * p.padded + b * N);
+                            const V o_k = load(t.o[e] + p.out + (k + r) * p.padded + b * N);
                             E3_UNROLL for (int i = 0; i < d_in; i++) sum[r * d_in + i] += o_k * z[i];
                         }
                     }
@@ -194,11 +216,14 @@ template <class S> using Run = void (*)(const Tile<S>&, const Path&);
 
 constexpr int dim_index(int dim) { return dim > 7 ? 0 : (dim + 1) / 2; }  // 1, 3, 5, 7 -> 1 ... 4; more -> 0
 
-template <class S, bool DOUBLE, bool BACKWARD>
+// What a pass does to a tile.
+enum Pass { FORWARD, BACKWARD, GATHER };
+
+template <class S, bool DOUBLE, Pass PASS>
 struct Table {
     template <int D_IN, int D_OUT, bool DIAGONAL> static constexpr Run<S> one() {
         using K = PathKernel<S, D_IN, D_OUT, DIAGONAL, DOUBLE>;
-        return BACKWARD ? K::backward : K::forward;
+        return PASS == FORWARD ? K::forward : PASS == BACKWARD ? K::backward : K::gather;
     }
     template <int D_IN> static Run<S> row(int out) {
         constexpr Run<S> runs[] = {one<0, 0, false>(), one<D_IN, 1, false>(), one<D_IN, 3, false>(),
@@ -206,6 +231,9 @@ struct Table {
         return runs[out];
     }
     static Run<S> find(const Path& p, bool diagonal) {
+#ifdef E3_SMALL
+        return diagonal ? one<0, 0, true>() : one<0, 0, false>();
+#endif
         const int in = dim_index(p.d_in), out = dim_index(p.d_out);
         if (diagonal) {
             constexpr Run<S> runs[] = {one<0, 0, true>(), one<1, 1, true>(), one<3, 3, true>(),

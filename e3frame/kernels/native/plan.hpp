@@ -42,7 +42,8 @@ struct e3_edges {
 struct e3_tensors {
     const void *x, *y, *w, *o, *ax, *ay, *aw;
     int64_t w_step, aw_step;
-    void *out, *gx, *gy, *gw;  // null where not wanted; gw is summed over the edges where w_step is 0
+    void *out, *gx, *gy, *gw;  // null where not wanted; out is go in the twice differentiated form; gw is summed over
+                               // the edges where w_step is 0
 };
 
 // A linear map: paths between terms of one irrep. The matrix of index s is w[weight + s index_step + u row_step + v].
@@ -101,7 +102,7 @@ struct e3_radial {
 
 // The functions above for one instruction set and type of numbers; each returns 0, or 1 if memory ran out.
 struct e3_kernels {
-    int (*convolve)(const e3_plan*, const e3_edges*, const e3_tensors*, int backward, int twice, int threads);
+    int (*convolve)(const e3_plan*, const e3_edges*, const e3_tensors*, int twice, int threads);
     int (*linear)(const e3_linear*, const e3_rows*, const void* x, const void* w, void* out, int transposed, int threads);
     int (*linear_weights)(const e3_linear*, const e3_rows*, const void* x, const void* o, void* gw, int threads);
     // order 0: value; 1: gradient given o; 2: gradients of a · (gradient), by the input (out) and by o (go).

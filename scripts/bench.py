@@ -1,0 +1,183 @@
+"""Speed and memory against e3nn, nequip and cuequivariance: both sides in one process, in turn, and the ratio.
+
+    pip install "e3nn==0.6.0" "nequip==0.19.1" cuequivariance-torch
+    python scripts/bench.py operator          # the convolution alone
+    python scripts/bench.py step              # training steps and inference of a NequIP
+    python scripts/bench.py memory growth     # peak memory; time against the number of edges and against l
+    python scripts/bench.py all --threads 2 --out runs/bench
+
+Every figure is the median of repetitions in which the sides take turns, so that a change of the machine's speed meets
+all of them. Run it on a quiet machine. Peers that are not installed are left out, and the table says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+
+import torch
+from bench_models import e3frame_step, nequip_step
+from bench_operator import Convolution, peers, random_graph
+from rich.console import Console
+from rich.table import Table
+
+PARTS = ("operator", "step", "memory", "growth")
+
+
+def in_turn(sides: dict[str, Callable[[], object]], repetitions: int, warm_up: int = 3) -> dict[str, float]:
+    """Median milliseconds of each side."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for turn in range(warm_up + repetitions):
+        for name, run in sides.items():
+            start = time.perf_counter()
+            run()
+            if turn >= warm_up:
+                times[name].append(1e3 * (time.perf_counter() - start))
+    return {name: median(values) for name, values in times.items()}
+
+
+def operator(repetitions: int) -> list[dict]:
+    """Forward, forward + backward, and double backward of the convolution."""
+    rows = []
+    for mul, lmax in ((32, 2), (64, 2), (128, 2), (32, 3)):
+        graph = random_graph(600, 9000)
+        case = Convolution(mul, lmax, *graph)
+        sides = peers(case)
+        for what in ("forward", "forward_backward", "double_backward"):
+            able = {name: getattr(side, what) for name, side in sides.items() if getattr(side, what)}
+            found = in_turn(able, repetitions)
+            rows.append({"case": f"{mul} channels, l <= {lmax}", "what": what.replace("_", " + ", 1), **found})
+    return rows
+
+
+def step(repetitions: int) -> list[dict]:
+    """Training steps with energies and forces, and inference, at equal hyperparameters and numbers of parameters."""
+    rows = []
+    for label, graphs, atoms, periodic in (
+        ("5 molecules of 15 atoms", 5, 15, False),
+        ("32 molecules of 15 atoms", 32, 15, False),
+        ("64 molecules of 15 atoms", 64, 15, False),
+        ("periodic box of 216 atoms", 1, 216, True),
+    ):
+        sides = {"e3frame": e3frame_step(graphs, atoms, periodic)}
+        if find_spec("nequip"):
+            sides["nequip 0.19.1"] = nequip_step(graphs, atoms, periodic)
+        assert len({side.num_parameters for side in sides.values()}) == 1, "the models differ"
+        for what in ("train", "infer"):
+            found = in_turn({name: getattr(side, what) for name, side in sides.items()}, repetitions)
+            rows.append({"case": label, "what": what, **found})
+    return rows
+
+
+def memory(_: int) -> list[dict]:
+    """Peak memory of some training steps, above what importing and building cost, in processes of their own; MiB."""
+    rows = []
+    names = ["e3frame", *(["nequip 0.19.1"] if find_spec("nequip") else [])]
+    for graphs in (5, 32, 64):
+        row: dict = {"case": f"{graphs} molecules of 15 atoms", "what": "MiB"}
+        for name in names:
+            command = [sys.executable, __file__, "--peak", name, str(graphs), "--threads", str(torch.get_num_threads())]
+            row[name] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+        rows.append(row)
+    return rows
+
+
+def peak(name: str, graphs: int) -> float:
+    side = (e3frame_step if name == "e3frame" else nequip_step)(graphs, 15, False)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(5):
+        side.train()
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+
+
+def growth(repetitions: int) -> list[dict]:
+    """Forward + backward of the convolution against the number of edges (15 a node) and against l."""
+    rows = []
+    for edges in (1_000, 10_000, 100_000, 1_000_000):
+        case = Convolution(32, 2, *random_graph(edges // 15, edges, local=True))
+        found = in_turn({"e3frame": case.forward_backward}, max(3, repetitions // 3), 2)
+        rows.append({"case": f"{edges} edges", "what": "µs per edge", "e3frame": 1e3 * found["e3frame"] / edges})
+    for lmax in (1, 2, 3, 4):
+        case = Convolution(32, lmax, *random_graph(600, 9000))
+        found = in_turn({"e3frame": case.forward_backward}, repetitions)
+        rows.append({"case": f"l <= {lmax}, 9000 edges", "what": "ms", **found})
+    return rows
+
+
+def show(part: str, rows: list[dict], console: Console) -> None:
+    names = list(dict.fromkeys(name for row in rows for name in row if name not in ("case", "what")))
+    table = Table("case", "", *names, *(f"/ {name}" for name in names[1:]), title=part, title_justify="left")
+    for row in rows:
+        own = row["e3frame"]
+        values = [f"{row[name]:.3g}" if name in row else "" for name in names]
+        ratios = [f"{row[name] / own:.1f}x" if name in row else "" for name in names[1:]]
+        table.add_row(row["case"], row["what"], *values, *ratios)
+    console.print(table)
+
+
+def draw(part: str, rows: list[dict], file: Path) -> None:
+    """Bars of the ratios: how many times faster, or smaller, than each peer."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = [name for name in rows[0] if name not in ("case", "what", "e3frame")]
+    if not names:
+        return
+    labels = [f"{row['case']}, {row['what']}" for row in rows]
+    figure, ax = plt.subplots(figsize=(8, 0.32 * len(rows) * len(names) + 1.2), layout="constrained")
+    for k, name in enumerate(names):
+        at = [n + 0.8 * k / len(names) for n in range(len(rows))]
+        ratios = [row.get(name, 0) / row["e3frame"] for row in rows]
+        bars = ax.barh(at, ratios, height=0.75 / len(names), label=name)
+        ax.bar_label(bars, [f"{ratio:.1f}" if ratio else "" for ratio in ratios], padding=2, fontsize=8)
+    ax.set_yticks([n + 0.4 * (len(names) - 1) / len(names) for n in range(len(rows))], labels)
+    ax.invert_yaxis()
+    ax.set_xlabel("peer / e3frame")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    figure.savefig(file, dpi=130)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=(*PARTS, "all", []), help="what to measure")
+    parser.add_argument("--threads", type=int, default=2, help="of torch and of the kernels")
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of the JSON and PNG files")
+    parser.add_argument("--peak", nargs=2, metavar=("SIDE", "GRAPHS"), help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    if arguments.peak:
+        print(peak(arguments.peak[0], int(arguments.peak[1])))
+        return
+    if not arguments.parts:
+        parser.error(f"name one or more of {', '.join(PARTS)}, or all")
+    console = Console()
+    console.print(
+        f"torch {torch.__version__}, {arguments.threads} threads, float32; milliseconds unless it says otherwise"
+    )
+    missing = [name for name in ("e3nn", "nequip", "cuequivariance_torch") if not find_spec(name)]
+    if missing:
+        console.print(f"not installed, left out: {', '.join(missing)}")
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for part in PARTS if "all" in arguments.parts else arguments.parts:
+        rows = globals()[part](arguments.repetitions)
+        show(part, rows, console)
+        (arguments.out / f"{part}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        draw(part, rows, arguments.out / f"{part}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A NequIP of e3frame and of nequip at equal hyperparameters, on the same structures, for ``bench.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import yaml
+from ase import Atoms
+from torch import Tensor
+
+R_MAX, SPECIES, NEIGHBORS = 5.0, ("H", "C", "O"), 12.0
+
+
+def structures(graphs: int, atoms: int, periodic: bool) -> list[Atoms]:
+    """Random atoms, no two closer than 1.1 Å: as dense as a molecule of 15, or in a box at the density of water."""
+    rng = np.random.default_rng(0)
+    edge = (atoms / 0.1) ** (1 / 3) if periodic else 6.4 * (atoms / 15) ** (1 / 3)
+    made = []
+    for _ in range(graphs):
+        box = Atoms(cell=[edge] * 3, pbc=periodic)
+        while len(box) < atoms:
+            box.append(rng.choice(SPECIES))
+            box.positions[-1] = rng.uniform(0, edge, 3)
+            if len(box) > 1 and box.get_distances(-1, range(len(box) - 1), mic=periodic).min() < 1.1:
+                del box[-1]
+        made.append(box)
+    return made
+
+
+class Step:
+    """Training steps and inference of one side."""
+
+    def __init__(self, model: torch.nn.Module, call: Callable[[], tuple[Tensor, Tensor]]) -> None:
+        self.model, self.call = model, call
+        self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+        self.num_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+    def train(self) -> None:
+        self.model.train()
+        self.optimizer.zero_grad()
+        energy, forces = self.call()
+        (1e-6 * energy.square().mean() + forces.square().mean()).backward()
+        self.optimizer.step()
+
+    def infer(self) -> None:
+        self.model.eval()
+        self.model.requires_grad_(False)
+        self.call()
+        self.model.requires_grad_(True)
+
+
+def e3frame_step(graphs: int, atoms: int, periodic: bool) -> Step:
+    from torch_geometric.data import Batch
+
+    from e3frame.compose import config_folder
+    from e3frame.data.batch import model_input
+    from e3frame.data.graphs import make_graph
+    from e3frame.model import ModelSpec
+
+    raw = yaml.safe_load((config_folder() / "model" / "nequip.yaml").read_text(encoding="utf-8"))
+    raw |= {"r_max": R_MAX, "species": list(SPECIES)}
+    raw["outputs"]["energy"]["per_species_scale_shift"] = {"scale": 1.0, "shift": 0.0}
+    layers = raw["layers"]
+    for layer in (*layers.values(), *layers["interactions"]["layers"].values()):
+        if layer["kind"] == "convolution":
+            layer["avg_num_neighbors"] = NEIGHBORS
+    model = ModelSpec.model_validate(raw).build()
+    batch = Batch.from_data_list([make_graph(frame, R_MAX) for frame in structures(graphs, atoms, periodic)])
+    graph = model_input(batch, torch.float32)
+
+    def call() -> tuple[Tensor, Tensor]:
+        with torch.set_grad_enabled(model.training):
+            out = model(graph)
+        return out["energy"], out["forces"]
+
+    return Step(model, call)
+
+
+def nequip_step(graphs: int, atoms: int, periodic: bool) -> Step:
+    from nequip.data import AtomicDataDict, from_ase
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+    from nequip.model import NequIPGNNModel
+    from nequip.utils.global_state import set_global_state
+
+    set_global_state()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)  # which nequip wants while a model is built
+    try:
+        model = NequIPGNNModel(
+            seed=1,
+            model_dtype="float32",
+            r_max=R_MAX,
+            type_names=list(SPECIES),
+            num_layers=3,
+            l_max=2,
+            parity=False,
+            num_features=32,
+            type_embed_num_features=32,
+            radial_mlp_depth=2,
+            radial_mlp_width=64,
+            num_bessels=8,
+            avg_num_neighbors=NEIGHBORS,
+            per_type_energy_scales=1.0,
+            per_type_energy_shifts=0.0,
+        )
+        types, neighbors = ChemicalSpeciesToAtomTypeMapper(list(SPECIES)), NeighborListTransform(r_max=R_MAX)
+        frames = [neighbors(types(from_ase(frame))) for frame in structures(graphs, atoms, periodic)]
+        batch = AtomicDataDict.batched_from_list(frames)
+    finally:
+        torch.set_default_dtype(before)
+
+    def call() -> tuple[Tensor, Tensor]:
+        out = model(dict(batch))
+        return out["total_energy"], out["forces"]
+
+    return Step(model, call)

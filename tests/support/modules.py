@@ -1,0 +1,181 @@
+"""What must hold for every module of the algebra: a case is a module with arguments, a check takes a case."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+__all__ = ["CHECKS", "Call", "Case", "run_check"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A module, the arguments of one call, and what cannot hold: for each such check why, and what torch then says."""
+
+    make: Callable[[], nn.Module]
+    shapes: tuple[tuple[int, ...], ...]
+    others: tuple[Any, ...] = ()
+    without: dict[str, tuple[str, str]] = field(default_factory=dict)
+    training: bool = True
+
+    def module(self) -> nn.Module:
+        torch.manual_seed(0)
+        return self.make().train(self.training)
+
+    def arguments(self, seed: int = 1) -> tuple[Any, ...]:
+        """Numbers of the given shapes, then the others: indices and counts."""
+        generator = torch.Generator().manual_seed(seed)
+        return tuple(torch.randn(shape, generator=generator) for shape in self.shapes) + self.others
+
+
+class Call(nn.Module):
+    """A method of a module or of irreps, as a module."""
+
+    def __init__(self, owner: Any, method: str) -> None:
+        super().__init__()
+        self.owner, self.method = owner, method
+
+    def forward(self, *arguments: Any) -> Any:
+        return getattr(self.owner, self.method)(*arguments)
+
+
+def run(f: Callable[..., Any], *arguments: Any) -> Any:
+    """Call f from the same state of the generator, for what draws at random."""
+    torch.manual_seed(2)
+    return f(*arguments)
+
+
+def assert_same(actual: Any, expected: Any) -> None:
+    torch.testing.assert_close(actual, expected, atol=0, rtol=0)
+
+
+def check_copy(case: Case) -> None:
+    module, xs = case.module(), case.arguments()
+    expected = run(module, *xs)
+    assert_same(run(copy.deepcopy(module), *xs), expected)
+    assert_same(run(pickle.loads(pickle.dumps(module)), *xs), expected)
+
+
+def check_state(case: Case) -> None:
+    module, xs = case.module(), case.arguments()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter))
+    run(module, *xs)  # running averages, if there are any, become those of the arguments
+    again = case.module()
+    again.load_state_dict(module.state_dict(), strict=True)
+    assert_same(again.state_dict(), module.state_dict())
+    assert_same(run(again, *xs), run(module, *xs))
+    assert_same(run(again.eval(), *xs), run(module.eval(), *xs))
+
+
+def check_cast(case: Case) -> None:
+    """Weights that float32 holds exactly come back as they were; so must everything else."""
+    module, xs = case.module(), case.arguments()
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.copy_(parameter.float())
+    expected = run(module, *xs)
+    single = run(module.to(torch.float32), *(x.float() if is_real(x) else x for x in xs))
+    torch.testing.assert_close(single, as_float32(expected), atol=2e-4, rtol=2e-4)
+    assert_same(run(module.to(torch.float64), *xs), expected)
+
+
+def check_compile(case: Case, backend: str = "aot_eager") -> None:
+    module, xs = case.module(), case.arguments()
+    expected = run(module, *xs)
+    torch.compiler.reset()
+    torch.testing.assert_close(run(torch.compile(module, fullgraph=True, backend=backend), *xs), expected)
+
+
+def check_export(case: Case) -> None:
+    module, xs = case.module(), case.arguments()
+    expected = run(module, *xs)
+    torch.testing.assert_close(run(torch.export.export(module, xs).module(), *xs), expected)
+
+
+def check_vmap(case: Case) -> None:
+    module, first, second = case.module(), case.arguments(), case.arguments(seed=5)
+    mapped = [isinstance(x, Tensor) and (is_real(x) or not case.shapes) for x in first]
+    xs = [torch.stack(pair) if m else pair[0] for m, *pair in zip(mapped, first, second, strict=True)]
+    out = torch.func.vmap(module, in_dims=tuple(0 if m else None for m in mapped))(*xs)
+    singles = [as_tuple(run(module, *ys)) for ys in (first, second)]
+    for actual, *expected in zip(as_tuple(out), *singles, strict=True):
+        torch.testing.assert_close(actual, torch.stack(expected))
+
+
+def check_jvp(case: Case) -> None:
+    """J t by forward mode and Jᵀ v by reverse mode are of one J, in the arguments and the parameters."""
+    f, primals = as_function(case)
+    tangents = tuple(torch.randn_like(x) for x in primals)
+    out, forward = torch.func.jvp(f, primals, tangents)
+    cotangents = tuple(torch.randn_like(y) for y in out)
+    _, pull = torch.func.vjp(f, *primals)
+    one = sum((v * u).sum() for v, u in zip(cotangents, forward, strict=True))
+    other = sum((g * t).sum() for g, t in zip(pull(cotangents), tangents, strict=True))
+    assert any(u.abs().max() > 0 for u in forward)
+    torch.testing.assert_close(one, other)
+
+
+def check_second_derivatives(case: Case) -> None:
+    f, primals = as_function(case)
+    assert torch.autograd.gradgradcheck(f, tuple(x.requires_grad_() for x in primals), fast_mode=True)
+
+
+def as_function(case: Case) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    """The module as a function of its real arguments and its parameters, and those."""
+    module, xs = case.module(), case.arguments()
+    names = [name for name, _ in module.named_parameters()]
+    real = xs[: len(case.shapes)]
+
+    def f(*primals: Tensor) -> tuple[Tensor, ...]:
+        parameters = dict(zip(names, primals[len(real) :], strict=True))
+        # What a module updates in place must be made within the transform, too.
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        arguments = (*primals[: len(real)], *case.others)
+        return as_tuple(run(lambda: torch.func.functional_call(module, (parameters, buffers), arguments)))
+
+    return f, (*real, *(parameter.detach().clone() for parameter in module.parameters()))
+
+
+def is_real(x: Any) -> bool:
+    return isinstance(x, Tensor) and x.is_floating_point()
+
+
+def as_tuple(out: Any) -> tuple[Tensor, ...]:
+    return (out,) if isinstance(out, Tensor) else tuple(out)
+
+
+def as_float32(out: Any) -> Any:
+    if isinstance(out, Tensor):
+        return out.float() if is_real(out) else out
+    return type(out)(*map(as_float32, out)) if hasattr(out, "_fields") else type(out)(map(as_float32, out))
+
+
+CHECKS: dict[str, Callable[[Case], None]] = {
+    "copy": check_copy,
+    "state": check_state,
+    "cast": check_cast,
+    "compile": check_compile,
+    "inductor": lambda case: check_compile(case, "inductor"),
+    "export": check_export,
+    "vmap": check_vmap,
+    "jvp": check_jvp,
+    "second derivatives": check_second_derivatives,
+}
+
+
+def run_check(name: str, case: Case) -> None:
+    """What cannot hold must fail, and say so in the words that the case foresees."""
+    if name not in case.without:
+        return CHECKS[name](case)
+    with pytest.raises(Exception, match=case.without[name][1]):
+        CHECKS[name](case)
+    return None
