@@ -5,6 +5,7 @@ Only entry points import this module, and with it Hydra.
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, HydraException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from e3frame.config import TypedRun, typed_run
@@ -48,6 +49,49 @@ def config_folder() -> Path:
     return shipped if shipped.is_dir() else package.parent / "configs"
 
 
+class Composer:
+    """Composes many runs that differ in a few values; what they share is composed once.
+
+    Args:
+        common: overrides of all of them, as typed.
+        config_dir: a folder of the user's with further group files.
+    """
+
+    def __init__(self, common: Sequence[str] = (), config_dir: str | None = None) -> None:
+        self.common, self.config_dir = list(common), config_dir
+        self.groups = _groups(config_dir)
+        self._bases: dict[tuple[str, ...], tuple[DictConfig, Sources]] = {}
+        self._parser = OverridesParser.create()
+
+    def compose(self, overrides: Sequence[str] = ()) -> Composed:
+        """The config of one run; the same as ``compose_config`` gives for ``common`` and ``overrides``.
+
+        Raises:
+            SpecError, UserError: a group, an override or a file that is wrong.
+        """
+        values = [override for override in overrides if self.is_value(override)]
+        base, placed = self._base(tuple(override for override in overrides if override not in values))
+        config, sources = copy.deepcopy(base), Sources(dict(placed.places))
+        with _told(overrides, self.config_dir):
+            for override in values:
+                text = override.removeprefix("++")
+                parsed = self._parser.parse_override(_normalized(text, set()))
+                OmegaConf.update(config, parsed.key_or_group, parsed.value(), merge=True, force_add=True)
+                sources.add_override(tuple(parsed.key_or_group.split(".")), text, parsed.value())
+            return Composed(resolved(config, sources), sources)
+
+    def is_value(self, override: str) -> bool:
+        """Whether the override sets a value, and neither chooses a group nor removes a key."""
+        key, equals, _ = override.partition("=")
+        plain = override.removeprefix("++")
+        return bool(equals) and key[0] != "~" and not key.startswith("hydra.") and not _chooses(plain, self.groups)
+
+    def _base(self, choices: tuple[str, ...]) -> tuple[DictConfig, Sources]:
+        if choices not in self._bases:
+            self._bases[choices] = _composed([*self.common, *choices], "config", self.config_dir)
+        return self._bases[choices]
+
+
 def compose_config(overrides: Sequence[str], config_name: str = "config", config_dir: str | None = None) -> Composed:
     """Compose ``configs/<config_name>.yaml`` with command-line overrides.
 
@@ -58,10 +102,18 @@ def compose_config(overrides: Sequence[str], config_name: str = "config", config
     Raises:
         SpecError, UserError: a group, an override or a file that is wrong.
     """
+    config, sources = _composed(overrides, config_name, config_dir)
+    return Composed(resolved(config, sources), sources)
+
+
+def _composed(overrides: Sequence[str], config_name: str, config_dir: str | None) -> tuple[DictConfig, Sources]:
     given = [override for override in overrides if override]
     groups = _groups(config_dir)
     _refuse_no_choice(given, config_dir)
     values = [override for override in given if not _chooses(override, groups)]
+    search = next((text for text in given if re.match(r"[+~]*sweep[=.]", text)), None)
+    if search is not None and config_name != "sweep":
+        raise UserError(f"command-line override {search}\n  a search is run by e3frame sweep")
     with _initialized(config_dir) as loader:
         written = _override_places(values)
         hydra_overrides = normalize_overrides(given, config_dir)
@@ -75,7 +127,7 @@ def compose_config(overrides: Sequence[str], config_name: str = "config", config
             files = loader.compute_defaults_list(config_name, hydra_overrides, RunMode.RUN).defaults
             sources = _file_places(files, config_dir)
     sources.places.update(written.places)
-    return Composed(resolved(config, sources), sources)
+    return config, sources
 
 
 def from_overrides(overrides: Sequence[str]) -> Composed:
@@ -112,6 +164,18 @@ def normalize_overrides(overrides: Sequence[str], config_dir: str | None = None)
     """
     groups = _groups(config_dir)
     return [_normalized(override, groups) for override in overrides]
+
+
+def fixed_overrides(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
+    """Those of a multirun that are the same in each of its runs, without Hydra's own.
+
+    Raises:
+        UserError: one of them cannot be read.
+    """
+    with _told(overrides, config_dir):
+        parsed = OverridesParser.create().parse_overrides(normalize_overrides(overrides, config_dir))
+    pairs = zip(overrides, parsed, strict=True)
+    return [text for text, override in pairs if not override.is_sweep_override() and not text.startswith("hydra")]
 
 
 def _groups(config_dir: str | None) -> set[str]:

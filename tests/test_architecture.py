@@ -30,11 +30,12 @@ ALLOWED = {
     "inference": {"", "spec", "model", "network", "data", "train", "inference"},
     "viz": {"algebra", "spec", "o3", "train", "inference", "viz"},
     "compose": {"spec", "config"},
-    "cli": {"", "algebra", "spec", "layers", "model", "data", "config", "compose", "cli"},
+    "sweep": {"algebra", "spec", "config", "sweep"},
+    "cli": {"", "algebra", "spec", "layers", "model", "data", "config", "compose", "sweep", "cli"},
     "__init__": set(),
 }
-TORCH_FREE = ("algebra", "spec", "layers", "model", "config", "compose", "cli")
-HEAVY = {"torch", "lightning", "torch_geometric", "torchmetrics", "ase", "matplotlib", "safetensors"}
+TORCH_FREE = ("algebra", "spec", "layers", "model", "config", "compose", "sweep", "cli")
+HEAVY = {"torch", "lightning", "torch_geometric", "torchmetrics", "ase", "matplotlib", "safetensors", "optuna"}
 
 
 def part_of(file: Path) -> str:

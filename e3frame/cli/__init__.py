@@ -12,6 +12,7 @@ from e3frame.spec.errors import UserError, did_you_mean
 VERBS = {
     "check": "type-check a model file or a run config; needs no torch and no data",
     "train": "train: e3frame train model=nequip data=sample",
+    "sweep": "search over hyperparameters: e3frame sweep sweep=sample",
     "evaluate": "errors of a saved model on a data set",
     "predict": "energies and forces for the structures of a file",
     "layers": "the kinds of layers; with a name, its keys",

@@ -27,7 +27,13 @@ def main(arguments: list[str]) -> int:
     elif not (given.help or given.hydra_help or given.info or given.multirun):
         _warn(load_run(given.overrides, given.config_dir).warnings)
     flags = [argument for argument in arguments if argument not in given.overrides]
-    sys.argv = [sys.argv[0], *flags, *normalize_overrides(given.overrides, given.config_dir)]
+    if given.multirun:
+        from e3frame.cli.grid import checked
+
+        overrides = checked(given.overrides, given.config_dir)
+    else:
+        overrides = normalize_overrides(given.overrides, given.config_dir)
+    sys.argv = [sys.argv[0], *flags, *overrides]
     failures: list[UserError] = []
 
     def job(_: DictConfig) -> None:

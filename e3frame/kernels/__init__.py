@@ -1,7 +1,8 @@
 """How planned products are executed. Callers use the functions here and need not know which backend runs them.
 
-``reference`` is plain torch: it runs everywhere and defines the result. ``native`` is C++ for the CPU,
-in float32 and float64; the environment variable ``E3FRAME_BACKEND=reference`` turns it off.
+``reference`` is plain torch: it runs everywhere and defines the result. ``native`` is C++ for the CPU, in float32 and
+float64; ``cuequivariance`` is NVIDIA's library for CUDA. The environment variable ``E3FRAME_BACKEND=reference`` turns
+both off.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.plan import ProductPlan
-from e3frame.kernels import reference
+from e3frame.kernels import cuequivariance, reference
 from e3frame.kernels.native import groups
 from e3frame.kernels.native import library as native_library
 from e3frame.kernels.native import plans as native_plans
@@ -33,6 +34,14 @@ def _available() -> bool:
     if wanted not in BACKENDS:
         raise ValueError(f"E3FRAME_BACKEND must be one of {', '.join(BACKENDS)}; got {wanted!r}")
     return wanted == "auto" and native_library.load() is not None
+
+
+def _runs_on_cuda(x: Tensor, plan: ProductPlan) -> bool:
+    """Whether x is on a CUDA GPU, and cuequivariance is there and has the plan."""
+    if x.device.type != "cuda" or torch.compiler.is_compiling():
+        return False
+    wanted = os.environ.get("E3FRAME_BACKEND", "auto") == "auto"
+    return wanted and cuequivariance.installed() and cuequivariance.runs(plan)
 
 
 # A compiler takes what these return for constants.
@@ -95,6 +104,8 @@ def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor
         _check_last("w", w, plan.weight_numel)
     elif plan.weight_numel > 0:
         raise ValueError(f"the product has {plan.weight_numel} weights, got none")
+    if x.ndim == 2 and x.shape[0] == y.shape[0] and y.ndim == 2 and _runs_on_cuda(x, plan):
+        return cuequivariance.product(x, y, w, plan)
     return reference.product(x, y, w, plan)
 
 
@@ -133,6 +144,8 @@ def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: Produ
         raise ValueError(f"edge_index must be int64, got {edge_index.dtype}")
     if runs_natively(x) and (text := _native_plan(plan)):
         return native_convolution(x, edge_index, y, w, text, num_nodes)
+    if _runs_on_cuda(x, plan):
+        return cuequivariance.convolution(x, edge_index, y, w, plan, num_nodes)
     return reference.convolution(x, edge_index, y, w, plan, num_nodes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +40,13 @@ class Fitted:
 
 
 def fit(
-    model: Model, average: AveragedModel | None, config: RunConfig, data: DataModule, folder: Path, console: Console
+    model: Model,
+    average: AveragedModel | None,
+    config: RunConfig,
+    data: DataModule,
+    folder: Path,
+    console: Console,
+    observers: Sequence[Callback] = (),
 ) -> Fitted:
     """Train until the first limit, then take the weights of the best checkpoint.
 
@@ -57,7 +63,7 @@ def fit(
     files = {name: dataset.files for name, dataset in data.splits.items()}
     module = Training(model, average, config.task, optimizer, schedules, journal, files)
     checkpoint = _checkpoint(config, split, folder)
-    callbacks: list[Callback] = [limits, checkpoint]
+    callbacks: list[Callback] = [limits, checkpoint, *observers]
     if config.trainer.early_stopping_patience is not None:
         callbacks.append(_early_stopping(config, split))
     if config.trainer.progress_bar and console.is_terminal:

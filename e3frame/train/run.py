@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import yaml
 from lightning import seed_everything
+from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
 import e3frame
@@ -52,7 +53,9 @@ class RunResult:
     seconds: float
 
 
-def run(config: RunConfig, folder: str | Path, console: Console | None = None) -> RunResult:
+def run(
+    config: RunConfig, folder: str | Path, console: Console | None = None, observers: Sequence[Callback] = ()
+) -> RunResult:
     """Train the model of a config, and leave everything in ``folder``.
 
     Writes ``config.yaml`` (which starts the same run again), ``metrics.csv``, ``checkpoints/``, ``model.safetensors``,
@@ -62,6 +65,7 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
         config: the run.
         folder: new, or without results of a run.
         console: where to write; the standard output if None.
+        observers: further callbacks of Lightning's; what they raise ends the run.
 
     Raises:
         UserError: whatever is wrong with the config, the data, the folder, or the course of the training.
@@ -75,7 +79,7 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
         resolved = config.replace(model=_resolved(config.model, statistics))
         console.print(data_table(splits, statistics, typed))
-        fitted = _train(resolved, splits, folder, console)
+        fitted = _train(resolved, splits, folder, console, observers)
         model_file = save_model(fitted.model, folder / "model.safetensors", config.task)
         # What is tested is what is in the file.
         model = load_model(model_file, fitted.device, plugins=config.model.plugins)
@@ -132,13 +136,13 @@ def _resolved(spec: ModelSpec, statistics: Statistics) -> ModelSpec:
     return resolved
 
 
-def _train(config: RunConfig, splits: Splits, folder: Path, console: Console) -> Fitted:
+def _train(config: RunConfig, splits: Splits, folder: Path, console: Console, observers: Sequence[Callback]) -> Fitted:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     (folder / "config.yaml").write_text(f"# e3frame {e3frame.__version__}\n{text}", encoding="utf-8")
     model = config.model.build().to(getattr(torch, config.trainer.dtype))
     console.print(model_line(model, config), highlight=False)
     average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
-    return fit(model, average, config, DataModule(splits, config.data, config.seed), folder, console)
+    return fit(model, average, config, DataModule(splits, config.data, config.seed), folder, console, observers)
 
 
 def _metrics(result: RunResult, fitted: Fitted, seconds: float) -> dict[str, Any]:

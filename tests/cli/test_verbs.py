@@ -124,7 +124,7 @@ def test_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("usage: e3frame " + verb)
 
 
-@pytest.mark.parametrize("script", ["train", "evaluate", "predict"])
+@pytest.mark.parametrize("script", ["train", "sweep", "evaluate", "predict"])
 def test_scripts_show_help(script: str) -> None:
     file = config_folder().parent / "scripts" / f"{script}.py"
     done = subprocess.run([sys.executable, str(file), "--help"], capture_output=True, text=True, check=False)

@@ -1,0 +1,107 @@
+"""Hydra's grid, ``e3frame train -m``, with all of its points type-checked before the first one is trained."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
+from typing import Any, Literal
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+
+from e3frame.compose import Composer, compose_config, fixed_overrides, normalize_overrides, typed_run
+from e3frame.spec.errors import UserError, did_you_mean
+from e3frame.sweep.points import grid_message
+
+Plugins.instance()  # executes the modules of Hydra's own plugins anew: their classes are those from after it
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf  # noqa: E402
+
+_MODULE = "hydra_plugins.e3frame"
+"""Hydra takes plugins from the package hydra_plugins alone, in which this module stands under a second name."""
+ILL_TYPED = ("refuse", "skip")
+
+
+@dataclass
+class CheckedSweeperConf(BasicSweeperConf):
+    """Keys of ``hydra.sweeper``."""
+
+    _target_: str = f"{_MODULE}.CheckedSweeper"
+    ill_typed: str = "refuse"
+    """What becomes of a sweep that has ill-typed points: refuse runs nothing, skip runs the others."""
+    config_dir: str | None = None
+
+
+class CheckedSweeper(BasicSweeper):
+    """All combinations of the values, as Hydra's own sweeper, less what is ill-typed."""
+
+    def __init__(self, ill_typed: Literal["refuse", "skip"], config_dir: str | None, **basic: Any) -> None:
+        super().__init__(**basic)
+        if ill_typed not in ILL_TYPED:
+            hint = did_you_mean(ill_typed, ILL_TYPED)
+            _end(f"hydra.sweeper.ill_typed\n  must be one of {', '.join(ILL_TYPED)}; got {ill_typed}\n  {hint}")
+        self.ill_typed, self.composer = ill_typed, Composer((), config_dir)
+
+    def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
+        """The points to run, in batches."""
+        (points,) = BasicSweeper.split_arguments(overrides, None)
+        refused = [(point, error) for point in points if (error := self._mistake(point)) is not None]
+        if refused:
+            varied = {override.get_key_element() for override in overrides if override.is_sweep_override()}
+            shown = [([text for text in point if text.partition("=")[0] in varied], error) for point, error in refused]
+            message = "\n".join(grid_message(shown, len(points)))
+            if self.ill_typed == "refuse" or len(refused) == len(points):
+                hint = "" if len(refused) == len(points) else "\n\nhydra.sweeper.ill_typed=skip runs the others"
+                _end(message + hint)
+            print(f"{message}\n\nthe others are run", file=sys.stderr)
+        wrong = [point for point, _ in refused]
+        good = [point for point in points if point not in wrong]
+        return list(BasicSweeper.split_overrides_to_chunks(good, max_batch_size))
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        """Each point has been composed already."""
+
+    def _mistake(self, point: Sequence[str]) -> UserError | None:
+        try:
+            typed_run(self.composer.compose([text for text in point if not text.startswith("hydra")]))
+        except UserError as error:
+            return error
+        return None
+
+
+CheckedSweeper.__module__ = _MODULE
+
+
+def _stand_in_for_a_plugin() -> None:
+    try:
+        namespace = import_module("hydra_plugins")
+    except ImportError:  # where no plugin is installed
+        namespace = sys.modules["hydra_plugins"] = ModuleType("hydra_plugins")
+    setattr(namespace, _MODULE.rpartition(".")[2], sys.modules[__name__])
+    sys.modules[_MODULE] = sys.modules[__name__]
+    Plugins.instance().register(CheckedSweeper)
+
+
+def _end(message: str) -> None:
+    """Hydra would wrap any other exception in words of its own."""
+    print(message, file=sys.stderr)
+    raise SystemExit(1)
+
+
+def checked(overrides: Sequence[str], config_dir: str | None) -> list[str]:
+    """The overrides of a multirun for Hydra, with this sweeper in the place of its own, unless they choose another.
+
+    Raises:
+        UserError: what all points have in common cannot be composed.
+    """
+    given = normalize_overrides(overrides, config_dir)
+    compose_config(fixed_overrides(overrides, config_dir), config_dir=config_dir)
+    _stand_in_for_a_plugin()
+    ConfigStore.instance().store(
+        group="hydra/sweeper", name="checked", node=CheckedSweeperConf(config_dir=config_dir), provider="e3frame"
+    )
+    chosen = any(text.startswith("hydra/sweeper=") for text in given)
+    return given if chosen else ["hydra/sweeper=checked", *given]

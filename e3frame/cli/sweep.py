@@ -1,0 +1,103 @@
+"""``e3frame sweep``: a search over hyperparameters, checked as a whole before anything is trained."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+
+from e3frame.compose import Composer, compose_config, typed_run
+from e3frame.config import RunConfig
+from e3frame.spec.base import Spec
+from e3frame.spec.errors import UserError
+from e3frame.sweep.launch import Launcher, threads, worker_command
+from e3frame.sweep.points import check
+from e3frame.sweep.spec import SweepSpec
+from e3frame.sweep.study import Search, open_search
+
+_DESCRIPTION = """Search over hyperparameters with Optuna.
+
+  e3frame sweep sweep=sample                                 a space of configs/sweep
+  e3frame sweep sweep=sample sweep.trials=40 sweep.name=large model=nequip     other numbers, other runs
+  e3frame sweep --config-dir mine sweep=my_space             a space of your own: mine/sweep/my_space.yaml
+
+The same command goes on with its study; on another machine it joins in, if sweep.storage is a database.
+For a grid: e3frame train -m optimizer.lr=1e-3,3e-3 ...
+"""
+
+
+class _Root(Spec):
+    """What ``configs/sweep.yaml`` composes."""
+
+    sweep: SweepSpec
+    """The search."""
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "e3frame sweep", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("overrides", nargs="*", help="sweep=NAME, sweep.KEY=VALUE, and overrides of all runs")
+    parser.add_argument("--config-dir", help="a folder with further config groups")
+    parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    spec, composer, base = _checked(options.overrides, options.config_dir)
+    search = open_search(spec, composer.compose().raw, (Path("runs") / spec.name).resolve())
+    if options.worker is not None:
+        return _work(search, options.worker, composer, base)
+    return _lead(search, arguments)
+
+
+def _checked(overrides: list[str], config_dir: str | None) -> tuple[SweepSpec, Composer, RunConfig]:
+    """The search, and the runs it is made of."""
+    own = [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] == "sweep"]
+    if not any(text.startswith("sweep=") for text in own):
+        names = sorted(path.stem for root in _folders(config_dir) for path in root.glob("*.yaml"))
+        raise UserError(f"which search?\n  sweep=NAME is required; searches there: {', '.join(names)}")
+    composed = compose_config(own, "sweep", config_dir)
+    spec = composed.parse(_Root).sweep
+    common = [*spec.overrides, *(text for text in overrides if text not in own)]
+    composer = Composer(common, config_dir)
+    return spec, composer, check(spec, composed.sources, composer, typed_run)
+
+
+def _folders(config_dir: str | None) -> list[Path]:
+    from e3frame.compose import config_folder
+
+    return [folder / "sweep" for folder in (config_folder(), *([Path(config_dir)] if config_dir else []))]
+
+
+def _work(search: Search, parent: int, composer: Composer, base: RunConfig) -> int:
+    from e3frame.sweep.worker import Worker
+
+    share = threads(search.spec.workers)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt):
+        Worker(search, lambda overrides: typed_run(composer.compose(overrides)), base, share, parent).work()
+    return 0
+
+
+def _lead(search: Search, arguments: list[str]) -> int:
+    from e3frame.sweep.report import write_report
+
+    console = Console()
+    console = console if console.is_terminal else Console(width=160)
+    failure: UserError | None = None
+    over = False
+    try:
+        over = Launcher(search, worker_command(arguments), console).run()
+    except UserError as error:
+        failure = error
+    if any(trial.outcome == "complete" for trial in search.trials()):
+        write_report(search, console, ["e3frame", "sweep", *arguments])
+    if failure is not None:
+        print(failure, file=sys.stderr)
+        return 1
+    if not over:
+        console.print("stopped; the same command goes on with the search")
+        return 130
+    return 0

@@ -1,0 +1,113 @@
+"""The training of one trial, watched by the study."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from e3frame.config import RunConfig
+from e3frame.spec.errors import DataError, SpecError, UserError
+from e3frame.sweep.study import Search
+
+if TYPE_CHECKING:
+    import optuna
+
+    from e3frame.train.observer import Observer
+
+
+class Failed(Exception):
+    """The training came to no end, such as by a loss that is not finite."""
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came, or the process that started this one has ended."""
+
+
+@dataclass
+class Attempt:
+    """One run, in a folder of its own.
+
+    Args:
+        search: the study.
+        trial: Optuna's.
+        config: of the run.
+        parameters: of the model, as type-checked.
+        parent: the process that started this one, without which the training ends.
+    """
+
+    search: Search
+    trial: optuna.Trial
+    config: RunConfig
+    parameters: int
+    parent: int
+    _epochs: dict[int, Mapping[str, float]] = field(default_factory=dict, init=False)
+    _pruning: optuna.Trial | None = field(default=None, init=False)
+
+    def run(self) -> tuple[float, ...]:
+        """The objectives, at the epoch of the best checkpoint.
+
+        Raises:
+            optuna.TrialPruned, Failed, Interrupted: it was not trained to its end.
+            UserError: whatever is wrong with the data or the folder.
+        """
+        import optuna
+
+        self.trial.set_user_attr("config", self.config.model_dump(mode="json"))
+        self.trial.set_user_attr("parameters", self.parameters)
+        with self.search.pruning(self.trial) as self._pruning:
+            try:
+                values = self._train()
+            except optuna.TrialPruned as pruned:
+                self.trial.set_user_attr("reason", str(pruned))
+                raise
+        return values
+
+    def _train(self) -> tuple[float, ...]:
+        from e3frame.train.observer import Observer
+        from e3frame.train.run import run
+
+        folder = self.search.folder / "trials" / f"{self.trial.number:04d}"
+        observer = Observer(self._validated)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with (folder / "log.txt").open("w", encoding="utf-8") as log:
+                run(self.config, folder, Console(file=log, width=120), [observer])
+        except KeyboardInterrupt:
+            raise Interrupted from None
+        except OSError as error:
+            raise UserError(f"{folder}: {error.strerror or error}") from None
+        except (SpecError, DataError):
+            raise
+        except UserError as error:
+            if observer.interrupted:
+                raise Interrupted from None
+            if observer.began:
+                raise Failed(str(error).splitlines()[0]) from None
+            raise
+        finally:
+            if observer.began:
+                self.trial.set_user_attr("step_ms", observer.step_ms)
+        return self._values(observer)
+
+    def _validated(self, epoch: int, metrics: Mapping[str, float]) -> None:
+        import optuna
+
+        if os.getppid() != self.parent:
+            raise KeyboardInterrupt
+        self._epochs[epoch] = metrics
+        self.trial.set_user_attr("epoch", epoch)
+        if self._pruning is not None:
+            self._pruning.report(metrics[self.search.spec.objectives[0]], epoch)
+            if self._pruning.should_prune():
+                raise optuna.TrialPruned(f"after epoch {epoch}")
+
+    def _values(self, observer: Observer) -> tuple[float, ...]:
+        if not self._epochs:
+            raise UserError("a search needs validation frames\n  set data.split.val or data.val_path")
+        best = min(self._epochs.values(), key=lambda metrics: metrics[self.config.trainer.monitor])
+        known = {**best, "step_ms": observer.step_ms, "parameters": float(self.parameters)}
+        return tuple(known[name] for name in self.search.spec.objectives)

@@ -1,0 +1,163 @@
+"""The workers of this machine: started, watched, replaced where one dies, and shown."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from e3frame.spec.errors import UserError
+from e3frame.sweep.study import Search
+from e3frame.sweep.table import outcome, summary, trial_table
+from e3frame.sweep.trials import Trial
+
+_REFRESH = 1.0
+"""Seconds from one look at the study to the next."""
+_PATIENCE = 30.0
+"""Seconds that workers have to end once they are asked to."""
+
+
+@dataclass
+class Launcher:
+    """Runs workers until they say that the search is over.
+
+    Args:
+        search: the study, only to look at.
+        command: starts a worker once the number of this process is appended.
+        console: where the table is shown.
+    """
+
+    search: Search
+    command: Sequence[str]
+    console: Console
+    _processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
+    _told: set[int] = field(default_factory=set, init=False)
+
+    def run(self) -> bool:
+        """Until the search is over, or a signal ends it: then False, and every worker has ended.
+
+        Raises:
+            UserError: a worker gave up, and why; the others are ended.
+        """
+        trials = self.search.trials()
+        if self.search.is_over(trials):
+            return True
+        self._told = {trial.number for trial in trials if _finished(trial)}
+        with _signals() as asked:
+            try:
+                for number in range(self.search.spec.workers):
+                    self._start(number)
+                self._watch(asked)
+            finally:
+                self._end(asked)
+        return not asked
+
+    def _watch(self, asked: list[int]) -> None:
+        with self._shown() as show:
+            while self._processes and not asked:
+                time.sleep(_REFRESH)
+                self._replace()
+                show(self.search.trials())
+            show(self.search.trials())
+
+    def _start(self, number: int) -> None:
+        with self._log(number).open("ab") as log:
+            self._processes[number] = subprocess.Popen(
+                [*self.command, str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # signals come from here, also those of the terminal
+            )
+
+    def _log(self, number: int) -> Path:
+        return self.search.folder / f"worker_{number}.log"
+
+    def _replace(self) -> None:
+        """A worker that was killed, by the system for its memory or by hand, is followed by another one."""
+        for number, process in list(self._processes.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self._processes[number]
+            if code < 0:
+                self.console.print(f"worker {number} was killed by signal {-code}; another one takes its place")
+                self._start(number)
+            elif code > 0:
+                raise UserError(self._last_words(number))
+
+    def _last_words(self, number: int) -> str:
+        text = self._log(number).read_text(encoding="utf-8", errors="replace").strip()
+        said = text.rsplit("\n\n", 1)[-1].splitlines()
+        return "\n".join(said[-8:]) or f"worker {number} ended without a word"
+
+    def _end(self, asked: list[int]) -> None:
+        """Workers let their trials wait for another time; at a second signal, or where that takes too long, at once."""
+        for process in self._processes.values():
+            process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + _PATIENCE
+        while any(process.poll() is None for process in self._processes.values()):
+            if len(asked) > 1 or time.monotonic() > deadline:
+                for process in self._processes.values():
+                    process.kill()
+            time.sleep(0.1)
+
+    @contextmanager
+    def _shown(self) -> Iterator[Callable[[list[Trial]], None]]:
+        """A table that is drawn anew in a terminal, else a line for each trial that has ended."""
+        spec, console = self.search.spec, self.console
+        if not console.is_terminal:
+            yield self._lines
+            return
+        with Live(console=console, auto_refresh=False, transient=True) as live:  # the report has the last one
+            yield lambda trials: live.update(trial_table(trials, spec, console.height - 4), refresh=True)
+
+    def _lines(self, trials: list[Trial]) -> None:
+        spec, console = self.search.spec, self.console
+        for trial in trials:
+            if _finished(trial) and trial.number not in self._told and trial.outcome != "withdrawn":
+                self._told.add(trial.number)
+                values = "".join(
+                    f"  {name} {value:.4g}" for name, value in zip(spec.objectives, trial.values or (), strict=False)
+                )
+                line = f"trial {trial.number}  {outcome(trial)}{values}"
+                console.print(f"{line}    [{summary(trials, spec)}]", highlight=False, markup=False, soft_wrap=True)
+
+
+def _finished(trial: Trial) -> bool:
+    return trial.outcome not in ("waiting", "running")
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """The signals that came: SIGTERM ends the search as SIGINT does."""
+    asked: list[int] = []
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in kept:
+        signal.signal(number, lambda which, _: asked.append(which))
+    try:
+        yield asked
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
+def worker_command(arguments: Sequence[str]) -> list[str]:
+    """Starts a worker with the arguments of this command."""
+    return [sys.executable, "-m", "e3frame.cli", "sweep", *arguments, "--worker"]
+
+
+def threads(workers: int) -> int:
+    """Threads of each worker: its share of the cores that this process may use, or OMP_NUM_THREADS."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(given) if given.isdigit() and int(given) else max(1, cores // workers)

@@ -1,0 +1,264 @@
+"""A study on Optuna's storage: opened, counted, and brought back to life where a worker died."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from e3frame.spec.base import shown
+from e3frame.spec.errors import UserError
+from e3frame.sweep.spec import SweepSpec
+from e3frame.sweep.trials import Outcome, Trial
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
+
+_GRACE = 3
+"""Heartbeats that may fail to come before a trial counts as dead."""
+_ATTEMPTS = 6
+"""To open a storage, half a second apart."""
+
+
+@dataclass
+class Search:
+    """An open study.
+
+    Attributes:
+        folder: holds the trials' runs and all results.
+    """
+
+    spec: SweepSpec
+    folder: Path
+    study: optuna.Study
+    storage: RDBStorage
+
+    def trials(self) -> list[Trial]:
+        """All points so far, in order."""
+        return [_trial(frozen, self.spec) for frozen in self.study.get_trials(deepcopy=False)]
+
+    def has_room(self, trials: Sequence[Trial]) -> bool:
+        """Whether the budget allows one more trial beside those that are done or running."""
+        taken = sum(trial.counts or trial.outcome == "running" for trial in trials)
+        return (self.spec.trials is None or taken < self.spec.trials) and not self.out_of_time(trials)
+
+    def out_of_time(self, trials: Sequence[Trial]) -> bool:
+        """Whether the hours are used up."""
+        spent = sum(trial.seconds for trial in trials if trial.counts)
+        return self.spec.hours is not None and spent >= 3600 * self.spec.hours
+
+    def is_over(self, trials: Sequence[Trial]) -> bool:
+        """Whether nothing runs, and nothing more may."""
+        return not self.has_room(trials) and not any(trial.outcome == "running" for trial in trials)
+
+    def stream(self, trial: optuna.Trial) -> int:
+        """How many points there were before this one: tells their draws apart, and is the same when it is retried."""
+        origin = trial.user_attrs.get("origin", trial.number)
+        earlier = self.study.get_trials(deepcopy=False)[:origin]
+        return sum("origin" not in frozen.user_attrs for frozen in earlier)
+
+    def revive(self) -> None:
+        """Trials whose worker died are failed, and their points wait to be tried again."""
+        import optuna
+
+        optuna.storages.fail_stale_trials(self.study)
+        for frozen in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+            # Killed before its first sign of life, which it gives before it says who it is.
+            age = (datetime.now() - frozen.datetime_start).total_seconds()
+            if "worker" not in frozen.user_attrs and age > _GRACE * self.spec.heartbeat:
+                self.study.tell(frozen.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
+                self.retry(frozen, 1)
+
+    @contextmanager
+    def pruning(self, trial: optuna.Trial) -> Iterator[optuna.Trial | None]:
+        """What is told the first objective after each validation, and says when to end; None where nothing does.
+
+        Optuna prunes by the only objective a study has. Where there are several, the first one is followed in a study
+        of its own beside this one, whose trials have no parameters.
+        """
+        import optuna
+
+        if self.spec.pruner.kind == "none":
+            yield None
+        elif len(self.spec.objectives) == 1:
+            yield trial
+        else:
+            companion = optuna.create_study(
+                study_name=f"{self.spec.name}/pruning",
+                storage=self.storage,
+                pruner=self.study.pruner,
+                load_if_exists=True,
+            )
+            follower = companion.ask()
+            try:
+                yield follower
+            except optuna.TrialPruned:
+                companion.tell(follower, state=optuna.trial.TrialState.PRUNED)
+                raise
+            except BaseException:
+                companion.tell(follower, state=optuna.trial.TrialState.FAIL)
+                raise
+            reported = companion.get_trials(deepcopy=False)[follower.number].intermediate_values
+            companion.tell(follower, reported[max(reported)])
+
+    def retry(self, trial: optuna.Trial | FrozenTrial, deaths: int) -> None:
+        """Let a point wait for the next worker, unless it has died too often.
+
+        Args:
+            deaths: 1 if its process died, 0 if it was asked to end.
+        """
+        deaths += trial.user_attrs.get("deaths", 0)
+        if deaths <= self.spec.retries:
+            origin = trial.user_attrs.get("origin", trial.number)
+            self.study.enqueue_trial(dict(trial.params), user_attrs={"origin": origin, "deaths": deaths})
+
+
+def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Search:
+    """The study of a sweep: a new one, or the one of that name to go on with.
+
+    Args:
+        base: the run config that all trials have in common.
+
+    Raises:
+        UserError: the storage cannot be opened, or holds a study of this name over another space.
+    """
+    optuna = import_optuna()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    warnings.filterwarnings("ignore", message="Heartbeat of storage")  # the companion of pruning has none
+    warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")  # low values, as is meant
+    _prepare(folder)
+    url = spec.storage or f"sqlite:///{folder / 'study.db'}"
+    search: list[Search] = []
+
+    def died(_: optuna.Study, frozen: FrozenTrial) -> None:
+        search[0].retry(frozen, 1)
+
+    with storage_errors(spec):
+        storage = _storage(url, spec.heartbeat, died)
+        study = optuna.create_study(
+            study_name=spec.name,
+            storage=storage,
+            directions=["minimize"] * len(spec.objectives),
+            load_if_exists=True,
+        )
+    search.append(Search(spec, folder, study, storage))
+    _same_definition(study, {**spec.definition(), "base": dict(base)}, spec)
+    return search[0]
+
+
+def _storage(url: str, heartbeat: int, died: Callable[[optuna.Study, FrozenTrial], None]) -> RDBStorage:
+    """Tried again a few times: of many that begin at once, only the first one can make the tables."""
+    from optuna.storages import RDBStorage
+    from sqlalchemy.exc import DBAPIError
+
+    for left in reversed(range(_ATTEMPTS)):
+        try:
+            return RDBStorage(
+                url,
+                engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else None,
+                heartbeat_interval=heartbeat,
+                grace_period=_GRACE * heartbeat,
+                heartbeat_stale_trial_callback=died,
+            )
+        except DBAPIError:
+            if not left:
+                raise
+            time.sleep(0.5)
+    raise AssertionError("not reached")
+
+
+def import_optuna() -> Any:
+    """Optuna, which is an extra.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        import optuna
+    except ImportError:
+        raise UserError("a search needs Optuna\n  pip install optuna") from None
+    return optuna
+
+
+@contextmanager
+def storage_errors(spec: SweepSpec) -> Iterator[None]:
+    """A storage that does not answer, in one message."""
+    from optuna.exceptions import OptunaError
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except (ImportError, SQLAlchemyError, OptunaError) as error:
+        what = "sweep.storage" if spec.storage else "the study's file"
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{what} cannot be used\n  {reason}") from None
+
+
+def _prepare(folder: Path) -> None:
+    try:
+        (folder / "trials").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"{folder} cannot be written: Permission denied")
+
+
+def _same_definition(study: optuna.Study, definition: Mapping[str, Any], spec: SweepSpec) -> None:
+    held = study.user_attrs.get("definition")
+    now = json.loads(json.dumps(definition))
+    if held is None:
+        study.set_user_attr("definition", now)
+    elif held != now:
+        where, before, after = next(_differences(held, now, ""))
+        raise UserError(
+            f"the study {spec.name} was begun with other settings\n"
+            f"  {where} was {shown(before)}, now it is {shown(after)}\n"
+            "  choose another sweep.name, or what it was"
+        )
+
+
+def _differences(before: Any, after: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in [*before, *(key for key in after if key not in before)]:
+            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+    elif before != after or type(before) is not type(after):
+        yield path.removeprefix("base."), before, after
+
+
+def _trial(frozen: FrozenTrial, spec: SweepSpec) -> Trial:
+    attrs = frozen.user_attrs
+    names = [name for name in ("step_ms", "parameters") if name in attrs]
+    measured = {name: float(attrs[name]) for name in names}
+    values = None if frozen.values is None else tuple(frozen.values)
+    measured |= dict(zip(spec.objectives, values or (), strict=False))
+    end = frozen.datetime_complete or datetime.now()
+    return Trial(
+        number=frozen.number,
+        outcome=_outcome(frozen, spec),
+        point=dict(frozen.params),
+        values=values,
+        reason=attrs.get("reason", ""),
+        epoch=attrs.get("epoch", 0),
+        seconds=(end - frozen.datetime_start).total_seconds() if frozen.datetime_start else 0.0,
+        measured=measured,
+        config=attrs.get("config"),
+    )
+
+
+def _outcome(frozen: FrozenTrial, spec: SweepSpec) -> Outcome:
+    state, said = frozen.state.name, frozen.user_attrs.get("outcome")
+    if state in ("WAITING", "RUNNING"):
+        return "waiting" if state == "WAITING" else "running"
+    if state == "FAIL" and said is None:
+        return "given up" if frozen.user_attrs.get("deaths", 0) >= spec.retries else "dead"
+    return said or ("complete" if state == "COMPLETE" else "pruned")

@@ -1,0 +1,155 @@
+"""One process of a search: it takes a point, trains it, tells the study, and takes the next one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from e3frame.config import RunConfig, TypedRun
+from e3frame.spec.errors import SpecError, UserError
+from e3frame.sweep.attempt import Attempt, Failed, Interrupted
+from e3frame.sweep.points import suggest, too_large
+from e3frame.sweep.study import Search, storage_errors
+from e3frame.sweep.trials import Trial
+
+if TYPE_CHECKING:
+    import optuna
+
+_IN_A_ROW = 100
+"""Points without a training, one after another, from which on the space counts as used up."""
+_FAILURES = 5
+"""Failed trainings, one after another, from which on the fault is not the points'."""
+
+
+class _Withdrawn(Exception):
+    """Another worker took the last place in the budget."""
+
+
+@dataclass
+class Worker:
+    """Works on a study until its budget is used up.
+
+    Args:
+        search: the study.
+        typed: the run config of a trial's overrides, checked.
+        base: what the trials have in common.
+        threads: for runs that do not say how many.
+        parent: the process that started this one.
+    """
+
+    search: Search
+    typed: Callable[[Sequence[str]], TypedRun]
+    base: RunConfig
+    threads: int
+    parent: int
+    _idle: int = field(default=0, init=False)
+    _failed: int = field(default=0, init=False)
+    _last: str = field(default="", init=False)
+
+    def work(self) -> None:
+        """Take points until there is no more room, or until the process that started this one has ended.
+
+        Raises:
+            UserError: the data or the machine are at fault, and no other point would do better; or no point is left.
+            KeyboardInterrupt: SIGINT or SIGTERM came; the trial waits to be tried again.
+        """
+        search = self.search
+        with storage_errors(search.spec):
+            search.study.pruner = search.spec.pruner.build(self.base.trainer.max_epochs)
+            while os.getppid() == self.parent:
+                search.revive()
+                trials = search.trials()
+                if search.is_over(trials):
+                    return
+                if not search.has_room(trials):
+                    time.sleep(min(2.0, search.spec.heartbeat / 2))  # one of those that run may die yet
+                    continue
+                search.study.optimize(self._trial, n_trials=1, catch=(_Withdrawn,))
+                self._give_up()
+
+    def _give_up(self) -> None:
+        if self._idle >= _IN_A_ROW:
+            raise UserError(f"{self._idle} points in a row were refused or tried before\n  {self._last}")
+        if self._failed >= _FAILURES:
+            raise UserError(f"{self._failed} trials in a row failed\n  {self._last}")
+
+    def _trial(self, trial: optuna.Trial) -> tuple[float, ...]:
+        """What Optuna calls the objective."""
+        search = self.search
+        search.storage.record_heartbeat(trial._trial_id)  # before it says who it is: see Search.revive
+        trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
+        trials = search.trials()
+        if not search.has_room([other for other in trials if other.number < trial.number]):
+            trial.set_user_attr("outcome", "withdrawn")
+            raise _Withdrawn
+        search.study.sampler = search.spec.sampler.build(search.stream(trial))
+        overrides = suggest(search.spec, trial)
+        self._idle += 1
+        twin = next((other for other in trials if _is_twin(other, trial)), None)
+        if twin is not None:
+            return self._repeated(trial, twin)
+        try:
+            typed = self.typed(overrides)
+        except UserError as error:
+            raise self._refused(trial, _in_short(error)) from None
+        if reason := too_large(typed, search.spec):
+            raise self._refused(trial, reason)
+        self._idle = 0
+        return self._attempt(trial, typed)
+
+    def _repeated(self, trial: optuna.Trial, twin: Trial) -> tuple[float, ...]:
+        """A run of the same config gives the same result again."""
+        reason = f"the same as trial {twin.number}"
+        if twin.outcome != "complete" or twin.values is None:
+            raise self._refused(trial, reason, "repeated")
+        trial.set_user_attr("outcome", "repeated")
+        trial.set_user_attr("reason", reason)
+        self._last = reason
+        return twin.values
+
+    def _refused(self, trial: optuna.Trial, reason: str, outcome: str = "refused") -> Exception:
+        import optuna
+
+        trial.set_user_attr("outcome", outcome)
+        trial.set_user_attr("reason", reason)
+        self._last = reason
+        return optuna.TrialPruned(reason)
+
+    def _attempt(self, trial: optuna.Trial, typed: TypedRun) -> tuple[float, ...]:
+        config = typed.config
+        if config.trainer.num_threads is None:
+            config = config.replace(trainer=config.trainer.replace(num_threads=self.threads))
+        try:
+            values = Attempt(self.search, trial, config, typed.model.num_parameters, self.parent).run()
+        except SpecError as error:  # the data, once they were read, or this machine do not go with the config
+            raise self._refused(trial, _in_short(error)) from None
+        except Failed as error:
+            self._failed += 1
+            raise self._refused(trial, str(error), "failed") from None
+        except Interrupted:
+            trial.set_user_attr("outcome", "dead")
+            self.search.retry(trial, 0)
+            raise KeyboardInterrupt from None
+        except UserError:
+            trial.set_user_attr("outcome", "dead")
+            raise
+        self._failed = 0
+        return values
+
+
+def _is_twin(other: Trial, trial: optuna.Trial) -> bool:
+    tried = other.outcome in ("complete", "pruned", "failed") or (
+        other.outcome == "running" and other.number < trial.number
+    )
+    return tried and dict(other.point) == trial.params
+
+
+def _in_short(error: UserError) -> str:
+    """On one line: which key, and why."""
+    if isinstance(error, SpecError):
+        return f"{'.'.join(map(str, error.path))}: {error.problem.splitlines()[0]}"
+    return ", ".join(line.strip() for line in str(error).splitlines())

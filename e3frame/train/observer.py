@@ -1,0 +1,62 @@
+"""Watching a run from outside: what each validation gave, and what a step costs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from statistics import median
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+_FIRST = 5
+"""Steps at the start that compile, allocate and fill caches."""
+
+
+class Observer(Callback):
+    """Calls ``on_validation`` with the epoch, counted from 1, and the metrics of the validation.
+
+    Args:
+        on_validation: what it raises ends the run.
+
+    Attributes:
+        interrupted: whether the run was ended by a signal.
+    """
+
+    def __init__(self, on_validation: Callable[[int, Mapping[str, float]], None]) -> None:
+        self.on_validation = on_validation
+        self.interrupted = False
+        self._began = 0.0
+        self._times: list[float] = []
+
+    @property
+    def began(self) -> bool:
+        """Whether there was a training step."""
+        return bool(self._times)
+
+    @property
+    def step_ms(self) -> float:
+        """Median time of a training step in ms: forward, backward and optimizer; NaN before the first one."""
+        return 1e3 * median(self._times[_FIRST:] or self._times or [float("nan")])
+
+    def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._began = _now(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self._times.append(_now(trainer) - self._began)
+
+    def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
+        values = {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("val_")}
+        self.on_validation(trainer.current_epoch + 1, values)
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        self.interrupted |= isinstance(exception, KeyboardInterrupt | SystemExit)
+
+
+def _now(trainer: Trainer) -> float:
+    """The clock, once the device has done what it was asked for."""
+    if trainer.strategy.root_device.type == "cuda":
+        torch.cuda.synchronize(trainer.strategy.root_device)
+    return time.perf_counter()

@@ -1,0 +1,73 @@
+"""The mapping of our plans onto cuequivariance, by its method that runs on the CPU."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from e3frame.algebra.paths import plan_convolution, plan_elementwise, plan_explicit, plan_full, plan_fully_connected
+from e3frame.algebra.plan import ProductPlan
+from e3frame.kernels import cuequivariance, reference
+
+CLOSE = {"rtol": 1e-10, "atol": 1e-10}
+PLANS = {
+    "uvw": plan_fully_connected("3x0e + 2x1o", "2x0e + 1x1o", "4x0e + 2x1o + 3x1e"),
+    "uuu": plan_elementwise("3x0e + 2x1o", "3x1o + 2x1e"),
+    "uvu": plan_explicit("3x1o", "2x1o", "3x0e + 3x2e", [(0, 0, 0, "uvu", True), (0, 0, 1, "uvu", True)]),
+    "uvv": plan_explicit("3x1o", "2x1o", "2x0e + 2x1e", [(0, 0, 0, "uvv", True), (0, 0, 1, "uvv", True)]),
+    "uuw": plan_explicit("3x1o", "3x1o", "4x0e + 2x2e", [(0, 0, 0, "uuw", True), (0, 0, 1, "uuw", True)]),
+}
+
+
+def inputs(plan: ProductPlan, rows: int, edges: int, shared: bool) -> tuple[torch.Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    shapes = [
+        (rows, plan.irreps_in1.dim),
+        (edges, plan.irreps_in2.dim),
+        (*(() if shared else (edges,)), plan.weight_numel),
+    ]
+    return tuple(torch.randn(s, generator=generator, dtype=torch.float64, requires_grad=True) for s in shapes)
+
+
+def compare(ours: torch.Tensor, theirs: torch.Tensor, tensors: tuple[torch.Tensor, ...]) -> None:
+    """Values, gradients and second derivatives."""
+    torch.testing.assert_close(theirs, ours, **CLOSE)
+    first = [torch.autograd.grad(out.square().sum(), tensors, create_graph=True) for out in (ours, theirs)]
+    second = [torch.autograd.grad(sum(g.square().sum() for g in gradients), tensors) for gradients in first]
+    for pair in (first, second):
+        for expected, given in zip(*pair, strict=True):
+            torch.testing.assert_close(given, expected, **CLOSE)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        plan_convolution("4x0e + 4x1o + 4x2e", "0e + 1o + 2e", "0e + 1o + 2e"),
+        plan_convolution("4x0e + 2x1o", "0e + 1o"),
+        PLANS["uvu"],
+    ],
+    ids=["one multiplicity", "several", "harmonics in copies"],
+)
+def test_convolution(plan: ProductPlan) -> None:
+    assert cuequivariance.runs(plan)
+    x, y, w = inputs(plan, 5, 11, shared=False)
+    edge_index = torch.randint(5, (2, 11), generator=torch.Generator().manual_seed(1))
+    ours = reference.convolution(x, edge_index, y, w, plan, 5)
+    compare(ours, cuequivariance.convolution(x, edge_index, y, w, plan, 5, method="naive"), (x, y, w))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("mode", PLANS)
+def test_product(mode: str, shared: bool) -> None:
+    plan = PLANS[mode]
+    assert cuequivariance.runs(plan)
+    x, y, w = inputs(plan, 6, 6, shared)
+    weights, tensors = (w, (x, y, w)) if plan.weight_numel else (None, (x, y))
+    ours = reference.product(x, y, weights, plan)
+    compare(ours, cuequivariance.product(x, y, weights, plan, method="naive"), tensors)
+
+
+def test_plans_it_does_not_have() -> None:
+    assert not cuequivariance.runs(plan_full("2x0e", "2x1o"))  # uvuv
+    mixed = plan_explicit("2x0e", "2x0e", "2x0e", [(0, 0, 0, "uvu", True), (0, 0, 0, "uuu", False)])
+    assert not cuequivariance.runs(mixed)
