@@ -183,7 +183,6 @@ X, EDGES, Y, W, TEXT, _ = SAMPLES.get("convolution", (None,) * 6)
         ({"y": lambda y: y[1:]}, ValueError, "one entry for each edge"),
         ({"x": lambda x: x[:, 1:]}, ValueError, "x must have a last dimension of 16"),
     ],
-    ids=str,
 )
 def test_wrong_arguments(wrong: dict, error: type[Exception], message: str) -> None:
     arguments = {"x": X, "edge_index": EDGES, "y": Y, "w": W, "num_nodes": 5}
