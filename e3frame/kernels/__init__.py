@@ -64,9 +64,11 @@ def backend() -> str:
 
 
 def runs_natively(x: Tensor) -> bool:
-    """Whether native kernels run on tensors like x: on the CPU, in float32 or float64, outside ``torch.func``
-    transforms and forward-mode differentiation, which operators of our own do not follow."""
+    """Whether native kernels run on tensors like x: on the CPU, in float32 or float64, outside of autocast, of
+    ``torch.func`` transforms and of forward-mode differentiation, which operators of our own do not follow."""
     if not _native_available() or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
+        return False
+    if torch.is_autocast_enabled("cpu"):
         return False
     if torch.compiler.is_compiling():
         return True

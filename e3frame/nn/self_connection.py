@@ -56,7 +56,8 @@ class SelfConnection(nn.Module):
         Args:
             species: (n,), with ``num_species``.
         """
-        if self._native is not None and len(x) and kernels.runs_natively(x) and not torch.compiler.is_compiling():
+        known = self._native is not None and species is not None and not torch.compiler.is_compiling()
+        if known and x.shape[0] and kernels.runs_natively(x):
             rows = kernels.first_rows(species, self.num_species)
             matrices = kernels.linear(attributes.index_select(0, rows), self.weight, None, self._native[0])
             return kernels.linear(x, matrices, species, self._native[1])
@@ -68,7 +69,7 @@ class SelfConnection(nn.Module):
             features = x[:, slices[ins.i_in1]].unflatten(-1, (ins.path_shape[0], self.irreps_in[ins.i_in1].ir.dim))
             terms[ins.i_out].append((matrices.mT @ features).flatten(1))
         totals = [
-            sum(own[1:], start=own[0]) if own else x.new_zeros(len(x), mul_ir.dim)
+            sum(own[1:], start=own[0]) if own else x.new_zeros(x.shape[0], mul_ir.dim)
             for own, mul_ir in zip(terms, self.irreps_out, strict=True)
         ]
         return torch.cat([x[:, :0], *totals], dim=-1)

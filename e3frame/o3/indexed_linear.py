@@ -61,9 +61,9 @@ class IndexedLinear(nn.Module):
             previous = outs[ins.i_out]
             outs[ins.i_out] = out if previous is None else previous + out
         terms = [
-            x.new_zeros(len(x), m.dim) if out is None else out for out, m in zip(outs, self.irreps_out, strict=True)
+            x.new_zeros(x.shape[0], m.dim) if out is None else out for out, m in zip(outs, self.irreps_out, strict=True)
         ]
-        return torch.cat(terms, dim=-1) if terms else x.new_zeros(len(x), 0)
+        return torch.cat(terms, dim=-1) if terms else x.new_zeros(x.shape[0], 0)
 
     def _apply_rows(self, x: Tensor, weight: Tensor, index: Tensor) -> Tensor:
         """``(n, u, i), (u, s, w) -> (n, w i)``."""

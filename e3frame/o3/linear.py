@@ -92,7 +92,7 @@ class Linear(LoadsE3nn):
         shared = w is not None and w.ndim == 1 and (b is None or b.ndim == 1)
         if self._native is not None and shared and kernels.runs_natively(features):
             out = kernels.linear(features.reshape(-1, self.irreps_in.dim), w, None, self._native)
-            out = out if b is None else out.index_add(1, self._biased, b.expand(len(out), -1))
+            out = out if b is None else out.index_add(1, self._biased, b.expand(out.shape[0], -1))
             return out.view(*features.shape[:-1], self.irreps_out.dim)
         channels = () if self.plan.f_out is None else (self.plan.f_out,)
         lead = torch.broadcast_shapes(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from support.native import AVAILABLE, PLANS, assert_same, derivatives, graph, needs_native
+from support.native import AVAILABLE, PLANS, assert_same, derivatives, graph, large_graph, needs_native
 from torch import Tensor
 
 from e3frame import kernels
@@ -64,6 +64,13 @@ def test_single_precision(name: str, isa: int, use_instruction_set: Callable[[in
         assert native_value.dtype == torch.float32
         error, usual = ((value.double() - exact).abs().max() for value in (native_value, reference_value))
         assert error <= 4 * usual + 1e-6 * exact.abs().max()
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_large_graphs(local: bool) -> None:
+    plan = PLANS["tails"]
+    x, edge_index, y, w = large_graph(plan, local)
+    assert_same(*both(plan, edge_index, len(x)), (x, y, w), order=2)
 
 
 @pytest.mark.parametrize("shared", [False, True])

@@ -140,6 +140,30 @@ def test_a_network_is_exported() -> None:
     torch.testing.assert_close(exported.module()(*inputs), network(*inputs), atol=1e-10, rtol=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_batched_gradients_and_transforms() -> None:
+    torch.manual_seed(0)
+    network = Network().double()
+    pos, *rest = molecule(6, 17)
+
+    def energy(pos: Tensor) -> Tensor:
+        return network(pos, *rest).sum()
+
+    expected = torch.autograd.functional.hessian(energy, pos)
+    assert expected.any()
+    vectorized = torch.autograd.functional.hessian(energy, pos, vectorize=True)
+    transformed = torch.func.hessian(energy)(pos)
+    for hessian in (vectorized, transformed):
+        torch.testing.assert_close(hessian, expected, atol=1e-10, rtol=0)
+
+
+def test_autocast_is_left_to_torch() -> None:
+    net = nn.FullyConnectedNet([4, 8, 3], "silu")
+    with torch.autocast("cpu", torch.bfloat16):
+        out = net(torch.randn(5, 4))
+    assert out.dtype == torch.bfloat16
+
+
 X, EDGES, Y, W, TEXT, _ = SAMPLES.get("convolution", (None,) * 6)
 
 
@@ -159,7 +183,6 @@ X, EDGES, Y, W, TEXT, _ = SAMPLES.get("convolution", (None,) * 6)
         ({"y": lambda y: y[1:]}, ValueError, "one entry for each edge"),
         ({"x": lambda x: x[:, 1:]}, ValueError, "x must have a last dimension of 16"),
     ],
-    ids=str,
 )
 def test_wrong_arguments(wrong: dict, error: type[Exception], message: str) -> None:
     arguments = {"x": X, "edge_index": EDGES, "y": Y, "w": W, "num_nodes": 5}

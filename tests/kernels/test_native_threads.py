@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from support.native import PLANS, derivatives, graph, needs_native
+from support.native import PLANS, derivatives, graph, large_graph, needs_native
 from torch import Tensor
 
 from e3frame import nn, o3
@@ -32,6 +32,15 @@ def test_convolution(name: str, shared: bool, restore_threads: None) -> None:
     x, edge_index, y, w = graph(plan, 1500, 200, 300, shared=shared, dtype=torch.float32)
     text = plans.encode(plan)
     check(lambda x, y, w: native.convolution(x, edge_index, y, w, text, 300), (x, y, w))
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("local", [False, True])
+def test_convolution_of_a_large_graph(local: bool, shared: bool, restore_threads: None) -> None:
+    plan = PLANS["tails"]
+    x, edge_index, y, w = large_graph(plan, local, torch.float32, shared)
+    text = plans.encode(plan)
+    check(lambda x, y, w: native.convolution(x, edge_index, y, w, text, len(x)), (x, y, w))
 
 
 @pytest.mark.parametrize("indexed", [False, True])

@@ -6,17 +6,19 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from itertools import product
 from pathlib import Path
 
 
 def main() -> None:
-    from e3frame.kernels.native import build
-
-    if len(sys.argv) > 1:
-        build.LIBRARY = Path(sys.argv[1])
     import torch
 
+    from e3frame.kernels.native import library
+
+    if len(sys.argv) > 1:
+        library.LIBRARY = Path(sys.argv[1])
+    print(library.load()._name)
     torch.set_num_threads(2)
     for dtype in (torch.float32, torch.float64):
         run_convolutions(dtype)
@@ -26,22 +28,26 @@ def main() -> None:
 
 
 def run_convolutions(dtype: object) -> None:
-    from support.native import PLANS, derivatives, graph
-
-    from e3frame.kernels.native import convolution as native
-    from e3frame.kernels.native import plans
+    from support.native import PLANS, derivatives, graph, large_graph
 
     sizes = [(0, 0, 0), (0, 3, 2), (1, 1, 1), (7, 3, 4), (300, 70, 130)]
     for (name, plan), (edges, sources, targets), shared in product(PLANS.items(), sizes, (False, True)):
         if edges == 300 and name in ("l4", "l6"):
             continue
         x, edge_index, y, w = graph(plan, edges, sources, targets, shared=shared, dtype=dtype)
-        text = plans.encode(plan)
+        list(derivatives(partial(convolve, plan, edge_index, targets), (x, y, w), 2))
+    for local in (False, True):
+        plan = PLANS["tails"]
+        x, edge_index, y, w = large_graph(plan, local, dtype)
+        list(derivatives(partial(convolve, plan, edge_index, len(x)), (x, y, w), 2))
 
-        def call(x, y, w, edge_index=edge_index, text=text, targets=targets):
-            return native.convolution(x, edge_index, y, w, text, targets)
 
-        list(derivatives(call, (x, y, w), 2))
+def convolve(plan: object, edge_index: object, targets: int, *tensors: object) -> object:
+    from e3frame.kernels.native import convolution as native
+    from e3frame.kernels.native import plans
+
+    x, y, w = tensors
+    return native.convolution(x, edge_index, y, w, plans.encode(plan), targets)
 
 
 def run_linear(dtype: object) -> None:

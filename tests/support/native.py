@@ -62,6 +62,18 @@ def graph(
     return normal(sources, plan.irreps_in1.dim), edge_index, normal(edges, plan.irreps_in2.dim), w
 
 
+def large_graph(
+    plan: ProductPlan, local: bool, dtype: torch.dtype = torch.float64, shared: bool = False
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """3,000 nodes with edges between neighbours in the order of the nodes, as a batch of molecules has them, or between
+    any; kernels treat the two in different ways."""
+    nodes, edges = 3000, 7000
+    x, edge_index, y, w = graph(plan, edges, nodes, nodes, dtype=dtype, shared=shared)
+    if local:
+        edge_index[0] = (edge_index[1] + edge_index[0] % 40 - 20).clamp(0, nodes - 1)
+    return x, edge_index, y, w
+
+
 def derivatives(call: Callable[..., Tensor], inputs: Sequence[Tensor], order: int, seed: int = 1) -> Iterator[Tensor]:
     """f and, order by order, the gradients by all inputs of a random sum of the order before; the random cotangent
     of f is one of the inputs."""

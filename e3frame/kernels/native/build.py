@@ -1,6 +1,6 @@
 """Compiles the native kernels: one shared library with a plain C interface, independent of Python and of torch.
 
-The package's build calls it (see ``pyproject.toml``); ``python -m e3frame.kernels.native.build`` does so by hand. It
+The package's build calls it (see ``pyproject.toml``); ``python e3frame/kernels/native/build.py`` does so by hand. It
 never fails an installation: without a compiler there is no library, ``status.txt`` says why, and the reference kernels
 run.
 """

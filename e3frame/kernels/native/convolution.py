@@ -61,18 +61,18 @@ def _convolve(
 
 def _check(inputs: Sequence[Tensor | None], edge_index: Tensor, plan: Compiled) -> None:
     """The kernels trust what they are given."""
-    x, y = inputs[0], inputs[1]
-    if edge_index.shape != (2, len(y)):
-        raise ValueError(f"edge_index must have shape (2, {len(y)}), got {tuple(edge_index.shape)}")
-    lengths = (len(x), len(y), len(y), None, len(x), len(y), len(y))
-    for n, (tensor, length, dim) in enumerate(zip(inputs, lengths, (*plan.dims, *plan.dims[:3]), strict=True)):
+    nodes, edges, dtype = inputs[0].shape[0], inputs[1].shape[0], inputs[0].dtype
+    if edge_index.shape != (2, edges):
+        raise ValueError(f"edge_index must have shape (2, {edges}), got {tuple(edge_index.shape)}")
+    for n, tensor in enumerate(inputs):
         if tensor is None or (n > 3 and tensor.numel() == 0):
             continue
-        rows = len(tensor) if length is None else length
-        if tensor.shape != (rows, dim) and not (n in (2, 6) and tensor.shape == (dim,)):
-            raise ValueError(f"{_NAMES[n]} must have shape ({rows}, {dim}), got {tuple(tensor.shape)}")
-        if tensor.dtype != x.dtype:
-            raise ValueError(f"{_NAMES[n]} must be of the type of x, {x.dtype}, got {tensor.dtype}")
+        shape, name, dim = tensor.shape, _NAMES[n], plan.dims[n % 4]
+        rows = nodes if name in ("x", "ax") else shape[0] if name == "o" else edges
+        if shape != (rows, dim) and not (name in ("w", "aw") and shape == (dim,)):
+            raise ValueError(f"{name} must have shape ({rows}, {dim}), got {tuple(shape)}")
+        if tensor.dtype != dtype:
+            raise ValueError(f"{name} must be of the type of x, {dtype}, got {tensor.dtype}")
 
 
 def _forward(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: str, num_nodes: int) -> Tensor:
@@ -187,7 +187,7 @@ def _twice_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -
         own = plan if form[2] == "w" else weighted(plan)
         gradients = (
             *convolution_backward(fx, edge_index, fy, fw, fo, own, GX | GY | GW),
-            convolution(fx, edge_index, fy, fw, own, len(o)),
+            convolution(fx, edge_index, fy, fw, own, o.shape[0]),
         )
         for name, gradient in zip(form, gradients, strict=True):
             totals[name] = totals[name] + gradient if name in totals else gradient

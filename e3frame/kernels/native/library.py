@@ -23,7 +23,7 @@ from torch import Tensor
 
 from e3frame.kernels.native.build import LIBRARY, STATUS
 
-_INTERFACE = 1
+_INTERFACE = 2
 INSTRUCTION_SETS = ("base", "avx2", "avx512")
 
 

@@ -56,12 +56,18 @@ class Operator:
     def __call__(self, *inputs: Any) -> Any:
         if type(inputs[0]) not in (Tensor, nn.Parameter) or torch.compiler.is_compiling() or _watched():
             return self._op(*inputs)
-        return self._function.apply(*inputs) if torch.is_grad_enabled() else self.run(*inputs)
+        try:
+            return self._function.apply(*inputs) if torch.is_grad_enabled() else self.run(*inputs)
+        except RuntimeError:
+            # Batched gradients (is_grads_batched) hide a batch in a tensor; torch runs an operator once for each.
+            if not any(isinstance(t, Tensor) and torch._C._functorch.is_legacy_batchedtensor(t) for t in inputs):
+                raise
+            return self._op(*inputs)
 
 
 def _watched() -> bool:
-    """Whether a mode, such as that of an exporter, wants to see each operator."""
-    return torch._C._len_torch_dispatch_stack() > 0
+    """Whether a mode, such as an exporter's, or a transform, such as vmap, wants to see each operator."""
+    return torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _keep(ctx: Any, inputs: tuple) -> None:
