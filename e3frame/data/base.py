@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from e3frame.data.dataset import Splits
 
 RESERVED = frozenset(
-    ["pos", "z", "edge_index", "edge_shift", "cell", "pbc", "frame", "file", "batch", "ptr", "num_graphs", "num_nodes"]
+    [
+        "pos",
+        "z",
+        "edge_index",
+        "edge_shift",
+        "cell",
+        "pbc",
+        "frame",
+        "file",
+        "group",
+        "batch",
+        "ptr",
+        "num_graphs",
+        "num_nodes",
+    ]
 )
 """Keys of a graph, and of a batch of them, that no label can have."""
 
