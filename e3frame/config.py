@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 
@@ -24,6 +24,9 @@ from e3frame.train.optimizers import OptimizerSpec
 from e3frame.train.schedulers import CosineSpec, PlateauSpec, SchedulerSpec
 from e3frame.train.targets import UNITS, TargetSpec, TaskSpec
 from e3frame.train.trainer import TrainerSpec
+
+if TYPE_CHECKING:
+    from e3frame.data.preflight.look import Asked
 
 
 class RunConfig(Spec):
@@ -188,3 +191,12 @@ class TypedRun:
     warnings: tuple[SpecError, ...]
     energy_label: str | None
     forces_label: str | None
+
+    def asked_of_data(self) -> Asked:
+        """What a look at the data needs to know of the run."""
+        from e3frame.data.preflight.look import Asked
+
+        task, species = self.config.task, self.config.model.species
+        units = {task.key(name): task.unit(name) for name in task.targets}
+        known = None if species == "auto" else species
+        return Asked(task.labels, self.energy_label, self.forces_label, known, units)

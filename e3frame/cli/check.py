@@ -15,10 +15,11 @@ from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.layer import Step
 
-_DESCRIPTION = """Type-check a model, without torch and without data.
+_DESCRIPTION = """Type-check a model, without torch and without data; then look at one's own files, if the run has such.
 
   e3frame check configs/model/nequip.yaml          a model file, or the config.yaml of a run
   e3frame check model=nequip data=sample           a run config, with overrides
+  e3frame check data=xyz data.path=md.xyz          ... and some frames of the files; --full: all of them
 """
 
 
@@ -28,6 +29,8 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("what", nargs="*", help="one YAML file, or overrides of the run config")
     parser.add_argument("--config-dir", help="a folder with further config groups")
+    parser.add_argument("--full", action="store_true", help="look at all frames of the data, of any kind")
+    parser.add_argument("--no-data", action="store_true", help="do not look at the data")
     options = parser.parse_args(arguments)
     files = [what for what in options.what if "=" not in what and not what.startswith("~")]
     found = _check_file(options.what) if files else load_run(options.what, options.config_dir)
@@ -37,7 +40,26 @@ def main(arguments: list[str]) -> int:
         show(found, _console())
     for warning in found.warnings:
         _show_warning(warning, _console(stderr=True))
+    if isinstance(found, TypedRun) and not options.no_data and (options.full or found.config.data.is_local):
+        return _look(found, options.full, _console())
     return 0
+
+
+def _look(run: TypedRun, full: bool, console: Console) -> int:
+    """The data's table and findings; 1 if training would be in vain."""
+    config = run.config
+    from e3frame.data.preflight.look import look, report
+
+    splits = (config.data.load if full else config.data.sample)(config.model.r_max, config.task.labels)
+    asked = run.asked_of_data()
+    findings = look(splits, asked, full)
+    for table in report(splits, asked, findings):
+        console.print()
+        console.print(table)
+    frames = ", ".join(f"{len(dataset)} {name}" for name, dataset in splits.items())
+    more = "" if full else "; --full looks at all"
+    console.print(f"looked at {frames} frames{more}", style="dim")
+    return int(any(finding.level == "error" for finding in findings))
 
 
 def _console(stderr: bool = False) -> Console:

@@ -58,6 +58,15 @@ class DataSpec(Kinded, family="data set"):
     cache_dir: str | None = None
     """Folder of the processed data; null: $E3FRAME_CACHE, else ~/.cache/e3frame."""
 
+    preflight: Literal["refuse", "warn", "off"] = "refuse"
+    """Before training, the data are looked at: refuse those with a gross error (a sign, a unit, a tensor that does not
+    turn with its molecule), or warn of it alone."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether ``e3frame check`` looks into the data unasked."""
+        return False
+
     @property
     def label_names(self) -> tuple[str, ...]:
         """Labels that the source declares it can supply."""
@@ -75,6 +84,10 @@ class DataSpec(Kinded, family="data set"):
             DataError: for anything that is wrong with the data, with the file and the frame.
         """
         raise NotImplementedError
+
+    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        """Some frames, or all where that costs no more."""
+        return self.load(r_max, labels)
 
     def cache_folder(self) -> Path:
         """Where processed data are kept."""

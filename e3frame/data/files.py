@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from e3frame.data.prepare import Reader, Recipe
 
 
+SAMPLE = 500
+"""Frames of a first look."""
+
+
 def _paths(raw: Any) -> Any:
     paths = [raw] if isinstance(raw, str | Path) else raw
     if not isinstance(paths, list | tuple) or not paths or not all(isinstance(p, str | Path) and str(p) for p in paths):
@@ -108,6 +112,25 @@ class FilesSpec(DataSpec):
     @property
     def known_species(self) -> None:
         return None
+
+    @property
+    def is_local(self) -> bool:
+        return True
+
+    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        """``SAMPLE`` frames of ``path`` at even distances, as training frames, not kept on disk; of few, all."""
+        import numpy as np
+
+        from e3frame.data.dataset import GraphDataset, Splits
+        from e3frame.data.prepare import prepared
+
+        recipe = self.recipe(self.path, r_max, labels)
+        total = recipe.total()
+        if total is None or total <= 2 * SAMPLE:
+            return self.load(r_max, labels)
+        chosen = np.arange(SAMPLE) * total // SAMPLE
+        chunks = prepared(replace(recipe, chosen=chosen), self.processes)
+        return Splits(GraphDataset.from_chunks(chunks, recipe.files), None, None)
 
     def reader(self) -> Reader:
         """What reads the files."""

@@ -16,9 +16,10 @@ from lightning import seed_everything
 from rich.console import Console
 
 import e3frame
-from e3frame.config import RunConfig
+from e3frame.config import RunConfig, TypedRun
 from e3frame.data.dataset import Splits
 from e3frame.data.module import DataModule
+from e3frame.data.preflight.look import findings_table, look, require_sound
 from e3frame.data.statistics import compute_statistics
 from e3frame.inference.evaluate import Evaluation, error_table, evaluate_split, write_metrics
 from e3frame.inference.saved import load_model, save_model
@@ -72,6 +73,7 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
     folder = _new_folder(Path(folder))
     with _settings(config):
         splits = config.data.load(config.model.r_max, config.task.labels)
+        _look(splits, typed, console)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
         resolved = config.replace(model=_resolved(config.model, statistics))
         console.print(data_table(splits, statistics, typed))
@@ -88,6 +90,19 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
     draw(result.errors, resolved, folder)
     _conclude(result, console)
     return result
+
+
+def _look(splits: Splits, typed: TypedRun, console: Console) -> None:
+    """Say what is odd about the data, and refuse them where training would be in vain."""
+    mode = typed.config.data.preflight
+    if mode == "off":
+        return
+    findings = look(splits, typed.asked_of_data())
+    odd = [finding for finding in findings if finding.level in ("warning", "error")]
+    if mode == "refuse":
+        require_sound(odd)
+    if odd:
+        console.print(findings_table(odd))
 
 
 def _new_folder(folder: Path) -> Path:
