@@ -17,6 +17,7 @@ NEAR = 0.01
 """Å: root mean square difference of the sorted interatomic distances, below which frames are nearly identical."""
 SAME = 1e-4
 """Å: below which they are identical, apart from rounding, turning and shifting."""
+CANDIDATES = 6
 MAX_FRAMES = 4_000
 CHECK = "frames in two splits"
 
@@ -60,8 +61,12 @@ class _Known:
         known = self.trees.get(_composition(graph))
         if known is None:
             return None
-        frame = known[0][int(known[1].query(_fingerprint(graph))[1])]
-        return frame, _difference(graph, self.dataset[frame])
+        frames, tree = known
+        # Five numbers are few, so the closest of them are compared distance by distance.
+        _, places = tree.query(_fingerprint(graph), k=range(1, min(CANDIDATES, len(frames)) + 1))
+        return min(
+            ((frames[k], _difference(graph, self.dataset[frames[k]])) for k in places), key=lambda found: found[1]
+        )
 
 
 def _some(dataset: GraphDataset) -> range:
