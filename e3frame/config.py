@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 
@@ -26,6 +26,9 @@ from e3frame.train.optimizers import OptimizerSpec, ScheduleFreeSpec
 from e3frame.train.schedulers import ConstantSpec, CosineSpec, PlateauSpec, SchedulerSpec
 from e3frame.train.targets import UNITS, TargetSpec, TaskSpec
 from e3frame.train.trainer import TrainerSpec
+
+if TYPE_CHECKING:
+    from e3frame.data.preflight.look import Asked
 
 
 class RunConfig(Spec):
@@ -216,6 +219,15 @@ class TypedRun:
     energy_label: str | None
     forces_label: str | None
     transfer: Transfer | None = None
+
+    def asked_of_data(self) -> Asked:
+        """What a look at the data needs to know of the run."""
+        from e3frame.data.preflight.look import Asked
+
+        task, species = self.config.task, self.config.model.species
+        units = {task.key(name): task.unit(name) for name in task.targets}
+        known = None if species == "auto" else species
+        return Asked(task.labels, self.energy_label, self.forces_label, known, units)
 
 
 def typed_run(composed: Composed) -> TypedRun:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -17,13 +17,21 @@ from e3frame.spec.layer import Step
 if TYPE_CHECKING:
     from e3frame.config import TypedRun
 
-#: The model, the species of the data where they are known, and the warnings.
-_Checked: TypeAlias = "tuple[TypedModel, tuple[str, ...] | None, tuple[SpecError, ...]]"
 
-_DESCRIPTION = """Type-check a model, without torch and without data.
+class _Checked(NamedTuple):
+    """The model, the species of the data where they are known, the warnings, and the run if it is one."""
+
+    model: TypedModel
+    species: tuple[str, ...] | None
+    warnings: tuple[SpecError, ...]
+    run: TypedRun | None = None
+
+
+_DESCRIPTION = """Type-check a model, without torch and without data; then look at one's own files, if the run has such.
 
   e3frame check configs/model/nequip.yaml          a model file, or the config.yaml of a run
   e3frame check model=nequip data=sample           a run config, with overrides
+  e3frame check data=xyz data.path=md.xyz          ... and some frames of the files; --full: all of them
 """
 
 
@@ -33,13 +41,35 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("what", nargs="*", help="one YAML file, or overrides of the run config")
     parser.add_argument("--config-dir", help="a folder with further config groups")
+    parser.add_argument("--full", action="store_true", help="look at all frames of the data, of any kind")
+    parser.add_argument("--no-data", action="store_true", help="do not look at the data")
     options = parser.parse_args(arguments)
     files = [what for what in options.what if "=" not in what and not what.startswith("~")]
-    model, species, warnings = _check_file(options.what) if files else _check_run(options)
-    show(model, _console(), species)
-    for warning in warnings:
+    found = _check_file(options.what) if files else _check_run(options)
+    show(found.model, _console(), found.species)
+    for warning in found.warnings:
         _show_warning(warning, _console(stderr=True))
+    run = found.run
+    if run is not None and not options.no_data and (options.full or run.config.data.is_local):
+        return _look(run, options.full, _console())
     return 0
+
+
+def _look(run: TypedRun, full: bool, console: Console) -> int:
+    """The data's table and findings; 1 if training would be in vain."""
+    config = run.config
+    from e3frame.data.preflight.look import look, report
+
+    splits = (config.data.load if full else config.data.sample)(config.model.r_max, config.task.labels)
+    asked = run.asked_of_data()
+    findings = look(splits, asked, full)
+    for table in report(splits, asked, findings):
+        console.print()
+        console.print(table)
+    frames = ", ".join(f"{len(dataset)} {name}" for name, dataset in splits.items())
+    more = "" if full else "; --full looks at all"
+    console.print(f"looked at {frames} frames{more}", style="dim")
+    return int(any(finding.level == "error" for finding in findings))
 
 
 def _console(stderr: bool = False) -> Console:
@@ -61,7 +91,7 @@ def _check_file(what: list[str]) -> _Checked:
 
         return _of_run(typed_run(composed))
     typed = composed.parse(ModelSpec, ModelSpec.typed).typed()
-    return typed, None, tuple(map(composed.sources.place, typed.warnings))
+    return _Checked(typed, None, tuple(map(composed.sources.place, typed.warnings)))
 
 
 def _check_run(options: argparse.Namespace) -> _Checked:
@@ -71,7 +101,7 @@ def _check_run(options: argparse.Namespace) -> _Checked:
 
 
 def _of_run(run: TypedRun) -> _Checked:
-    return run.model, run.config.data.known_species, run.warnings
+    return _Checked(run.model, run.config.data.known_species, run.warnings, run)
 
 
 def show(typed: TypedModel, console: Console, species: tuple[str, ...] | None = None) -> None:

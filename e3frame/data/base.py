@@ -16,7 +16,21 @@ if TYPE_CHECKING:
     from e3frame.data.dataset import Splits
 
 RESERVED = frozenset(
-    ["pos", "z", "edge_index", "edge_shift", "cell", "pbc", "frame", "file", "batch", "ptr", "num_graphs", "num_nodes"]
+    [
+        "pos",
+        "z",
+        "edge_index",
+        "edge_shift",
+        "cell",
+        "pbc",
+        "frame",
+        "file",
+        "group",
+        "batch",
+        "ptr",
+        "num_graphs",
+        "num_nodes",
+    ]
 )
 """Keys of a graph, and of a batch of them, that no label can have."""
 
@@ -49,6 +63,15 @@ class DataSpec(Kinded, family="data set"):
     cache_dir: str | None = None
     """Folder of the processed data; null: $E3FRAME_CACHE, else ~/.cache/e3frame."""
 
+    preflight: Literal["refuse", "warn", "off"] = "refuse"
+    """Before training, the data are looked at: refuse those with a gross error (a sign, a unit, a tensor that does not
+    turn with its molecule), or warn of it alone."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether ``e3frame check`` looks into the data unasked."""
+        return False
+
     @property
     def label_names(self) -> tuple[str, ...]:
         """Labels that the source declares it can supply."""
@@ -66,6 +89,10 @@ class DataSpec(Kinded, family="data set"):
             DataError: for anything that is wrong with the data, with the file and the frame.
         """
         raise NotImplementedError
+
+    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        """Some frames, or all where that costs no more."""
+        return self.load(r_max, labels)
 
     def cache_folder(self) -> Path:
         """Where processed data are kept."""

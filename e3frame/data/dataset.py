@@ -6,11 +6,13 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -18,10 +20,11 @@ from torch import Tensor
 from torch_geometric.data import InMemoryDataset
 
 from e3frame.data.graphs import Graph
+from e3frame.data.prepare import Chunk
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 
-VERSION = 1
+VERSION = 2
 """Of the processed form: raise it with every change of what graphs or statistics hold, and old files are left alone."""
 
 log = logging.getLogger(__name__)
@@ -49,6 +52,24 @@ class GraphDataset(InMemoryDataset):
         graph, slices = cls.collate(graphs)
         if slices is None:  # torch_geometric does not collate a single graph
             slices = {key: torch.tensor([0, value.shape[graph.__cat_dim__(key, value)]]) for key, value in graph}
+        return cls(graph, slices, files)
+
+    @classmethod
+    def from_chunks(cls, chunks: Iterable[Chunk], files: Sequence[str] = ("memory",)) -> GraphDataset:
+        """The same of packed graphs.
+
+        Raises:
+            DataError: there are none.
+        """
+        chunks = [chunk for chunk in chunks if chunk.values]
+        if not chunks:
+            raise DataError("no frames", file=", ".join(files))
+        graph, slices = Graph(), {}
+        for key in chunks[0].values:
+            dim = graph.__cat_dim__(key, None)
+            graph[key] = torch.from_numpy(np.concatenate([chunk.values[key] for chunk in chunks], dim))
+            counts = np.concatenate([[0], *(chunk.counts[key] for chunk in chunks)])
+            slices[key] = torch.from_numpy(counts.cumsum())
         return cls(graph, slices, files)
 
     def stacked(self, key: str) -> Tensor:
@@ -120,25 +141,22 @@ def content_key(files: Iterable[str | Path], options: Any) -> str:
     return digest.hexdigest()
 
 
-def load_or_build(path: Path, files: Sequence[str], r_max: float, graphs: Iterable[Graph]) -> GraphDataset:
-    """The data set in ``path``; if there is none, or it is damaged, that of ``graphs``, which is then kept there.
+def load_or_build(path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]]) -> GraphDataset:
+    """The data set in ``path``; if there is none, or it is damaged, that of ``build()``, which is then kept there.
 
     Raises:
-        DataError: there are no graphs, or an atom among others has no neighbour within ``r_max``.
+        DataError: there are no graphs.
     """
     dataset = _load(path, files)
     if dataset is None:
-        built = [_connected(graph, files, r_max) for graph in graphs]
-        if not built:
-            raise DataError("no frames", file=", ".join(files))
-        dataset = GraphDataset.from_graphs(built, files)
+        dataset = GraphDataset.from_chunks(build(), files)
         dataset.cached = write_atomically(path, _packed(dataset))
     return dataset
 
 
 def write_atomically(path: Path, content: bytes) -> Path | None:
     """Write a cache file in one step, so that no reader ever sees half of it; None where the folder is not writable."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
@@ -147,21 +165,6 @@ def write_atomically(path: Path, content: bytes) -> Path | None:
         log.warning("%s cannot be written, so the processed data are not kept: %s", path, error.strerror)
         return None
     return path
-
-
-def _connected(graph: Graph, files: Sequence[str], r_max: float) -> Graph:
-    """A single atom is a legitimate frame (a reference energy); one that is out of reach of all others is a mistake."""
-    if graph.num_nodes > 1:
-        alone = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes) == 0
-        if alone.any():
-            atom = int(alone.nonzero()[0])
-            raise DataError(
-                f"atom {atom} ({SYMBOLS[graph.z[atom]]}) has no neighbour within r_max = {r_max:g} Å",
-                file=files[int(graph.file)],
-                frame=int(graph.frame),
-                hint="raise r_max, or check data.units.length",
-            )
-    return graph
 
 
 def _packed(dataset: GraphDataset) -> bytes:

@@ -81,6 +81,7 @@ class SampleSpec(DataSpec):
         import numpy as np
 
         from e3frame.data.dataset import Splits, content_key, load_or_build
+        from e3frame.data.prepare import pack
 
         self.require_declared(labels)
         for name, label in labels.items():
@@ -91,7 +92,7 @@ class SampleSpec(DataSpec):
         with np.load(FILE) as arrays:
             molecule = np.concatenate([np.full(len(arrays[f"{name}.split"]), k) for k, name in enumerate(MOLECULES)])
             split = np.concatenate([arrays[f"{name}.split"] for name in MOLECULES])
-            dataset = load_or_build(path, ["data=sample"], r_max, _graphs(arrays, r_max))
+            dataset = load_or_build(path, ["data=sample"], lambda: [pack(_graphs(arrays, r_max))])
         mine = np.isin(molecule, [list(MOLECULES).index(name) for name in self.chosen])
         train, val, test = (np.flatnonzero(mine & (split == number)) for number in range(3))
         if self.num_train is not None:
@@ -104,6 +105,7 @@ def _graphs(arrays: Mapping[str, Any], r_max: float) -> Iterator[Graph]:
     from ase import Atoms
 
     from e3frame.data.graphs import make_graph
+    from e3frame.data.prepare import connected
 
     frame = 0
     for name in MOLECULES:
@@ -116,5 +118,6 @@ def _graphs(arrays: Mapping[str, Any], r_max: float) -> Iterator[Graph]:
                 "dipole": data["dipole"][k : k + 1],
                 "polarizability": alpha[k : k + 1],
             }
-            yield make_graph(Atoms(arrays[f"{name}.z"], positions), r_max, labels, frame)
+            graph = make_graph(Atoms(arrays[f"{name}.z"], positions), r_max, labels, frame)
+            yield connected(graph, "data=sample", r_max)
             frame += 1

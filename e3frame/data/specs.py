@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from e3frame.data.ase_db import AseDbSpec
 from e3frame.data.base import DataSpec, Label
+from e3frame.data.md17 import Md17Spec, Rmd17Spec
+from e3frame.data.npz import NpzSpec
+from e3frame.data.qm9 import Qm9Spec
 from e3frame.data.sample import SampleSpec
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import Units
@@ -15,4 +19,18 @@ AnyData = OneOf[DataSpec]
 parse_data = DataSpec.parse
 """``parse_data(raw)``: the spec that ``raw["kind"]`` names, validated; usable as a pydantic BeforeValidator."""
 
-__all__ = ["AnyData", "DataSpec", "Label", "SampleSpec", "SplitSpec", "Units", "XyzSpec", "parse_data"]
+__all__ = [
+    "AnyData",
+    "AseDbSpec",
+    "DataSpec",
+    "Label",
+    "Md17Spec",
+    "NpzSpec",
+    "Qm9Spec",
+    "Rmd17Spec",
+    "SampleSpec",
+    "SplitSpec",
+    "Units",
+    "XyzSpec",
+    "parse_data",
+]

@@ -25,6 +25,9 @@ ENERGY = {
 LENGTH = {"Å": 1.0, "bohr": 0.529177210544, "nm": 10.0}
 """Length units in Å."""
 
+PRESSURE = {"eV/Å^3": 1.0, "GPa": 1e9 * 1e-30 / 1.602176634e-19, "kbar": 1e8 * 1e-30 / 1.602176634e-19}
+"""Stress units in eV/Å^3."""
+
 ALIASES = {
     "A": "Å",
     "Ang": "Å",
@@ -33,9 +36,19 @@ ALIASES = {
     "Bohr": "bohr",
     "Ha": "Hartree",
     "hartree": "Hartree",
+    "eV/A^3": "eV/Å^3",
 }
 
-DIMENSIONS = {"energy": (1, 0), "forces": (1, -1), "dipole": (0, 1), "polarizability": (0, 3)}
+DIMENSIONS = {
+    "energy": (1, 0),
+    "forces": (1, -1),
+    "stress": (1, -3),
+    "virial": (1, 0),
+    "dipole": (0, 1),
+    "polarizability": (0, 3),
+    "charges": (0, 0),
+    "total_charge": (0, 0),
+}
 """Powers of energy and length in each label's unit; the unit of charge is always e. Labels that are not listed are
 taken as they stand."""
 
@@ -47,6 +60,8 @@ class Units(Spec):
     """Å (or A), bohr, nm."""
     energy: str = "eV"
     """eV, meV, Hartree, Ry, kcal/mol, kJ/mol."""
+    stress: str | None = None
+    """eV/Å^3 (or eV/A^3), GPa, kbar; null: energy/length^3."""
 
     @field_validator("length", mode="before")
     @classmethod
@@ -58,6 +73,11 @@ class Units(Spec):
     def _energy(cls, name: Any) -> str:
         return _known(name, ENERGY, "energy")
 
+    @field_validator("stress", mode="before")
+    @classmethod
+    def _stress(cls, name: Any) -> str | None:
+        return None if name is None else _known(name, PRESSURE, "stress")
+
     def length_factor(self) -> float:
         """A length of the file times this is in Å."""
         return LENGTH[self.length]
@@ -68,6 +88,8 @@ class Units(Spec):
         >>> Units(length="nm", energy="meV").label_factor("forces")
         0.0001
         """
+        if label == "stress" and self.stress is not None:
+            return PRESSURE[self.stress]
         energy, length = DIMENSIONS.get(label, (0, 0))
         return ENERGY[self.energy] ** energy * LENGTH[self.length] ** length
 

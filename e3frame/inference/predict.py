@@ -126,7 +126,7 @@ def _frames(files: Sequence[str], format: str | None, units: Units) -> Iterator[
     for file in files:
         if not Path(file).exists():
             raise DataError("no such file", file=file)
-        for frame, atoms in enumerate(read_frames(file, format, units)):
+        for frame, atoms in read_frames(file, format, units):
             yield atoms, file, frame
 
 

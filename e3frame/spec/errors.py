@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 
 PathKey = tuple[str | int, ...]
@@ -98,6 +99,10 @@ class DataError(UserError):
         self.file = file
         self.frame = frame
         self.hint = hint
+
+    def __reduce__(self) -> tuple[partial[DataError], tuple[str]]:
+        """So that it comes out of a worker process as it went in."""
+        return partial(DataError, file=self.file, frame=self.frame, hint=self.hint), (self.problem,)
 
     def __str__(self) -> str:
         where = [str(self.file)] if self.file is not None else []

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
 import e3frame
-from e3frame.config import RunConfig
+from e3frame.config import RunConfig, TypedRun
 from e3frame.data.dataset import Splits
+from e3frame.data.preflight.look import findings_table, require_sound
+from e3frame.data.preflight.look import look as look_at_data
 from e3frame.data.statistics import compute_statistics
 from e3frame.inference.evaluate import Evaluation, error_table, evaluate_split, write_metrics
 from e3frame.inference.saved import load_model, save_model
@@ -85,6 +87,7 @@ def run(
         console.print(note, highlight=False, soft_wrap=True)
     with settings(config):
         splits = config.data.load(config.model.r_max, config.task.labels)
+        _look(splits, typed, console)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
         known = config.model if typed.transfer is None else typed.transfer.known(config.model)
         resolved = config.replace(model=_resolved(known, statistics))
@@ -108,6 +111,20 @@ def run(
             part.replace(folder / "metrics.json")
     _conclude(result, console)
     return result
+
+
+def _look(splits: Splits, typed: TypedRun, console: Console) -> None:
+    """Say what is odd about the data, and refuse them where training would be in vain."""
+    mode = typed.config.data.preflight
+    if mode == "off":
+        return
+    # An element that the model lacks is told with its place in the config, when the model is resolved.
+    findings = look_at_data(splits, replace(typed.asked_of_data(), species=None))
+    odd = [finding for finding in findings if finding.level in ("warning", "error")]
+    if mode == "refuse":
+        require_sound(odd)
+    if odd:
+        console.print(findings_table(odd))
 
 
 def _prepare(folder: Path) -> None:

@@ -15,6 +15,10 @@ from e3frame.data.specs import AnyData, SampleSpec, XyzSpec, parse_data
 from e3frame.spec.base import Spec
 from e3frame.spec.validate import SpecErrors, validate
 
+NEEDED = {kind: {"path": "a.xyz"} for kind in ("xyz", "npz", "ase_db")} | {
+    "md17": {"molecule": "ethanol"},
+    "rmd17": {"molecule": "ethanol"},
+}
 CONFIGS = sorted((Path(__file__).parents[2] / "configs" / "data").glob("*.yaml"))
 
 
@@ -23,7 +27,10 @@ class Run(Spec):
 
 
 MISTAKES = {
-    "no kind": ({}, "data\n  'kind' is required: which data set this is\n  kinds: sample, xyz"),
+    "no kind": (
+        {},
+        "data\n  'kind' is required: which data set this is\n  kinds: ase_db, md17, npz, qm9, rmd17, sample, xyz",
+    ),
     "unknown kind": ({"kind": "smaple"}, "data.kind\n  no data set is called smaple\n  did you mean sample?"),
     "unknown key": ({"kind": "xyz", "paht": "a"}, "data.paht\n  unknown key\n  did you mean path?"),
     "path null": (
@@ -65,7 +72,7 @@ MISTAKES = {
     ),
     "split method": (
         {"kind": "xyz", "path": "a", "split": {"method": "tim"}},
-        "data.split.method\n  must be one of time, random; got tim\n  did you mean time?",
+        "data.split.method\n  must be one of time, random, group, index; got tim\n  did you mean time?",
     ),
     "size and file": (
         {"kind": "xyz", "path": "a", "test_path": "b", "split": {"test": 10}},
@@ -75,7 +82,7 @@ MISTAKES = {
     "label name": (
         {"kind": "xyz", "path": "a", "keys": {"pos": "p"}},
         "data.keys\n  no label can be called pos\n"
-        "  taken: batch, cell, edge_index, edge_shift, file, frame, num_graphs, num_nodes, pbc, pos, ptr, z",
+        "  taken: batch, cell, edge_index, edge_shift, file, frame, group, num_graphs, num_nodes, pbc, pos, ptr, z",
     ),
     "batch size": ({"kind": "sample", "batch_size": 0}, "data.batch_size\n  must be >= 1, got 0"),
     "molecule": (
@@ -94,13 +101,13 @@ def test_mistakes(case: str) -> None:
 
 
 def test_configs_are_valid_and_show_every_option() -> None:
-    assert len(CONFIGS) >= 2
+    assert len(CONFIGS) >= 7
     for path in CONFIGS:
         raw = yaml.safe_load(path.read_text())
-        spec = parse_data(raw | ({"path": "a.xyz"} if raw["kind"] == "xyz" else {}))
+        spec = parse_data(raw | NEEDED.get(raw["kind"], {}))
         assert spec.kind == path.stem
         assert set(raw) == set(type(spec).model_fields)
-        defaults = parse_data({"kind": path.stem} | ({"path": "a.xyz"} if path.stem == "xyz" else {}))
+        defaults = parse_data({"kind": path.stem} | NEEDED.get(path.stem, {}))
         assert spec == defaults
 
 

@@ -1,0 +1,231 @@
+"""What all sources that are files have in common: paths, keys, units, splits, and what is kept of them on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from glob import glob
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from e3frame.data.base import RESERVED, DataSpec, Label
+from e3frame.data.splitting import SplitSpec
+from e3frame.data.units import DIMENSIONS, Units
+from e3frame.spec.base import mistake, mistake_at, shown
+from e3frame.spec.errors import DataError, did_you_mean, nearest
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from e3frame.data.dataset import GraphDataset, Splits
+    from e3frame.data.prepare import Reader, Recipe
+
+
+SAMPLE = 500
+"""Frames of a first look."""
+
+
+def _paths(raw: Any) -> Any:
+    paths = [raw] if isinstance(raw, str | Path) else raw
+    if not isinstance(paths, list | tuple) or not paths or not all(isinstance(p, str | Path) and str(p) for p in paths):
+        raise mistake(f"a file or a list of files is required, got {shown(raw)}")
+    return tuple(map(str, paths))
+
+
+def _required_paths(raw: Any) -> Any:
+    if raw is None:
+        raise mistake("data.path is required: the file or files to read", "for example data.path=train.xyz")
+    return _paths(raw)
+
+
+def _optional_paths(raw: Any) -> Any:
+    return None if raw is None else _paths(raw)
+
+
+class FilesSpec(DataSpec):
+    """Frames of files. A kind of files is a subclass with its :meth:`reader`, and what it needs to know of them."""
+
+    path: Annotated[tuple[str, ...], BeforeValidator(_required_paths)] = Field(default=None, validate_default=True)
+    """The file, or a list of files, relative to the current directory; ``*`` and ``?`` match several."""
+    val_path: Annotated[tuple[str, ...] | None, BeforeValidator(_optional_paths)] = None
+    """Files of all validation frames; null: they are split off ``path``."""
+    test_path: Annotated[tuple[str, ...] | None, BeforeValidator(_optional_paths)] = None
+    """Files of all test frames; null: they are split off ``path``."""
+    keys: dict[str, str] = {"energy": "energy", "forces": "forces"}  # noqa: RUF012
+    """Label: the key that holds it in the files. Only labels that the model learns are read. A key for ``virial``
+    in place of ``stress`` gives the stress as -virial / volume."""
+    allow_missing: tuple[str, ...] = ()
+    """Labels that some frames may lack; by default that is an error."""
+    units: Units = Units()
+    """Units of the files."""
+    split: SplitSpec = SplitSpec()
+    """How ``path`` is divided."""
+    processes: int | None = Field(default=None, ge=1)
+    """Processes that read the files and find neighbours; null: one per core."""
+
+    @field_validator("keys")
+    @classmethod
+    def _names(cls, keys: dict[str, str]) -> dict[str, str]:
+        for name in keys:
+            if name in RESERVED or not name.isidentifier():
+                raise mistake(f"no label can be called {shown(name)}", f"taken: {', '.join(sorted(RESERVED))}")
+        if "stress" in keys and "virial" in keys:
+            raise mistake("the stress is given twice, by stress and by virial", "leave one of them out")
+        return keys
+
+    @model_validator(mode="after")
+    def _one_source(self) -> FilesSpec:
+        for name in self._elsewhere():
+            for key in (name, f"{name}_index"):
+                if getattr(self.split, key) is not None:
+                    raise mistake(
+                        f"both {name}_path and split.{key} are given: all frames of {name}_path are taken",
+                        f"leave out split.{key}, or {name}_path",
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _units_of_all(self) -> FilesSpec:
+        unknown = [name for name in self.keys if name not in DIMENSIONS]
+        if unknown and self.units.replace(stress=None) != Units():
+            raise mistake(
+                f"units convert {', '.join(DIMENSIONS)} alone; it is not known what '{unknown[0]}' is",
+                f"if it is an energy, write keys: {{energy: {self.keys[unknown[0]]}}}",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _missing_of_some(self) -> FilesSpec:
+        for name in self.allow_missing:
+            if name not in self.label_names:
+                hint = did_you_mean(name, self.label_names, "labels")
+                raise mistake_at("allow_missing", name, mistake(f"there is no label {shown(name)}", hint))
+        return self
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple("stress" if name == "virial" else name for name in self.keys)
+
+    @property
+    def known_species(self) -> None:
+        return None
+
+    @property
+    def is_local(self) -> bool:
+        return True
+
+    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        """``SAMPLE`` frames of ``path`` at even distances, as training frames, not kept on disk; of few, all."""
+        import numpy as np
+
+        from e3frame.data.dataset import GraphDataset, Splits
+        from e3frame.data.prepare import prepared
+
+        recipe = self.recipe(self.path, r_max, labels)
+        total = recipe.total()
+        if total is None or total <= 2 * SAMPLE:
+            return self.load(r_max, labels)
+        chosen = np.arange(SAMPLE) * total // SAMPLE
+        chunks = prepared(replace(recipe, chosen=chosen), self.processes)
+        return Splits(GraphDataset.from_chunks(chunks, recipe.files), None, None)
+
+    def reader(self) -> Reader:
+        """What reads the files."""
+        raise NotImplementedError(f"{type(self).__name__}.reader")
+
+    def format_key(self) -> list[Any]:
+        """Of all options, those that change what :meth:`reader` gives."""
+        raise NotImplementedError(f"{type(self).__name__}.format_key")
+
+    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        import numpy as np
+
+        from e3frame.data.dataset import Splits
+
+        total = self.recipe(self.path, r_max, labels).total() if self.split.takes_few else None
+        if total is None:
+            whole = self.read(self.path, r_max, labels)
+            parts = self._divided(len(whole), whole.stacked("group").numpy() if whole.has("group") else None)
+        else:
+            parts = self._divided(total)
+            chosen = np.sort(np.concatenate(list(parts.values())))
+            whole = self.read(self.path, r_max, labels, chosen)
+            parts = {name: np.searchsorted(chosen, part) for name, part in parts.items()}
+        splits = {name: whole[indices] if len(indices) else None for name, indices in parts.items()}
+        for name in self._elsewhere():
+            splits[name] = self.read(getattr(self, f"{name}_path"), r_max, labels)
+        return Splits(**splits)
+
+    def _divided(self, total: int, groups: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.int64]]:
+        try:
+            return self.split.divide(total, self._elsewhere(), groups)
+        except DataError as error:
+            raise DataError(error.problem, file=error.file or ", ".join(self.path), hint=error.hint) from None
+
+    def read(
+        self, paths: Sequence[str], r_max: float, labels: Mapping[str, Label], chosen: NDArray[np.int64] | None = None
+    ) -> GraphDataset:
+        """All frames of ``paths``, or those chosen, in order, with just these labels; processed once and then kept on
+        disk."""
+        from e3frame.data.dataset import content_key, load_or_build
+        from e3frame.data.prepare import prepared
+
+        recipe = replace(self.recipe(paths, r_max, labels), chosen=chosen)
+        path = self.cache_folder() / f"{self.kind}-{content_key(recipe.files, self._options(recipe))}.safetensors"
+        dataset = load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes))
+        for name in set(labels) & set(self.allow_missing):
+            if dataset.stacked(name).isnan().all():
+                raise DataError(f"no frame has the label {name}", file=", ".join(recipe.files))
+        return dataset
+
+    def recipe(self, paths: Sequence[str], r_max: float, labels: Mapping[str, Label]) -> Recipe:
+        """How the graphs of ``paths`` are made.
+
+        Raises:
+            DataError: a label that is not declared, or a file that is not there.
+        """
+        from e3frame.data.labels import LabelReader
+        from e3frame.data.prepare import Recipe
+
+        self.require_declared(labels)
+        values = LabelReader(dict(sorted(labels.items())), self.keys, self.units, self.allow_missing)
+        group = self.split.key if self.split.method == "group" else None
+        return Recipe(self.reader(), tuple(expanded(paths)), r_max, values, group)
+
+    def _options(self, recipe: Recipe) -> list[Any]:
+        """What the graphs depend on besides the files' bytes."""
+        labels = recipe.labels
+        keys = {n: self.keys.get(n, self.keys.get("virial")) for n in labels.labels}
+        wanted = {name: (name in self.keys, keys[name], *label) for name, label in labels.labels.items()}
+        missing = sorted(set(labels.labels) & set(self.allow_missing))
+        chosen = None if recipe.chosen is None else recipe.chosen.tolist()
+        return [recipe.r_max, self.format_key(), self.units.model_dump(), wanted, missing, recipe.group, chosen]
+
+    def _elsewhere(self) -> frozenset[str]:
+        return frozenset(name for name in ("val", "test") if getattr(self, f"{name}_path") is not None)
+
+
+def expanded(paths: Sequence[str]) -> list[str]:
+    """Existing files, patterns expanded in alphabetical order.
+
+    Raises:
+        DataError: a file that is not there (with the nearest name that is), or a pattern that matches none.
+    """
+    files: list[str] = []
+    for written in paths:
+        path = Path(written).expanduser()
+        if path.is_dir():
+            raise DataError("is a folder, not a file", file=path, hint=f"all its files: {path}/*")
+        if path.exists():
+            files.append(str(path))
+        elif matches := sorted(match for match in glob(str(path)) if Path(match).is_file()):
+            files += matches
+        elif any(sign in written for sign in "*?["):
+            raise DataError("no file matches", file=path)
+        else:
+            match = nearest(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
+            raise DataError("no such file", file=path, hint=f"did you mean {path.parent / match}?" if match else None)
+    return files

@@ -1,0 +1,149 @@
+"""Labels of a frame: from what stands in a file to an array of known shape, in eV, Å and e."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+from numpy.typing import NDArray
+
+from e3frame.data.base import Label
+from e3frame.data.units import Units
+from e3frame.spec.errors import DataError, nearest
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """Which labels to take from a frame, and how.
+
+    Args:
+        labels: those to read.
+        keys: label: the key that holds it. ``virial`` in place of ``stress`` gives the stress as -virial / volume.
+        units: of the files.
+        allow_missing: labels that a frame may lack; it then has NaN in their place.
+    """
+
+    labels: Mapping[str, Label]
+    keys: Mapping[str, str]
+    units: Units
+    allow_missing: tuple[str, ...] = ()
+
+    def read(self, atoms: Atoms, file: str, frame: int) -> dict[str, NDArray[np.float64]]:
+        """Every label as (1, *shape) per graph or (n, *shape) per node; ``atoms`` are in Å already.
+
+        Raises:
+            DataError: a label is not there, not numeric, not finite, or of another shape.
+        """
+        return {name: self._value(atoms, name, label, file, frame) for name, label in self.labels.items()}
+
+    def _value(self, atoms: Atoms, name: str, label: Label, file: str, frame: int) -> NDArray[np.float64]:
+        source = "virial" if name == "stress" and name not in self.keys else name
+        key = self.keys[source]
+        rows = 1 if label.per == "graph" else len(atoms)
+        missing = np.full((rows, *label.shape), np.nan)
+        present = _present(atoms, label.per)
+        if name in self.allow_missing and (key not in present or _all_nan(present[key])):
+            return missing
+        value = read_label(atoms, name, key, label, file, frame) * self.units.label_factor(source)
+        if name != "stress":
+            return value
+        return _stress(value, atoms, source, file, frame)
+
+
+def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame: int) -> NDArray[np.float64]:
+    """The value under ``key`` in the file's units, as (1, *shape) per graph or (n, *shape) per node.
+
+    It is looked for in the frame's ``info``, its ``arrays``, and the results that ASE keeps with the frame, where it
+    puts ``energy`` and ``forces``. A tensor may be written flat, its last index running fastest; a stress also as six
+    components in the order xx, yy, zz, yz, xz, xy.
+
+    Raises:
+        DataError: it is not there, not numeric, not finite, or of another shape.
+    """
+    present = _present(atoms, label.per)
+    if key not in present:
+        match = nearest(key, present)
+        there = f"keys there: {', '.join(sorted(present))}" if present else "the frame has no keys"
+        hint = there + (f"; did you mean data.keys.{name}={match}?" if match else "")
+        raise DataError(f"no key '{key}' for the label {name}", file=file, frame=frame, hint=hint)
+    value = np.asarray(present[key])
+    if value.dtype.kind not in "fiu":
+        raise DataError(f"{key} is not a number: {value.tolist()!r}", file=file, frame=frame)
+    if name == "stress" and value.size == 6 and label.shape == (3, 3):
+        value = voigt_6_to_full_3x3_stress(value.reshape(6).astype(np.float64))
+    rows = 1 if label.per == "graph" else len(atoms)
+    if value.shape not in _accepted(label, rows):
+        expected = label.shape if label.per == "graph" else (rows, *label.shape)
+        each = "graph" if label.per == "graph" else "atom"
+        raise DataError(
+            f"{key} has the shape {value.shape}, the label {name} needs {expected}",
+            file=file,
+            frame=frame,
+            hint=f"{name} is one value of shape {label.shape} per {each}",
+        )
+    value = value.astype(np.float64).reshape(rows, *label.shape)
+    if not np.isfinite(value).all():
+        row = int(np.argwhere(~np.isfinite(value))[0, 0])
+        where = f" of atom {row}" if label.per == "node" else ""
+        raise DataError(f"{key}{where} is not finite: {value[row].tolist()}", file=file, frame=frame)
+    return value
+
+
+def read_group(atoms: Atoms, key: str, file: str, frame: int) -> str:
+    """The value of ``key``, by which frames are kept together in a split.
+
+    Raises:
+        DataError: the frame has no such key.
+    """
+    present = _present(atoms, "graph")
+    if key not in present:
+        there = f"keys there: {', '.join(sorted(present))}" if present else "the frame has no keys"
+        match = nearest(key, present)
+        hint = there + (f"; did you mean data.split.key={match}?" if match else "")
+        raise DataError(f"no key '{key}' to split by", file=file, frame=frame, hint=hint)
+    return str(present[key])
+
+
+def keys_of(atoms: Atoms) -> Iterator[tuple[str, Any]]:
+    """Every key of a frame and its value, positions and elements aside."""
+    yield from _present(atoms, "graph").items()
+
+
+def _accepted(label: Label, rows: int) -> set[tuple[int, ...]]:
+    width = int(np.prod(label.shape))
+    accepted = {(rows, *label.shape), (rows, width)}
+    if label.per == "graph":
+        accepted |= {label.shape, (width,)}
+    elif width == 1:
+        accepted.add((rows,))
+    return accepted
+
+
+def _stress(value: NDArray[np.float64], atoms: Atoms, source: str, file: str, frame: int) -> NDArray[np.float64]:
+    """Symmetric, in eV/Å^3, positive where the energy grows under stretching, as ASE has it."""
+    volume = atoms.cell.volume
+    if not atoms.pbc.any() or volume <= 0:
+        hint = "leave the label out, or let it be missing: data.allow_missing=[stress], and no key in this frame"
+        raise DataError("a stress needs a periodic cell, this frame has none", file=file, frame=frame, hint=hint)
+    if source == "virial":
+        value = -value / volume
+    matrix = value[0]
+    if np.abs(matrix - matrix.T).max() > 1e-3 * np.abs(matrix).max() + 1e-8:
+        raise DataError(f"the {source} is not symmetric: {matrix.tolist()}", file=file, frame=frame)
+    return value
+
+
+def _all_nan(value: Any) -> bool:
+    array = np.asarray(value)
+    return array.dtype.kind == "f" and bool(np.isnan(array).all())
+
+
+def _present(atoms: Atoms, per: str) -> dict[str, Any]:
+    results = {} if atoms.calc is None else {k: v for k, v in atoms.calc.results.items() if v is not None}
+    arrays = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
+    # Where a key is in two places, the later mapping wins: the one that holds values of the label's kind.
+    return {**results, **arrays, **atoms.info} if per == "graph" else {**atoms.info, **results, **arrays}

@@ -1,0 +1,177 @@
+"""``data=md17`` and ``data=rmd17``: molecular dynamics of small molecules (Chmiela et al. 2017, 2018; Christensen and
+von Lilienfeld 2020), from the files that torch_geometric's ``MD17`` downloads.
+
+They are read in float64: torch_geometric's own processing rounds the energies, of some 10^5 kcal/mol, to float32.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from e3frame.data.base import DataSpec, Label
+from e3frame.data.npz import NpzSpec, Structure
+from e3frame.data.splitting import SplitSpec
+from e3frame.data.units import Units
+from e3frame.spec.base import mistake, mistake_at, shown
+from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
+from e3frame.spec.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from e3frame.data.dataset import Splits
+
+FORMULAS = {
+    "benzene": "C6H6",
+    "uracil": "C4H4N2O2",
+    "naphthalene": "C10H8",
+    "aspirin": "C9H8O4",
+    "salicylic_acid": "C7H6O3",
+    "malonaldehyde": "C3H4O2",
+    "ethanol": "C2H6O",
+    "toluene": "C7H8",
+    "paracetamol": "C8H9NO2",
+    "azobenzene": "C12H10N2",
+}
+
+
+def _molecule(raw: Any) -> Any:
+    if raw is None:
+        raise mistake("data.molecule is required: which trajectory", f"molecules: {', '.join(FORMULAS)}")
+    if raw not in FORMULAS:
+        raise mistake(f"no molecule is called {shown(raw)}", did_you_mean(str(raw), FORMULAS, "molecules"))
+    return raw
+
+
+CCSD = {"benzene": "(T)", "aspirin": "", "malonaldehyde": "(T)", "ethanol": "(T)", "toluene": "(T)"}
+"""Molecules of the coupled-cluster sets."""
+LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
+
+
+class _Trajectory(DataSpec):
+    """What MD17 and rMD17 have in common."""
+
+    molecule: Annotated[str, BeforeValidator(_molecule)] = Field(default=None, validate_default=True)
+    """benzene, uracil, naphthalene, aspirin, salicylic_acid, malonaldehyde, ethanol, toluene, paracetamol,
+    azobenzene."""
+    root: str | None = None
+    """Folder of the raw files, downloaded if they are not there; null: a folder in that of the processed data."""
+    processes: int | None = Field(default=None, ge=1)
+    """Processes that find neighbours; null: one per core."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(LABELS)
+
+    @property
+    def known_species(self) -> tuple[str, ...]:
+        return tuple(sorted(re.findall("[A-Z][a-z]?", FORMULAS[self.molecule]), key=ATOMIC_NUMBERS.__getitem__))
+
+    def _name(self) -> str:
+        """torch_geometric's name of the trajectory."""
+        raise NotImplementedError
+
+    def _raw(self) -> list[str]:
+        """The raw files, downloaded if need be."""
+        from torch_geometric.datasets import MD17
+
+        from e3frame.data.download import fetched
+
+        name = self._name()
+
+        class Raw(MD17):
+            """Paths and download of torch_geometric's data set, without its processing."""
+
+            def __init__(self, root: str) -> None:
+                self.root, self.name = root, name
+                self.revised, self.ccsd = "revised" in name, "CCSD" in name
+
+        root = Path(self.root or self.cache_folder() / "raw").expanduser()
+        here = Raw(str(root))
+        names = [str(Path(path).relative_to(root)) for path in here.raw_paths]
+        return [str(path) for path in fetched(root, names, lambda part: Raw(part).download(), name)]
+
+    def _npz(self, path: list[str], split: SplitSpec, **more: Any) -> NpzSpec:
+        shared = {key: getattr(self, key) for key in ("processes", "cache_dir")}
+        return NpzSpec(path=path, units=Units(energy="kcal/mol"), split=split, **shared, **more)
+
+    def _require_molecule(self, splits: Splits, file: str) -> None:
+        """Raises DataError where the file is that of another molecule."""
+        from ase.formula import Formula
+
+        found = Formula.from_list([SYMBOLS[z] for z in splits.train[0].z.tolist()])
+        if found.count() != Formula(FORMULAS[self.molecule]).count():
+            problem = f"holds {found:hill}, {self.molecule} is {Formula(FORMULAS[self.molecule]):hill}"
+            raise DataError(problem, file=file, hint="this is the raw file of another set")
+
+
+class Md17Spec(_Trajectory):
+    """MD17: DFT (PBE+vdW-TS) trajectories at 500 K, 100,000 to 1,000,000 frames each; or the smaller CCSD and CCSD(T)
+    sets, whose test frames are given. Labels: energy, forces."""
+
+    kind: Literal["md17"] = "md17"
+    level: Literal["dft", "ccsd", "fhi_aims"] = "dft"
+    """Of the energies: dft; ccsd, with (T) but for aspirin; fhi_aims, for benzene."""
+    split: SplitSpec = SplitSpec(train=950, val=50, method="random")
+    """How the frames are divided. ``test: null`` is 1000 frames, with ccsd all of those that are given for it."""
+
+    @model_validator(mode="after")
+    def _there(self) -> Md17Spec:
+        known = {"ccsd": tuple(CCSD), "fhi_aims": ("benzene",)}.get(self.level, tuple(FORMULAS))
+        if self.molecule not in known:
+            problem = f"there are no {self.level} data of {self.molecule}"
+            raise mistake_at("level", self.level, mistake(problem, f"there are of {', '.join(known)}"))
+        if self.level == "ccsd" and self.split.test is not None:
+            raise mistake("the test frames of ccsd are given", "leave out split.test")
+        return self
+
+    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        files = self._raw()
+        if self.level == "ccsd":
+            spec = self._npz(files[:1], self.split, test_path=files[1:])
+        else:
+            test = {"test": 1000} if (self.split.test, self.split.test_index) == (None, None) else {}
+            spec = self._npz(files, self.split.replace(**test))
+        splits = spec.load(r_max, labels)
+        self._require_molecule(splits, files[0])
+        return splits
+
+    def _name(self) -> str:
+        molecule = self.molecule.replace("_", " ")
+        if self.level == "fhi_aims":
+            return f"{molecule} FHI-aims"
+        return molecule if self.level == "dft" else f"{molecule} CCSD{CCSD[self.molecule]}"
+
+
+class Rmd17Spec(_Trajectory):
+    """Revised MD17: 100,000 frames of each trajectory, computed again (PBE/def2-SVP) without numerical noise, with five
+    published splits. Labels: energy, forces."""
+
+    kind: Literal["rmd17"] = "rmd17"
+    fold: Literal[1, 2, 3, 4, 5] | None = 1
+    """The published split: 1000 frames, of which ``split.val`` are for validation, and 1000 test frames; null:
+    ``split`` alone says."""
+    split: SplitSpec = SplitSpec(train=950, val=50, method="random")
+    """Sizes; with ``fold: null`` also how the frames are divided. Published results are for 950 + 50."""
+
+    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        file = self._raw()[0]
+        structure = Structure(positions="coords", numbers="nuclear_charges")
+        keys = {"energy": "energies", "forces": "forces"}
+        splits = self._npz([file], self._division(file), structure=structure, keys=keys).load(r_max, labels)
+        self._require_molecule(splits, file)
+        return splits
+
+    def _division(self, file: str) -> SplitSpec:
+        if self.fold is None:
+            return self.split
+        folder = Path(file).parents[1] / "splits"
+        lists = {f"{name}_index": str(folder / f"index_{name}_{self.fold:02d}.csv") for name in ("train", "test")}
+        sizes = {"train": self.split.train, "val": self.split.val, "seed": self.split.seed}
+        return SplitSpec(method="index", **sizes, **lists)
+
+    def _name(self) -> str:
+        return f"revised {self.molecule.replace('_', ' ')}"

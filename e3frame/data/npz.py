@@ -1,0 +1,137 @@
+"""``data=npz``: frames as arrays in a NumPy file, in the names of MD17, rMD17 or one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from zipfile import BadZipFile
+
+from e3frame.data.files import FilesSpec
+from e3frame.data.units import Units
+from e3frame.spec.base import Spec
+from e3frame.spec.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+
+class Structure(Spec):
+    """Keys of the arrays that are the structures."""
+
+    positions: str = "R"
+    """(frames, atoms, 3)."""
+    numbers: str = "z"
+    """Atomic numbers, (atoms,) for all frames or (frames, atoms); 0 stands for no atom where frames differ in size."""
+    cell: str | None = None
+    """Cell vectors, (3, 3) for all frames or (frames, 3, 3); null: the frames are not periodic."""
+
+
+class NpzSpec(FilesSpec):
+    """Frames as arrays of a ``.npz`` file: positions, atomic numbers, and labels with one row per frame."""
+
+    kind: Literal["npz"] = "npz"
+    keys: dict[str, str] = {"energy": "E", "forces": "F"}  # noqa: RUF012
+    """Label: the array that holds it, (frames, ...) per graph or (frames, atoms, ...) per node."""
+    structure: Structure = Structure()
+    """The arrays of the structures: R, z as in MD17; rMD17 has coords and nuclear_charges."""
+
+    def reader(self) -> NpzReader:
+        return NpzReader(self.structure, tuple(self.keys.values()), self.units)
+
+    def format_key(self) -> list[Any]:
+        return [self.structure.model_dump()]
+
+
+@dataclass(frozen=True)
+class NpzReader:
+    """Reads whole files; arrays stay in memory while their frames are read."""
+
+    structure: Structure
+    keys: tuple[str, ...]
+    units: Units
+
+    def count(self, file: str) -> int:
+        return len(_arrays(file)[self._key(file, "positions")])
+
+    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms]]:
+        import numpy as np
+        from ase import Atoms
+
+        from e3frame.data.frames import checked
+
+        arrays = _arrays(file)
+        positions, numbers, cells = self._structures(file, arrays)
+        labels = {key: arrays[key] for key in self.keys if key in arrays}
+        for key, values in labels.items():
+            if values.ndim == 0 or len(values) != len(positions):
+                raise DataError(f"{key} has the shape {values.shape} for {len(positions)} frames", file=file)
+        for frame in range(len(positions)) if frames is None else frames:
+            real = numbers[frame] > 0
+            atoms = Atoms(numbers[frame][real], positions[frame][real])
+            if cells is not None:
+                atoms.set_cell(cells[frame])
+                atoms.pbc = True
+            for key, values in labels.items():
+                value = np.asarray(values[frame])
+                # Only what has one row per atom loses the rows that stand for none.
+                atoms.info[key] = value[real] if value.ndim and len(value) == len(real) and not real.all() else value
+            yield frame, checked(atoms, self.units.length_factor(), file, frame)
+
+    def _structures(self, file: str, arrays: dict[str, NDArray]) -> tuple[NDArray, NDArray, NDArray | None]:
+        import numpy as np
+
+        positions = arrays[self._key(file, "positions")]
+        numbers = arrays[self._key(file, "numbers")]
+        if positions.ndim != 3 or positions.shape[2] != 3:
+            what = f"{self.structure.positions} has the shape {positions.shape}"
+            raise DataError(f"{what}, positions need (frames, atoms, 3)", file=file)
+        if numbers.dtype.kind not in "iuf" or numbers.shape not in (positions.shape[:2], positions.shape[1:2]):
+            what = f"{self.structure.numbers} has the shape {numbers.shape} and the type {numbers.dtype}"
+            needed = f"atomic numbers of {positions.shape[1]} atoms are needed"
+            raise DataError(f"{what}, {needed}", file=file)
+        wrong = (numbers < 0) | (numbers > 118) | (numbers % 1 != 0)
+        if wrong.any():
+            raise DataError(f"{numbers[wrong][0]} is not an atomic number", file=file)
+        cells = None
+        if self.structure.cell is not None:
+            cells = arrays[self._key(file, "cell")]
+            if cells.shape not in ((3, 3), (len(positions), 3, 3)):
+                raise DataError(f"{self.structure.cell} has the shape {cells.shape}, a cell is (3, 3)", file=file)
+            cells = np.broadcast_to(cells, (len(positions), 3, 3))
+        return positions, np.broadcast_to(numbers.astype(np.int64), positions.shape[:2]), cells
+
+    def _key(self, file: str, what: str) -> str:
+        key, present = getattr(self.structure, what), _arrays(file)
+        if key not in present:
+            match = nearest(key, present)
+            hint = f"arrays there: {', '.join(present)}" + (f"; did you mean {match}?" if match else "")
+            raise DataError(f"no array '{key}' for the {what} (data.structure.{what})", file=file, hint=hint)
+        return key
+
+
+def _arrays(file: str) -> dict[str, NDArray]:
+    """Every array of a file.
+
+    Raises:
+        DataError: it is not a NumPy file, is cut short, or holds pickled objects.
+    """
+    return _loaded(file, Path(file).stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=1)  # pieces of one file follow each other
+def _loaded(file: str, changed: int) -> dict[str, NDArray]:
+    import numpy as np
+
+    try:
+        opened = np.load(file)
+        if isinstance(opened, np.ndarray):
+            raise DataError("holds one array, a .npz file with several is required", file=file)
+        with opened:
+            return {key: opened[key] for key in opened.files}
+    except (BadZipFile, ValueError, OSError, EOFError, TypeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise DataError(f"cannot be read as npz: {reason}", file=file) from None

@@ -1,0 +1,23 @@
+"""What a check found."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+        check: what was looked at.
+        level: ``ok``; ``note`` where it could not be judged; ``warning``; ``error`` where training would be in vain.
+        text: what was found.
+        hint: what would mend it.
+    """
+
+    check: str
+    level: Literal["ok", "note", "warning", "error"]
+    text: str
+    hint: str | None = None

@@ -1,0 +1,191 @@
+"""From files to graphs: in pieces, by several processes, in the order of the files."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+
+from e3frame.data.graphs import Graph, make_graph
+from e3frame.data.labels import LabelReader, read_group
+from e3frame.spec.elements import SYMBOLS
+from e3frame.spec.errors import DataError
+
+
+class Piece(NamedTuple):
+    """Frames of a file, by its number in the list of files; None: all, where nobody knows how many there are."""
+
+    file: int
+    frames: Sequence[int] | None
+
+
+class Chunk(NamedTuple):
+    """Consecutive graphs: each key's values one after another, and how many of them each graph has."""
+
+    values: dict[str, NDArray]
+    counts: dict[str, NDArray[np.int64]]
+
+
+class Reader(Protocol):
+    """A format of files. Frames hold their labels under the file's keys, as ASE's readers leave them; lengths are Å.
+    A reader can be sent to another process."""
+
+    def count(self, file: str) -> int | None:
+        """How many frames a file has, where that is known without reading them."""
+
+    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms]]:
+        """Those frames, given in rising order (None: all), with their numbers; raises DataError for the first that is
+        wrong."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that it takes to make the graphs of some files.
+
+    Args:
+        reader, files: what to read.
+        r_max: cutoff of the neighbours in Å.
+        labels: what to take from each frame.
+        group: key of the frames by whose value they are kept together in a split.
+        chosen: the frames to make, counted through all files, in rising order; None: all.
+        piece: frames that one process makes in one go.
+    """
+
+    reader: Reader
+    files: tuple[str, ...]
+    r_max: float
+    labels: LabelReader
+    group: str | None = None
+    chosen: NDArray[np.int64] | None = None
+    piece: int = 512
+
+    def pieces(self) -> Iterator[Piece]:
+        """All frames of all files, in order; raises DataError where a file holds none."""
+        first = 0
+        for number, file in enumerate(self.files):
+            count = self.reader.count(file)
+            if count == 0:
+                raise DataError("no frames", file=file)
+            if count is None:
+                yield Piece(number, None)
+                continue
+            frames: Sequence[int] = range(count)
+            if self.chosen is not None:
+                frames = (self.chosen[(self.chosen >= first) & (self.chosen < first + count)] - first).tolist()
+            yield from (Piece(number, frames[k : k + self.piece]) for k in range(0, len(frames), self.piece))
+            first += count
+
+    def total(self) -> int | None:
+        """Frames of all files, where that is known without reading them."""
+        counts = [self.reader.count(file) for file in self.files]
+        return None if None in counts else sum(counts)
+
+    def graphs(self, piece: Piece) -> Iterator[Graph]:
+        """The graphs of a piece; raises DataError for the first frame that is wrong."""
+        file = self.files[piece.file]
+        for frame, atoms in self.reader.read(file, piece.frames):
+            yield self.graph(atoms, frame, piece.file)
+
+    def graph(self, atoms: Atoms, frame: int, number: int) -> Graph:
+        """One frame; raises DataError."""
+        file = self.files[number]
+        labels = self.labels.read(atoms, file, frame)
+        try:
+            graph = make_graph(atoms, self.r_max, labels, frame, number)
+        except ValueError as error:
+            raise DataError(str(error), file=file, frame=frame) from error
+        if self.group is not None:
+            graph.group = torch.tensor([_code(read_group(atoms, self.group, file, frame))])
+        return connected(graph, file, self.r_max)
+
+    def chunk(self, piece: Piece) -> Chunk:
+        """The same, packed."""
+        return pack(self.graphs(piece))
+
+
+def prepared(recipe: Recipe, processes: int | None = None) -> Iterator[Chunk]:
+    """All graphs of a recipe, by ``processes`` (None: one per core that this one may use), with a progress bar on a
+    terminal. Few frames are made in this process.
+
+    Raises:
+        DataError: for the first frame, in the files' order, that is wrong.
+    """
+    pieces = list(recipe.pieces())
+    workers = min(processes or len(_cores()), len(pieces))
+    chunks = map(recipe.chunk, pieces) if workers < 2 else _by_processes(recipe, pieces, workers)
+    console = Console(stderr=True)
+    show = console.is_terminal and len(pieces) > 1
+    yield from track(chunks, "preparing data", len(pieces), console=console, disable=not show, transient=True)
+
+
+def pack(graphs: Iterable[Graph]) -> Chunk:
+    """Graphs that all hold the same keys, one after another."""
+    rows = [{key: value.numpy() for key, value in graph} for graph in graphs]
+    if not rows:
+        return Chunk({}, {})
+    dims = {key: 1 if key == "edge_index" else 0 for key in rows[0]}
+    return Chunk(
+        {key: np.concatenate([row[key] for row in rows], dim) for key, dim in dims.items()},
+        {key: np.array([row[key].shape[dim] for row in rows], dtype=np.int64) for key, dim in dims.items()},
+    )
+
+
+def _cores() -> Sequence[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+
+
+def _by_processes(recipe: Recipe, pieces: Sequence[Piece], workers: int) -> Iterator[Chunk]:
+    """As ``map`` would, with few pieces under way at a time, so that a large set is never in memory as a whole."""
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pending: deque = deque()
+    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        try:
+            for piece in pieces:
+                pending.append(pool.submit(recipe.chunk, piece))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool as error:
+            hint = "was it short of memory? data.processes=1 takes the least"
+            raise DataError("a process that prepares the data was killed", hint=hint) from error
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _code(group: str) -> int:
+    """The same number for the same text, in every process."""
+    return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def connected(graph: Graph, file: str, r_max: float) -> Graph:
+    """The graph, if every atom of it has a neighbour; else raises DataError.
+
+    A single atom is a legitimate frame (a reference energy); one that is out of reach of all others is a mistake.
+    """
+    if graph.num_nodes > 1:
+        alone = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes) == 0
+        if alone.any():
+            atom = int(alone.nonzero()[0])
+            raise DataError(
+                f"atom {atom} ({SYMBOLS[graph.z[atom]]}) has no neighbour within r_max = {r_max:g} Å",
+                file=file,
+                frame=int(graph.frame),
+                hint="raise r_max, or check data.units.length",
+            )
+    return graph

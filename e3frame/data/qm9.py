@@ -1,0 +1,136 @@
+"""``data=qm9``: 130,831 small organic molecules at their equilibrium, by DFT."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field, model_validator
+
+from e3frame.data.base import DataSpec, Label
+from e3frame.data.splitting import SplitSpec
+from e3frame.data.units import Units
+from e3frame.spec.base import mistake
+from e3frame.spec.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from e3frame.data.dataset import GraphDataset, Splits
+    from e3frame.data.prepare import Recipe
+
+ENERGIES = ("U0", "U", "H", "G")
+GRAPH_LABELS = (
+    *("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", *ENERGIES, "Cv", "A", "B", "C"),
+    *(f"{name}_atom" for name in ENERGIES),
+    *(f"{name}_total" for name in ENERGIES),
+)
+PACK_LABELS = {"polarizability": Label("graph", (3, 3)), "charges": Label("node")}
+"""What qm9pack has besides, in Å^3 and e."""
+
+
+class Qm9Spec(DataSpec):
+    """QM9 (Ramakrishnan et al. 2014) without its 3,054 uncharacterized molecules. Labels, by the names of the paper:
+    mu (D), alpha (a0^3), homo, lumo, gap, zpve (eV), r2 (a0^2), Cv (cal/(mol K)), A, B, C (GHz), and U0, U, H, G (eV)
+    without the energies of the free atoms, so that U0 is the atomization energy (also called U0_atom) and U0_total the
+    whole."""
+
+    kind: Literal["qm9"] = "qm9"
+    source: Literal["qm9pack", "pyg"] = "qm9pack"
+    """qm9pack: the package (``pip install 'e3frame[qm9]'``), which needs no network later on, has Mulliken charges too,
+    and polarizability tensors, which are not in the frame of the coordinates. pyg: the raw files that torch_geometric
+    downloads. The molecules are the same, in the same order; the coordinates of pyg have four decimals."""
+    root: str | None = None
+    """For pyg: folder whose raw/ holds the raw files, downloaded if they are not there; null: in the folder of the
+    processed data."""
+    split: SplitSpec = SplitSpec(train=110_000, val=10_000, test="rest", method="random")
+    """How the molecules are divided; the default is the usual one. The methods random, time and index apply."""
+    processes: int | None = Field(default=None, ge=1)
+    """Processes that find neighbours; null: one per core."""
+
+    @model_validator(mode="after")
+    def _no_groups(self) -> Qm9Spec:
+        if self.split.method == "group":
+            raise mistake("the molecules have no key to group by", "write split.method: random")
+        return self
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return (*GRAPH_LABELS, *(PACK_LABELS if self.source == "qm9pack" else ()))
+
+    @property
+    def known_species(self) -> tuple[str, ...]:
+        return ("H", "C", "N", "O", "F")
+
+    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        import numpy as np
+
+        from e3frame.data.dataset import Splits
+
+        recipe = self.recipe(r_max, labels)
+        total = recipe.total()
+        try:
+            parts = self.split.divide(total)
+        except DataError as error:
+            raise DataError(error.problem, file=error.file or recipe.files[0], hint=error.hint) from None
+        # A learning curve's 1,000 molecules do not wait for the neighbours of all; the usual split is nearly all.
+        few = self.split.takes_few and 2 * sum(map(len, parts.values())) < total
+        chosen = np.sort(np.concatenate(list(parts.values()))) if few else np.arange(total)
+        whole = self.read(replace(recipe, chosen=chosen if few else None))
+        found = {name: np.searchsorted(chosen, part) for name, part in parts.items()}
+        return Splits(**{name: whole[indices] if len(indices) else None for name, indices in found.items()})
+
+    def read(self, recipe: Recipe) -> GraphDataset:
+        """The molecules of a recipe; processed once and then kept on disk."""
+        from e3frame.data.dataset import content_key, load_or_build
+        from e3frame.data.prepare import prepared
+
+        chosen = None if recipe.chosen is None else recipe.chosen.tolist()
+        labels = {name: [*label] for name, label in recipe.labels.labels.items()}
+        key = content_key(recipe.reader.files, [recipe.r_max, labels, chosen])
+        path = self.cache_folder() / f"qm9-{key}.safetensors"
+        return load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes))
+
+    def recipe(self, r_max: float, labels: Mapping[str, Label]) -> Recipe:
+        """How the graphs of all molecules are made.
+
+        Raises:
+            DataError: a label that is not declared, or files that are not there.
+        """
+        from e3frame.data.labels import LabelReader
+        from e3frame.data.prepare import Recipe
+
+        self.require_declared(labels)
+        keys = {name: name.removesuffix("_atom") for name in labels}
+        values = LabelReader(dict(sorted(labels.items())), keys, Units())
+        reader = Qm9Reader(self.source, tuple(self._files()))
+        # One name for all files: a molecule is known by its number in GDB-9. Skipping lines is cheap, but not free.
+        return Recipe(reader, (f"data=qm9 ({self.source})",), r_max, values, piece=16384)
+
+    def _files(self) -> list[str]:
+        from e3frame.data.qm9_sources import pack_files, raw_files
+
+        if self.source == "qm9pack":
+            return pack_files()
+        return raw_files(Path(self.root or self.cache_folder() / "raw" / "qm9").expanduser())
+
+
+@dataclass(frozen=True)
+class Qm9Reader:
+    """Molecules by their place in the set; in messages, and in the graphs, by their number in GDB-9 from 0."""
+
+    source: str
+    files: tuple[str, ...]
+
+    def count(self, file: str) -> int:
+        from e3frame.data.qm9_sources import count_pack, count_raw
+
+        return (count_pack if self.source == "qm9pack" else count_raw)(self.files)
+
+    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms]]:
+        from e3frame.data.qm9_sources import pack_molecules, raw_molecules
+
+        wanted = range(self.count(file)) if frames is None else frames
+        return (pack_molecules if self.source == "qm9pack" else raw_molecules)(self.files, wanted)

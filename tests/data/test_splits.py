@@ -1,0 +1,119 @@
+"""Splits by group and by index, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.io import write
+
+from e3frame.data.specs import Label, SplitSpec, XyzSpec
+from e3frame.spec.errors import DataError, SpecError
+from e3frame.spec.validate import SpecErrors, validate
+
+LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
+
+
+def test_groups_stay_together() -> None:
+    groups = np.repeat(np.arange(40), np.random.default_rng(0).integers(1, 20, 40))
+    spec = SplitSpec(method="group", key="molecule", train=0.8, val=0.1, test=0.1)
+    parts = spec.divide(len(groups), groups=groups)
+    members = {name: set(groups[part].tolist()) for name, part in parts.items()}
+    assert not members["train"] & members["val"] | members["train"] & members["test"] | members["val"] & members["test"]
+    assert sorted(np.concatenate(list(parts.values())).tolist()) == list(range(len(groups)))
+    assert abs(len(parts["train"]) / len(groups) - 0.8) < 0.05
+    again = spec.divide(len(groups), groups=groups)
+    assert all((parts[name] == again[name]).all() for name in parts)
+    with pytest.raises(DataError, match="2 groups cannot make 3 splits"):
+        spec.divide(10, groups=np.arange(10) % 2)
+
+
+def test_groups_of_a_file(tmp_path: Path, frames: Callable[..., list[Atoms]]) -> None:
+    made = frames(12)
+    for k, atoms in enumerate(made):
+        atoms.info["molecule"] = f"conformer {k // 3}"
+    path = tmp_path / "a.xyz"
+    write(path, made, format="extxyz")
+    split = {"method": "group", "key": "molecule", "val": 0.25, "test": 0.25}
+    splits = XyzSpec.model_validate({"path": str(path), "split": split}).load(4.0, LABELS)
+    found = [{int(f) // 3 for f in dataset.stacked("frame")} for _, dataset in splits.items()]
+    assert sum(map(len, found)) == 4
+    wrong = XyzSpec.model_validate({"path": str(path), "split": {**split, "key": "molecul"}})
+    with pytest.raises(DataError) as caught:
+        wrong.load(4.0, LABELS)
+    assert str(caught.value) == (
+        f"{path}, frame 0\n  no key 'molecul' to split by\n"
+        "  keys there: energy, forces, molecule; did you mean data.split.key=molecule?"
+    )
+
+
+def test_index_files(tmp_path: Path) -> None:
+    lists = {name: str(tmp_path / f"{name}.csv") for name in ("train", "test")}
+    np.savetxt(lists["train"], np.arange(0, 40, 2), fmt="%d")
+    Path(lists["test"]).write_text("1, 3, 5\n7 9\n")
+    spec = SplitSpec(method="index", train_index=lists["train"], test_index=lists["test"], train=15, val=5)
+    parts = spec.divide(50)
+    assert sorted([*parts["train"], *parts["val"]]) == list(range(0, 40, 2))
+    assert parts["test"].tolist() == [1, 3, 5, 7, 9]
+    rest = SplitSpec(method="index", train_index=lists["train"], test="rest").divide(50)
+    assert len(rest["test"]) == 30
+    assert len(rest["val"]) == 2
+    np.save(tmp_path / "v.npy", [41, 42])
+    given = SplitSpec(method="index", train_index=lists["train"], val_index=str(tmp_path / "v.npy")).divide(50)
+    assert given["val"].tolist() == [41, 42]
+    assert len(given["train"]) == 20
+    assert len(given["test"]) == 0
+
+
+INDEX_MISTAKES = {
+    "0 1 50": "frame 50 is listed, there are 50, counted from 0",
+    "0 1 -1": "frame -1 is listed, there are 50, counted from 0",
+    "0 1 1": "frame 1 is listed twice",
+    "": "no frames are listed",
+}
+
+
+@pytest.mark.parametrize("text", INDEX_MISTAKES)
+def test_index_mistakes(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "i.txt"
+    path.write_text(text)
+    with pytest.raises(DataError) as caught:
+        SplitSpec(method="index", train_index=str(path)).divide(50)
+    assert str(caught.value) == f"{path}\n  {INDEX_MISTAKES[text]}"
+
+
+def test_index_files_that_cannot_be_used(tmp_path: Path) -> None:
+    one, other = tmp_path / "a.txt", tmp_path / "b.txt"
+    one.write_text("0 1 2")
+    other.write_text("2 3")
+    with pytest.raises(DataError) as caught:
+        SplitSpec(method="index", train_index=str(one), test_index=str(other)).divide(50)
+    assert str(caught.value) == f"{other}\n  frame 2 is listed in {one} as well"
+    with pytest.raises(DataError) as caught:
+        SplitSpec(method="index", train_index=str(tmp_path / "c.txt")).divide(50)
+    assert str(caught.value) == f"{tmp_path / 'c.txt'}\n  cannot be opened: No such file or directory"
+    other.write_text("one two")
+    with pytest.raises(DataError, match="numbers of frames are required"):
+        SplitSpec(method="index", train_index=str(other)).divide(50)
+
+
+SPEC_MISTAKES = [
+    ({"key": "a"}, "key\n  key is for method: group, method is time\n  write method: group, or leave it out"),
+    ({"method": "group"}, "method group needs a key: that of the frames to keep together\n  for example key: molecule"),
+    ({"method": "index"}, "method index needs train_index: a file with the numbers of the training frames"),
+    (
+        {"method": "index", "train_index": "a", "val_index": "b", "val": 3},
+        "both val_index and val are given\n  leave one of them out",
+    ),
+]
+
+
+@pytest.mark.parametrize(("raw", "message"), SPEC_MISTAKES)
+def test_what_the_methods_need(raw: dict, message: str) -> None:
+    with pytest.raises((SpecErrors, SpecError)) as caught:
+        validate(SplitSpec, raw)
+    error = caught.value.errors[0] if isinstance(caught.value, SpecErrors) else caught.value
+    assert str(error).strip() == message
