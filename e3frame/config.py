@@ -9,20 +9,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from e3frame.data.specs import AnyData
 from e3frame.layers._pooling import Pooling
 from e3frame.layers.negative_gradient import NegativeGradient
+from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import Spec, mistake, shown
 from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.layer import Binding
 from e3frame.spec.registry import OneOf
+from e3frame.train.fitting import check_target, with_derived
 from e3frame.train.loggers import LoggerSpec
 from e3frame.train.optimizers import OptimizerSpec
 from e3frame.train.schedulers import CosineSpec, PlateauSpec, SchedulerSpec
-from e3frame.train.targets import UNITS, TargetSpec, TaskSpec
+from e3frame.train.targets import TaskSpec
 from e3frame.train.trainer import TrainerSpec
 
 
@@ -55,6 +57,12 @@ class RunConfig(Spec):
             raise mistake(f"letters, digits and any of - _ . + make the name of a run, got {shown(name)}")
         return name
 
+    @model_validator(mode="after")
+    def _derived_outputs(self) -> RunConfig:
+        """What the task derives from an energy is an output of the model, also where the model does not name it."""
+        model = with_derived(self.model, self.task)
+        return self if model is self.model else self.replace(model=model)
+
     def typed(self) -> TypedRun:
         """Check the model, and that the data can supply and the model can give what the task asks for.
 
@@ -66,8 +74,8 @@ class RunConfig(Spec):
         except SpecError as error:
             raise error.under("model") from None
         self._check_species()
-        for name, target in self.task.targets.items():
-            self._check_target(name, target, model.outputs)
+        for name in self.task.targets:
+            check_target(name, self.task, model, self.data.label_names)
         self._check_schedule()
         statistics_of = self._statistics_of()
         warnings = tuple(warning.under("model") for warning in model.warnings) + tuple(self._untrained(model.outputs))
@@ -81,31 +89,6 @@ class RunConfig(Spec):
                 ("model", "species"),
                 f"the data hold {', '.join(held)}; the model does not know {', '.join(unknown)}",
                 "add it, or write auto",
-            )
-
-    def _check_target(self, name: str, target: TargetSpec, outputs: Mapping[str, Binding]) -> None:
-        path = ("task", "targets", name)
-        if name not in outputs:
-            raise SpecError(
-                path, f"the model has no output '{name}'", did_you_mean(name, outputs, "outputs"), at_key=True
-            )
-        output = outputs[name].field
-        if target.per != output.domain:
-            problem = f"the model's output '{name}' is per {output.domain}, the target per {target.per}"
-            raise SpecError((*path, "per"), problem)
-        if target.irreps != output.irreps:
-            problem = f"the model's output '{name}' is {output.irreps}, the target {target.irreps}"
-            raise SpecError((*path, "irreps"), problem)
-        key = self.task.key(name)
-        if key not in self.data.label_names:
-            hint = did_you_mean(key, self.data.label_names, "labels there")
-            at = path if target.key is None else (*path, "key")
-            raise SpecError(at, f"the data have no label '{key}'", hint, at_key=target.key is None)
-        if target.unit is not None and target.unit != UNITS.get(key, target.unit):
-            raise SpecError(
-                (*path, "unit"),
-                f"'{key}' is learned in {UNITS[key]}, got {shown(target.unit)}",
-                "the units of the files are set in data.units",
             )
 
     def _check_schedule(self) -> None:
@@ -160,9 +143,9 @@ class RunConfig(Spec):
     def _untrained(self, outputs: Mapping[str, Binding]) -> Iterator[SpecError]:
         """What the model returns and nobody trains."""
         for name in outputs:
-            if name in self.task.targets:
-                continue
             layer = self.model.outputs[name]
+            if name in self.task.targets or (isinstance(layer, StrainGradient) and layer.of in self.task.targets):
+                continue
             problem = f"no target trains the output '{name}'"
             if isinstance(layer, NegativeGradient) and layer.of in self.task.targets:
                 problem += f": it follows from '{layer.of}' alone, and will be much less accurate"

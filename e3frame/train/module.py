@@ -70,7 +70,8 @@ class Training(LightningModule):
         atoms = batch.ptr.diff()
         outputs = model(model_input(batch))
         parts = self.loss.parts(outputs, batch, atoms)
-        loss = self.loss.total({name: part.mean for name, part in parts.items()})
+        epoch = self.current_epoch if model is self.model else None
+        loss = self.loss.total({name: part.mean for name, part in parts.items()}, epoch)
         if not torch.isfinite(loss):
             raise self._diverged({name: float(part.mean.detach()) for name, part in parts.items()}, batch)
         errors.update(outputs, batch, atoms, parts)

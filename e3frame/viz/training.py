@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -52,18 +53,30 @@ def _log_scale(ax: Axes) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def parity(
-    labels: NDArray[np.float64], predictions: NDArray[np.float64], quantity: str, unit: str, errors: str
-) -> Figure:
+@dataclass(frozen=True)
+class Compared:
+    """What a parity plot shows.
+
+    Attributes:
+        labels, predictions: (entries,), in ``unit``.
+        unit: such as "eV/Å".
+        errors: a line or two of text that sum the errors up.
+    """
+
+    labels: NDArray[np.float64]
+    predictions: NDArray[np.float64]
+    unit: str
+    errors: str
+
+
+def parity(compared: Compared, quantity: str) -> Figure:
     """Predictions against labels, and how their differences are distributed.
 
     Args:
-        labels, predictions: of one shape, in ``unit``.
+        compared: the numbers.
         quantity: what they are, for the title.
-        unit: such as "eV/Å".
-        errors: a line of text that sums the errors up.
     """
-    x, y = labels.ravel(), predictions.ravel()
+    x, y, unit = compared.labels, compared.predictions, compared.unit
     figure, (left, right) = new_figure(2, width=4.0, height=3.8)
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     margin = 0.04 * (high - low) or 1.0
@@ -81,7 +94,7 @@ def parity(
     left.set_xlabel(f"label{suffix}", color=INK, fontsize=9)
     left.set_ylabel(f"prediction{suffix}", color=INK, fontsize=9)
     left.set_title(quantity, fontsize=10, loc="left")
-    left.text(0.04, 0.96, errors, transform=left.transAxes, va="top", fontsize=8.5, color=INK)
+    left.text(0.04, 0.96, compared.errors, transform=left.transAxes, va="top", fontsize=8.5, color=INK)
     _histogram(right, y - x, unit)
     return figure
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from e3frame.spec.validate import validate
-from e3frame.train.losses import Loss, entrywise, residual
+from e3frame.train.losses import Loss, entrywise
 from e3frame.train.metrics import Errors, TaskErrors, displayed, units
+from e3frame.train.pairs import pair
 from e3frame.train.targets import TargetSpec, TaskSpec
 
 TASK = validate(
@@ -112,18 +113,23 @@ def test_names_and_units() -> None:
     assert displayed("Å^3") == (1.0, "Å^3")
 
 
+ENERGY, FORCES = TASK.targets["energy"], TASK.targets["forces"]
+ONES = torch.ones(4, dtype=torch.long)
+
+
 def test_float32_predictions_lose_nothing_of_large_labels() -> None:
     label = torch.tensor([-17660.123456], dtype=torch.float64)
-    assert float(residual(label[:, None] + 1e-6, label)) == pytest.approx(1e-6, rel=1e-5)
+    found = pair(ENERGY, label[:, None] + 1e-6, label, ONES[:1])
+    assert float(found.difference) == pytest.approx(1e-6, rel=1e-5)
     forces = torch.zeros(1, 3, dtype=torch.float32)
-    assert residual(forces, torch.ones(1, 3, dtype=torch.float64)).dtype == torch.float64
+    assert pair(FORCES, forces, torch.ones(1, 3, dtype=torch.float64), ONES).difference.dtype == torch.float64
 
 
 def test_sizes_that_do_not_agree() -> None:
     with pytest.raises(ValueError, match=r"a prediction and its label must be of one size, got \(4, 1\) and \(4, 3\)"):
-        residual(torch.zeros(4, 1), torch.zeros(4, 3))
+        pair(ENERGY, torch.zeros(4, 1), torch.zeros(4, 3), ONES)
     with pytest.raises(ValueError, match=r"got \(2, 6\) and \(4, 3\)"):
-        residual(torch.zeros(2, 6), torch.zeros(4, 3))
+        pair(FORCES, torch.zeros(2, 6), torch.zeros(4, 3), ONES)
 
 
 def test_huber_without_a_delta_takes_the_documented_one() -> None:

@@ -169,7 +169,7 @@ def test_the_result_is_what_the_saved_model_predicts(finished: Finished) -> None
     again = evaluate_split(load_model(finished.result.model), splits.test, config.task, config.data.eval_batch_size)
     first = finished.result.errors["test"]
     assert again.errors == first.errors
-    assert all(torch.equal(again.predictions[name], first.predictions[name]) for name in first.predictions)
+    assert all(torch.equal(again.pairs[name].prediction, first.pairs[name].prediction) for name in first.pairs)
 
 
 def test_a_folder_with_a_run_is_left_alone(finished: Finished, console: Console) -> None:
