@@ -91,11 +91,19 @@ class RunConfig(Spec):
                 "add it, or write auto",
             )
 
-    def _check_schedule(self) -> None:
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        """Metrics that decide on checkpoints and learning rates."""
+        return tuple(self._monitors().values())
+
+    def _monitors(self) -> dict[tuple[str, ...], str]:
         monitors = {("trainer", "monitor"): self.trainer.monitor}
         if isinstance(self.scheduler, PlateauSpec):
             monitors["scheduler", "monitor"] = self.scheduler.monitor
-        for path, monitor in monitors.items():
+        return monitors
+
+    def _check_schedule(self) -> None:
+        for path, monitor in self._monitors().items():
             if monitor not in self.task.metric_names:
                 hint = did_you_mean(monitor, self.task.metric_names, "metrics")
                 raise SpecError(path, f"no metric is called {shown(monitor)}", hint)

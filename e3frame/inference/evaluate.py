@@ -123,10 +123,11 @@ def _require_finite(pairs: Mapping[str, Pair], batch: Batch, where: Sequence[tup
 
 
 def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
-    """MAE, RMSE and R² of each target on each split; of vectors also in percent of what predicting zero scores."""
+    """MAE, RMSE and R² of each target on each split; of vectors the MAE also in percent of that of predicting zero."""
     table = Table(title=title, title_justify="left")
     for heading in ("target", "split", "frames", "MAE", "RMSE", "", "R²", "of predicting zero"):
-        table.add_column(heading, justify="left" if heading in ("target", "split", "") else "right")
+        left = heading in ("target", "split", "")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading == "target")
     for name in next(iter(splits.values())).pairs:
         for split, evaluation in splits.items():
             _add_rows(table, name, split, evaluation)
@@ -143,7 +144,7 @@ def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> No
     r2 = "" if errors.r2 is None else f"{errors.r2:.4f}"
     zero = ""
     if errors.zero_mae:
-        zero = f"{100 * errors.mae / errors.zero_mae:.1f} % (RMSE {100 * errors.rmse / errors.zero_rmse:.1f} %)"
+        zero = f"{100 * errors.mae / errors.zero_mae:.1f} %"
     if errors.mae_per_atom is not None:
         mae, rmse, unit = errors.shown
         table.add_row(name, split, frames, f"{mae:.4g}", f"{rmse:.4g}", unit.lstrip("/"), r2, "")

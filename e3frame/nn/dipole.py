@@ -41,11 +41,11 @@ class Dipole(nn.Module):
     def __init__(self, masses: Sequence[float], total_charge: float = 0.0) -> None:
         super().__init__()
         self.total_charge = total_charge
-        self.register_buffer("masses", torch.tensor(masses, dtype=torch.get_default_dtype()), persistent=False)
+        self.register_buffer("masses", torch.tensor(masses, dtype=torch.float64), persistent=False)
 
     def forward(self, x: Tensor, pos: Tensor, species: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
         """Charges (n, 1), or charges and vectors (n, 4); positions (n, 3); (n,), (n,) -> (num_graphs, 3)."""
-        mass = self.masses.index_select(0, species).unsqueeze(-1)
+        mass = self.masses.to(pos.dtype).index_select(0, species).unsqueeze(-1)
         weighted = group_sum(mass * pos, batch, num_graphs)
         centre = weighted / group_sum(mass, batch, num_graphs).clamp(min=torch.finfo(mass.dtype).tiny)
         charges = with_total(x[:, :1], self.total_charge, batch, num_graphs)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from e3frame.algebra.cartesian import index_irreps, read_formula, reduce_tensor
 from e3frame.algebra.irreps import Irreps
+from e3frame.kernels.constants import constant
 
 __all__ = ["NegativeGradient", "StrainGradient", "strained"]
 
@@ -27,6 +30,15 @@ class NegativeGradient(nn.Module):
         return -gradient
 
 
+def _read_symmetric_basis() -> NDArray[np.float64]:
+    indices, group = read_formula("ij=ji")
+    return reduce_tensor(indices, group, index_irreps(indices, group, {"i": Irreps("1o")})).change_of_basis
+
+
+_symmetric_basis = constant(_read_symmetric_basis)
+"""(6, 3, 3): the irreps 0e + 2e of symmetric matrices."""
+
+
 def strained(x: Tensor, strain: Tensor, graph: Tensor) -> Tensor:
     """``x + ε x`` with the symmetric part ε of the strain of each vector's graph.
 
@@ -41,15 +53,6 @@ def strained(x: Tensor, strain: Tensor, graph: Tensor) -> Tensor:
 
 class StrainGradient(nn.Module):
     """σ_g = (1/V_g) ∂E_g/∂ε_g as irreps 0e + 2e: for an energy in eV, in eV/Å^3, with ASE's sign."""
-
-    basis: Tensor
-
-    def __init__(self) -> None:
-        super().__init__()
-        indices, group = read_formula("ij=ji")
-        vectors = index_irreps(indices, group, {"i": Irreps("1o")})
-        basis = torch.tensor(reduce_tensor(indices, group, vectors).change_of_basis)
-        self.register_buffer("basis", basis.flatten(1).to(torch.get_default_dtype()), persistent=False)
 
     def forward(self, energy: Tensor, strain: Tensor, cell: Tensor, create_graph: bool = False) -> Tensor:
         """Energies (g, 1) that depend on the strain (g, 3, 3) -> (g, 6); NaN where the cell has no volume.
@@ -70,7 +73,8 @@ class StrainGradient(nn.Module):
             materialize_grads=True,
         )
         volume = torch.linalg.det(cell).abs().reshape(-1, 1)
-        irreps = gradient.flatten(1) @ self.basis.to(gradient).mT
+        basis = _symmetric_basis(dtype=gradient.dtype, device=gradient.device)
+        irreps = gradient.flatten(1) @ basis.flatten(1).mT
         # Divided by one first: the derivative of a quotient by zero would be NaN although it is masked.
         flat = volume == 0
         return (irreps / volume.masked_fill(flat, 1.0)).masked_fill(flat, torch.nan)

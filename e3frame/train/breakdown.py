@@ -80,8 +80,3 @@ def frame_errors(pair: Pair, rows_per_frame: Tensor) -> Tensor:
         for x in (pair.difference.square(), pair.labelled)
     )
     return (squares / counts).sqrt()
-
-
-def labelled_frames(pair: Pair, rows_per_frame: Tensor) -> int:
-    """How many frames have any label of a target."""
-    return int((~frame_errors(pair, rows_per_frame).isnan()).sum())

@@ -15,6 +15,7 @@ from e3frame.inference.evaluate import Evaluation
 from e3frame.layers._pooling import Pooling
 from e3frame.network import Model
 from e3frame.spec.statistics import Statistics
+from e3frame.train.labels import missing_labels
 from e3frame.train.targets import TargetSpec
 from e3frame.viz.training import Compared, learning_curve, parity, save
 
@@ -29,6 +30,8 @@ def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table
     table.add_row("frames", frames)
     table.add_row("atoms per frame", _range(int(atoms.min()), int(atoms.max())))
     table.add_row("species", ", ".join(statistics.species))
+    for number, line in enumerate(missing_labels(splits, typed.config.task)):
+        table.add_row("" if number else "labels", line)
     if statistics.energy_shift:
         shifts = ", ".join(f"{symbol} {value:.3f}" for symbol, value in statistics.energy_shift.items())
         table.add_row("reference energies", f"{shifts} eV")

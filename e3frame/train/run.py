@@ -27,6 +27,7 @@ from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.statistics import Statistics
 from e3frame.train.averaging import averaged
 from e3frame.train.fit import Fitted, fit
+from e3frame.train.labels import require_labels
 from e3frame.train.report import data_table, draw, model_line
 
 RESULTS = ("config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors")
@@ -72,6 +73,7 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
     folder = _new_folder(Path(folder))
     with _settings(config):
         splits = config.data.load(config.model.r_max, config.task.labels)
+        require_labels(splits, config.task, config.monitors)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
         resolved = config.replace(model=_resolved(config.model, statistics))
         console.print(data_table(splits, statistics, typed))
