@@ -78,7 +78,12 @@ def compared(name: str, evaluation: Evaluation, config: RunConfig) -> Compared:
         unit = f"{unit}/atom"
     there = ~np.isnan(labels)
     mae, rmse, shown = errors.shown
-    return Compared(labels[there], predictions[there], unit, f"MAE {mae:.3g} {shown}\nRMSE {rmse:.3g} {shown}")
+    groups = {}
+    if config.task.targets[name].label.per == "node":
+        kinds = np.broadcast_to(evaluation.species.numpy()[:, None], there.shape)[there]
+        groups = {symbol: kinds == k for k, symbol in enumerate(config.model.species) if (kinds == k).any()}
+    text = f"MAE {mae:.3g} {shown}\nRMSE {rmse:.3g} {shown}"
+    return Compared(labels[there], predictions[there], unit, text, groups)
 
 
 def _reference(name: str, evaluation: Evaluation, config: RunConfig) -> NDArray[np.float64] | float:

@@ -28,6 +28,7 @@ from e3frame.spec.statistics import Statistics
 from e3frame.train.averaging import averaged
 from e3frame.train.fit import Fitted, fit
 from e3frame.train.labels import require_labels
+from e3frame.train.page import write_page
 from e3frame.train.report import data_table, draw, model_line
 
 RESULTS = ("config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors")
@@ -57,7 +58,7 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
     """Train the model of a config, and leave everything in ``folder``.
 
     Writes ``config.yaml`` (which starts the same run again), ``metrics.csv``, ``checkpoints/``, ``model.safetensors``,
-    ``metrics.json``, ``learning_curve.png`` and a ``parity_<target>.png`` for each target.
+    ``metrics.json``, ``report.html``, ``learning_curve.png`` and a ``parity_<target>.png`` for each target.
 
     Args:
         config: the run.
@@ -86,8 +87,10 @@ def run(config: RunConfig, folder: str | Path, console: Console | None = None) -
             for name, dataset in splits.items()
         }
     result = RunResult(folder, model_file, errors, fitted.epochs, fitted.steps, fitted.seconds)
-    write_metrics(folder / "metrics.json", _metrics(result, fitted, time.monotonic() - started))
+    metrics = _metrics(result, fitted, time.monotonic() - started)
+    write_metrics(folder / "metrics.json", metrics)
     draw(result.errors, resolved, folder)
+    write_page(folder / "report.html", resolved, splits, result.errors, metrics["run"])
     _conclude(result, console)
     return result
 
@@ -167,4 +170,5 @@ def _conclude(result: RunResult, console: Console) -> None:
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     console.print(f"{result.epochs} epochs in {result.seconds:.0f} s; everything is in [bold]{shown}/[/bold]")
     figures = ", ".join(sorted(path.name for path in result.folder.glob("*.png")))
-    console.print(f"  model     {result.model.name}\n  errors    metrics.json, metrics.csv\n  figures   {figures}")
+    console.print(f"  report    report.html\n  model     {result.model.name}\n  errors    metrics.json, metrics.csv")
+    console.print(f"  figures   {figures}")

@@ -35,6 +35,7 @@ FILES = {
     "model.safetensors",
     "parity_energy.png",
     "parity_forces.png",
+    "report.html",
 }
 
 
@@ -65,6 +66,7 @@ def test_the_screen_tells_what_matters(finished: Finished) -> None:
         "meV/atom",
         "everything is in",
         "learning_curve.png",
+        "report.html",
     ):
         assert expected in text
     for noise in ("GPU", "Lightning", "Tip", "Seed set", "warn"):
