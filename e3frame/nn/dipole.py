@@ -7,25 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from e3frame.nn.reduce import group_mean, group_sum
+from e3frame.nn.reduce import FixedSum, group_sum
 
-__all__ = ["Dipole", "with_total"]
-
-
-def with_total(charges: Tensor, total: float, batch: Tensor, num_graphs: int) -> Tensor:
-    """``q_n = x_n + (Q - Σ_m x_m) / N``: the nearest charges, by least squares, that add up to ``total`` in each graph.
-
-    Args:
-        charges: (n, 1).
-        total: Q.
-        batch: (n,) the graph of each node.
-
-    Returns:
-        (n, 1).
-    """
-    nodes = charges.new_zeros(num_graphs, 1).index_add(0, batch, torch.ones_like(charges)).clamp(min=1)
-    mean = group_mean(charges, batch, num_graphs)
-    return charges + (total / nodes - mean).index_select(0, batch)
+__all__ = ["Dipole"]
 
 
 class Dipole(nn.Module):
@@ -40,7 +24,7 @@ class Dipole(nn.Module):
 
     def __init__(self, masses: Sequence[float], total_charge: float = 0.0) -> None:
         super().__init__()
-        self.total_charge = total_charge
+        self.charges = FixedSum(total_charge)
         self.register_buffer("masses", torch.tensor(masses, dtype=torch.float64), persistent=False)
 
     def forward(self, x: Tensor, pos: Tensor, species: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
@@ -48,11 +32,8 @@ class Dipole(nn.Module):
         mass = self.masses.to(pos.dtype).index_select(0, species).unsqueeze(-1)
         weighted = group_sum(mass * pos, batch, num_graphs)
         centre = weighted / group_sum(mass, batch, num_graphs).clamp(min=torch.finfo(mass.dtype).tiny)
-        charges = with_total(x[:, :1], self.total_charge, batch, num_graphs)
+        charges = self.charges(x[:, :1], batch, num_graphs)
         each = charges * (pos - centre.index_select(0, batch))
         if x.shape[1] > 1:
             each = each + x[:, 1:]
         return group_sum(each, batch, num_graphs)
-
-    def extra_repr(self) -> str:
-        return f"total_charge={self.total_charge:g}"

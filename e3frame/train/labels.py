@@ -41,14 +41,24 @@ def require_labels(splits: Splits, task: TaskSpec, monitors: tuple[str, ...] = (
         if target.trained and not labelled(splits.train, key, target.label.per).any():
             file = ", ".join(splits.train.files)
             raise DataError(f"no training frame has the label '{key}' of the target {name}", file=file)
-        if splits.val is not None and not labelled(splits.val, key, target.label.per).any():
-            wanted = [monitor for monitor in monitors if monitor in (f"val_{name}_mae", f"val_{name}_rmse")]
-            if wanted:
-                raise UserError(
-                    f"{wanted[0]} is monitored, but no validation frame has the label '{key}'\n  monitor val_loss"
-                )
         for _, dataset in splits.items():
             _require_symmetry(dataset, name, key, target)
+            if target.derive == "strain_gradient":
+                _require_volume(dataset, key)
+    if splits.val is not None:
+        _require_monitored(splits.val, task, monitors)
+
+
+def _require_monitored(val: GraphDataset, task: TaskSpec, monitors: tuple[str, ...]) -> None:
+    there = {name for name, t in task.targets.items() if labelled(val, task.key(name), t.label.per).any()}
+    if not any(task.targets[name].last_weight > 0 for name in there):
+        wanted = ", ".join(task.key(name) for name, target in task.targets.items() if target.last_weight > 0)
+        raise UserError(f"no validation frame has a label to tell the best checkpoint by\n  labels wanted: {wanted}")
+    for name in task.targets.keys() - there:
+        for monitor in monitors:
+            if monitor in (f"val_{name}_mae", f"val_{name}_rmse"):
+                problem = f"{monitor} is monitored, but no validation frame has the label '{task.key(name)}'"
+                raise UserError(f"{problem}\n  monitor val_loss")
 
 
 def missing_labels(splits: Splits, task: TaskSpec) -> Iterator[str]:
@@ -59,6 +69,14 @@ def missing_labels(splits: Splits, task: TaskSpec) -> Iterator[str]:
             there = labelled(dataset, key, target.label.per)
             if not there.all():
                 yield f"{key} in {int(there.sum())} of {len(there)} {split} frames"
+
+
+def _require_volume(dataset: GraphDataset, key: str) -> None:
+    bad = (labelled(dataset, key, "graph") & (torch.linalg.det(dataset.stacked("cell")) == 0)).nonzero().flatten()
+    if len(bad):
+        file, frame = dataset.where(int(bad[0]))
+        hint = "a stress is a derivative per volume: leave the label of molecules out"
+        raise DataError(f"the frame has a {key}, but its cell has no volume", file=file, frame=frame, hint=hint)
 
 
 def _require_symmetry(dataset: GraphDataset, name: str, key: str, target: TargetSpec) -> None:

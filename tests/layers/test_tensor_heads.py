@@ -16,7 +16,8 @@ from e3frame.data.graphs import make_graph
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.model import ModelSpec
 from e3frame.network import Model
-from e3frame.nn.dipole import Dipole, with_total
+from e3frame.nn.dipole import Dipole
+from e3frame.nn.reduce import FixedSum
 from e3frame.spec.layer import LayerSpec
 from e3frame.spec.statistics import Statistics
 
@@ -132,7 +133,7 @@ def test_an_ion_is_seen_from_its_centre_of_mass() -> None:
 def test_charges_are_shifted_to_their_total() -> None:
     batch = torch.tensor([0, 0, 0, 1, 1])
     charges = torch.randn(5, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    found = with_total(charges, -2.0, batch, 2)
+    found = FixedSum(-2.0)(charges, batch, 2)
     torch.testing.assert_close(found[:3].sum(), torch.tensor(-2.0, dtype=torch.float64))
     torch.testing.assert_close(found[3:].sum(), torch.tensor(-2.0, dtype=torch.float64))
     assert (found - charges)[:3].std() < 1e-15

@@ -262,6 +262,23 @@ VARIANTS = {
     },
     "huber": {"task.targets.forces.loss": "huber", "task.targets.energy.loss": "mae"},
     "watched": {"task.targets.energy.weight": 0},
+    "weights": {
+        "task.targets.forces.weight": {0: 1, 1: 10},
+        "task.targets.forces.species_weights": {"H": 0.5},
+    },
+    "tensors": {
+        "model.layers.each": {"kind": "tensor_product", "x1": "gate", "x2": "gate", "irreps_out": "0e + 2e"},
+        "model.layers.pair": {"kind": "linear", "of": "gate", "irreps_out": "0e + 1o"},
+        "model.outputs": {
+            "polarizability": {"kind": "sum", "of": "each"},
+            "dipole": {"kind": "dipole", "of": "pair"},
+            "charges": {"kind": "fixed_sum", "of": "readout"},
+        },
+        "task.targets": {
+            "polarizability": {"cartesian": "ij=ji", "per": "graph", "component_weights": [1.0, 2.0]},
+            "dipole": {"irreps": "1o", "per": "graph", "loss": "huber"},
+        },
+    },
 }
 
 
