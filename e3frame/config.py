@@ -20,7 +20,7 @@ from e3frame.spec.base import Spec, mistake, shown
 from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.layer import Binding
 from e3frame.spec.registry import OneOf
-from e3frame.train.fitting import check_target, with_derived
+from e3frame.train.checks import check_target, with_derived
 from e3frame.train.loggers import LoggerSpec
 from e3frame.train.optimizers import OptimizerSpec
 from e3frame.train.schedulers import CosineSpec, PlateauSpec, SchedulerSpec

@@ -81,7 +81,7 @@ def evaluate_split(model: Model, dataset: GraphDataset, task: TaskSpec, batch_si
         pairs = loss.pairs(outputs, batch, count)
         where = [(dataset.files[k], frame) for k, frame in zip(batch.file.tolist(), batch.frame.tolist(), strict=True)]
         _require_finite(pairs, batch, where)
-        errors.update(outputs, batch, count, loss.parts(outputs, batch, count))
+        errors.update(pairs, count, loss.parts(pairs, batch, count))
         atoms.append(count.cpu())
         species.append(model.species_index(batch.z).cpu())
         places += where
@@ -124,8 +124,10 @@ def _require_finite(pairs: Mapping[str, Pair], batch: Batch, where: Sequence[tup
 
 def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
     """MAE, RMSE and R² of each target on each split; of vectors the MAE also in percent of that of predicting zero."""
-    table = Table(title=title, title_justify="left")
-    for heading in ("target", "split", "frames", "MAE", "RMSE", "", "R²", "of predicting zero"):
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    if any(errors.zero_mae for evaluation in splits.values() for errors in evaluation.errors.values()):
+        table.caption = "of zero: the MAE in percent of that of predicting zero"
+    for heading in ("target", "split", "frames", "MAE", "RMSE", "", "R²", "of zero"):
         left = heading in ("target", "split", "")
         table.add_column(heading, justify="left" if left else "right", no_wrap=heading == "target")
     for name in next(iter(splits.values())).pairs:

@@ -69,10 +69,14 @@ class Loss:
         task = self.task
         return {name: pair(t, outputs[name], batch[task.key(name)], atoms) for name, t in task.targets.items()}
 
-    def parts(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], atoms: Tensor) -> dict[str, Sum]:
-        """The loss of each target, unweighted; arguments as for :meth:`pairs`."""
+    def parts(self, pairs: Mapping[str, Pair], batch: Mapping[str, Tensor], atoms: Tensor) -> dict[str, Sum]:
+        """The loss of each target, unweighted.
+
+        Args:
+            pairs: as :meth:`pairs` gave them, with the same ``batch`` and ``atoms``.
+        """
         parts = {}
-        for name, both in self.pairs(outputs, batch, atoms).items():
+        for name, both in pairs.items():
             target = self.task.targets[name]
             difference = both.difference / atoms.unsqueeze(-1) if target.per_atom else both.difference
             each = self.functions[name](difference)

@@ -124,14 +124,8 @@ class TaskErrors(nn.Module):
         self.targets = nn.ModuleList([TargetErrors(target, task.unit(name)) for name, target in task.targets.items()])
         self.losses = nn.ModuleList([LossSum() for _ in task.targets])
 
-    def update(
-        self,
-        outputs: Mapping[str, Tensor],
-        batch: Mapping[str, Tensor],
-        atoms: Tensor,
-        parts: Mapping[str, Sum],
-    ) -> None:
-        pairs = Loss(self.task).pairs(outputs, batch, atoms)
+    def update(self, pairs: Mapping[str, Pair], atoms: Tensor, parts: Mapping[str, Sum]) -> None:
+        """Take in a batch: what :class:`Loss` made of it, and its graphs' numbers of atoms."""
         for name, errors, loss in zip(self.task.targets, self.targets, self.losses, strict=True):
             errors.update(pairs[name], atoms)
             loss.update(parts[name])

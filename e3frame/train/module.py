@@ -69,12 +69,13 @@ class Training(LightningModule):
     def _step(self, model: Model, batch: Batch, errors: TaskErrors) -> Tensor:
         atoms = batch.ptr.diff()
         outputs = model(model_input(batch))
-        parts = self.loss.parts(outputs, batch, atoms)
+        pairs = self.loss.pairs(outputs, batch, atoms)
+        parts = self.loss.parts(pairs, batch, atoms)
         epoch = self.current_epoch if model is self.model else None
         loss = self.loss.total({name: part.mean for name, part in parts.items()}, epoch)
         if not torch.isfinite(loss):
             raise self._diverged({name: float(part.mean.detach()) for name, part in parts.items()}, batch)
-        errors.update(outputs, batch, atoms, parts)
+        errors.update(pairs, atoms, parts)
         return loss
 
     def on_train_start(self) -> None:

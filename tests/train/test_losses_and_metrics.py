@@ -11,7 +11,7 @@ from e3frame.algebra.irreps import Irreps
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.spec.validate import validate
 from e3frame.train.breakdown import by_irrep, by_species, frame_errors, r2
-from e3frame.train.losses import Loss, entrywise
+from e3frame.train.losses import Loss, Sum, entrywise
 from e3frame.train.metrics import Errors, TaskErrors, displayed, units
 from e3frame.train.pairs import Pair, pair
 from e3frame.train.targets import TargetSpec, TaskSpec
@@ -45,10 +45,19 @@ def batches() -> list[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]]:
     return made
 
 
+def parts_of(loss: Loss, outputs: dict[str, Tensor], batch: dict[str, Tensor], atoms: Tensor) -> dict[str, Sum]:
+    return loss.parts(loss.pairs(outputs, batch, atoms), batch, atoms)
+
+
+def take(errors: TaskErrors, loss: Loss, outputs: dict[str, Tensor], batch: dict[str, Tensor], atoms: Tensor) -> None:
+    pairs = loss.pairs(outputs, batch, atoms)
+    errors.update(pairs, atoms, loss.parts(pairs, batch, atoms))
+
+
 def seen(errors: TaskErrors) -> Loss:
     loss = Loss(TASK)
     for outputs, labels, atoms in batches():
-        errors.update(outputs, labels, atoms, loss.parts(outputs, labels, atoms))
+        take(errors, loss, outputs, labels, atoms)
     return loss
 
 
@@ -85,7 +94,7 @@ def test_the_loss_of_a_split_is_that_of_one_large_batch() -> None:
     outputs = {name: torch.cat([o[name] for o, _, _ in every]) for name in TASK.targets}
     labels = {key: torch.cat([t[key] for _, t, _ in every]) for key in ("energy", "f", "dipole")}
     atoms = torch.cat([n for _, _, n in every])
-    parts = loss.parts(outputs, labels, atoms)
+    parts = parts_of(loss, outputs, labels, atoms)
     whole = loss.total({name: part.mean for name, part in parts.items()})
     assert errors.loss() == pytest.approx(float(whole), rel=1e-13)
 
@@ -176,9 +185,9 @@ def test_missing_labels_are_left_out(kind: str) -> None:
     for rows, errors in ((range(5), found), (there, expected)):
         x = prediction[list(rows)].clone().requires_grad_()
         outputs, batch = {"it": x}, {"it": label[list(rows)]}
-        parts = loss.parts(outputs, batch, atoms[list(rows)])
+        parts = parts_of(loss, outputs, batch, atoms[list(rows)])
         gradients.append(torch.autograd.grad(loss.total({"it": parts["it"].mean}), x)[0])
-        errors.update(outputs, batch, atoms[list(rows)], parts)
+        take(errors, loss, outputs, batch, atoms[list(rows)])
     torch.testing.assert_close(gradients[0][there], gradients[1])
     assert (gradients[0][[1, 4]] == 0).all()
     assert found.flat() == pytest.approx(expected.flat(), rel=1e-14)
@@ -189,13 +198,13 @@ def test_a_batch_without_labels_contributes_zero() -> None:
     task, loss = single(irreps="1o", per="graph")
     x = normal(1, 2, 3).requires_grad_()
     batch, atoms = {"it": torch.full((2, 3), torch.nan)}, torch.tensor([1, 1])
-    parts = loss.parts({"it": x}, batch, atoms)
+    parts = parts_of(loss, {"it": x}, batch, atoms)
     total = loss.total({"it": parts["it"].mean})
     total.backward()
     assert float(total.detach()) == 0
     assert (x.grad == 0).all()
     errors = TaskErrors(task)
-    errors.update({"it": x}, batch, atoms, parts)
+    take(errors, loss, {"it": x}, batch, atoms)
     assert errors.compute() == {}
     assert errors.flat() == {"loss": 0.0}
 
@@ -219,7 +228,7 @@ def test_weights_of_components_and_species(kind: str) -> None:
     weights = {"component_weights": [2.0, 0.5], "species_weights": {"O": 3.0}}
     _, loss = single(irreps="0e + 1o", per="node", loss=kind, **weights)
     prediction, label, z = normal(1, 4, 4), normal(2, 4, 4), torch.tensor([1, 8, 6, 8])
-    part = loss.parts({"it": prediction}, {"it": label, "z": z}, torch.tensor([4]))["it"]
+    part = parts_of(loss, {"it": prediction}, {"it": label, "z": z}, torch.tensor([4]))["it"]
     plain = loss.functions["it"](prediction - label)
     expected = torch.tensor([[1.0], [3], [1], [3]]) * torch.tensor([2.0, 0.5, 0.5, 0.5]) * plain
     torch.testing.assert_close(part.mean, expected.mean())
@@ -233,11 +242,11 @@ def test_the_loss_of_a_cartesian_tensor_does_not_depend_on_the_orientation() -> 
     values = []
     for x, y in ((a, b), (turn @ a @ turn.T, turn @ b @ turn.T)):
         outputs, batch = {"it": cartesian.from_cartesian(x)}, {"it": y}
-        values.append(loss.parts(outputs, batch, torch.ones(5))["it"].mean)
+        values.append(parts_of(loss, outputs, batch, torch.ones(5))["it"].mean)
     torch.testing.assert_close(values[0], values[1])
     errors = TaskErrors(task)
     outputs = {"it": cartesian.from_cartesian(a)}
-    errors.update(outputs, {"it": b}, torch.ones(5), loss.parts(outputs, {"it": b}, torch.ones(5)))
+    take(errors, loss, outputs, {"it": b}, torch.ones(5))
     assert errors.compute()["it"].mae == pytest.approx(float((a - b).abs().mean()), rel=1e-12)
     assert errors.compute()["it"].zero_rmse == pytest.approx(float(b.square().mean().sqrt()), rel=1e-12)
 
@@ -245,7 +254,7 @@ def test_the_loss_of_a_cartesian_tensor_does_not_depend_on_the_orientation() -> 
 def test_a_sum_over_atoms_is_compared_with_its_label() -> None:
     _, loss = single(irreps="0e", per="node", sum="total_charge")
     charges, atoms = normal(1, 5, 1), torch.tensor([2, 3])
-    part = loss.parts({"it": charges}, {"total_charge": torch.tensor([0.0, -1.0])}, atoms)["it"]
+    part = parts_of(loss, {"it": charges}, {"total_charge": torch.tensor([0.0, -1.0])}, atoms)["it"]
     expected = (charges[:2].sum().square() + (charges[2:].sum() + 1).square()) / 2
     torch.testing.assert_close(part.mean, expected)
 
