@@ -13,6 +13,7 @@ from ase.formula import Formula
 from e3frame.config import RunConfig
 from e3frame.data.dataset import Splits
 from e3frame.inference.evaluate import Evaluation
+from e3frame.layers._pooling import Pooling
 from e3frame.train.labels import missing_labels
 from e3frame.train.report import compared, shown_split
 from e3frame.viz.html import Card, columns, folded, image, note, page, table
@@ -148,4 +149,17 @@ def _model(config: RunConfig) -> str:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     html = table(headings, rows, headings[4:], full=True)
     html += note(f"r_max {config.model.r_max:g} Å; species {', '.join(config.model.species)}")
+    html += "".join(map(note, _scale_shifts(config)))
     return html + folded("the whole config", text)
+
+
+def _scale_shifts(config: RunConfig) -> Iterator[str]:
+    """What the training data, or the user, said of each atom's share."""
+    species = config.model.species
+    for name, layer in config.model.outputs.items():
+        if isinstance(layer, Pooling) and layer.per_species_scale_shift is not None:
+            scales, shifts = layer.per_species_scale_shift.values(species)
+            each = zip(species, scales, shifts, strict=True)
+            text = ", ".join(f"{symbol} {scale:.5g} x {shift:+.6g}" for symbol, scale, shift in each)
+            unit = config.task.unit(name) if name in config.task.targets else ""
+            yield f"{name} of an atom from the network's x: {text} {unit}"
