@@ -22,13 +22,14 @@ class Dipole(LayerSpec):
     The charges x are shifted alike so that they add up to the total charge Q. For a neutral molecule the dipole does
     then not depend on the origin; that of an ion is with respect to its centre of mass R, as programs of quantum
     chemistry have it. Positions must be those of a whole molecule: in a periodic cell the dipole is not defined.
-    (Charges and atomic dipoles as in PhysNet and SpookyNet: Unke and Meuwly 2019, 10.1021/acs.jctc.9b00181, eq. 10.)
+    (The shift of charges is that of PhysNet, Unke and Meuwly 2019, 10.1021/acs.jctc.9b00181; charges with vectors of
+    the atoms are those of PaiNN, Schütt, Unke and Gastegger 2021, arXiv 2102.03150.)
     """
 
     kind: Literal["dipole"] = "dipole"
     of: str | None = None
-    """Field per node with the charge and the vector of each atom (0e + 1o), or with one of them; the latest where none
-    is named."""
+    """Field per node with the charge and the vector of each atom (0e + 1o), or with the charge alone (0e); the latest
+    where none is named."""
     total_charge: float = 0.0
     """Q of every graph, in e."""
     irreps_out: IrrepsField | None = None
