@@ -9,22 +9,24 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from e3frame.data.specs import AnyData
 from e3frame.layers._pooling import Pooling
 from e3frame.layers.negative_gradient import NegativeGradient
+from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import Spec, mistake, shown
 from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.files import Composed
 from e3frame.spec.layer import Binding
 from e3frame.spec.registry import OneOf
+from e3frame.train.checks import check_target, with_derived
 from e3frame.train.init import InitSpec, Transfer
 from e3frame.train.loggers import LoggerSpec
 from e3frame.train.optimizers import OptimizerSpec, ScheduleFreeSpec
 from e3frame.train.schedulers import ConstantSpec, CosineSpec, PlateauSpec, SchedulerSpec
-from e3frame.train.targets import UNITS, TargetSpec, TaskSpec
+from e3frame.train.targets import TaskSpec
 from e3frame.train.trainer import TrainerSpec
 
 if TYPE_CHECKING:
@@ -66,6 +68,12 @@ class RunConfig(Spec):
             raise mistake(f"letters, digits and any of - _ . + make the name of a run, got {shown(name)}")
         return name
 
+    @model_validator(mode="after")
+    def _derived_outputs(self) -> RunConfig:
+        """What the task derives from an energy is an output of the model, also where the model does not name it."""
+        model = with_derived(self.model, self.task)
+        return self if model is self.model else self.replace(model=model)
+
     def typed(self) -> TypedRun:
         """Check the model, and that the data can supply and the model can give what the task asks for.
 
@@ -77,8 +85,8 @@ class RunConfig(Spec):
         except SpecError as error:
             raise error.under("model") from None
         self._check_species()
-        for name, target in self.task.targets.items():
-            self._check_target(name, target, model.outputs)
+        for name in self.task.targets:
+            check_target(name, self.task, model, self.data.label_names)
         self._check_schedule()
         if self.trainer.world > self.data.batch_size:
             problem = f"must be at least the number of processes, {self.trainer.world}; got {self.data.batch_size}"
@@ -99,36 +107,19 @@ class RunConfig(Spec):
                 "add it, or write auto",
             )
 
-    def _check_target(self, name: str, target: TargetSpec, outputs: Mapping[str, Binding]) -> None:
-        path = ("task", "targets", name)
-        if name not in outputs:
-            raise SpecError(
-                path, f"the model has no output '{name}'", did_you_mean(name, outputs, "outputs"), at_key=True
-            )
-        output = outputs[name].field
-        if target.per != output.domain:
-            problem = f"the model's output '{name}' is per {output.domain}, the target per {target.per}"
-            raise SpecError((*path, "per"), problem)
-        if target.irreps != output.irreps:
-            problem = f"the model's output '{name}' is {output.irreps}, the target {target.irreps}"
-            raise SpecError((*path, "irreps"), problem)
-        key = self.task.key(name)
-        if key not in self.data.label_names:
-            hint = did_you_mean(key, self.data.label_names, "labels there")
-            at = path if target.key is None else (*path, "key")
-            raise SpecError(at, f"the data have no label '{key}'", hint, at_key=target.key is None)
-        if target.unit is not None and target.unit != UNITS.get(key, target.unit):
-            raise SpecError(
-                (*path, "unit"),
-                f"'{key}' is learned in {UNITS[key]}, got {shown(target.unit)}",
-                "the units of the files are set in data.units",
-            )
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        """Metrics that decide on checkpoints and learning rates."""
+        return tuple(self._monitors().values())
 
-    def _check_schedule(self) -> None:
+    def _monitors(self) -> dict[tuple[str, ...], str]:
         monitors = {("trainer", "monitor"): self.trainer.monitor}
         if isinstance(self.scheduler, PlateauSpec):
             monitors["scheduler", "monitor"] = self.scheduler.monitor
-        for path, monitor in monitors.items():
+        return monitors
+
+    def _check_schedule(self) -> None:
+        for path, monitor in self._monitors().items():
             if monitor not in self.task.metric_names:
                 hint = did_you_mean(monitor, self.task.metric_names, "metrics")
                 raise SpecError(path, f"no metric is called {shown(monitor)}", hint)
@@ -189,9 +180,9 @@ class RunConfig(Spec):
     def _untrained(self, outputs: Mapping[str, Binding]) -> Iterator[SpecError]:
         """What the model returns and nobody trains."""
         for name in outputs:
-            if name in self.task.targets:
-                continue
             layer = self.model.outputs[name]
+            if name in self.task.targets or (isinstance(layer, StrainGradient) and layer.of in self.task.targets):
+                continue
             problem = f"no target trains the output '{name}'"
             if isinstance(layer, NegativeGradient) and layer.of in self.task.targets:
                 problem += f": it follows from '{layer.of}' alone, and will be much less accurate"

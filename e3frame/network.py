@@ -8,10 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from e3frame.model import ModelSpec
+from e3frame.nn.gradient import strained
 from e3frame.nn.species import SpeciesIndex
 from e3frame.spec.elements import ATOMIC_NUMBERS
 from e3frame.spec.errors import SpecError
-from e3frame.spec.layer import BATCH, CREATE_GRAPH, EDGE_INDEX, EDGE_SHIFT, NUM_GRAPHS, POS, SPECIES
+from e3frame.spec.layer import (
+    BATCH,
+    CELL,
+    CREATE_GRAPH,
+    EDGE_INDEX,
+    EDGE_SHIFT,
+    NUM_GRAPHS,
+    POS,
+    SPECIES,
+    STRAIN,
+)
 
 
 class _Steps(nn.ModuleDict):
@@ -43,7 +54,7 @@ class Model(nn.Module):
         self.layers = _Steps({step.binding.key: step.build() for step in typed.steps})
         self._calls = [(step.binding.key, step.signature.inputs) for step in typed.steps]
         self._outputs = {name: binding.key for name, binding in typed.outputs.items()}
-        self._differentiates = any(step.signature.differentiates for step in typed.steps)
+        self._differentiates = frozenset(key for step in typed.steps for key in step.signature.differentiates)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -54,11 +65,11 @@ class Model(nn.Module):
         """The outputs by name; derivatives among them can be differentiated again where gradients are enabled.
 
         Args:
-            graph: ``pos`` (n, 3) Å, ``z`` (n,) atomic numbers, ``edge_index`` (2, e), ``edge_shift`` (e, 3) Å, and for
-                several graphs ``batch`` (n,) with ``num_graphs``.
+            graph: ``pos`` (n, 3) Å, ``z`` (n,) atomic numbers, ``edge_index`` (2, e), ``edge_shift`` (e, 3) Å, for
+                several graphs ``batch`` (n,) with ``num_graphs``, and for a stress ``cell`` (g, 3, 3) Å.
         """
         outer = torch.is_grad_enabled()
-        with torch.set_grad_enabled(outer or self._differentiates):
+        with torch.set_grad_enabled(outer or bool(self._differentiates)):
             values = self._inputs(graph, create_graph=outer)
             for key, inputs in self._calls:
                 values[key] = self.layers[key](*[values[name] for name in inputs])
@@ -66,16 +77,24 @@ class Model(nn.Module):
         return outputs if outer else {name: value.detach() for name, value in outputs.items()}
 
     def _inputs(self, graph: Mapping[str, Tensor], create_graph: bool) -> dict[str, Tensor]:
-        pos = graph["pos"].to(self.dtype)
-        if self._differentiates and not pos.requires_grad:
+        pos, edge_shift = graph["pos"].to(self.dtype), graph["edge_shift"].to(self.dtype)
+        batch, num_graphs = graph.get("batch"), graph.get("num_graphs", 1)
+        batch = torch.zeros_like(graph["z"]) if batch is None else batch
+        if POS in self._differentiates and not pos.requires_grad:
             pos = pos.detach().requires_grad_()
-        batch = graph.get("batch")
+        cell, strain = graph.get("cell"), pos.new_zeros(num_graphs, 3, 3)
+        if STRAIN in self._differentiates:
+            strain.requires_grad_()
+            pos = strained(pos, strain, batch)
+            edge_shift = strained(edge_shift, strain, batch.index_select(0, graph["edge_index"][1]))
         return {
             POS: pos,
             SPECIES: self.species_index(graph["z"]),
             EDGE_INDEX: graph["edge_index"],
-            EDGE_SHIFT: graph["edge_shift"].to(self.dtype),
-            BATCH: torch.zeros_like(graph["z"]) if batch is None else batch,
-            NUM_GRAPHS: graph.get("num_graphs", 1),
+            EDGE_SHIFT: edge_shift,
+            CELL: pos.new_zeros(num_graphs, 3, 3) if cell is None else cell.to(self.dtype),
+            STRAIN: strain,
+            BATCH: batch,
+            NUM_GRAPHS: num_graphs,
             CREATE_GRAPH: create_graph,
         }

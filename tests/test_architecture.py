@@ -26,9 +26,9 @@ ALLOWED = {
     "network": {"spec", "model", "nn"},
     "data": {"spec", "data"},
     "config": {"spec", "layers", "model", "data", "train"},
-    "train": {"", "algebra", "o3", "nn", "spec", "layers", "model", "network", "data", "config", "inference", "viz"}
-    | {"train"},
-    "inference": {"", "spec", "model", "network", "data", "train", "inference"},
+    "train": {"", "algebra", "o3", "io", "nn", "spec", "layers", "model", "network", "data", "config", "inference"}
+    | {"viz", "train"},
+    "inference": {"", "io", "spec", "layers", "model", "network", "data", "train", "inference"},
     "viz": {"algebra", "spec", "o3", "train", "inference", "viz"},
     "compose": {"spec", "config"},
     "sweep": {"algebra", "spec", "config", "sweep"},

@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 
 from e3frame.cli import VERBS, main
 from e3frame.compose import config_folder, load_run, read_yaml
@@ -14,6 +15,8 @@ from e3frame.config import RunConfig
 from e3frame.data.specs import DataSpec
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import UserError
+from e3frame.spec.validate import validate
+from e3frame.train.targets import TaskSpec
 
 ROOT = config_folder().parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,6 +60,21 @@ def test_the_table_of_data_keys() -> None:
     assert {"model", "data", "task", "name"} <= set(RunConfig.model_fields)
     load_run(["data=xyz", "data.path=[a.xyz,b.extxyz]", "data.split.val=50", "data.split.train=950"])
     load_run(["data=xyz", "data.path=a.xyz", "data.units.energy=Hartree", "data.units.length=bohr"])
+
+
+def test_the_targets_it_shows() -> None:
+    raw = next(block for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL) if block.startswith("targets:"))
+    task = validate(TaskSpec, yaml.safe_load(raw))
+    assert task.targets["forces"].last_weight == 10
+    assert {name: str(target.type.irreps) for name, target in task.targets.items()} == {
+        "energy": "1x0e",
+        "forces": "1x1o",
+        "stress": "1x0e+1x2e",
+        "dipole": "1x1o",
+        "polarizability": "1x0e+1x2e",
+        "shielding": "1x0e+1x1e+1x2e",
+        "charges": "1x0e",
+    }
 
 
 def test_links_lead_somewhere() -> None:

@@ -4,8 +4,10 @@ A formula generates a group G of signed permutations of the indices. The project
 symmetry is the mean over G. It commutes with O(3), so that within each irrep it acts on multiplicities alone.
 """
 
+# ruff: noqa: E741 - l is the degree, here as in the literature
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     Array: TypeAlias = NDArray[np.float64]
 
-__all__ = ["IndexGroup", "ReducedTensor", "index_irreps", "read_formula", "reduce_tensor"]
+__all__ = ["IndexGroup", "ReducedTensor", "cartesian_irreps", "index_irreps", "read_formula", "reduce_tensor"]
 
 IndexGroup: TypeAlias = frozenset[tuple[int, tuple[int, ...]]]
 
@@ -55,6 +57,46 @@ def read_formula(formula: str) -> tuple[str, IndexGroup]:
         fresh = {(s1 * s2, tuple(p1[i] for i in p2)) for s1, p1 in generators for s2, p2 in fresh} - found
         found |= fresh
     return first, frozenset(found)
+
+
+@lru_cache(maxsize=64)
+def cartesian_irreps(formula: str) -> Irreps:
+    """The irreps of Cartesian tensors (each index a 1o) of a symmetry, counted without computing the tensors.
+
+    The character of the projector is ``χ(θ) = 1/|G| Σ_{(s, p) in G} s Π_{cycles c of p} χ_1(|c| θ)`` with
+    ``χ_1(θ) = e^{-iθ} + 1 + e^{iθ}``; l occurs as often as the coefficient of ``e^{ilθ}`` exceeds the next one.
+
+    Raises:
+        RuntimeError: as :func:`read_formula`.
+
+    >>> cartesian_irreps("ij=ji"), cartesian_irreps("ij=-ji"), cartesian_irreps("ijk=jik")
+    (1x0e+1x2e, 1x1e, 2x1o+1x2o+1x3o)
+    """
+    indices, group = read_formula(formula)
+    character: Counter[int] = Counter()
+    for sign, p in group:
+        powers = {0: sign}
+        for length in _cycle_lengths(p):
+            product: Counter[int] = Counter()
+            for power, count in powers.items():
+                for m in (-length, 0, length):
+                    product[power + m] += count
+            powers = product
+        character.update(powers)
+    parity = (-1) ** len(indices)
+    multiplicities = [(character[l] - character[l + 1]) // len(group) for l in range(len(indices) + 1)]
+    return Irreps([(mul, Irrep(l, parity)) for l, mul in enumerate(multiplicities) if mul])
+
+
+def _cycle_lengths(permutation: Sequence[int]) -> Iterator[int]:
+    left = set(range(len(permutation)))
+    while left:
+        start = i = left.pop()
+        length = 1
+        while (i := permutation[i]) != start:
+            left.remove(i)
+            length += 1
+        yield length
 
 
 def index_irreps(indices: str, group: IndexGroup, given: Mapping[str, Irreps]) -> tuple[Irreps, ...]:

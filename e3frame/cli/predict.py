@@ -1,4 +1,4 @@
-"""``e3frame predict``: energies and forces for the structures of files."""
+"""``e3frame predict``: what a model says of the structures of files."""
 
 from __future__ import annotations
 

@@ -12,10 +12,11 @@ from e3frame.data.graphs import Graph
 
 
 def model_input(batch: Batch | Graph, dtype: torch.dtype | None = None) -> dict[str, Any]:
-    """``pos`` (n, 3), ``z`` (n,), ``edge_index`` (2, e), ``edge_shift`` (e, 3), ``batch`` (n,), int ``num_graphs``.
+    """``pos`` (n, 3), ``z`` (n,), ``edge_index`` (2, e), ``edge_shift`` (e, 3), ``cell`` (g, 3, 3), ``batch`` (n,),
+    int ``num_graphs``.
 
-    ``pos`` and ``edge_shift`` are cast to ``dtype`` (None: as they are); labels stay behind. A single graph is a batch
-    of one.
+    ``pos``, ``edge_shift`` and ``cell`` are cast to ``dtype`` (None: as they are); labels stay behind. A single graph
+    is a batch of one.
     """
     owner: Tensor | None = batch.batch
     if owner is None:
@@ -25,6 +26,7 @@ def model_input(batch: Batch | Graph, dtype: torch.dtype | None = None) -> dict[
         "z": batch.z,
         "edge_index": batch.edge_index,
         "edge_shift": batch.edge_shift.to(dtype=dtype),
+        "cell": batch.cell.to(dtype=dtype),
         "batch": owner,
         "num_graphs": len(batch.frame),
     }

@@ -57,13 +57,16 @@ def _compute(dataset: GraphDataset, energy_key: str, forces_key: str) -> Statist
     species = tuple(SYMBOLS[z] for z in numbers)
     shift: dict[str, float] = {}
     scale = 1.0
-    if dataset.has(energy_key):
-        energies = dataset.stacked(energy_key).numpy().reshape(-1)
-        solution = reference_energies(composition, energies)
+    energies = (
+        dataset.stacked(energy_key).numpy().reshape(-1) if dataset.has(energy_key) else np.full(len(atoms), np.nan)
+    )
+    there = ~np.isnan(energies)  # frames without the label hold NaN
+    if there.any():
+        solution = reference_energies(composition[there], energies[there])
         shift = dict(zip(species, solution.tolist(), strict=True))
-        scale = float(((energies - composition @ solution) / atoms).std())
+        scale = float(((energies - composition @ solution) / atoms)[there].std())
     if dataset.has(forces_key):
-        scale = float(np.sqrt(np.square(dataset.stacked(forces_key).numpy()).mean()))
+        scale = float(np.sqrt(np.nanmean(np.square(dataset.stacked(forces_key).numpy()))))
     if scale < 1e-12:
         what = f"all {forces_key} are zero" if dataset.has(forces_key) else f"the {energy_key} does not vary"
         raise DataError(f"{what} in the training frames", file=", ".join(dataset.files))

@@ -9,12 +9,15 @@ from typing import Any, ClassVar
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from e3frame.inference.predict import RESULTS, Predictor
+from e3frame.inference.predict import RESULTS, Predictor, as_ase
 from e3frame.inference.saved import Device
 
 
 class E3FrameCalculator(Calculator):
-    """Energy in eV and forces in eV/Å of a saved model; periodic or not.
+    """Energy in eV, forces in eV/Å and stress in eV/Å^3 of a saved model, as far as it has them; periodic or not.
+
+    ``results`` holds all outputs of the model: those that ASE has no name for under their own, such as a
+    polarizability (3, 3).
 
     Args:
         model: the file of a trained model.
@@ -26,7 +29,7 @@ class E3FrameCalculator(Calculator):
         UserError: the model cannot be read, or the atoms hold an element that it does not know.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "dipole"]
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress", "dipole", "charges"]
 
     def __init__(
         self,
@@ -38,7 +41,7 @@ class E3FrameCalculator(Calculator):
     ) -> None:
         super().__init__(**kwargs)
         self.predictor = Predictor(model, device, dtype, plugins)
-        given = [name for name in RESULTS if name in self.predictor.per_graph]
+        given = [name for name in RESULTS if name in self.predictor.outputs]
         self.implemented_properties = [*given, *(["free_energy"] if "energy" in given else [])]
 
     def calculate(
@@ -49,6 +52,6 @@ class E3FrameCalculator(Calculator):
     ) -> None:
         super().calculate(atoms, properties, system_changes)
         (values,) = self.predictor.run([self.predictor.graph(self.atoms)])
-        self.results = {name: values[name] for name in RESULTS if name in values}
+        self.results = {name: as_ase(name, value) for name, value in values.items()}
         if "energy" in values:
-            self.results["energy"] = self.results["free_energy"] = values["energy"].item()
+            self.results["free_energy"] = self.results["energy"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,14 @@ from e3frame.data.base import DataSpec
 from e3frame.data.batch import model_input
 from e3frame.data.dataset import GraphDataset
 from e3frame.data.loader import make_loader
-from e3frame.inference.saved import SavedModel
+from e3frame.inference.details import Predicted
+from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 from e3frame.spec.errors import DataError, UserError, did_you_mean
 from e3frame.train.losses import Loss
 from e3frame.train.metrics import Errors, TaskErrors, as_json
+from e3frame.train.pairs import Pair
 from e3frame.train.targets import TargetSpec, TaskSpec
 
 
@@ -32,20 +34,27 @@ class Evaluation:
 
     Attributes:
         frames: how many there were.
-        errors: of each target.
-        loss: weighted as in training.
-        predictions, labels: of each target, (rows, components) in float64, units of the data; empty unless kept.
+        errors: of each target of which there are labels.
+        loss: weighted as at the end of the training.
+        pairs: predictions and labels of each target, (rows, components) in float64, units of the data; Cartesian where
+            the target is.
+        frame_errors: (frames,) of each target: the root mean square error of each frame, in the unit of the errors;
+            NaN where a frame has no label.
+        places: file and frame of each frame.
         atoms: (frames,) number of atoms.
         composition: (frames, species) atoms of each species.
+        species: (all atoms,) index of each atom's species.
     """
 
     frames: int
     errors: Mapping[str, Errors]
     loss: float
-    predictions: Mapping[str, Tensor] = field(repr=False)
-    labels: Mapping[str, Tensor] = field(repr=False)
+    pairs: Mapping[str, Pair] = field(repr=False)
+    frame_errors: Mapping[str, Tensor] = field(repr=False)
+    places: Sequence[tuple[str, int]] = field(repr=False)
     atoms: Tensor = field(repr=False)
     composition: Tensor = field(repr=False)
+    species: Tensor = field(repr=False)
 
     def as_json(self) -> dict[str, Any]:
         """What ``metrics.json`` holds of a split."""
@@ -65,48 +74,63 @@ def evaluate_split(model: Model, dataset: GraphDataset, task: TaskSpec, batch_si
     """Errors of a model on a data set that holds the labels of the task; exact whatever the batch size."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     loss, errors = Loss(task), TaskErrors(task).to(device)
-    predicted: dict[str, list[Tensor]] = {name: [] for name in task.targets}
-    labels: dict[str, list[Tensor]] = {name: [] for name in task.targets}
-    atoms, composition = [], []
-    for number, (batch, outputs) in enumerate(predictions(model, dataset, batch_size)):
-        _require_finite(outputs, batch, dataset, number * batch_size)
+    found: dict[str, list[Pair]] = {name: [] for name in task.targets}
+    atoms, species, places = [], [], []
+    for batch, outputs in predictions(model, dataset, batch_size):
         count = batch.ptr.diff()
-        errors.update(outputs, batch, count, loss.parts(outputs, batch, count))
-        species = torch.zeros(len(count), len(model.spec.species), dtype=torch.float64, device=device)
-        ones = torch.ones(len(batch.z), dtype=torch.float64, device=device)
-        species.index_put_((batch.batch, model.species_index(batch.z)), ones, accumulate=True)
+        pairs = loss.pairs(outputs, batch, count)
+        where = [(dataset.files[k], frame) for k, frame in zip(batch.file.tolist(), batch.frame.tolist(), strict=True)]
+        _require_finite(pairs, batch, where)
+        errors.update(pairs, count, loss.parts(pairs, batch, count))
         atoms.append(count.cpu())
-        composition.append(species.cpu())
-        for name in task.targets:
-            predicted[name].append(outputs[name].to("cpu", torch.float64))
-            labels[name].append(batch[task.key(name)].to("cpu", torch.float64).reshape(predicted[name][-1].shape))
+        species.append(model.species_index(batch.z).cpu())
+        places += where
+        for name, pair in pairs.items():
+            found[name].append(Pair(pair.prediction.cpu(), pair.label.cpu()))
+    sizes, kinds = torch.cat(atoms), torch.cat(species)
+    composition = torch.zeros(len(sizes), len(model.spec.species), dtype=torch.float64)
+    frame = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    composition.index_put_((frame, kinds), torch.ones(len(kinds), dtype=torch.float64), accumulate=True)
+    predicted = {
+        name: Predicted(target, _joined(found[name]), task.unit(name), sizes, kinds, model.spec.species)
+        for name, target in task.targets.items()
+    }
     return Evaluation(
-        len(dataset),
-        errors.compute(),
-        errors.loss(),
-        {name: torch.cat(parts) for name, parts in predicted.items()},
-        {name: torch.cat(parts) for name, parts in labels.items()},
-        torch.cat(atoms),
-        torch.cat(composition),
+        frames=len(dataset),
+        errors={name: predicted[name].detailed(e) for name, e in errors.compute().items()},
+        loss=errors.loss(),
+        pairs={name: each.shown for name, each in predicted.items()},
+        frame_errors={name: each.frame_errors() for name, each in predicted.items()},
+        places=places,
+        atoms=sizes,
+        composition=composition,
+        species=kinds,
     )
 
 
-def _require_finite(outputs: Mapping[str, Tensor], batch: Batch, dataset: GraphDataset, first: int) -> None:
-    for name, value in outputs.items():
-        bad = (~torch.isfinite(value)).any(-1).nonzero().flatten()
+def _joined(parts: Sequence[Pair]) -> Pair:
+    return Pair(torch.cat([pair.prediction for pair in parts]), torch.cat([pair.label for pair in parts]))
+
+
+def _require_finite(pairs: Mapping[str, Pair], batch: Batch, where: Sequence[tuple[str, int]]) -> None:
+    for name, pair in pairs.items():
+        bad = (~torch.isfinite(pair.prediction) & pair.labelled).any(-1).nonzero().flatten()
         if len(bad):
             row = int(bad[0])
-            graph = row if len(value) == len(batch.frame) else int(batch.batch[row])
-            file, frame = dataset.where(first + graph)
+            graph = row if len(pair.label) == len(where) else int(batch.batch[row])
+            file, frame = where[graph]
             raise DataError(f"the model's {name} is not finite", file=file, frame=frame)
 
 
 def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
-    """MAE and RMSE of each target on each split; of vectors also in percent of what predicting zero scores."""
-    table = Table(title=title, title_justify="left")
-    for heading in ("target", "split", "frames", "MAE", "RMSE", "", "of predicting zero"):
-        table.add_column(heading, justify="left" if heading in ("target", "split", "") else "right")
-    for name in next(iter(splits.values())).errors:
+    """MAE, RMSE and R² of each target on each split; of vectors the MAE also in percent of that of predicting zero."""
+    table = Table(title=title, title_justify="left", caption_justify="left")
+    if any(errors.zero_mae for evaluation in splits.values() for errors in evaluation.errors.values()):
+        table.caption = "of zero: the MAE in percent of that of predicting zero"
+    for heading in ("target", "split", "frames", "MAE", "RMSE", "", "R²", "of zero"):
+        left = heading in ("target", "split", "")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading == "target")
+    for name in next(iter(splits.values())).pairs:
         for split, evaluation in splits.items():
             _add_rows(table, name, split, evaluation)
         table.add_section()
@@ -114,14 +138,20 @@ def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
 
 
 def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> None:
-    errors = evaluation.errors[name]
-    if errors.mae_per_atom is not None:
-        row = (f"{errors.mae_per_atom:.4g}", f"{errors.rmse_per_atom:.4g}", f"{errors.unit}/atom".lstrip("/"), "")
-        table.add_row(name, split, str(evaluation.frames), *row)
+    errors = evaluation.errors.get(name)
+    if errors is None:
+        table.add_row(name, split, "0", "", "", "no labels", "", "")
+        return
+    frames = str(evaluation.frames if errors.frames is None else errors.frames)
+    r2 = "" if errors.r2 is None else f"{errors.r2:.4f}"
     zero = ""
     if errors.zero_mae:
-        zero = f"{100 * errors.mae / errors.zero_mae:.1f} % (RMSE {100 * errors.rmse / errors.zero_rmse:.1f} %)"
-    table.add_row(name, split, str(evaluation.frames), f"{errors.mae:.4g}", f"{errors.rmse:.4g}", errors.unit, zero)
+        zero = f"{100 * errors.mae / errors.zero_mae:.1f} %"
+    if errors.mae_per_atom is not None:
+        mae, rmse, unit = errors.shown
+        table.add_row(name, split, frames, f"{mae:.4g}", f"{rmse:.4g}", unit.lstrip("/"), r2, "")
+        r2 = ""
+    table.add_row(name, split, frames, f"{errors.mae:.4g}", f"{errors.rmse:.4g}", errors.unit, r2, zero)
 
 
 def evaluate(
@@ -156,13 +186,19 @@ def task_of(saved: SavedModel, data: DataSpec) -> TaskSpec:
         targets = dict(saved.task.targets)
     else:
         outputs = saved.spec.typed().outputs
-        targets = {name: TargetSpec(irreps=b.irreps, per=b.domain) for name, b in outputs.items()}
-    found = {name: t for name, t in targets.items() if (t.key or name) in data.label_names}
+        formulas = cartesian_outputs(saved.spec)
+        targets = {
+            name: TargetSpec(irreps=None if name in formulas else b.irreps, cartesian=formulas.get(name), per=b.domain)
+            for name, b in outputs.items()
+            if b.domain != "edge"
+        }
+    task = saved.task or TaskSpec(targets=targets)
+    found = {name: t for name, t in targets.items() if task.key(name) in data.label_names}
     if not found:
-        keys = [target.key or name for name, target in targets.items()]
+        keys = [task.key(name) for name in targets]
         hint = did_you_mean(keys[0], data.label_names, "labels of the data")
         raise UserError(f"the data have none of the labels {', '.join(keys)}\n  {hint}")
-    if all(target.weight == 0 for target in found.values()):
+    if not any(target.last_weight > 0 for target in found.values()):
         found = {name: target.replace(weight=1.0) for name, target in found.items()}
     return TaskSpec(targets=found)
 

@@ -12,19 +12,23 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_extxyz
+from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
+from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.data.batch import model_input
 from e3frame.data.frames import read_frames
 from e3frame.data.graphs import Graph, make_graph
 from e3frame.data.units import Units
-from e3frame.inference.saved import Device, load_model
+from e3frame.inference.saved import Device, SavedModel, cartesian_outputs
+from e3frame.io.cartesian import CartesianTensor
+from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 from e3frame.spec.errors import DataError, UserError
 
-RESULTS = ("energy", "forces", "dipole")
-"""Outputs that ASE knows by name; others become entries of ``info`` and ``arrays``."""
+RESULTS = ("energy", "forces", "stress", "dipole", "charges")
+"""Outputs that ASE knows by name, in its forms; others become entries of ``info`` and ``arrays``."""
 
 
 def predict(
@@ -39,9 +43,11 @@ def predict(
     plugins: Collection[str] = (),
     overwrite: bool = False,
 ) -> int:
-    """Write the frames of ``files`` with the model's energy and forces into an extended XYZ file.
+    """Write the frames of ``files`` with what the model predicts into an extended XYZ file.
 
-    What the frames hold besides is kept; lengths are written in Å, energies in eV, forces in eV/Å.
+    What the frames hold besides is kept; lengths are written in Å, energies in eV, forces in eV/Å, stresses in eV/Å^3.
+    Tensors are Cartesian where they were trained so: matrices per frame, rows of components per atom;
+    what the model gives per edge has no place in such a file.
 
     Args:
         model: the file of a trained model.
@@ -70,7 +76,8 @@ def predict(
         with part.open("w", encoding="utf-8") as handle:
             while chunk := list(islice(frames, batch_size)):
                 values = predictor.run([predictor.graph(*frame) for frame in chunk])
-                write_extxyz(handle, [_with(atoms, v) for (atoms, _, _), v in zip(chunk, values, strict=True)])
+                pairs = zip(chunk, values, strict=True)
+                write_extxyz(handle, [_with(atoms, v, predictor) for (atoms, _, _), v in pairs])
                 count += len(chunk)
         os.replace(part, out)
     except OSError as error:
@@ -86,8 +93,11 @@ class Predictor:
     def __init__(
         self, model: str | Path, device: Device = "cpu", dtype: str | None = None, plugins: Collection[str] = ()
     ) -> None:
-        self.model, self.device = load_model(model, device, dtype, plugins), device
-        self.per_graph = {name: o.domain == "graph" for name, o in self.model.spec.typed().outputs.items()}
+        saved = SavedModel.read(model, plugins)
+        self.model, self.device = saved.build(device, dtype), device
+        self.outputs = saved.spec.typed().outputs
+        self.stresses = [name for name, layer in saved.spec.outputs.items() if isinstance(layer, StrainGradient)]
+        self.cartesian = {name: CartesianTensor(f) for name, f in cartesian_outputs(saved.spec, saved.task).items()}
 
     def graph(self, atoms: Atoms, file: str | None = None, frame: int | None = None) -> Graph:
         """The graph of ``atoms``.
@@ -107,19 +117,36 @@ class Predictor:
             raise DataError(str(error), file=file, frame=frame) from error
 
     def run(self, graphs: Sequence[Graph]) -> list[dict[str, NDArray[np.float64]]]:
-        """The outputs of each graph: (components,) per graph, (atoms, components) per node."""
+        """The outputs of each graph: (components,) per graph, (atoms, components) per node, and for a Cartesian tensor
+        an axis of 3 for each index in place of the components. A stress is left out where the cell has no volume."""
         batch = Batch.from_data_list(list(graphs)).to(self.device)
         with torch.no_grad():
             outputs = self.model(model_input(batch))
-        arrays = {name: tensor.to("cpu", torch.float64).numpy() for name, tensor in outputs.items()}
-        bounds = batch.ptr.tolist()
+        arrays = {name: self._shown(name, tensor).numpy() for name, tensor in outputs.items()}
+        edges = torch.cumsum(torch.tensor([0, *(graph.edge_index.shape[1] for graph in graphs)]), 0).tolist()
+        bounds = {"node": batch.ptr.tolist(), "edge": edges}
         return [
             {
-                name: array[k] if self.per_graph[name] else array[bounds[k] : bounds[k + 1]]
+                name: array[k] if domain == "graph" else array[bounds[domain][k] : bounds[domain][k + 1]]
                 for name, array in arrays.items()
+                if (domain := self.outputs[name].domain) != "graph"
+                or not (name in self.stresses and np.isnan(array[k]).any())
             }
             for k in range(len(graphs))
         ]
+
+    def _shown(self, name: str, tensor: Tensor) -> Tensor:
+        tensor = tensor.to("cpu", torch.float64)
+        return self.cartesian[name].to_cartesian(tensor) if name in self.cartesian else tensor
+
+
+def as_ase(name: str, value: NDArray[np.float64]) -> NDArray[np.float64] | float:
+    """A result in the form in which ASE keeps it: a number, Voigt's six components (xx, yy, zz, yz, xz, xy), ..."""
+    if name == "stress" and value.shape == (3, 3):
+        return full_3x3_to_voigt_6_stress(value)
+    if name == "charges":
+        return value.reshape(-1)
+    return value.item() if value.shape == (1,) else value
 
 
 def _frames(files: Sequence[str], format: str | None, units: Units) -> Iterator[tuple[Atoms, str, int]]:
@@ -130,19 +157,18 @@ def _frames(files: Sequence[str], format: str | None, units: Units) -> Iterator[
             yield atoms, file, frame
 
 
-def _with(atoms: Atoms, values: Mapping[str, NDArray[np.float64]]) -> Atoms:
+def _with(atoms: Atoms, values: Mapping[str, NDArray[np.float64]], predictor: Predictor) -> Atoms:
     """A copy of the frame that holds these values in place of any of the same name."""
     labelled = atoms.copy()
     results = {}
     for name, value in values.items():
         labelled.info.pop(name, None)
         labelled.arrays.pop(name, None)
-        value = value.item() if value.shape == (1,) else value
         if name in RESULTS:
-            results[name] = value
-        elif np.ndim(value) == 2:
-            labelled.arrays[name] = value
-        else:
-            labelled.info[name] = value
+            results[name] = as_ase(name, value)
+        elif predictor.outputs[name].domain == "node":
+            labelled.arrays[name] = value.reshape(len(value), -1)
+        elif predictor.outputs[name].domain == "graph":
+            labelled.info[name] = as_ase(name, value)
     labelled.calc = SinglePointCalculator(labelled, **results)
     return labelled

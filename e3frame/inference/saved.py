@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import e3frame
+from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec
 from e3frame.network import Model
 from e3frame.spec.errors import UserError, nearest
@@ -128,6 +129,16 @@ class SavedModel:
         if problems:
             more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
             raise UserError(f"{self.path}: the weights do not fit the spec: {'; '.join(problems[:3])}{more}")
+
+
+def cartesian_outputs(spec: ModelSpec, task: TaskSpec | None = None) -> dict[str, str]:
+    """The symmetry of the indices of those outputs that are Cartesian tensors to the user, by name.
+
+    A stress is one in any case; others are where they were trained as such.
+    """
+    stresses = {name: "ij=ji" for name, layer in spec.outputs.items() if isinstance(layer, StrainGradient)}
+    trained = task.targets if task is not None else {}
+    return stresses | {name: target.formula for name, target in trained.items() if target.formula is not None}
 
 
 def _ordered(content: bytes) -> bytes:

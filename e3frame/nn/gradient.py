@@ -1,11 +1,17 @@
-"""Forces as the negative gradient of an energy."""
+"""Derivatives of an energy: forces and stress."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["NegativeGradient"]
+from e3frame.algebra.cartesian import index_irreps, read_formula, reduce_tensor
+from e3frame.algebra.irreps import Irreps
+from e3frame.kernels.constants import constant
+
+__all__ = ["NegativeGradient", "StrainGradient", "strained"]
 
 
 class NegativeGradient(nn.Module):
@@ -22,3 +28,53 @@ class NegativeGradient(nn.Module):
         # The graph is kept so that several outputs may be differentiated; it is freed with the energy.
         (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=create_graph, retain_graph=True)
         return -gradient
+
+
+def _read_symmetric_basis() -> NDArray[np.float64]:
+    indices, group = read_formula("ij=ji")
+    return reduce_tensor(indices, group, index_irreps(indices, group, {"i": Irreps("1o")})).change_of_basis
+
+
+_symmetric_basis = constant(_read_symmetric_basis)
+"""(6, 3, 3): the irreps 0e + 2e of symmetric matrices."""
+
+
+def strained(x: Tensor, strain: Tensor, graph: Tensor) -> Tensor:
+    """``x + ε x`` with the symmetric part ε of the strain of each vector's graph.
+
+    Args:
+        x: (rows, 3) positions, or shifts of edges.
+        strain: (g, 3, 3).
+        graph: (rows,) the graph of each row.
+    """
+    symmetric = (strain + strain.mT) / 2
+    return x + torch.bmm(x.unsqueeze(1), symmetric.index_select(0, graph)).squeeze(1)
+
+
+class StrainGradient(nn.Module):
+    """σ_g = (1/V_g) ∂E_g/∂ε_g as irreps 0e + 2e: for an energy in eV, in eV/Å^3, with ASE's sign."""
+
+    def forward(self, energy: Tensor, strain: Tensor, cell: Tensor, create_graph: bool = False) -> Tensor:
+        """Energies (g, 1) that depend on the strain (g, 3, 3) -> (g, 6); NaN where the cell has no volume.
+
+        Args:
+            energy: energies of the graphs.
+            strain: zeros that require gradients, see :func:`strained`.
+            cell: (g, 3, 3), the lattice vectors in its rows.
+            create_graph: whether the stress will be differentiated in turn, as in training.
+        """
+        # Where the energy does not depend on the strain, as of atoms without neighbours, the stress is zero.
+        (gradient,) = torch.autograd.grad(
+            energy.sum(),
+            strain,
+            create_graph=create_graph,
+            retain_graph=True,
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        volume = torch.linalg.det(cell).abs().reshape(-1, 1)
+        basis = _symmetric_basis(dtype=gradient.dtype, device=gradient.device)
+        irreps = gradient.flatten(1) @ basis.flatten(1).mT
+        # Divided by one first: the derivative of a quotient by zero would be NaN although it is masked.
+        flat = volume == 0
+        return (irreps / volume.masked_fill(flat, 1.0)).masked_fill(flat, torch.nan)

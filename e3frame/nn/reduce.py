@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from e3frame.nn.scale_shift import PerSpeciesScaleShift
 
-__all__ = ["Add", "EdgesToNodes", "NodesToEdges", "Pool", "Reduction", "group_mean", "group_sum"]
+__all__ = ["Add", "EdgesToNodes", "FixedSum", "NodesToEdges", "Pool", "Reduction", "group_mean", "group_sum"]
 
 Reduction = Literal["sum", "mean"]
 
@@ -116,6 +116,27 @@ class Pool(nn.Module):
 
     def extra_repr(self) -> str:
         return self.reduce
+
+
+class FixedSum(nn.Module):
+    """x_n + (Q - Σ_m x_m) / N: the nearest values, by least squares, that add up to Q in each graph of N nodes.
+
+    Args:
+        total: Q.
+    """
+
+    def __init__(self, total: float = 0.0) -> None:
+        super().__init__()
+        self.total = float(total)
+
+    def forward(self, x: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+        """(n, k) and (n,) -> (n, k)."""
+        nodes = x.new_zeros(num_graphs).index_add(0, batch, x.new_ones(x.shape[0])).clamp(min=1.0)
+        excess = (group_sum(x, batch, num_graphs) - self.total) / nodes.unsqueeze(-1)
+        return x - excess.index_select(0, batch)
+
+    def extra_repr(self) -> str:
+        return f"total={self.total:g}"
 
 
 class Add(nn.Module):

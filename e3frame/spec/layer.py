@@ -29,6 +29,8 @@ Domain = Literal["node", "edge", "graph"]
 POS, SPECIES, BATCH = "graph.pos", "graph.species", "graph.batch"
 EDGE_INDEX, EDGE_SHIFT = "graph.edge_index", "graph.edge_shift"
 NUM_GRAPHS = "graph.num_graphs"
+CELL, STRAIN = "graph.cell", "graph.strain"
+"""Lattice vectors (g, 3, 3); a strain of zero that positions and shifts depend on, for derivatives."""
 CREATE_GRAPH = "graph.create_graph"
 """Whether the caller differentiates what the model returns."""
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from e3frame.train.losses import Loss, Sum, residual
+from e3frame.train.losses import Loss, Sum
+from e3frame.train.pairs import Pair, in_components
 from e3frame.train.targets import TargetSpec, TaskSpec
 
 
@@ -25,11 +26,14 @@ def displayed(unit: str) -> tuple[float, str]:
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors of one target over all entries, in ``unit``.
+    """Errors of one target over all entries that have a label, in ``unit``; of tensors over Cartesian components.
 
     Attributes:
         mae_per_atom, rmse_per_atom: of the values divided by the number of atoms; for targets that are trained so.
         zero_mae, zero_rmse: what predicting zero would score; for what has a direction.
+        r2: see :func:`e3frame.train.breakdown.r2`; of what is trained per atom, of the values per atom.
+        frames: how many frames have a label, where some have none.
+        by_species, by_irrep: ``{"H": {"mae": ..., "rmse": ...}}``, where there are several.
     """
 
     unit: str
@@ -39,6 +43,17 @@ class Errors:
     rmse_per_atom: float | None = None
     zero_mae: float | None = None
     zero_rmse: float | None = None
+    r2: float | None = None
+    frames: int | None = None
+    by_species: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    by_irrep: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> tuple[float, float, str]:
+        """MAE, RMSE and unit as people compare them: per atom for what is trained so."""
+        if self.mae_per_atom is None or self.rmse_per_atom is None:
+            return self.mae, self.rmse, self.unit
+        return self.mae_per_atom, self.rmse_per_atom, f"{self.unit}/atom"
 
 
 class TargetErrors(Metric):
@@ -49,27 +64,32 @@ class TargetErrors(Metric):
 
     def __init__(self, target: TargetSpec, unit: str) -> None:
         super().__init__()
+        self.target = target
         self.factor, self.unit = displayed(unit)
-        self.per_atom = target.per_atom
-        self.directed = any(not ir.is_scalar() for _, ir in target.irreps)
+        self.directed = any(not ir.is_scalar() for _, ir in target.type.irreps)
         # |d|, d², |d|/atoms, (d/atoms)², |label|, label², entries
         self.add_state("sums", torch.zeros(7, dtype=torch.float64), dist_reduce_fx="sum")
         self.register_buffer("squared", torch.tensor([False, True] * 3), persistent=False)
 
-    def update(self, prediction: Tensor, label: Tensor, atoms: Tensor) -> None:
-        each = residual(prediction.detach(), label)
-        per_atom = each / atoms.unsqueeze(-1) if self.per_atom else each.new_zeros(())
-        parts = [part for x in (each, per_atom, label.to(torch.float64)) for part in (x.abs().sum(), x.square().sum())]
-        self.sums += torch.stack([*parts, each.new_tensor(each.numel())])
+    def update(self, irreps: Pair, atoms: Tensor) -> None:
+        pair = in_components(self.target, Pair(irreps.prediction.detach(), irreps.label))
+        each = pair.difference
+        per_atom = each / atoms.unsqueeze(-1) if self.target.per_atom else each.new_zeros(())
+        label = pair.label.where(pair.labelled, 0.0)
+        parts = [part for x in (each, per_atom, label) for part in (x.abs().sum(), x.square().sum())]
+        self.sums += torch.stack([*parts, pair.labelled.sum().to(each)])
 
     def compute(self) -> Tensor:
-        """(6,) MAE and RMSE: of the values, per atom, and of zero."""
+        """(7,) MAE and RMSE: of the values, per atom, and of zero; and how many entries had a label."""
         means = self.sums[:-1] / self.sums[-1]
-        return self.factor * torch.where(self.squared, means.sqrt(), means)
+        return torch.cat([self.factor * torch.where(self.squared, means.sqrt(), means), self.sums[-1:]])
 
-    def errors(self) -> Errors:
-        mae, rmse, *more = self.compute().tolist()
-        per_atom = more[:2] if self.per_atom else (None, None)
+    def errors(self) -> Errors | None:
+        """None where no label has come by, in any process."""
+        mae, rmse, *more, entries = self.compute().tolist()
+        if entries == 0:
+            return None
+        per_atom = more[:2] if self.target.per_atom else (None, None)
         zero = more[2:] if self.directed else (None, None)
         return Errors(self.unit, mae, rmse, *per_atom, *zero)
 
@@ -86,10 +106,10 @@ class LossSum(Metric):
 
     def update(self, part: Sum) -> None:
         value = part.value.detach().to(torch.float64)
-        self.sums += torch.stack([value, value.new_tensor(part.count)])
+        self.sums += torch.stack([value, part.count.to(value)])
 
     def compute(self) -> Tensor:
-        return self.sums[0] / self.sums[1]
+        return self.sums[0] / self.sums[1].clamp(min=1)
 
 
 class TaskErrors(nn.Module):
@@ -102,19 +122,16 @@ class TaskErrors(nn.Module):
         self.targets = nn.ModuleList([TargetErrors(target, task.unit(name)) for name, target in task.targets.items()])
         self.losses = nn.ModuleList([LossSum() for _ in task.targets])
 
-    def update(
-        self,
-        outputs: Mapping[str, Tensor],
-        batch: Mapping[str, Tensor],
-        atoms: Tensor,
-        parts: Mapping[str, Sum],
-    ) -> None:
+    def update(self, pairs: Mapping[str, Pair], atoms: Tensor, parts: Mapping[str, Sum]) -> None:
+        """Take in a batch: what :class:`Loss` made of it, and its graphs' numbers of atoms."""
         for name, errors, loss in zip(self.task.targets, self.targets, self.losses, strict=True):
-            errors.update(outputs[name], batch[self.task.key(name)], atoms)
+            errors.update(pairs[name], atoms)
             loss.update(parts[name])
 
     def compute(self) -> dict[str, Errors]:
-        return {name: errors.errors() for name, errors in zip(self.task.targets, self.targets, strict=True)}
+        """The errors of each target of which any label was seen."""
+        found = {name: errors.errors() for name, errors in zip(self.task.targets, self.targets, strict=True)}
+        return {name: errors for name, errors in found.items() if errors is not None}
 
     def loss(self) -> float:
         """The weighted loss of everything seen since the last reset."""
@@ -129,9 +146,7 @@ class TaskErrors(nn.Module):
         """``loss``, and for each target ``<name>_mae`` and ``<name>_rmse`` in the unit that :func:`units` names."""
         values = {"loss": self.loss()}
         for name, errors in self.compute().items():
-            per_atom = self.task.targets[name].per_atom
-            values[f"{name}_mae"] = errors.mae_per_atom if per_atom else errors.mae
-            values[f"{name}_rmse"] = errors.rmse_per_atom if per_atom else errors.rmse
+            values[f"{name}_mae"], values[f"{name}_rmse"], _ = errors.shown
         return values
 
 
@@ -146,4 +161,4 @@ def units(task: TaskSpec) -> dict[str, str]:
 
 def as_json(errors: Errors) -> dict[str, Any]:
     """What ``metrics.json`` holds of one target."""
-    return {key: value for key, value in vars(errors).items() if value is not None}
+    return {key: value for key, value in vars(errors).items() if value not in (None, {})}

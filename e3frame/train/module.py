@@ -81,14 +81,15 @@ class Training(LightningModule):
         """The loss of a batch, which ``errors`` count; None: of a batch that must not count."""
         atoms = batch.ptr.diff()
         outputs = model(model_input(batch))
-        parts = self.loss.parts(outputs, batch, atoms)
+        pairs = self.loss.pairs(outputs, batch, atoms)
+        parts = self.loss.parts(pairs, batch, atoms)
         training = model is self.model and self.trainer.training
         means = self._means(parts, training, errors is not None)
-        loss = self.loss.total(means)
+        loss = self.loss.total(means, self.current_epoch if training else None)
         kind = "loss" if training else "validation loss"
         self._require_finite(bool(torch.isfinite(loss)), training, lambda: self._diverged(kind, means, batch))
         if errors is not None:
-            errors.update(outputs, batch, atoms, parts)
+            errors.update(pairs, atoms, parts)
         return loss
 
     def _means(self, parts: Mapping[str, Sum], training: bool, counts: bool) -> dict[str, Tensor]:

@@ -15,8 +15,9 @@ from e3frame.inference.evaluate import Evaluation
 from e3frame.layers._pooling import Pooling
 from e3frame.network import Model
 from e3frame.spec.statistics import Statistics
-from e3frame.train.metrics import Errors
-from e3frame.viz.training import learning_curve, parity, save
+from e3frame.train.labels import missing_labels
+from e3frame.train.targets import TargetSpec
+from e3frame.viz.training import Compared, learning_curve, parity, save
 
 
 def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table:
@@ -29,6 +30,8 @@ def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table
     table.add_row("frames", frames)
     table.add_row("atoms per frame", _range(int(atoms.min()), int(atoms.max())))
     table.add_row("species", ", ".join(statistics.species))
+    for number, line in enumerate(missing_labels(splits, typed.config.task)):
+        table.add_row("" if number else "labels", line)
     if statistics.energy_shift:
         shifts = ", ".join(f"{symbol} {value:.3f}" for symbol, value in statistics.energy_shift.items())
         table.add_row("reference energies", f"{shifts} eV")
@@ -43,7 +46,7 @@ def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table
 def model_line(model: Model, config: RunConfig) -> str:
     """One line on what is trained."""
     parameters = sum(p.numel() for p in model.parameters())
-    targets = ", ".join(f"{name} (weight {t.weight:g})" for name, t in config.task.targets.items())
+    targets = ", ".join(f"{name} (weight {_weight(t)})" for name, t in config.task.targets.items())
     return f"{parameters:,} parameters, {config.trainer.dtype}; targets: {targets}"
 
 
@@ -53,18 +56,34 @@ def draw(splits: Mapping[str, Evaluation], config: RunConfig, folder: Path) -> N
     What is trained per atom is shown per atom, above the reference energies of the atoms.
     """
     save(learning_curve(folder / "metrics.csv"), folder / "learning_curve.png")
-    split = "test" if "test" in splits else list(splits)[-1]
-    evaluation = splits[split]
-    for name, errors in evaluation.errors.items():
-        labels, predictions = evaluation.labels[name].numpy(), evaluation.predictions[name].numpy()
-        unit = config.task.unit(name)
-        if config.task.targets[name].per_atom:
-            atoms = evaluation.atoms.numpy()[:, None]
-            reference = _reference(name, evaluation, config)
-            labels, predictions = (labels - reference) / atoms, (predictions - reference) / atoms
-            unit = f"{unit}/atom"
-        figure = parity(labels, predictions, f"{name}, {split} frames", unit, _summary(errors))
+    split = shown_split(splits)
+    for name in splits[split].errors:
+        figure = parity(compared(name, splits[split], config), f"{name}, {split} frames")
         save(figure, folder / f"parity_{name}.png")
+
+
+def shown_split(splits: Mapping[str, Evaluation]) -> str:
+    """The split whose errors count most."""
+    return "test" if "test" in splits else list(splits)[-1]
+
+
+def compared(name: str, evaluation: Evaluation, config: RunConfig) -> Compared:
+    """Labels and predictions of one target as they are drawn: per atom, above the reference energies of the atoms,
+    where it is trained per atom; without the entries that have no label."""
+    pair, errors = evaluation.pairs[name], evaluation.errors[name]
+    labels, predictions, unit = pair.label.numpy(), pair.prediction.numpy(), config.task.unit(name)
+    if config.task.targets[name].per_atom:
+        atoms, reference = evaluation.atoms.numpy()[:, None], _reference(name, evaluation, config)
+        labels, predictions = (labels - reference) / atoms, (predictions - reference) / atoms
+        unit = f"{unit}/atom"
+    there = ~np.isnan(labels)
+    mae, rmse, shown = errors.shown
+    groups = {}
+    if config.task.targets[name].label.per == "node":
+        kinds = np.broadcast_to(evaluation.species.numpy()[:, None], there.shape)[there]
+        groups = {symbol: kinds == k for k, symbol in enumerate(config.model.species) if (kinds == k).any()}
+    text = f"MAE {mae:.3g} {shown}\nRMSE {rmse:.3g} {shown}"
+    return Compared(labels[there], predictions[there], unit, text, groups)
 
 
 def _reference(name: str, evaluation: Evaluation, config: RunConfig) -> NDArray[np.float64] | float:
@@ -76,11 +95,10 @@ def _reference(name: str, evaluation: Evaluation, config: RunConfig) -> NDArray[
     return evaluation.composition.numpy() @ np.array(shifts)[:, None]
 
 
-def _summary(errors: Errors) -> str:
-    per_atom = errors.mae_per_atom is not None
-    mae, rmse = (errors.mae_per_atom, errors.rmse_per_atom) if per_atom else (errors.mae, errors.rmse)
-    unit = f"{errors.unit}/atom" if per_atom else errors.unit
-    return f"MAE {mae:.3g} {unit}\nRMSE {rmse:.3g} {unit}"
+def _weight(target: TargetSpec) -> str:
+    if not isinstance(target.weight, dict):
+        return f"{target.weight:g}"
+    return ", ".join(f"{weight:g} from epoch {epoch}" for epoch, weight in target.weight.items())
 
 
 def _range(low: int, high: int) -> str:

@@ -32,6 +32,8 @@ from e3frame.train.checkpoint import Checkpoint
 from e3frame.train.files import told, write_file
 from e3frame.train.fit import Fitted, fit, fitted_before
 from e3frame.train.init import Transfer
+from e3frame.train.labels import require_labels
+from e3frame.train.page import write_page
 from e3frame.train.processes import rank, together
 from e3frame.train.report import data_table, draw, model_line
 from e3frame.train.resume import find, look, require_same
@@ -63,7 +65,7 @@ def run(
     """Train the model of a config, and leave everything in ``folder``; if it holds a part of this run, go on there.
 
     Writes ``config.yaml`` (which starts the same run again), ``metrics.csv``, ``checkpoints/``, ``model.safetensors``,
-    ``metrics.json``, ``learning_curve.png`` and a ``parity_<target>.png`` for each target.
+    ``metrics.json``, ``report.html``, ``learning_curve.png`` and a ``parity_<target>.png`` for each target.
 
     Args:
         config: the run.
@@ -87,6 +89,7 @@ def run(
         console.print(note, highlight=False, soft_wrap=True)
     with settings(config):
         splits = config.data.load(config.model.r_max, config.task.labels)
+        require_labels(splits, config.task, config.monitors)
         _look(splits, typed, console)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
         known = config.model if typed.transfer is None else typed.transfer.known(config.model)
@@ -104,10 +107,12 @@ def run(
                 for name, dataset in splits.items()
             }
             result = RunResult(folder, model_file, errors, fitted.epochs, fitted.steps, fitted.seconds)
+            metrics = _metrics(result, fitted, time.monotonic() - started)
             draw(result.errors, resolved, folder)
+            write_page(folder / "report.html", resolved, splits, result.errors, metrics["run"])
             # Last, and in one step, because a run that has it is finished.
             part = folder / "metrics.json.part"
-            write_metrics(part, _metrics(result, fitted, time.monotonic() - started))
+            write_metrics(part, metrics)
             part.replace(folder / "metrics.json")
     _conclude(result, console)
     return result
@@ -223,4 +228,5 @@ def _conclude(result: RunResult, console: Console) -> None:
     ended = f"{result.epochs} epochs in {result.seconds:.0f} s"
     console.print(f"{ended}; everything is in [bold]{shown}/[/bold]", highlight=False)
     figures = ", ".join(sorted(path.name for path in result.folder.glob("*.png")))
-    console.print(f"  model     {result.model.name}\n  errors    metrics.json, metrics.csv\n  figures   {figures}")
+    console.print(f"  report    report.html\n  model     {result.model.name}\n  errors    metrics.json, metrics.csv")
+    console.print(f"  figures   {figures}")

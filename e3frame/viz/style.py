@@ -10,6 +10,8 @@ MUTED = "#8a94a0"
 BLUE = "#2166ac"
 ORANGE = "#d6604d"
 DENSITY = "Blues"
+PALETTE = (BLUE, ORANGE, "#4d9221", "#7b3294", "#b8860b", "#35978f", "#8c510a", "#5e6a75")
+"""Of several groups in one panel; what comes after the eighth is not drawn."""
 
 
 def new_figure(columns: int, width: float = 4.2, height: float = 3.6) -> tuple[Figure, list[Axes]]:

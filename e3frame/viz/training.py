@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +13,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from e3frame.viz.style import BLUE, DENSITY, INK, MUTED, ORANGE, new_figure
+from e3frame.viz.style import BLUE, DENSITY, INK, MUTED, ORANGE, PALETTE, new_figure
 
 _MANY = 3000
 """Points from which on their density is drawn in place of each."""
 
 
-def learning_curve(metrics: Path) -> Figure:
-    """The loss and each target's MAE by epoch, training and validation, from a run's ``metrics.csv``."""
+def learning_curve(metrics: Path, width: float | None = None) -> Figure:
+    """The loss and each target's MAE by epoch, training and validation, from a run's ``metrics.csv``.
+
+    Args:
+        metrics: the file.
+        width: of the figure in inches, into which at least three panels would fit; None: as wide as the panels need.
+    """
     with metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     names = [key.removeprefix("train_") for key in rows[0] if key.startswith("train_") and "_rmse" not in key]
     epochs = np.array([int(row["epoch"]) for row in rows])
-    figure, axes = new_figure(len(names))
+    size = {} if width is None else {"width": width / max(len(names), 3), "height": 2.5}
+    figure, axes = new_figure(len(names), **size)
     for ax, name in zip(axes, names, strict=True):
         for split, color, label in (("train", MUTED, "training"), ("val", BLUE, "validation")):
             values = np.array([float(row[f"{split}_{name}"] or "nan") for row in rows])
@@ -52,46 +60,93 @@ def _log_scale(ax: Axes) -> None:
     ax.yaxis.set_minor_formatter(NullFormatter())
 
 
-def parity(
-    labels: NDArray[np.float64], predictions: NDArray[np.float64], quantity: str, unit: str, errors: str
-) -> Figure:
+@dataclass(frozen=True)
+class Compared:
+    """What a parity plot shows.
+
+    Attributes:
+        labels, predictions: (entries,), in ``unit``.
+        unit: such as "eV/Å".
+        errors: a line or two of text that sum the errors up.
+        groups: which entries belong to each species, for values per atom.
+    """
+
+    labels: NDArray[np.float64]
+    predictions: NDArray[np.float64]
+    unit: str
+    errors: str
+    groups: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+
+
+def parity(compared: Compared, quantity: str) -> Figure:
     """Predictions against labels, and how their differences are distributed.
 
     Args:
-        labels, predictions: of one shape, in ``unit``.
+        compared: the numbers.
         quantity: what they are, for the title.
-        unit: such as "eV/Å".
-        errors: a line of text that sums the errors up.
     """
-    x, y = labels.ravel(), predictions.ravel()
     figure, (left, right) = new_figure(2, width=4.0, height=3.8)
+    _draw_parity(left, compared)
+    left.set_title(quantity, fontsize=10, loc="left")
+    _draw_histogram(right, compared)
+    return figure
+
+
+def overview(compared: Compared, by_frame: NDArray[np.float64], by_frame_unit: str) -> Figure:
+    """Parity, distribution of the differences (by species, where they are per atom), and the error of each frame.
+
+    Args:
+        compared: the numbers.
+        by_frame: (frames,) error of each frame in the order of the frames, NaN where there is no label.
+        by_frame_unit: its unit.
+    """
+    figure, (left, middle, right) = new_figure(3, width=3.5, height=3.3)
+    _draw_parity(left, compared)
+    _draw_histogram(middle, compared)
+    frames = np.flatnonzero(~np.isnan(by_frame))
+    right.plot(frames, by_frame[frames], "o", color=BLUE, ms=2.6, alpha=0.6, mew=0)
+    right.set_ylim(bottom=0)
+    right.set_box_aspect(1)
+    right.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    right.set_xlabel("frame of the split", color=INK, fontsize=9)
+    right.set_title("error of each frame" + (f" ({by_frame_unit})" if by_frame_unit else ""), fontsize=10, loc="left")
+    return figure
+
+
+def _draw_parity(ax: Axes, compared: Compared) -> None:
+    x, y = compared.labels, compared.predictions
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     margin = 0.04 * (high - low) or 1.0
     bounds = (low - margin, high + margin)
     if len(x) >= _MANY:
-        left.hexbin(x, y, gridsize=110, bins="log", mincnt=1, cmap=DENSITY, extent=(*bounds, *bounds), linewidths=0.1)
+        ax.hexbin(x, y, gridsize=110, bins="log", mincnt=1, cmap=DENSITY, extent=(*bounds, *bounds), linewidths=0.1)
     else:
-        left.plot(x, y, "o", color=BLUE, ms=3.0, alpha=0.5, mew=0)
-    left.plot(bounds, bounds, color=ORANGE, lw=0.9, zorder=3)
-    left.set(xlim=bounds, ylim=bounds)
-    left.set_box_aspect(1)
-    left.xaxis.set_major_locator(MaxNLocator(5))
-    left.yaxis.set_major_locator(MaxNLocator(5))
-    suffix = f" ({unit})" if unit else ""
-    left.set_xlabel(f"label{suffix}", color=INK, fontsize=9)
-    left.set_ylabel(f"prediction{suffix}", color=INK, fontsize=9)
-    left.set_title(quantity, fontsize=10, loc="left")
-    left.text(0.04, 0.96, errors, transform=left.transAxes, va="top", fontsize=8.5, color=INK)
-    _histogram(right, y - x, unit)
-    return figure
+        ax.plot(x, y, "o", color=BLUE, ms=3.0, alpha=0.5, mew=0)
+    ax.plot(bounds, bounds, color=ORANGE, lw=0.9, zorder=3)
+    ax.set(xlim=bounds, ylim=bounds)
+    ax.set_box_aspect(1)
+    ax.xaxis.set_major_locator(MaxNLocator(5))
+    ax.yaxis.set_major_locator(MaxNLocator(5))
+    suffix = f" ({compared.unit})" if compared.unit else ""
+    ax.set_xlabel(f"label{suffix}", color=INK, fontsize=9)
+    ax.set_ylabel(f"prediction{suffix}", color=INK, fontsize=9)
+    ax.text(0.04, 0.96, compared.errors, transform=ax.transAxes, va="top", fontsize=8.5, color=INK)
 
 
-def _histogram(ax: Axes, differences: NDArray[np.float64], unit: str) -> None:
+def _draw_histogram(ax: Axes, compared: Compared) -> None:
+    unit = compared.unit
     factor, unit = (1000.0, f"m{unit}") if unit.startswith("eV") else (1.0, unit)
-    values = factor * differences
+    values = factor * (compared.predictions - compared.labels)
     reach = float(np.quantile(np.abs(values), 0.998)) or 1.0
     bins = 61 if len(values) >= _MANY else 31
-    ax.hist(np.clip(values, -reach, reach), bins, range=(-reach, reach), color=BLUE, alpha=0.85, ec="white", lw=0.3)
+    if len(compared.groups) < 2:
+        ax.hist(np.clip(values, -reach, reach), bins, range=(-reach, reach), color=BLUE, alpha=0.85, ec="white", lw=0.3)
+    for (name, where), color in zip(compared.groups.items(), PALETTE, strict=False):
+        if len(compared.groups) > 1:
+            own = np.clip(values[where], -reach, reach)
+            ax.hist(own, bins, range=(-reach, reach), density=True, histtype="step", color=color, lw=1.3, label=name)
+    if len(compared.groups) > 1:
+        ax.legend(frameon=False, fontsize=8.5, handlelength=1.2, labelspacing=0.3)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.axvline(0.0, color=ORANGE, lw=0.9)
     ax.set_yticks([])

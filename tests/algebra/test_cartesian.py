@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from e3frame.algebra.cartesian import index_irreps, read_formula, reduce_tensor
+from e3frame.algebra.cartesian import cartesian_irreps, index_irreps, read_formula, reduce_tensor
 from e3frame.algebra.irreps import Irrep, Irreps
 
 FORMULAS = {
@@ -37,6 +37,12 @@ def test_basis_is_orthonormal_symmetric_and_complete(formula: str) -> None:
     for s, p in group:
         np.testing.assert_allclose(s * Q.transpose(0, *(1 + i for i in p)), Q, atol=1e-12)
     assert not Q.flags.writeable
+
+
+@pytest.mark.parametrize("formula", [*FORMULAS, "ij=ji=-ij", "ijk", "ijkl=jkli"])
+def test_characters_count_what_the_reduction_finds(formula: str) -> None:
+    _, tensor = reduced(formula, **dict.fromkeys(formula.split("=")[0], "1o"))
+    assert cartesian_irreps(formula) == tensor.irreps_out
 
 
 def test_a_group_holds_all_compositions() -> None:

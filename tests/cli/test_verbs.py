@@ -65,6 +65,7 @@ def test_evaluate(finished: Finished, cache: str, tmp_path: Path, capsys: pytest
     assert "forces" in capsys.readouterr().out
     again = json.loads(out.read_text(encoding="utf-8"))["test"]
     in_run = json.loads((finished.folder / "metrics.json").read_text(encoding="utf-8"))["test"]
+    assert again["forces"].pop("by_species").keys() == in_run["forces"].pop("by_species").keys() == {"H", "C", "O"}
     assert again["forces"] == pytest.approx(in_run["forces"])
 
 
@@ -142,7 +143,8 @@ def test_train_from_the_command_line(cache: str, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "runs" / "mine").iterdir()
     names = {path.name for path in folder.iterdir()}
     figures = {"learning_curve.png", "parity_energy.png", "parity_forces.png"}
-    assert names == figures | {"config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors"}
+    results = {"config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors", "report.html"}
+    assert names == figures | results
     assert "errors on the test frames" in done.stdout
     wrong = [*command, "model.layers.mix1.irreps_out=8x3e"]
     done = subprocess.run(wrong, cwd=tmp_path, capture_output=True, text=True, check=False)

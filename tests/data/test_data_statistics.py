@@ -55,6 +55,19 @@ def test_scale_and_neighbours() -> None:
     assert found.avg_num_neighbors == pytest.approx((5 * 4 + 3 * 2) / 8)
 
 
+def test_frames_without_labels_have_no_say() -> None:
+    names = ["CH4", "H2O", "NH3", "H2", "CH3OH", "HCN"] * 2
+    data = dataset(names, noise=0.1)
+    whole = compute_statistics(data[:6])
+    data.stacked("energy")[6:] = np.nan
+    data.stacked("forces")[int(data.counts("z")[:6].sum()) :] = np.nan
+    found = compute_statistics(data)
+    assert found.energy_shift == pytest.approx(whole.energy_shift, rel=1e-12)
+    assert found.energy_scale == pytest.approx(whole.energy_scale, rel=1e-12)
+    data.stacked("energy")[:] = np.nan
+    assert compute_statistics(data).energy_shift == {}
+
+
 def test_scale_without_forces_is_that_of_the_energies_per_atom() -> None:
     data = dataset(["CH3CH2OH"] * 20, forces=False, noise=0.9)
     assert compute_statistics(data).energy_scale == pytest.approx(float(np.std(data.stacked("energy").numpy() / 9)))

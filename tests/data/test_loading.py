@@ -29,7 +29,7 @@ def test_model_input_of_a_batch(splits: Splits) -> None:
     graphs = [splits.train[k] for k in (0, 20, 45)]
     batch = Batch.from_data_list(graphs)
     given = model_input(batch, torch.float32)
-    assert list(given) == ["pos", "z", "edge_index", "edge_shift", "batch", "num_graphs"]
+    assert list(given) == ["pos", "z", "edge_index", "edge_shift", "cell", "batch", "num_graphs"]
     assert given["num_graphs"] == 3
     assert given["pos"].dtype == given["edge_shift"].dtype == torch.float32
     assert model_input(batch)["pos"].dtype == torch.float64

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.choices import overrides_for
 
 from e3frame.cli import main
 from e3frame.compose import config_folder, load_run
@@ -116,14 +117,14 @@ def test_every_config_composes() -> None:
     assert len(models) >= 3
     assert len(experiments) >= 2
     for model in models:
-        load_run([f"model={model}"])
+        load_run(overrides_for("model", model))
     for experiment in experiments:
         load_run([f"experiment={experiment}"])
     for group in ("optimizer", "scheduler", "task", "trainer"):
         choices = sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
         assert choices
         for choice in choices:
-            load_run([f"{group}={choice}"] + (["~model.outputs.forces"] if choice == "energy" else []))
+            load_run(overrides_for(group, choice) + (["~model.outputs.forces"] if choice == "energy" else []))
 
 
 def test_a_folder_of_ones_own(

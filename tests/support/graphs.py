@@ -18,15 +18,18 @@ def edges_within(pos: Tensor, batch: Tensor, r_max: float) -> Tensor:
 
 
 def graph_of(pos: Tensor, z: Tensor, r_max: float, batch: Tensor | None = None) -> Graph:
+    """Each graph lies in a cell that no edge leaves."""
     batch = torch.zeros_like(z) if batch is None else batch
+    num_graphs = int(batch.max()) + 1 if len(batch) else 1
     edge_index = edges_within(pos.detach(), batch, r_max)
     return {
         "pos": pos,
         "z": z,
         "edge_index": edge_index,
         "edge_shift": pos.new_zeros(edge_index.shape[1], 3),
+        "cell": 5.0 * torch.eye(3, dtype=pos.dtype).repeat(num_graphs, 1, 1),
         "batch": batch,
-        "num_graphs": int(batch.max()) + 1 if len(batch) else 1,
+        "num_graphs": num_graphs,
     }
 
 
@@ -50,7 +53,8 @@ def random_o3(seed: int, inversion: bool) -> Tensor:
 
 def moved(graph: Graph, matrix: Tensor, shift: Tensor) -> Graph:
     """Every atom at ``R pos + t``."""
-    return {**graph, "pos": graph["pos"] @ matrix.T + shift, "edge_shift": graph["edge_shift"] @ matrix.T}
+    turned = {key: graph[key] @ matrix.T for key in ("pos", "edge_shift", "cell")}
+    return {**graph, **turned, "pos": turned["pos"] + shift}
 
 
 def permuted(graph: Graph, order: Tensor) -> Graph:

@@ -72,7 +72,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"task.targets.forces.huber_delta": 0.1},
-        "task.targets.forces.huber_delta\n  huber_delta is for loss: huber, loss is mse\n  leave it out",
+        "task.targets.forces.huber_delta\n  huber_delta is for loss: huber, loss is mse\n  leave huber_delta out",
     ),
     (
         {"task.targets.energy.weight": 0, "task.targets.forces.weight": 0},

@@ -38,6 +38,7 @@ FILES = {
     "model.safetensors",
     "parity_energy.png",
     "parity_forces.png",
+    "report.html",
 }
 
 
@@ -69,6 +70,7 @@ def test_the_screen_tells_what_matters(finished: Finished) -> None:
         "meV/atom",
         "everything is in",
         "learning_curve.png",
+        "report.html",
     ):
         assert expected in text
     for noise in ("GPU", "Lightning", "Tip", "Seed set", "warn"):
@@ -177,7 +179,7 @@ def test_the_result_is_what_the_saved_model_predicts(finished: Finished) -> None
     again = evaluate_split(load_model(finished.result.model), splits.test, config.task, config.data.eval_batch_size)
     first = finished.result.errors["test"]
     assert again.errors == first.errors
-    assert all(torch.equal(again.predictions[name], first.predictions[name]) for name in first.predictions)
+    assert all(torch.equal(again.pairs[name].prediction, first.pairs[name].prediction) for name in first.pairs)
 
 
 def test_a_folder_with_a_run_is_left_alone(finished: Finished, console: Console) -> None:
@@ -276,6 +278,23 @@ VARIANTS = {
     },
     "huber": {"task.targets.forces.loss": "huber", "task.targets.energy.loss": "mae"},
     "watched": {"task.targets.energy.weight": 0},
+    "weights": {
+        "task.targets.forces.weight": {0: 1, 1: 10},
+        "task.targets.forces.species_weights": {"H": 0.5},
+    },
+    "tensors": {
+        "model.layers.each": {"kind": "tensor_product", "x1": "gate", "x2": "gate", "irreps_out": "0e + 2e"},
+        "model.layers.pair": {"kind": "linear", "of": "gate", "irreps_out": "0e + 1o"},
+        "model.outputs": {
+            "polarizability": {"kind": "sum", "of": "each"},
+            "dipole": {"kind": "dipole", "of": "pair"},
+            "charges": {"kind": "fixed_sum", "of": "readout"},
+        },
+        "task.targets": {
+            "polarizability": {"cartesian": "ij=ji", "per": "graph", "component_weights": [1.0, 2.0]},
+            "dipole": {"irreps": "1o", "per": "graph", "loss": "huber"},
+        },
+    },
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.choices import overrides_for
 
 from e3frame.compose import compose_config, config_folder
 from e3frame.config import RunConfig
@@ -29,7 +30,7 @@ def test_there_are_choices_in_every_group() -> None:
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes(group: str, choice: str) -> None:
-    config = composed(f"{group}={choice}")
+    config = composed(*overrides_for(group, choice))
     part = getattr(config, group, None)
     if part is not None and hasattr(part, "kind"):
         assert part.kind == choice

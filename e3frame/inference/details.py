@@ -1,0 +1,63 @@
+"""What is said of a whole split's predictions, beyond the errors that add up batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from e3frame.train.breakdown import by_irrep, by_species, frame_errors, r2
+from e3frame.train.metrics import Errors, displayed
+from e3frame.train.pairs import Pair, in_components
+from e3frame.train.targets import TargetSpec
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One target over all frames of a split.
+
+    Attributes:
+        irreps: predictions and labels, in irreps.
+        unit: of the target.
+        atoms: (frames,) number of atoms.
+        species: (all atoms,) index of each atom's species in ``symbols``.
+    """
+
+    target: TargetSpec
+    irreps: Pair
+    unit: str
+    atoms: Tensor
+    species: Tensor
+    symbols: Sequence[str]
+
+    @property
+    def shown(self) -> Pair:
+        """Cartesian where the target is."""
+        return in_components(self.target, self.irreps)
+
+    @property
+    def per_node(self) -> bool:
+        return self.target.label.per == "node"
+
+    def frame_errors(self) -> Tensor:
+        """(frames,) root mean square error of each frame in the unit of the errors; NaN where there is no label."""
+        errors = frame_errors(self.shown, self.atoms if self.per_node else torch.ones_like(self.atoms))
+        return displayed(self.unit)[0] * errors / (self.atoms if self.target.per_atom else 1)
+
+    def detailed(self, errors: Errors) -> Errors:
+        """The errors, completed with R², the number of labelled frames, and the parts by irrep and species."""
+        factor, irreps = displayed(self.unit)[0], self.target.type.irreps
+        each, frames = self.irreps, len(self.atoms)
+        if self.target.per_atom:
+            each = Pair(*(x / self.atoms.unsqueeze(-1) for x in (each.prediction, each.label)))
+        labelled = int((~self.frame_errors().isnan()).sum())
+        species = by_species(self.shown, self.species, self.symbols, factor) if self.per_node else {}
+        return replace(
+            errors,
+            r2=r2(each, irreps),
+            frames=labelled if labelled < frames else None,
+            by_irrep=by_irrep(self.irreps, irreps, factor),
+            by_species=species,
+        )

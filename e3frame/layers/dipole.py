@@ -1,0 +1,63 @@
+"""``dipole``: the dipole moment of a graph from charges and vectors of its atoms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.spec.errors import SpecError
+from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.layer import BATCH, NUM_GRAPHS, POS, SPECIES, Binding, Field, LayerSpec, Scope, Signature
+from e3frame.spec.reach import require_claim
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_VECTOR, _BOTH = Irreps("1o"), Irreps("0e + 1o")
+
+
+class Dipole(LayerSpec):
+    """``μ = Σ_n q_n (r_n - R) + v_n`` with ``q_n = x_n + (Q - Σ_m x_m) / N``, in e Å for charges in e.
+
+    The charges x are shifted alike so that they add up to the total charge Q. For a neutral molecule the dipole does
+    then not depend on the origin; that of an ion is with respect to its centre of mass R, as programs of quantum
+    chemistry have it. Positions must be those of a whole molecule: in a periodic cell the dipole is not defined.
+    (The shift of charges is that of PhysNet, Unke and Meuwly 2019, 10.1021/acs.jctc.9b00181; charges with vectors of
+    the atoms are those of PaiNN, Schütt, Unke and Gastegger 2021, arXiv 2102.03150.)
+    """
+
+    kind: Literal["dipole"] = "dipole"
+    of: str | None = None
+    """Field per node with the charge and the vector of each atom (0e + 1o), or with the charge alone (0e); the latest
+    where none is named."""
+    total_charge: float = 0.0
+    """Q of every graph, in e."""
+    irreps_out: IrrepsField | None = None
+    """What the result should be; checked where given."""
+    example: ClassVar[str] = "{kind: dipole, of: charges_and_vectors}"
+    variants: ClassVar[tuple[str, ...]] = (
+        "{kind: dipole, of: energies}",
+        "{kind: dipole, of: charges_and_vectors, total_charge: -1.0}",
+    )
+
+    def infer(self, scope: Scope) -> Signature:
+        x = scope.read(self.of, "node", "of")
+        self._require_parts(x)
+        require_claim(self.irreps_out, _VECTOR, "a dipole")
+        return Signature((x.key, POS, SPECIES, BATCH, NUM_GRAPHS), Field(_VECTOR, "graph"))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from ase.data import atomic_masses
+
+        from e3frame.nn.dipole import Dipole
+        from e3frame.spec.elements import ATOMIC_NUMBERS
+
+        masses = [float(atomic_masses[ATOMIC_NUMBERS[symbol]]) for symbol in scope.species]
+        return Dipole(masses, self.total_charge)
+
+    def _require_parts(self, x: Binding) -> None:
+        if x.irreps not in (Irreps("0e"), _BOTH):
+            hint = "take a linear layer with irreps_out: 0e + 1o before it"
+            if x.irreps == _VECTOR:
+                hint = "the sum of vectors alone is kind: sum"
+            raise SpecError(("of",), f"0e + 1o (or 0e alone) is required: a charge and a vector, {x} is not", hint)

@@ -1,0 +1,36 @@
+"""``fixed_sum``: scalars of the atoms that add up to what they must, such as charges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from e3frame.spec.layer import BATCH, NUM_GRAPHS, Field, LayerSpec, Scope, Signature
+from e3frame.spec.reach import require_scalars
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class FixedSum(LayerSpec):
+    """``out_n = x_n + (Q - Σ_m x_m) / N`` over the N atoms of each graph, so that the out_n add up to Q.
+
+    Of all values that add up to Q these are the nearest to x, by least squares.
+    """
+
+    kind: Literal["fixed_sum"] = "fixed_sum"
+    of: str | None = None
+    """Field per node to read, of even scalars; the latest where none is named."""
+    total: float = 0.0
+    """Q of every graph, for charges in e."""
+    example: ClassVar[str] = "{kind: fixed_sum, of: energies, total: -1.0}"
+    variants: ClassVar[tuple[str, ...]] = ("{kind: fixed_sum, of: species}",)
+
+    def infer(self, scope: Scope) -> Signature:
+        x = scope.read(self.of, "node", "of")
+        require_scalars("of", x, "a fixed sum")
+        return Signature((x.key, BATCH, NUM_GRAPHS), Field(x.irreps, "node"))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.reduce import FixedSum
+
+        return FixedSum(self.total)

@@ -1,0 +1,42 @@
+"""``strain_gradient``: the stress from an energy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.spec.errors import SpecError
+from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.layer import CELL, CREATE_GRAPH, STRAIN, Field, LayerSpec, Scope, Signature
+from e3frame.spec.reach import require_claim
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class StrainGradient(LayerSpec):
+    """``σ = (1/V) ∂E/∂ε``: for an energy in eV the stress in eV/Å^3, with ASE's sign (pressure is negative stress).
+
+    The strain ε is symmetric and displaces atoms and cell at once, ``r -> r + ε r``. The result is the symmetric matrix
+    in irreps, which predictions show as a matrix. It is NaN for a graph whose cell has no volume.
+    """
+
+    kind: Literal["strain_gradient"] = "strain_gradient"
+    of: str
+    """A field per graph with one even scalar."""
+    irreps_out: IrrepsField | None = None
+    """What the result should be; checked where given."""
+    example: ClassVar[str] = "{kind: strain_gradient, of: energy}"
+
+    def infer(self, scope: Scope) -> Signature:
+        energy = scope.read(self.of, "graph", "of")
+        if energy.irreps.dim != 1 or not energy.irreps[0].ir.is_scalar():
+            raise SpecError(("of",), f"one even scalar per graph is required, {energy} is not")
+        out = Field(Irreps("0e + 2e"), "graph")
+        require_claim(self.irreps_out, out.irreps, f"the stress of '{energy.name}'")
+        return Signature((energy.key, STRAIN, CELL, CREATE_GRAPH), out, differentiates=(STRAIN,))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.gradient import StrainGradient
+
+        return StrainGradient()

@@ -1,0 +1,39 @@
+"""Dipole moments from atomic charges and vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from e3frame.nn.reduce import FixedSum, group_sum
+
+__all__ = ["Dipole"]
+
+
+class Dipole(nn.Module):
+    """μ = Σ_n q_n (r_n - R) + v_n with the centre of mass R and charges that add up to the total charge.
+
+    Args:
+        masses: of each species.
+        total_charge: of each graph.
+    """
+
+    masses: Tensor
+
+    def __init__(self, masses: Sequence[float], total_charge: float = 0.0) -> None:
+        super().__init__()
+        self.charges = FixedSum(total_charge)
+        self.register_buffer("masses", torch.tensor(masses, dtype=torch.float64), persistent=False)
+
+    def forward(self, x: Tensor, pos: Tensor, species: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
+        """Charges (n, 1), or charges and vectors (n, 4); positions (n, 3); (n,), (n,) -> (num_graphs, 3)."""
+        mass = self.masses.to(pos.dtype).index_select(0, species).unsqueeze(-1)
+        weighted = group_sum(mass * pos, batch, num_graphs)
+        centre = weighted / group_sum(mass, batch, num_graphs).clamp(min=torch.finfo(mass.dtype).tiny)
+        charges = self.charges(x[:, :1], batch, num_graphs)
+        each = charges * (pos - centre.index_select(0, batch))
+        if x.shape[1] > 1:
+            each = each + x[:, 1:]
+        return group_sum(each, batch, num_graphs)

@@ -1,0 +1,82 @@
+"""The errors of a target taken apart: by species, by irrep, and against the spread of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.train.pairs import Pair
+
+
+def r2(pair: Pair, irreps: Irreps) -> float | None:
+    """``1 - Σ (prediction - label)² / Σ (label - c)²`` over all entries of irreps.
+
+    The constant c is the mean label for each even scalar, and zero for what has a direction, since no other constant
+    turns with the molecule. 1 is perfect; 0 is as good as the constant. None where the labels do not vary.
+    """
+    there = pair.labelled
+    count = there.sum(0).clamp(min=1)
+    labels = pair.label.where(there, 0.0)
+    scalar = torch.tensor([ir.is_scalar() for mul, ir in irreps for _ in range(mul * ir.dim)])
+    constant = (labels.sum(0) / count).where(scalar, 0.0)
+    spread = (labels - constant).where(there, 0.0).square().sum()
+    # What is left of equal labels after rounding.
+    if spread <= 1e-24 * labels.square().sum():
+        return None
+    return float(1 - pair.difference.square().sum() / spread)
+
+
+def by_irrep(pair: Pair, irreps: Irreps, factor: float) -> dict[str, dict[str, float]]:
+    """MAE and RMSE over the components of each kind of irrep, times ``factor``; empty if there is one kind alone."""
+    kinds: dict[str, list[slice]] = {}
+    for (_, ir), where in zip(irreps, irreps.slices(), strict=True):
+        kinds.setdefault(str(ir), []).append(where)
+    if len(kinds) == 1:
+        return {}
+    found = {}
+    for kind, slices in kinds.items():
+        columns = torch.cat([torch.arange(irreps.dim)[where] for where in slices])
+        found[kind] = _errors(Pair(pair.prediction[:, columns], pair.label[:, columns]), factor)
+    return {kind: errors for kind, errors in found.items() if errors}
+
+
+def by_species(pair: Pair, species: Tensor, symbols: Sequence[str], factor: float) -> dict[str, dict[str, float]]:
+    """MAE and RMSE over the atoms of each species, times ``factor``; empty if there is one species alone.
+
+    Args:
+        pair: one row per atom.
+        species: (rows,) indices into ``symbols``.
+    """
+    found = {
+        symbol: _errors(Pair(pair.prediction[species == k], pair.label[species == k]), factor)
+        for k, symbol in enumerate(symbols)
+    }
+    there = {symbol: errors for symbol, errors in found.items() if errors}
+    return there if len(there) > 1 else {}
+
+
+def _errors(pair: Pair, factor: float) -> dict[str, float]:
+    difference = pair.difference[pair.labelled]
+    if not len(difference):
+        return {}
+    return {
+        "mae": factor * float(difference.abs().mean()),
+        "rmse": factor * float(difference.square().mean().sqrt()),
+    }
+
+
+def frame_errors(pair: Pair, rows_per_frame: Tensor) -> Tensor:
+    """(frames,) root mean square of the differences of each frame's entries; NaN for a frame without labels.
+
+    Args:
+        rows_per_frame: (frames,) ones for a target per graph, numbers of atoms for one per atom.
+    """
+    frame = torch.repeat_interleave(torch.arange(len(rows_per_frame)), rows_per_frame)
+    squares, counts = (
+        torch.zeros(len(rows_per_frame), dtype=torch.float64).index_add(0, frame, x.to(torch.float64).sum(1))
+        for x in (pair.difference.square(), pair.labelled)
+    )
+    return (squares / counts).sqrt()

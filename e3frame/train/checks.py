@@ -1,0 +1,110 @@
+"""Whether the model can give and the data can supply what a target asks for. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.model import ModelSpec, TypedModel
+from e3frame.spec.base import shown
+from e3frame.spec.errors import SpecError, did_you_mean, nearest
+from e3frame.spec.layer import Field, LayerSpec
+from e3frame.train.targets import KNOWN, TargetSpec, TaskSpec
+
+
+def with_derived(model: ModelSpec, task: TaskSpec) -> ModelSpec:
+    """The model with an output for each derived target that it lacks, where what it is derived from is there."""
+    added = {
+        name: LayerSpec.parse({"kind": target.derive, "of": target.of})
+        for name, target in task.targets.items()
+        if target.derive is not None and name not in model.outputs and target.of in model.outputs
+    }
+    taken = [name for name in added if name in model.layers]
+    if not added or taken:
+        return model
+    return model.replace(outputs={**model.outputs, **added})
+
+
+def check_target(name: str, task: TaskSpec, model: TypedModel, labels: Collection[str]) -> None:
+    """Check one target against the model's outputs and the data's labels.
+
+    Raises:
+        SpecError: what does not fit, with the path from the root of the run config.
+    """
+    path, target = ("task", "targets", name), task.targets[name]
+    if name not in model.outputs:
+        raise _no_output(path, name, target, model)
+    _check_type(path, target, name, model)
+    _check_label(path, target, task.key(name), labels)
+
+
+def _no_output(path: tuple[str, ...], name: str, target: TargetSpec, model: TypedModel) -> SpecError:
+    if target.derive is not None:
+        if target.of not in model.outputs:
+            hint = did_you_mean(target.of, model.outputs, "outputs")
+            return SpecError((*path, "of"), f"the model has no output '{target.of}'", hint)
+        problem = f"'{name}' is the name of a layer of the model, so that its {target.derive} cannot be added as output"
+        return SpecError(path, problem, "give that layer another name", at_key=True)
+    problem = f"the model has no output '{name}'"
+    if (match := nearest(name, model.outputs)) is not None:
+        return SpecError(path, problem, f"did you mean {match}?", at_key=True)
+    return SpecError(path, f"{problem}; outputs: {', '.join(model.outputs)}", _way_to(name, target, model), at_key=True)
+
+
+def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
+    """How the model could give the target, as YAML where a layer has what it takes."""
+    field = target.type
+    is_dipole = name == "dipole" and field == Field(Irreps("1o"), "graph")
+    irreps = Irreps("0e + 1o") if is_dipole else field.irreps
+    wanted = {ir for _, ir in irreps}
+    per_node = [known for known in model.steps[-1].scope.bindings.values() if known.domain == "node"]
+    rich = [known.name for known in per_node if wanted <= {ir for _, ir in known.irreps}]
+    if not rich:
+        held = {ir for known in per_node for _, ir in known.irreps}
+        missing = ", ".join(map(str, sorted(wanted - held))) or f"all of {irreps}"
+        return f"no layer per node has {missing}: widen irreps_out of a convolution, then add outputs.{name}"
+    linear = f"{{kind: linear, of: {rich[-1]}, irreps_out: {irreps}}}"
+    if field.domain == "node":
+        return f"add outputs.{name}: {linear}"
+    kind = "dipole" if is_dipole else "sum"
+    return f"add layers.{name}_per_atom: {linear}\nand outputs.{name}: {{kind: {kind}, of: {name}_per_atom}}"
+
+
+def _check_type(path: tuple[str, ...], target: TargetSpec, name: str, model: TypedModel) -> None:
+    output, layer = model.outputs[name].field, model.spec.outputs[name]
+    if target.derive is not None and (layer.kind != target.derive or layer.of != target.of):
+        of = f" of {layer.of}" if getattr(layer, "of", None) else ""
+        problem = f"the model's output '{name}' is the {layer.kind}{of}, the target the {target.derive} of {target.of}"
+        raise SpecError((*path, "derive"), problem, "say what it is by irreps and per, or change the output")
+    if target.type.domain != output.domain:
+        problem = f"the model's output '{name}' is per {output.domain}, the target per {target.type.domain}"
+        raise SpecError((*path, "per"), problem)
+    if target.type.irreps.simplify() != output.irreps.simplify():
+        key = "irreps" if target.cartesian is None else "cartesian"
+        wanted = str(target.type.irreps) if target.cartesian is None else f"{target.cartesian}: {target.type.irreps}"
+        problem = f"the model's output '{name}' is {output.irreps}, the target {wanted}"
+        raise SpecError((*path, key), problem)
+
+
+def _check_label(path: tuple[str, ...], target: TargetSpec, key: str, labels: Collection[str]) -> None:
+    at = "sum" if target.sum is not None else "key" if target.key is not None else None
+    here = path if at is None else (*path, at)
+    if key not in labels:
+        hint = did_you_mean(key, labels, "labels there")
+        raise SpecError(here, f"the data have no label '{key}'", hint, at_key=at is None)
+    if key not in KNOWN:
+        return
+    unit, label = KNOWN[key]
+    if target.unit is not None and target.unit != unit:
+        raise SpecError(
+            (*path, "unit"),
+            f"'{key}' is learned in {unit}, got {shown(target.unit)}",
+            "the units of the files are set in data.units",
+        )
+    if target.label != label:
+        shape = f"{label.shape} per {label.per}" if label.shape else f"one number per {label.per}"
+        asked = f"{target.label.shape} per {target.label.per}" if target.label.shape else f"one per {target.label.per}"
+        hint = (
+            "write cartesian: ij=ji in place of irreps" if label.shape == (3, 3) else "or is it another label? see key"
+        )
+        raise SpecError(here, f"the label '{key}' is {shape}, the target asks for {asked}", hint, at_key=at is None)

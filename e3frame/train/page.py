@@ -1,0 +1,165 @@
+"""``report.html``: all that one wants to see of a run, in one file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from ase.formula import Formula
+
+from e3frame.config import RunConfig
+from e3frame.data.dataset import Splits
+from e3frame.inference.evaluate import Evaluation
+from e3frame.layers._pooling import Pooling
+from e3frame.train.labels import missing_labels
+from e3frame.train.report import compared, shown_split
+from e3frame.viz.html import Card, columns, folded, image, note, page, table
+from e3frame.viz.training import learning_curve, overview
+
+WIDTH = 10.6
+"""Of the figures, in inches."""
+WORST = 5
+"""Frames that are named for each target."""
+
+
+def write_page(
+    path: Path, config: RunConfig, data: Splits, splits: Mapping[str, Evaluation], run: Mapping[str, Any]
+) -> Path:
+    """Write the report of a run.
+
+    Args:
+        path: the HTML file.
+        config: with its resolved model.
+        data: the frames.
+        splits: the trained model on each split.
+        run: numbers of the run as in ``metrics.json``.
+    """
+    split = shown_split(splits)
+    curves = learning_curve(path.with_name("metrics.csv"), WIDTH)
+    sections = {"Learning curves": image(curves, "loss and errors by epoch")}
+    sections["Errors"] = _errors(splits)
+    sections |= {f"{name}, {split} frames": _target(name, splits[split], config) for name in splits[split].errors}
+    sections["Data"] = _data(data, config)
+    sections["Model"] = _model(config)
+    lead = f"{run['parameters']:,} parameters, {run['epochs']} epochs ({run['steps']:,} steps) in {_time(run)}, "
+    lead += f"best epoch {run['best_epoch']}, seed {config.seed}; e3frame {run['e3frame']}, torch {run['torch']}"
+    path.write_text(page(config.name, lead, list(_cards(splits[split], split)), sections), encoding="utf-8")
+    return path
+
+
+def _time(run: Mapping[str, Any]) -> str:
+    seconds = round(run["training_seconds"])
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} min {seconds % 60:02d} s"
+
+
+def _cards(evaluation: Evaluation, split: str) -> Iterator[Card]:
+    for name, errors in evaluation.errors.items():
+        mae, _, unit = errors.shown
+        yield Card(f"{mae:.3g}", unit, f"{name} MAE, {split}")
+        if errors.r2 is not None:
+            yield Card(f"{errors.r2:.4f}", "", f"{name} R², {split}")
+
+
+def _errors(splits: Mapping[str, Evaluation]) -> str:
+    """One row for each target, a column for each split."""
+    rows = []
+    for name in next(iter(splits.values())).pairs:
+        found = [evaluation.errors.get(name) for evaluation in splits.values()]
+        unit = next((errors.shown[2] for errors in found if errors is not None), "")
+        mae, rmse = (["" if e is None else f"{e.shown[k]:.4g}" for e in found] for k in (0, 1))
+        r2 = ["" if e is None or e.r2 is None else f"{e.r2:.5f}" for e in found]
+        rows.append([name, unit, *mae, *rmse, *r2])
+    numbers = [f"{error} {split}" for error in ("MAE", "RMSE", "R²") for split in splits]
+    frames = ", ".join(f"{evaluation.frames:,} {split}" for split, evaluation in splits.items())
+    text = f"{frames} frames. R² compares with the best constant: the mean of scalars, zero for what has a direction."
+    return table(["target", "unit", *numbers], rows, numbers, full=True) + note(text)
+
+
+def _target(name: str, evaluation: Evaluation, config: RunConfig) -> str:
+    errors, by_frame = evaluation.errors[name], evaluation.frame_errors[name]
+    unit = errors.shown[2]
+    figure = overview(compared(name, evaluation, config), by_frame.numpy(), unit)
+    parts = [
+        (f"worst frames (RMSE in {unit})" if unit else "worst frames (RMSE)", _worst(by_frame, evaluation, config))
+    ]
+    for heading, found in (("species", errors.by_species), ("irrep", errors.by_irrep)):
+        if found:
+            rows = [[key, f"{both['mae']:.4g}", f"{both['rmse']:.4g}"] for key, both in found.items()]
+            parts.append((f"by {heading} ({errors.unit})", table([heading, "MAE", "RMSE"], rows, ["MAE", "RMSE"])))
+    return image(figure, f"{name}: parity, differences, error of each frame") + columns(parts)
+
+
+def _worst(by_frame: torch.Tensor, evaluation: Evaluation, config: RunConfig) -> str:
+    order = torch.argsort(by_frame.nan_to_num(-1.0), descending=True)[:WORST]
+    rows = []
+    for index in (k for k in order.tolist() if not by_frame[k].isnan()):
+        file, frame = evaluation.places[index]
+        counts = zip(config.model.species, evaluation.composition[index].long().tolist(), strict=True)
+        formula = Formula.from_dict({symbol: count for symbol, count in counts if count}).format("hill")
+        rows.append([file, str(frame), formula, f"{by_frame[index]:.4g}"])
+    return table(["file", "frame", "formula", "error"], rows, ["frame", "error"])
+
+
+def _data(data: Splits, config: RunConfig) -> str:
+    rows = []
+    for split, dataset in data.items():
+        atoms, edges = dataset.counts("z"), dataset.counts("edge_index")
+        periodic = int(dataset.stacked("pbc").any(1).sum())
+        rows.append([split, f"{len(dataset):,}", _range(atoms), f"{int(atoms.sum()):,}"])
+        rows[-1] += [f"{edges.sum() / atoms.sum():.2f}", ", ".join(dataset.species), f"{periodic:,}"]
+    headings = ["split", "frames", "atoms per frame", "atoms", "neighbours per atom", "species", "periodic"]
+    html = table(headings, rows, ["frames", "atoms", "neighbours per atom", "periodic"])
+    rows = [_label(name, data, config) for name in config.task.targets]
+    headings = ["label of the training frames", "unit", "mean", "deviation", "smallest", "largest"]
+    html += "<h3></h3>" + table(headings, rows, headings[2:])
+    missing = list(missing_labels(data, config.task))
+    return html + (note("Some frames have no label: " + "; ".join(missing) + ".") if missing else "")
+
+
+def _label(name: str, data: Splits, config: RunConfig) -> list[str]:
+    values = data.train.stacked(config.task.key(name))
+    values = values[~values.isnan()].to(torch.float64)
+    numbers = (values.mean(), values.std(correction=0), values.min(), values.max())
+    return [config.task.key(name), config.task.unit(name), *(f"{float(number):.5g}" for number in numbers)]
+
+
+def _range(counts: torch.Tensor) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _model(config: RunConfig) -> str:
+    typed = config.model.typed()
+    rows = [
+        [
+            step.binding.key,
+            step.spec.kind,
+            step.binding.domain,
+            str(step.binding.irreps).replace("+", " + "),
+            str(step.binding.irreps.dim),
+            f"{step.num_parameters:,}" if step.num_parameters else "",
+        ]
+        for step in typed.steps
+    ]
+    rows.append(["total", "", "", "", "", f"{typed.num_parameters:,}"])
+    headings = ["layer", "kind", "per", "irreps", "dim", "parameters"]
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
+    html = table(headings, rows, headings[4:], full=True)
+    html += note(f"r_max {config.model.r_max:g} Å; species {', '.join(config.model.species)}")
+    html += "".join(map(note, _scale_shifts(config)))
+    return html + folded("the whole config", text)
+
+
+def _scale_shifts(config: RunConfig) -> Iterator[str]:
+    """What the training data, or the user, said of each atom's share."""
+    species = config.model.species
+    for name, layer in config.model.outputs.items():
+        if isinstance(layer, Pooling) and layer.per_species_scale_shift is not None:
+            scales, shifts = layer.per_species_scale_shift.values(species)
+            each = zip(species, scales, shifts, strict=True)
+            text = ", ".join(f"{symbol} {scale:.5g} x {shift:+.6g}" for symbol, scale, shift in each)
+            unit = config.task.unit(name) if name in config.task.targets else ""
+            yield f"{name} of an atom from the network's x: {text} {unit}"

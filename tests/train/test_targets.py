@@ -1,0 +1,196 @@
+"""Targets of every form: what they are, what they ask of the data, and what is wrong with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from support.runs import REMOVED, changed
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.config import RunConfig
+from e3frame.data.base import Label
+from e3frame.spec.errors import SpecError
+from e3frame.spec.validate import SpecErrors, validate
+from e3frame.train.targets import TargetSpec, TaskSpec
+
+
+def target(**keys: Any) -> TargetSpec:
+    return validate(TaskSpec, {"targets": {"it": keys}}).targets["it"]
+
+
+@pytest.mark.parametrize(
+    ("keys", "irreps", "domain", "label"),
+    [
+        ({"irreps": "0e", "per": "graph"}, "0e", "graph", Label("graph")),
+        ({"irreps": "1o", "per": "node"}, "1o", "node", Label("node", (3,))),
+        ({"irreps": "2x0e + 1o", "per": "node"}, "2x0e + 1o", "node", Label("node", (5,))),
+        ({"cartesian": "ij=ji", "per": "graph"}, "0e + 2e", "graph", Label("graph", (3, 3))),
+        ({"cartesian": "ij", "per": "node"}, "0e + 1e + 2e", "node", Label("node", (3, 3))),
+        ({"cartesian": "ijk=jik=ikj", "per": "graph"}, "1o + 3o", "graph", Label("graph", (3, 3, 3))),
+        ({"derive": "negative_gradient", "of": "energy"}, "1o", "node", Label("node", (3,))),
+        ({"derive": "strain_gradient", "of": "energy"}, "0e + 2e", "graph", Label("graph", (3, 3))),
+        ({"irreps": "0e", "per": "node", "sum": "total_charge"}, "0e", "node", Label("graph")),
+    ],
+)
+def test_what_a_target_is(keys: dict[str, Any], irreps: str, domain: str, label: Label) -> None:
+    it = target(**keys)
+    assert it.type.irreps == Irreps(irreps)
+    assert it.type.domain == domain
+    assert it.label == label
+    task = TaskSpec(targets={"it": it})
+    assert validate(TaskSpec, task.model_dump(mode="json")) == task
+    assert task.labels == {keys.get("sum", "it"): label}
+
+
+def test_units_follow_the_label() -> None:
+    raw = {
+        "stress": {"derive": "strain_gradient", "of": "energy"},
+        "charges": {"irreps": "0e", "per": "node", "sum": "total_charge"},
+        "mine": {"irreps": "0e", "per": "graph", "unit": "furlong"},
+        "other": {"irreps": "0e", "per": "graph"},
+    }
+    task = validate(TaskSpec, {"targets": raw})
+    assert [task.unit(name) for name in raw] == ["eV/Å^3", "e", "furlong", ""]
+
+
+def test_weights_change_with_the_epochs() -> None:
+    it = target(irreps="0e", per="graph", weight={10: 0.5, 0: 2, 100: 10})
+    assert [it.weight_at(epoch) for epoch in (0, 9, 10, 99, 100, 1000)] == [2, 2, 0.5, 0.5, 10, 10]
+    assert (it.last_weight, it.trained) == (10, True)
+    assert target(irreps="0e", per="graph", weight=3).weight_at(7) == 3
+
+
+ENERGY = {"irreps": "0e", "per": "graph"}
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"per": "graph"}, "one of irreps, cartesian, derive is required: what the target is\n  for example irreps: 0e"),
+    (ENERGY | {"cartesian": "ij"},
+     "cartesian\n  irreps says what the target is, cartesian as well\n  leave one of them out"),
+    ({"irreps": "0e"}, "per is required: graph or node"),
+    (ENERGY | {"per": "edge"}, "per\n  must be one of graph, node; got edge"),
+    ({"derive": "negative_gradient"}, "of is required: the output that is derived\n  for example of: energy"),
+    (ENERGY | {"of": "energy"}, "of\n  of is for derive\n  leave it out"),
+    (
+        {"derive": "strain_gradient", "of": "energy", "per": "graph"},
+        "per\n  strain_gradient is per graph in any case\n  leave per out",
+    ),
+    (
+        {"derive": "laplacian", "of": "energy"},
+        "derive\n  must be one of negative_gradient, strain_gradient; got laplacian",
+    ),
+    (ENERGY | {"sum": "total"}, "sum\n  sum is for per: node\n  leave sum out"),
+    (ENERGY | {"per": "node", "sum": "q", "key": "q"}, "key\n  the label is that of sum\n  leave key out"),
+    (
+        ENERGY | {"species_weights": {"H": 2}},
+        "species_weights\n  species_weights are for values per atom, this target has one per graph\n"
+        "  leave species_weights out",
+    ),
+    (ENERGY | {"per": "node", "species_weights": {"Hx": 2}},
+     "species_weights.Hx\n  Hx is not an element\n  did you mean H?"),
+    (ENERGY | {"per": "node", "species_weights": {"H": -2}}, "species_weights\n  weights must be >= 0, got -2"),
+    (
+        {"cartesian": "ij=ji", "per": "graph", "component_weights": [1, 2, 3]},
+        "component_weights\n  1x0e+1x2e has 2 irreps, 3 weights are given",
+    ),
+    ({"cartesian": "ij=ji=-ij", "per": "graph"}, "cartesian\n  no tensor but zero has the symmetry ij=ji=-ij\n"
+     "  such as ij=ji for a symmetric matrix, ij for any, ij=-ji for an antisymmetric one"),
+    ({"cartesian": 3, "per": "graph"}, "cartesian\n  equal orders of indices are required, got 3\n"
+     "  such as ij=ji for a symmetric matrix, ij for any, ij=-ji for an antisymmetric one"),
+    (ENERGY | {"weight": {0: -1}}, "weight.0\n  must be >= 0, got -1"),
+    (ENERGY | {"weight": {"soon": 1}}, "weight.soon\n  an integer is required, got soon"),
+    (ENERGY | {"weight": "much"}, "weight\n  a number is required, got much"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("keys", "message"), WRONG, ids=[str(number) for number in range(len(WRONG))])
+def test_a_target_that_is_wrong(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecErrors) as caught:
+        target(**keys)
+    head = "targets.it\n  " if message.startswith(("one of", "per is", "of is r")) else "targets.it."
+    assert str(caught.value.errors[0]) == head + message
+
+
+def test_one_label_in_two_shapes() -> None:
+    raw = {"a": ENERGY | {"key": "q"}, "b": {"irreps": "1o", "per": "graph", "key": "q"}}
+    with pytest.raises(SpecErrors) as caught:
+        validate(TaskSpec, {"targets": raw})
+    assert str(caught.value.errors[0]) == (
+        "targets\n  'a' and 'b' ask for the label 'q' in different shapes\n  give them labels of their own: key"
+    )
+
+
+def test_weights_that_end_with_zero() -> None:
+    with pytest.raises(SpecErrors) as caught:
+        target(**ENERGY, weight={0: 1, 10: 0})
+    assert str(caught.value.errors[0]) == (
+        "targets\n  no target's last weight is above 0: the best checkpoint could not be told"
+    )
+
+
+XYZ = {"kind": "xyz", "path": "a.xyz", "keys": {"energy": "E", "forces": "F", "stress": "S", "q": "q"}}
+STRESS = {"derive": "strain_gradient", "of": "energy"}
+UNFIT: list[tuple[dict[str, Any], str]] = [
+    (
+        {"task.targets.stress": STRESS},
+        "task.targets.stress\n  the data have no label 'stress'\n"
+        "  labels there: energy, forces, dipole, polarizability",
+    ),
+    (
+        {"task.targets.stress": STRESS | {"of": "enrgy"}, "data": XYZ},
+        "task.targets.stress.of\n  the model has no output 'enrgy'\n  did you mean energy?",
+    ),
+    (
+        {"task.targets.gate": STRESS, "data": XYZ},
+        "task.targets.gate\n  'gate' is the name of a layer of the model, so that its strain_gradient cannot be added "
+        "as output\n  give that layer another name",
+    ),
+    (
+        {"model.outputs.forces": {"kind": "linear", "of": "conv", "irreps_out": "1o"},
+         "task.targets.forces": {"derive": "negative_gradient", "of": "energy"}},
+        "task.targets.forces.derive\n  the model's output 'forces' is the linear of conv, the target the "
+        "negative_gradient of energy\n  say what it is by irreps and per, or change the output",
+    ),
+    (
+        {"model.outputs.polarizability": {"kind": "sum", "of": "gate"},
+         "task.targets.polarizability": {"cartesian": "ij=ji", "per": "graph"}},
+        "task.targets.polarizability.cartesian\n  the model's output 'polarizability' is 8x0e+4x1o, the target "
+        "ij=ji: 1x0e+1x2e",
+    ),
+    (
+        {"model.outputs.dipole": {"kind": "sum", "of": "readout"},
+         "task.targets.dipole": {"irreps": "0e", "per": "graph"}},
+        "task.targets.dipole\n  the label 'dipole' is (3,) per graph, the target asks for one per graph\n"
+        "  or is it another label? see key",
+    ),
+    (
+        {"model.layers.conv.irreps_out": "8x0e + 4x1o + 0e + 1o", "model.layers.gate": REMOVED,
+         "model.layers.last.of": "conv", "model.outputs.charges": {"kind": "linear", "of": "conv", "irreps_out": "0e"},
+         "task.targets.charges": {"irreps": "0e", "per": "node", "sum": "total_charge"}},
+        "task.targets.charges.sum\n  the data have no label 'total_charge'\n"
+        "  labels there: energy, forces, dipole, polarizability",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "message"), UNFIT, ids=[str(number) for number in range(len(UNFIT))])
+def test_what_the_model_or_the_data_cannot_do(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        validate(RunConfig, changed(changes)).typed()
+    assert str(caught.value) == message
+
+
+def test_a_derived_target_brings_its_output() -> None:
+    raw = changed({"data": XYZ, "task.targets.stress": STRESS, "model.outputs.forces": REMOVED})
+    raw["task"]["targets"]["forces"] = {"derive": "negative_gradient", "of": "energy"}
+    config = validate(RunConfig, raw)
+    assert list(config.model.outputs) == ["energy", "forces", "stress"]
+    typed = config.typed()
+    assert typed.warnings == ()
+    assert typed.model.outputs["stress"].irreps == Irreps("0e + 2e")
+    assert (typed.energy_label, typed.forces_label) == ("energy", "forces")
+    assert validate(RunConfig, config.model_dump(mode="json")) == config
+
+
+def test_an_untrained_stress_is_no_reason_to_warn() -> None:
+    raw = changed({"model.outputs.stress": {"kind": "strain_gradient", "of": "energy"}})
+    assert validate(RunConfig, raw).typed().warnings == ()
