@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from math import prod
 
 import torch
 from torch import Tensor
@@ -106,7 +107,21 @@ def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor
         raise ValueError(f"the product has {plan.weight_numel} weights, got none")
     if x.ndim == 2 and x.shape[0] == y.shape[0] and y.ndim == 2 and _runs_on_cuda(x, plan):
         return cuequivariance.product(x, y, w, plan)
+    same = x.dtype == y.dtype and (w is None or w.dtype == x.dtype)
+    if same and runs_natively(x) and (text := _native_plan(plan)):
+        return _native_product(x, y, w, plan, text)
     return reference.product(x, y, w, plan)
+
+
+def _native_product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan, text: str) -> Tensor:
+    """A product of rows is a convolution on a graph in which each row is an edge, between two nodes of its own."""
+    shared = w is None or w.ndim == 1
+    lead = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], () if shared else w.shape[:-1])
+    rows = prod(lead)
+    x, y = (t.expand(*lead, -1).reshape(rows, t.shape[-1]) for t in (x, y))
+    w = x.new_empty(0) if w is None else w if shared else w.expand(*lead, -1).reshape(rows, plan.weight_numel)
+    edge_index = torch.arange(rows, device=x.device).expand(2, rows)
+    return native_convolution(x, edge_index, y, w, text, rows).view(*lead, plan.irreps_out.dim)
 
 
 def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, num_nodes: int) -> Tensor:
@@ -138,6 +153,9 @@ def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: Produ
             "edge_index, y and w need one entry for each edge, "
             f"got shapes {tuple(edge_index.shape)}, {tuple(y.shape)}, {tuple(w.shape)}"
         )
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), w.dtype)
+        x, y, w = x.to(dtype), y.to(dtype), w.to(dtype)
     if not x.dtype == y.dtype == w.dtype:
         raise ValueError(f"x, y and w must be of one type, got {x.dtype}, {y.dtype} and {w.dtype}")
     if edge_index.dtype != torch.int64:
