@@ -6,11 +6,12 @@ STAMP := $(VENV)/.installed
 # Two workers with one thread each are faster than one with two.
 WORKERS ?= 2
 
-.PHONY: help install train test lint format clean
+.PHONY: help install train test bench lint format clean
 
 help:
 	@echo "make train    install into .venv, train on the embedded data, show the errors"
 	@echo "make test     install into .venv, lint, test"
+	@echo "make bench    speed against e3nn, and against nequip if it is installed: quiet machine, some minutes"
 	@echo "make format   let ruff mend what it can"
 	@echo "make clean    remove .venv and caches; runs stay"
 
@@ -30,6 +31,9 @@ train: $(STAMP)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
+
+bench: $(STAMP)
+	$(BIN)/python scripts/bench.py all
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

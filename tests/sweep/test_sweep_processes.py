@@ -37,7 +37,7 @@ trials: 3
 heartbeat: 1
 retries: 50
 """
-KILLS = 2
+KILLS = int(os.environ.get("KILLS", "2"))
 """Of a whole search, one after another."""
 
 
