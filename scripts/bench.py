@@ -28,6 +28,8 @@ from bench_operator import Convolution, peers, random_graph
 from rich.console import Console
 from rich.table import Table
 
+from e3frame.train.memory import keep_freed_memory
+
 PARTS = ("operator", "step", "memory", "growth")
 
 
@@ -166,6 +168,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
+    keep_freed_memory()  # for all sides, as in a training run
     if arguments.peak:
         print(peak(arguments.peak[0], int(arguments.peak[1])))
         return

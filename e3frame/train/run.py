@@ -33,6 +33,7 @@ from e3frame.train.files import told, write_file
 from e3frame.train.fit import Fitted, fit, fitted_before
 from e3frame.train.init import Transfer
 from e3frame.train.labels import require_labels
+from e3frame.train.memory import keep_freed_memory
 from e3frame.train.page import write_page
 from e3frame.train.processes import rank, together
 from e3frame.train.report import data_table, draw, model_line
@@ -147,7 +148,8 @@ def _prepare(folder: Path) -> None:
 
 @contextmanager
 def settings(config: RunConfig) -> Iterator[None]:
-    """Set seed and threads; what is global is put back."""
+    """Set seed and threads, which are put back, and how the process holds its memory."""
+    keep_freed_memory()
     threads = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     try:
