@@ -55,7 +55,13 @@ def operator(repetitions: int) -> list[dict]:
         for what in ("forward", "forward_backward", "double_backward"):
             able = {name: getattr(side, what) for name, side in sides.items() if getattr(side, what)}
             found = in_turn(able, repetitions)
-            rows.append({"case": f"{mul} channels, l <= {lmax}", "what": what.replace("_", " + ", 1), **found})
+            rows.append(
+                {
+                    "case": f"{mul} channels, l <= {lmax}",
+                    "what": what.replace("_", " + " if what == "forward_backward" else " "),
+                    **found,
+                }
+            )
     return rows
 
 
@@ -174,7 +180,7 @@ def main() -> None:
         return
     if not arguments.parts:
         parser.error(f"name one or more of {', '.join(PARTS)}, or all")
-    console = Console()
+    console = Console(width=max(Console().width, 130))
     console.print(
         f"torch {torch.__version__}, {arguments.threads} threads, float32; milliseconds unless it says otherwise"
     )

@@ -35,6 +35,7 @@ class Step:
     def __init__(self, model: torch.nn.Module, call: Callable[[], tuple[Tensor, Tensor]]) -> None:
         self.model, self.call = model, call
         self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+        assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
         self.num_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
 
     def train(self) -> None:
@@ -84,9 +85,8 @@ def nequip_step(graphs: int, atoms: int, periodic: bool) -> Step:
     from nequip.model import NequIPGNNModel
     from nequip.utils.global_state import set_global_state
 
-    set_global_state()
     before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)  # which nequip wants while a model is built
+    set_global_state()  # float64 among other things, which nequip wants while a model is built
     try:
         model = NequIPGNNModel(
             seed=1,

@@ -110,7 +110,7 @@ class Cuequivariance(Side):
         irreps = [cue.Irreps("O3", str(part)) for part in (case.irreps, case.irreps_sh)]
         self.product = cuet.ChannelWiseTensorProduct(
             *irreps,
-            [cue.Irrep("O3", str(ir)) for _, ir in case.irreps],
+            [ir for _, ir in irreps[0]],
             layout=cue.mul_ir,
             shared_weights=False,
             internal_weights=False,
