@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -224,6 +225,13 @@ def _roots(config_dir: str | None) -> list[Path]:
     return roots
 
 
+class _ReadOnce(CachingConfigRepository):
+    """Config files that are read once for all that is asked of one loader, which would copy it, and read anew."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ReadOnce:
+        return self
+
+
 @contextmanager
 def _initialized(config_dir: str | None) -> Iterator[ConfigLoader]:
     """A config loader: that of a running ``hydra.main``, else one of our own."""
@@ -236,7 +244,9 @@ def _initialized(config_dir: str | None) -> Iterator[ConfigLoader]:
             path = GlobalHydra.instance().config_loader().get_search_path()
             for extra in roots[1:]:
                 path.prepend("--config-dir", f"file://{extra.resolve()}", "schema")
-            GlobalHydra.instance().hydra.config_loader = ConfigLoaderImpl(config_search_path=path)  # type: ignore[union-attr]
+            loader = ConfigLoaderImpl(config_search_path=path)
+            loader.repository = _ReadOnce(loader.repository)
+            GlobalHydra.instance().hydra.config_loader = loader  # type: ignore[union-attr]
             yield GlobalHydra.instance().config_loader()
     finally:
         running.hydra = previous
