@@ -28,21 +28,25 @@ __all__ = ["backend", "convolution", "first_rows", "linear", "product", "runs_na
 BACKENDS = ("auto", "reference")
 
 
-@cache
-def _available() -> bool:
-    """Whether there are native kernels, and they are wanted."""
+def _wanted() -> str:
+    """What ``E3FRAME_BACKEND`` asks for."""
     wanted = os.environ.get("E3FRAME_BACKEND", "auto")
     if wanted not in BACKENDS:
         raise ValueError(f"E3FRAME_BACKEND must be one of {', '.join(BACKENDS)}; got {wanted!r}")
-    return wanted == "auto" and native_library.load() is not None
+    return wanted
+
+
+@cache
+def _available() -> bool:
+    """Whether there are native kernels, and they are wanted."""
+    return _wanted() == "auto" and native_library.load() is not None
 
 
 def _runs_on_cuda(x: Tensor, plan: ProductPlan) -> bool:
-    """Whether x is on a CUDA GPU, and cuequivariance is there and has the plan."""
+    """Whether x is on a CUDA GPU, and cuequivariance is there, is wanted, and has the plan."""
     if x.device.type != "cuda" or torch.compiler.is_compiling():
         return False
-    wanted = os.environ.get("E3FRAME_BACKEND", "auto") == "auto"
-    return wanted and cuequivariance.installed() and cuequivariance.runs(plan)
+    return _wanted() == "auto" and cuequivariance.installed() and cuequivariance.runs(plan)
 
 
 # A compiler takes what these return for constants.
@@ -60,8 +64,7 @@ def backend() -> str:
     """
     if _available():
         return f"native, {native_library.status()}"
-    wanted = os.environ.get("E3FRAME_BACKEND", "auto")
-    return f"reference, {'as E3FRAME_BACKEND says' if wanted == 'reference' else native_library.status()}"
+    return f"reference, {'as E3FRAME_BACKEND says' if _wanted() == 'reference' else native_library.status()}"
 
 
 def runs_natively(x: Tensor) -> bool:

@@ -6,7 +6,7 @@ and normalization cannot differ. Its layout has the copies of an irrep last; fea
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.util import find_spec
 from typing import Any
 
@@ -19,6 +19,7 @@ from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import ProductPlan
 
 
+@cache
 def installed() -> bool:
     """Whether cuequivariance-torch and its CUDA kernels are there."""
     return find_spec("cuequivariance_torch") is not None and find_spec("cuequivariance_ops_torch") is not None

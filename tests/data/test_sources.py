@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -301,7 +300,6 @@ def test_raw_qm9_mistakes(raw_qm9: str) -> None:
     says(f"{table}\n  has no column cv\n  this is not a file of QM9, or one of another version", **options, split=split)
 
 
-@pytest.mark.skipif(find_spec("qm9pack") is None, reason="the extra qm9 is not installed")
 def test_qm9pack() -> None:
     """The molecules are those of the raw files, in their order."""
     files = qm9_sources.pack_files()

@@ -65,8 +65,6 @@ def test_the_screen_tells_what_matters(finished: Finished) -> None:
         "H, C, O",
         "reference energies",
         "neighbours per atom",
-        "MAE (meV/Å)",
-        "val",
         "errors on the test frames",
         "meV/atom",
         "everything is in",
@@ -74,6 +72,10 @@ def test_the_screen_tells_what_matters(finished: Finished) -> None:
         "report.html",
     ):
         assert expected in text
+    lines = text.splitlines()
+    heads = next(n for n, line in enumerate(lines) if line.split()[:1] == ["epoch"])
+    assert lines[heads - 1].split() == ["train", "val", "val", "energy", "val", "forces"]
+    assert lines[heads].split() == ["epoch", "time", "lr", "loss", "loss", "MAE", "(meV/atom)", "MAE", "(meV/Å)"]
     for noise in ("GPU", "Lightning", "Tip", "Seed set", "warn"):
         assert noise not in text
 
