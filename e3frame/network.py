@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from e3frame import kernels
 from e3frame.model import ModelSpec
 from e3frame.nn.gradient import strained
 from e3frame.nn.species import SpeciesIndex
@@ -17,11 +18,13 @@ from e3frame.spec.layer import (
     CELL,
     CREATE_GRAPH,
     EDGE_INDEX,
+    EDGE_PAIRS,
     EDGE_SHIFT,
     NUM_GRAPHS,
     POS,
     SPECIES,
     STRAIN,
+    Step,
 )
 
 
@@ -30,6 +33,50 @@ class _Steps(nn.ModuleDict):
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
         self._modules[name] = module
+
+
+Pairs = tuple[Tensor, Tensor]
+"""The row of each edge, and an edge of each row: see `e3frame.kernels.pairs`."""
+
+
+class _Paired:
+    """Fields that are the same for an edge and its reverse: computed, and kept, once for both.
+
+    They are computed of one of the two edges; a layer that reads them finds them for each edge, unless it asks for
+    ``EDGE_PAIRS``.
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.keys = {step.binding.key for step in steps if step.binding.field.reversal == 1}
+        # For each step, which of its inputs are to be taken of one edge of each pair, and which spread to both.
+        self.taken: dict[str, list[bool]] = {}
+        self.spread: dict[str, list[bool]] = {}
+        edge = {step.binding.key for step in steps if step.binding.domain == "edge"}
+        for step in steps:
+            key, inputs = step.binding.key, step.signature.inputs
+            if key in self.keys:
+                self.taken[key] = [name in edge and name not in self.keys for name in inputs]
+            elif EDGE_PAIRS not in inputs and self.keys.intersection(inputs):
+                self.spread[key] = [name in self.keys for name in inputs]
+
+    def of(self, graph: Mapping[str, Tensor]) -> Pairs | None:
+        """The pairs of a graph, if they are of use."""
+        if not self.keys:
+            return None
+        return kernels.pairs(graph["edge_index"], graph["edge_shift"], graph["z"].shape[0])
+
+    def given(self, key: str, values: list, pairs: Pairs) -> list:
+        """The inputs of a step as it takes them."""
+        rows, edges = pairs
+        if key in self.taken:
+            return [v.index_select(0, edges) if own else v for v, own in zip(values, self.taken[key], strict=True)]
+        if key in self.spread:
+            return [v.index_select(0, rows) if own else v for v, own in zip(values, self.spread[key], strict=True)]
+        return values
+
+    def per_edge(self, values: Mapping[str, Tensor], keys: Iterable[str], pairs: Pairs) -> dict[str, Tensor]:
+        """Those of the fields ``keys`` that stand there once for both edges, for each edge."""
+        return {key: values[key].index_select(0, pairs[0]) for key in keys if key in self.keys}
 
 
 class Model(nn.Module):
@@ -53,6 +100,7 @@ class Model(nn.Module):
         self.species_index = SpeciesIndex([ATOMIC_NUMBERS[symbol] for symbol in spec.species])
         self.layers = _Steps({step.binding.key: step.build() for step in typed.steps})
         self._calls = [(step.binding.key, step.signature.inputs) for step in typed.steps]
+        self._paired = _Paired(typed.steps)
         self._outputs = {name: binding.key for name, binding in typed.outputs.items()}
         self._differentiates = frozenset(key for step in typed.steps for key in step.signature.differentiates)
 
@@ -71,8 +119,13 @@ class Model(nn.Module):
         outer = torch.is_grad_enabled()
         with torch.set_grad_enabled(outer or bool(self._differentiates)):
             values = self._inputs(graph, create_graph=outer)
+            pairs = self._paired.of(graph)
+            values[EDGE_PAIRS] = None if pairs is None else pairs[0]
             for key, inputs in self._calls:
-                values[key] = self.layers[key](*[values[name] for name in inputs])
+                given = [values[name] for name in inputs]
+                values[key] = self.layers[key](*(given if pairs is None else self._paired.given(key, given, pairs)))
+            if pairs is not None:
+                values |= self._paired.per_edge(values, self._outputs.values(), pairs)
         outputs = {name: values[key] for name, key in self._outputs.items()}
         return outputs if outer else {name: value.detach() for name, value in outputs.items()}
 

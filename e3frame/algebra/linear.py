@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Literal, NamedTuple
 
@@ -28,6 +28,12 @@ class LinearPlan:
     """A linear map ``irreps_in -> irreps_out``; made by `plan_linear`. Biases come last among the instructions.
 
     With channels, ``f_in`` of them are mixed into ``f_out`` and every path has a weight for each pair.
+
+    Attributes:
+        weight_numel: number of weights (for each pair of channels, if the map has channels).
+        bias_numel: number of biases (for each channel, if the map has channels).
+        weight_shape: ``([f_in, f_out,] weight_numel)``.
+        bias_shape: ``([f_out,] bias_numel)``.
     """
 
     irreps_in: Irreps
@@ -36,25 +42,22 @@ class LinearPlan:
     f_in: int | None = None
     f_out: int | None = None
 
-    @property
-    def weight_numel(self) -> int:
-        """Number of weights (for each pair of channels, if the map has channels)."""
-        return sum(prod(ins.path_shape) for ins in self.instructions if ins.i_in >= 0)
+    weight_numel: int = field(init=False, repr=False, compare=False)
+    bias_numel: int = field(init=False, repr=False, compare=False)
+    weight_shape: tuple[int, ...] = field(init=False, repr=False, compare=False)
+    bias_shape: tuple[int, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def bias_numel(self) -> int:
-        """Number of biases (for each channel, if the map has channels)."""
-        return sum(prod(ins.path_shape) for ins in self.instructions if ins.i_in < 0)
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """Shape of the weights: ``([f_in, f_out,] weight_numel)``."""
-        return (self.weight_numel,) if self.f_in is None else (self.f_in, self.f_out, self.weight_numel)
-
-    @property
-    def bias_shape(self) -> tuple[int, ...]:
-        """Shape of the biases: ``([f_out,] bias_numel)``."""
-        return (self.bias_numel,) if self.f_out is None else (self.f_out, self.bias_numel)
+    def __post_init__(self) -> None:
+        weights = sum(prod(ins.path_shape) for ins in self.instructions if ins.i_in >= 0)
+        biases = sum(prod(ins.path_shape) for ins in self.instructions if ins.i_in < 0)
+        own = {
+            "weight_numel": weights,
+            "bias_numel": biases,
+            "weight_shape": (weights,) if self.f_in is None else (self.f_in, self.f_out, weights),
+            "bias_shape": (biases,) if self.f_out is None else (self.f_out, biases),
+        }
+        for name, value in own.items():
+            object.__setattr__(self, name, value)
 
     @property
     def output_mask(self) -> tuple[bool, ...]:

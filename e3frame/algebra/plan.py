@@ -7,7 +7,7 @@ of a product and its value cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod, sqrt
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -59,12 +59,24 @@ _MODES: dict[str, _Mode] = {
 
 @dataclass(frozen=True)
 class ProductPlan:
-    """A bilinear product ``irreps_in1 ⊗ irreps_in2 -> irreps_out``; made by the builders of `e3frame.algebra.paths`."""
+    """A bilinear product ``irreps_in1 ⊗ irreps_in2 -> irreps_out``; made by the builders of `e3frame.algebra.paths`.
+
+    Attributes:
+        dims: dimensions of the inputs and the output.
+        weight_numel: number of weights.
+    """
 
     irreps_in1: Irreps
     irreps_in2: Irreps
     irreps_out: Irreps
     instructions: tuple[Instruction, ...]
+    dims: tuple[int, int, int] = field(init=False, repr=False, compare=False)
+    weight_numel: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        numel = sum(prod(ins.path_shape) for ins in self.instructions if ins.has_weight)
+        object.__setattr__(self, "dims", (self.irreps_in1.dim, self.irreps_in2.dim, self.irreps_out.dim))
+        object.__setattr__(self, "weight_numel", numel)
 
     def degrees(self, ins: Instruction) -> tuple[int, int, int]:
         """Degrees of the inputs and the output of an instruction."""
@@ -85,11 +97,6 @@ class ProductPlan:
             slices.append(slice(start, start + size) if ins.has_weight else None)
             start += size
         return tuple(slices)
-
-    @property
-    def weight_numel(self) -> int:
-        """Number of weights."""
-        return sum(prod(ins.path_shape) for ins in self.instructions if ins.has_weight)
 
     @property
     def num_paths(self) -> int:

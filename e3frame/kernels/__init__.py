@@ -22,8 +22,9 @@ from e3frame.kernels.native import library as native_library
 from e3frame.kernels.native import plans as native_plans
 from e3frame.kernels.native.convolution import convolution as native_convolution
 from e3frame.kernels.native.linear import linear as native_linear
+from e3frame.kernels.native.operators import watched
 
-__all__ = ["backend", "convolution", "first_rows", "linear", "product", "runs_natively"]
+__all__ = ["backend", "convolution", "first_rows", "linear", "pairs", "product", "runs_natively"]
 
 BACKENDS = ("auto", "reference")
 
@@ -51,9 +52,7 @@ def _runs_on_cuda(x: Tensor, plan: ProductPlan) -> bool:
 
 # A compiler takes what these return for constants.
 _native_available = torch.compiler.assume_constant_result(lambda: _available())
-_native_plan = torch.compiler.assume_constant_result(
-    lambda plan: native_plans.encode(plan) if native_plans.runs(plan) else ""
-)
+_native_plan = torch.compiler.assume_constant_result(lambda plan: native_plans.text_of(plan))
 
 
 def backend() -> str:
@@ -89,7 +88,7 @@ def linear(x: Tensor, w: Tensor, index: Tensor | None, text: str) -> Tensor:
 
 
 def first_rows(index: Tensor, num_indices: int) -> Tensor:
-    """The first row of each value of ``index`` ``(n,)``; 0 for a value that no row has. Not for compilers."""
+    """The first row of each value of ``index`` ``(n,)``, n > 0; any row for a value that none has. Not for compilers."""
     return groups.first(index, num_indices)
 
 
@@ -102,8 +101,8 @@ def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor
     Raises:
         ValueError: a last dimension that is not the plan's, or missing weights.
     """
-    _check_last("x", x, plan.irreps_in1.dim)
-    _check_last("y", y, plan.irreps_in2.dim)
+    _check_last("x", x, plan.dims[0])
+    _check_last("y", y, plan.dims[1])
     if w is not None:
         _check_last("w", w, plan.weight_numel)
     elif plan.weight_numel > 0:
@@ -124,10 +123,34 @@ def _native_product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan, t
     x, y = (t.expand(*lead, -1).reshape(rows, t.shape[-1]) for t in (x, y))
     w = x.new_empty(0) if w is None else w if shared else w.expand(*lead, -1).reshape(rows, plan.weight_numel)
     edge_index = torch.arange(rows, device=x.device).expand(2, rows)
-    return native_convolution(x, edge_index, y, w, text, rows).view(*lead, plan.irreps_out.dim)
+    return native_convolution(x, edge_index, y, w, None, text, rows).view(*lead, plan.irreps_out.dim)
 
 
-def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, num_nodes: int) -> Tensor:
+def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor] | None:
+    """Edges and their reverses as pairs ``(rows, edges)``; None where kernels would not make use of them.
+
+    What is the same for an edge and its reverse, such as functions of the length, need be computed for ``edges`` (p,)
+    alone; ``rows`` (e,) is where each edge then finds its own. An edge without a reverse is a pair of its own.
+
+    Args:
+        edge_index: (2, e), rows source and target.
+        edge_shift: (e, 3), the lattice translation of the source; that of the reverse is exactly its negative.
+    """
+    plain = type(edge_index) is Tensor and type(edge_shift) is Tensor and not torch.compiler.is_compiling()
+    if not plain or watched() or not runs_natively(edge_shift) or edge_index.dtype != torch.int64:
+        return None
+    return groups.pairs(edge_index, edge_shift, num_nodes)
+
+
+def convolution(
+    x: Tensor,
+    edge_index: Tensor,
+    y: Tensor,
+    w: Tensor,
+    plan: ProductPlan,
+    num_nodes: int,
+    rows: Tensor | None = None,
+) -> Tensor:
     """Message passing with a channel-wise product: ``out_i = Σ_{e: j -> i} Σ_paths w_e ⊙ (x_j ⊗ y_e)``.
 
     Args:
@@ -135,6 +158,7 @@ def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: Produ
         edge_index: ``(2, e)``; row 0 is the source j, row 1 the target i; in any order.
         y: ``(e, irreps_in2.dim)``, features of the edges, usually their spherical harmonics.
         w: ``(e, weight_numel)``, weights for each edge, path and copy; or ``(weight_numel,)``, the same for all edges.
+        rows: ``(e,)``, where edges share weights: the row of w that each of them has; see `pairs`.
         plan: of channel-wise (uvu) paths, such as `e3frame.algebra.paths.plan_convolution` makes.
         num_nodes: number of target nodes.
 
@@ -145,13 +169,11 @@ def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: Produ
         ValueError: a plan with another connection than uvu, shapes that do not fit, or tensors of different types.
         IndexError: an edge with a node that is not there.
     """
-    for ins in plan.instructions:
-        if ins.connection_mode != "uvu":
-            raise ValueError(f"a convolution needs channel-wise (uvu) paths, got {ins.connection_mode!r}")
-    _check_last("x", x, plan.irreps_in1.dim)
-    _check_last("y", y, plan.irreps_in2.dim)
+    _check_last("x", x, plan.dims[0])
+    _check_last("y", y, plan.dims[1])
     _check_last("w", w, plan.weight_numel)
-    if edge_index.shape != (2, y.shape[0]) or (w.ndim == 2 and w.shape[0] != y.shape[0]) or w.ndim > 2:
+    given = y.shape[0] if rows is None else w.shape[0]
+    if edge_index.shape != (2, y.shape[0]) or (w.ndim == 2 and w.shape[0] != given) or w.ndim > 2:
         raise ValueError(
             "edge_index, y and w need one entry for each edge, "
             f"got shapes {tuple(edge_index.shape)}, {tuple(y.shape)}, {tuple(w.shape)}"
@@ -163,8 +185,15 @@ def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: Produ
         raise ValueError(f"x, y and w must be of one type, got {x.dtype}, {y.dtype} and {w.dtype}")
     if edge_index.dtype != torch.int64:
         raise ValueError(f"edge_index must be int64, got {edge_index.dtype}")
+    if rows is not None and rows.shape != y.shape[:1]:
+        raise ValueError(f"rows must have shape ({y.shape[0]},), got {tuple(rows.shape)}")
     if runs_natively(x) and (text := _native_plan(plan)):
-        return native_convolution(x, edge_index, y, w, text, num_nodes)
+        return native_convolution(x, edge_index, y, w, rows, text, num_nodes)
+    for ins in plan.instructions:
+        if ins.connection_mode != "uvu":
+            raise ValueError(f"a convolution needs channel-wise (uvu) paths, got {ins.connection_mode!r}")
+    if rows is not None and w.ndim == 2:
+        w = w.index_select(0, rows)
     if _runs_on_cuda(x, plan):
         return cuequivariance.convolution(x, edge_index, y, w, plan, num_nodes)
     return reference.convolution(x, edge_index, y, w, plan, num_nodes)

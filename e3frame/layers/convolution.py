@@ -11,7 +11,7 @@ from e3frame.algebra.paths import reachable
 from e3frame.layers.mlp import Width
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import EDGE_INDEX, SPECIES, Binding, Field, LayerSpec, Scope, Signature, auto
+from e3frame.spec.layer import EDGE_INDEX, EDGE_PAIRS, SPECIES, Binding, Field, LayerSpec, Scope, Signature, auto
 from e3frame.spec.reach import require_scalars, require_within
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Convolution(LayerSpec):
                 raise SpecError(("edge_sh",), f"harmonics of multiplicity 1 are required, {edge_sh} has {mul_ir}")
         require_scalars("radial", radial, "the radial network")
         require_within("irreps_out", self.irreps_out, reachable(x.irreps, edge_sh.irreps), f"{x} ⊗ {edge_sh} gives")
-        inputs = [x.key, SPECIES, EDGE_INDEX, edge_sh.key, radial.key]
+        inputs = [x.key, SPECIES, EDGE_INDEX, edge_sh.key, radial.key, EDGE_PAIRS]
         if attributes is not None:
             if not self.self_connection:
                 raise SpecError(("attributes",), "attributes are for the self-connection, which is off", "leave it out")

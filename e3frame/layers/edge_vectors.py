@@ -21,7 +21,7 @@ class EdgeVectors(LayerSpec):
     example: ClassVar[str] = "{kind: edge_vectors}"
 
     def infer(self, scope: Scope) -> Signature:
-        return Signature((POS, EDGE_INDEX, EDGE_SHIFT), Field(Irreps("1x1o"), "edge"))
+        return Signature((POS, EDGE_INDEX, EDGE_SHIFT), Field(Irreps("1x1o"), "edge", reversal=-1))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.geometry import EdgeVectors

@@ -39,7 +39,7 @@ class Mlp(OneInput):
         x = self.read_one(scope)
         require_scalars("of", x, "an mlp")
         require_within("irreps_out", self.irreps_out, {ir for _, ir in x.irreps}, "an mlp gives")
-        return Signature((x.key,), Field(self.irreps_out, x.domain))
+        return Signature((x.key,), Field(self.irreps_out, x.domain, reversal=max(x.field.reversal, 0)))
 
     def num_parameters(self, scope: Scope) -> int:
         return sum(a * b + (b if self.bias else 0) for a, b in pairwise(self._widths(scope)))

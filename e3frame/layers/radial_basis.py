@@ -73,7 +73,8 @@ class RadialBasis(LayerSpec):
             raise SpecError(("of",), f"one vector is required (1x1o or 1x1e), {vector} is not")
         if self.trainable and self.basis != "bessel":
             raise SpecError(("trainable",), f"only bessel functions can be trained, basis is {self.basis}")
-        return Signature((vector.key,), Field(Irreps([(self.num_basis, (0, 1))]), "edge"))
+        of_length = Field(Irreps([(self.num_basis, (0, 1))]), "edge", reversal=1 if vector.field.reversal else 0)
+        return Signature((vector.key,), of_length)
 
     def num_parameters(self, scope: Scope) -> int:
         return self.num_basis if self.trainable else 0

@@ -84,6 +84,7 @@ class Convolution(nn.Module):
         edge_index: Tensor,
         edge_sh: Tensor,
         radial: Tensor,
+        edge_pairs: Tensor | None = None,
         attributes: Tensor | None = None,
     ) -> Tensor:
         """(n, irreps_in.dim) -> (n, irreps_out.dim).
@@ -93,11 +94,13 @@ class Convolution(nn.Module):
             species: (n,) index of the species, read if S depends on it directly.
             edge_index: (2, e), rows source and target.
             edge_sh: (e, irreps_sh.dim).
-            radial: (e, radial_in).
+            radial: (e, radial_in), or (p, radial_in) with ``edge_pairs``.
+            edge_pairs: (e,) the row of each edge in ``radial``, where edges share them; see `e3frame.kernels.pairs`.
             attributes: (n, irreps_attributes.dim) if there are any.
         """
         weights = self.radial(radial)
-        out = kernels.convolution(self.linear_1(x), edge_index, edge_sh, weights, self._product, x.shape[0])
+        x_1, num_nodes = self.linear_1(x), x.shape[0]
+        out = kernels.convolution(x_1, edge_index, edge_sh, weights, self._product, num_nodes, edge_pairs)
         out = self.linear_2(out)
         if self.self_connection is None:
             return out

@@ -57,6 +57,7 @@ class Gate(LoadsE3nn):
         ]
         self.plan = plan_gate(irreps_scalars, known[0], irreps_gates, known[1], irreps_gated)
         self.irreps_in, self.irreps_out = self.plan.irreps_in, self.plan.irreps_out
+        self._dim_in = self.irreps_in.dim
         self.irreps_scalars, self.irreps_gates, self.irreps_gated = (
             Irreps(irreps).simplify() for irreps in (irreps_scalars, irreps_gates, irreps_gated)
         )
@@ -66,8 +67,8 @@ class Gate(LoadsE3nn):
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., irreps_in.dim) -> (..., irreps_out.dim)."""
-        if features.shape[-1] != self.irreps_in.dim:
-            raise ValueError(f"the last axis must be {self.irreps_in.dim} ({self.irreps_in}), got {features.shape[-1]}")
+        if features.shape[-1] != self._dim_in:
+            raise ValueError(f"the last axis must be {self._dim_in} ({self.irreps_in}), got {features.shape[-1]}")
         if self._native is not None and kernels.runs_natively(features):
             return gate(features, self._native)
         scalars = self.act_scalars(_take(features, self.plan.scalars))

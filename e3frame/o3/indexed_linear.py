@@ -32,6 +32,7 @@ class IndexedLinear(nn.Module):
             raise ValueError(f"num_indices must be at least 1, got {num_indices}")
         self.plan = plan_fully_connected(irreps_in, Irreps([(num_indices, "0e")]), irreps_out)
         self.irreps_in, self.irreps_out = self.plan.irreps_in1, self.plan.irreps_out
+        self._dim_in = self.irreps_in.dim
         self.num_indices = num_indices
         self.weight_numel = self.plan.weight_numel
         self.weight = nn.Parameter(torch.randn(self.weight_numel))
@@ -45,9 +46,9 @@ class IndexedLinear(nn.Module):
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
         """``(n, irreps_in.dim)`` and integers ``(n,)`` in ``[0, num_indices)`` -> ``(n, irreps_out.dim)``."""
-        if x.ndim != 2 or x.shape[1] != self.irreps_in.dim or index.shape != x.shape[:1]:
+        if x.ndim != 2 or x.shape[1] != self._dim_in or index.shape != x.shape[:1]:
             raise ValueError(
-                f"expected x of shape (n, {self.irreps_in.dim}) and index of shape (n,), "
+                f"expected x of shape (n, {self._dim_in}) and index of shape (n,), "
                 f"got {tuple(x.shape)} and {tuple(index.shape)}"
             )
         if kernels.runs_natively(x):

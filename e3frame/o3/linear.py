@@ -67,6 +67,7 @@ class Linear(LoadsE3nn):
         self._own_weights("bias", torch.zeros(plan.bias_shape) if self.internal_weights else None)
         self.register_buffer("output_mask", expand_mask(plan.output_mask, plan.irreps_out), persistent=False)
         self._native = _native_text(plan) if plan.f_in is None else None
+        self._dim_in = self.irreps_in.dim
         slices = self.irreps_out.slices()
         biased = [
             i
@@ -85,15 +86,14 @@ class Linear(LoadsE3nn):
         """
         w = self._given("weight", weight, self.weight, self.plan.weight_shape)
         b = self._given("bias", bias, self.bias, self.plan.bias_shape)
-        if features.shape[-1] != self.irreps_in.dim:
-            raise AssertedError(
-                f"features must have a last dimension of {self.irreps_in.dim}, got {tuple(features.shape)}"
-            )
+        if features.shape[-1] != self._dim_in:
+            raise AssertedError(f"features must have a last dimension of {self._dim_in}, got {tuple(features.shape)}")
         shared = w is not None and w.ndim == 1 and (b is None or b.ndim == 1)
         if self._native is not None and shared and kernels.runs_natively(features):
-            out = kernels.linear(features.reshape(-1, self.irreps_in.dim), w, None, self._native)
+            rows = features if features.ndim == 2 else features.reshape(-1, self._dim_in)
+            out = kernels.linear(rows, w, None, self._native)
             out = out if b is None else out.index_add(1, self._biased, b.expand(out.shape[0], -1))
-            return out.view(*features.shape[:-1], self.irreps_out.dim)
+            return out if features.ndim == 2 else out.view(*features.shape[:-1], self.irreps_out.dim)
         channels = () if self.plan.f_out is None else (self.plan.f_out,)
         lead = torch.broadcast_shapes(
             features.shape[: -1 - len(channels)],

@@ -28,6 +28,9 @@ Domain = Literal["node", "edge", "graph"]
 # What every graph brings along; layers name these beside the fields in their Signature.inputs.
 POS, SPECIES, BATCH = "graph.pos", "graph.species", "graph.batch"
 EDGE_INDEX, EDGE_SHIFT = "graph.edge_index", "graph.edge_shift"
+EDGE_PAIRS = "graph.edge_pairs"
+"""What a layer reads that takes fields which are the same for an edge and its reverse once for both: the row of each
+edge in them, or None where they come for each edge."""
 NUM_GRAPHS = "graph.num_graphs"
 CELL, STRAIN = "graph.cell", "graph.strain"
 """Lattice vectors (g, 3, 3); a strain of zero that positions and shifts depend on, for derivatives."""
@@ -43,6 +46,9 @@ class Field:
     domain: Domain
     per_species: bool = field(default=False, compare=False)
     """Whether nodes of one species have the same value, so that what is computed of it need be computed once."""
+    reversal: Literal[-1, 0, 1] = field(default=0, compare=False)
+    """What the reverse of an edge has: the same (1), the opposite (-1), or anything (0). A layer whose result is marked
+    1 must compute each edge from that edge alone, since it may be run on one of the two."""
 
     def __str__(self) -> str:
         return f"{self.irreps} per {self.domain}"

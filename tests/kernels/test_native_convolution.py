@@ -23,7 +23,7 @@ def both(
 ) -> tuple[Callable[[Tensor, Tensor, Tensor], Tensor], Callable[[Tensor, Tensor, Tensor], Tensor]]:
     text = plans.encode(plan)
     return (
-        lambda x, y, w: native.convolution(x, edge_index, y, w, text, nodes),
+        lambda x, y, w: native.convolution(x, edge_index, y, w, None, text, nodes),
         lambda x, y, w: reference.convolution(x, edge_index, y, w, plan, nodes),
     )
 
@@ -86,7 +86,7 @@ def test_no_paths() -> None:
     plan = PLANS["unweighted"]
     nothing = ProductPlan(plan.irreps_in1, plan.irreps_in2, plan.irreps_out, ())
     x, edge_index, y, w = graph(nothing)
-    out = native.convolution(x, edge_index, y, w, plans.encode(nothing), 5)
+    out = native.convolution(x, edge_index, y, w, None, plans.encode(nothing), 5)
     assert torch.equal(out, torch.zeros(5, plan.irreps_out.dim, dtype=torch.float64))
 
 
@@ -103,11 +103,11 @@ def test_weights_of_a_path_that_counts_nothing_have_zero_gradients() -> None:
 def test_tensors_that_are_not_contiguous() -> None:
     plan = PLANS["tails"]
     x, edge_index, y, w = graph(plan)
-    expected = native.convolution(x, edge_index, y, w, plans.encode(plan), 5)
+    expected = native.convolution(x, edge_index, y, w, None, plans.encode(plan), 5)
     strided = [torch.stack([t, t], dim=-1)[..., 0] for t in (x, y, w)]
     turned = edge_index.T.contiguous().T
     assert not any(t.is_contiguous() for t in (*strided, turned))
-    out = native.convolution(strided[0], turned, *strided[1:], plans.encode(plan), 5)
+    out = native.convolution(strided[0], turned, *strided[1:], None, plans.encode(plan), 5)
     assert torch.equal(out, expected)
     own, other = both(plan, turned, 5)
     assert_same(lambda x, y, w: own(x.T.contiguous().T, y, w), other, (x, y, w), order=2)
@@ -164,3 +164,49 @@ def test_an_index_is_forgotten_with_its_tensor() -> None:
     assert len(groups._known) == before + 1
     del edge_index
     assert len(groups._known) == before
+
+
+def _shared_rows(edges: int, rows: int) -> Tensor:
+    """Rows of weights that edges share in no order; the last row is nobody's."""
+    return torch.randint(rows - 1, (edges,), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("name", ["tails", "l4", "several_into_one", "unweighted"])
+def test_edges_that_share_rows_of_weights(name: str) -> None:
+    plan = PLANS[name]
+    x, edge_index, y, w = graph(plan)
+    rows, text = _shared_rows(len(y), 9), plans.encode(plan)
+    assert_same(
+        lambda x, y, w: native.convolution(x, edge_index, y, w, rows, text, 5),
+        lambda x, y, w: reference.convolution(x, edge_index, y, w.index_select(0, rows), plan, 5),
+        (x, y, w[:9]),
+        order=3,
+    )
+    assert torch.equal(
+        kernels.convolution(x, edge_index, y, w[:9], plan, 5, rows),
+        kernels.convolution(x, edge_index, y, w[:9][rows], plan, 5),
+    )
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_shared_rows_in_a_large_graph(local: bool) -> None:
+    plan = PLANS["tails"]
+    x, edge_index, y, w = large_graph(plan, local, torch.float64, False)
+    rows, text = _shared_rows(len(y), len(y) // 2), plans.encode(plan)
+    assert_same(
+        lambda x, y, w: native.convolution(x, edge_index, y, w, rows, text, len(x)),
+        lambda x, y, w: reference.convolution(x, edge_index, y, w.index_select(0, rows), plan, len(x)),
+        (x, y, w[: len(y) // 2]),
+        order=2,
+    )
+
+
+def test_rows_that_are_wrong() -> None:
+    plan = PLANS["several_into_one"]
+    x, edge_index, y, w = graph(plan)
+    with pytest.raises(IndexError, match="entry 0 has the index 23, which is not below 23"):
+        kernels.convolution(x, edge_index, y, w, plan, 5, torch.full((23,), 23))
+    with pytest.raises(ValueError, match=r"rows must have shape \(23,\), got \(22,\)"):
+        kernels.convolution(x, edge_index, y, w, plan, 5, torch.zeros(22, dtype=torch.int64))
+    with pytest.raises(ValueError, match="an index must be int64"):
+        kernels.convolution(x, edge_index, y, w, plan, 5, torch.zeros(23))

@@ -38,15 +38,15 @@ def samples() -> dict[str, tuple]:
     plan = PLANS["several_into_one"]
     x, edge_index, y, w = (t.requires_grad_() if t.is_floating_point() else t for t in graph(plan))
     o, ax, ay, aw = random(5, plan.irreps_out.dim), *(random(*t.shape) for t in (x, y, w))
-    text = plans.encode(plan)
+    text, rows = plans.encode(plan), torch.arange(len(y)) // 2
     line = write_linear(
         o3.Irreps("2x0e + 1x1o"), o3.Irreps("3x0e + 2x1o"), 3, [(0, 0, 0, 8, 3, 0.5), (1, 1, 6, 8, 2, 2.0)]
     )
     index = torch.tensor([0, 2, 2, 0])
     return {
-        "convolution": (x, edge_index, y, w, text, 5),
-        "convolution_backward": (x, edge_index, y, w, o, text, 7),
-        "convolution_twice": (x, edge_index, y, w, o, ax, ay, aw, text, 15),
+        "convolution": (x, edge_index, y, w, rows, text, 5),
+        "convolution_backward": (x, edge_index, y, w, rows, o, text, 7),
+        "convolution_twice": (x, edge_index, y, w, rows, o, ax, ay, aw, text, 15),
         "linear": (random(4, 5), random(24), index, line, False),
         "linear_weights": (random(4, 5), random(4, 9), index, line, 24),
         **dict(unary("activate", write_act("silu", 1.5, 0.5), 4, 4)),
@@ -98,7 +98,7 @@ class Network(torch_nn.Module):
         y, r = self.harmonics(vectors), self.radial(vectors)
         a = torch.nn.functional.one_hot(species, 4).to(pos.dtype)
         x = self.gate(self.first(a, species, edge_index, y, r))
-        return self.last(self.second(x, species, edge_index, y, r, a))
+        return self.last(self.second(x, species, edge_index, y, r, attributes=a))
 
 
 def molecule(nodes: int, edges: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -164,7 +164,7 @@ def test_autocast_is_left_to_torch() -> None:
     assert out.dtype == torch.bfloat16
 
 
-X, EDGES, Y, W, TEXT, _ = SAMPLES.get("convolution", (None,) * 6)
+X, EDGES, Y, W, _, TEXT, _ = SAMPLES.get("convolution", (None,) * 7)
 
 
 @pytest.mark.parametrize(
@@ -200,12 +200,14 @@ def test_wrong_arguments(wrong: dict, error: type[Exception], message: str) -> N
         (1, lambda e: e[:, 1:], r"edge_index must have shape \(2, 23\), got \(2, 22\)"),
         (2, lambda y: y[:, 1:], r"y must have shape \(23, 4\), got \(23, 3\)"),
         (3, lambda w: w[1:], r"w must have shape \(23, 4\), got \(22, 4\)"),
-        (4, lambda o: o[:, 1:], r"o must have shape \(5, 8\), got \(5, 7\)"),
-        (5, lambda ax: ax[1:], r"ax must have shape \(6, 16\), got \(5, 16\)"),
+        (4, lambda rows: torch.zeros(22, dtype=torch.int64), r"rows must have shape \(23,\), got \(22,\)"),
+        (5, lambda o: o[:, 1:], r"o must have shape \(5, 8\), got \(5, 7\)"),
+        (6, lambda ax: ax[1:], r"ax must have shape \(6, 16\), got \(5, 16\)"),
     ],
 )
 def test_wrong_arguments_of_the_operators(place: int, change: Callable[[Tensor], Tensor], message: str) -> None:
     arguments = list(SAMPLES["convolution_twice"])
+    arguments[4] = None
     arguments[place] = change(arguments[place])
     with pytest.raises(ValueError, match=message):
         torch.ops.e3frame.convolution_twice(*arguments)
@@ -213,4 +215,4 @@ def test_wrong_arguments_of_the_operators(place: int, change: Callable[[Tensor],
 
 def test_another_type_of_numbers() -> None:
     with pytest.raises(ValueError, match=r"native kernels run in float32 and float64, got torch.bfloat16"):
-        native.convolution(X.bfloat16(), EDGES, Y.bfloat16(), W.bfloat16(), TEXT, 5)
+        native.convolution(X.bfloat16(), EDGES, Y.bfloat16(), W.bfloat16(), None, TEXT, 5)

@@ -31,7 +31,7 @@ def test_convolution(name: str, shared: bool, restore_threads: None) -> None:
     plan = PLANS[name]
     x, edge_index, y, w = graph(plan, 1500, 200, 300, shared=shared, dtype=torch.float32)
     text = plans.encode(plan)
-    check(lambda x, y, w: native.convolution(x, edge_index, y, w, text, 300), (x, y, w))
+    check(lambda x, y, w: native.convolution(x, edge_index, y, w, None, text, 300), (x, y, w))
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -40,7 +40,7 @@ def test_convolution_of_a_large_graph(local: bool, shared: bool, restore_threads
     plan = PLANS["tails"]
     x, edge_index, y, w = large_graph(plan, local, torch.float32, shared)
     text = plans.encode(plan)
-    check(lambda x, y, w: native.convolution(x, edge_index, y, w, text, len(x)), (x, y, w))
+    check(lambda x, y, w: native.convolution(x, edge_index, y, w, None, text, len(x)), (x, y, w))
 
 
 @pytest.mark.parametrize("indexed", [False, True])

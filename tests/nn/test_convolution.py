@@ -38,7 +38,7 @@ def inputs(generator: torch.Generator) -> tuple[torch.Tensor, ...]:
     return x, species, edge_index, edge_sh, radial
 
 
-def reference(module: Convolution, x, species, edge_index, edge_sh, radial, attributes=None) -> torch.Tensor:
+def reference(module: Convolution, x, species, edge_index, edge_sh, radial, _=None, attributes=None) -> torch.Tensor:
     """The same from e3nn's modules with the same weights."""
     irreps_in, irreps_sh, irreps_out = (oracle.Irreps(str(irreps)) for irreps in (HIDDEN, SH, module.irreps_out))
     linear_1 = oracle.Linear(irreps_in, irreps_in)
@@ -101,7 +101,7 @@ def test_equals_e3nn(case: str, inputs, generator: torch.Generator):
     with_attributes = case == "attributes"
     module = make(case != "plain", "7x0e" if with_attributes else None)
     attributes = torch.randn(NODES, 7, generator=generator) if with_attributes else None
-    found, expected = module(*inputs, attributes), reference(module, *inputs, attributes)
+    found, expected = module(*inputs, None, attributes), reference(module, *inputs, None, attributes)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
 
 
@@ -111,8 +111,8 @@ def test_is_equivariant(attributes: str | None, inputs, representation, generato
     x, species, edge_index, edge_sh, radial = inputs
     of_node = None if attributes is None else torch.randn(NODES, 7, generator=generator)
     d_in, d_sh, d_out = (representation(irreps) for irreps in (HIDDEN, SH, OUT))
-    moved = module(x @ d_in.T, species, edge_index, edge_sh @ d_sh.T, radial, of_node)
-    expected = module(*inputs, of_node) @ d_out.T
+    moved = module(x @ d_in.T, species, edge_index, edge_sh @ d_sh.T, radial, None, of_node)
+    expected = module(*inputs, None, of_node) @ d_out.T
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-10)
 
 
@@ -146,7 +146,7 @@ def test_derivatives(inputs, generator: torch.Generator):
     attributes = torch.randn(3, 2, generator=generator, requires_grad=True)
 
     def function(x, edge_sh, radial, attributes, *_):
-        return module(x, torch.tensor([0, 1, 1]), edge_index, edge_sh, radial, attributes)
+        return module(x, torch.tensor([0, 1, 1]), edge_index, edge_sh, radial, None, attributes)
 
     leaves = (x, edge_sh, radial, attributes, *module.parameters())
     assert gradcheck(function, leaves)

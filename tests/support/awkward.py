@@ -47,7 +47,7 @@ def convolve(plan: object, edge_index: object, targets: int, *tensors: object) -
     from e3frame.kernels.native import plans
 
     x, y, w = tensors
-    return native.convolution(x, edge_index, y, w, plans.encode(plan), targets)
+    return native.convolution(x, edge_index, y, w, None, plans.encode(plan), targets)
 
 
 def run_linear(dtype: object) -> None:

@@ -1,7 +1,34 @@
 // The C interface: which instruction set to use, and how edges are grouped.
 #include <algorithm>
+#include <vector>
 
 #include "plan.hpp"
+
+namespace {
+
+template <class S> bool opposite(const S* a, const S* b) { return a[0] == -b[0] && a[1] == -b[1] && a[2] == -b[2]; }
+
+// The reverse of an edge s -> t is among the edges into s, which have their rows if s < t.
+template <class S> int64_t pairs(const e3_edges& edges, const S* shift, int64_t* rows, int64_t* firsts) {
+    std::vector<int64_t> sources(edges.num_edges);
+    for (int64_t at = 0; at < edges.num_edges; at++) sources[at] = edges.source[edges.by_target[at]];
+    int64_t count = 0;
+    for (int64_t at = 0; at < edges.num_edges; at++) {
+        const int64_t edge = edges.by_target[at], source = edges.source[edge], target = edges.target[edge];
+        int64_t row = -1;
+        if (source <= target && source < edges.num_targets) {
+            const int64_t end = std::min(edges.target_ptr[source + 1], at);
+            for (int64_t other = edges.target_ptr[source]; other < end && row < 0; other++)
+                if (sources[other] == target && opposite(shift + 3 * edge, shift + 3 * edges.by_target[other]))
+                    row = rows[edges.by_target[other]];
+        }
+        if (row < 0) firsts[row = count++] = edge;
+        rows[edge] = row;
+    }
+    return count;
+}
+
+}  // namespace
 
 extern "C" {
 const e3_kernels* e3_kernels_base(int float64);
@@ -13,7 +40,7 @@ const e3_kernels* e3_kernels_avx512(int float64);
 #define E3_API __attribute__((visibility("default")))
 
 // To be raised with every change of the structures and functions in plan.hpp.
-E3_API int e3_interface() { return 2; }
+E3_API int e3_interface() { return 3; }
 
 // The best instruction set of this processor: 0 base, 1 avx2, 2 avx512.
 E3_API int e3_best_isa() {
@@ -51,5 +78,12 @@ E3_API int64_t e3_group(const int64_t* node, int64_t num_edges, int64_t num_node
     for (int64_t n = num_nodes; n > 0; n--) ptr[n] = ptr[n - 1];
     ptr[0] = 0;
     return -1;
+}
+
+// Each edge and its reverse, whose shift is the negative, get one row, numbered in the order by target: the row of each
+// edge, and the first edge of each row. Returns the number of rows.
+E3_API int64_t e3_pairs(const e3_edges* edges, const void* shift, int float64, int64_t* rows, int64_t* firsts) {
+    return float64 ? pairs(*edges, static_cast<const double*>(shift), rows, firsts)
+                   : pairs(*edges, static_cast<const float*>(shift), rows, firsts);
 }
 }

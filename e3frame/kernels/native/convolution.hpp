@@ -89,6 +89,43 @@ struct Part {
     std::unique_ptr<Buffer<S>> rows;
 };
 
+// Where each edge, in the order by target, puts its part of gw when edges share rows: a row is the task's that meets it
+// first, which writes it once and then adds. The parts of other tasks wait in rows of their own.
+template <class S>
+struct SharedRows {
+    static constexpr int64_t WRITE = -2, ADD = -1;
+    std::vector<int64_t> place, waiting;  // of each edge: one of these, or its place in waiting, a list of rows
+    std::vector<int32_t> owner;           // of each row its task; -1: no edge has it
+    Buffer<S> parts;
+
+    SharedRows(const e3_edges& edges, const e3_tensors& given, const std::vector<int64_t>& ends, int64_t numel)
+        : place(edges.num_edges), owner(given.num_rows, -1), parts(0) {
+        for (size_t task = 0, at = 0; task < ends.size(); task++)
+            for (; static_cast<int64_t>(at) < ends[task]; at++) {
+                const int64_t row = given.rows[edges.by_target[at]];
+                if (owner[row] < 0) owner[row] = static_cast<int32_t>(task), place[at] = WRITE;
+                else if (owner[row] == static_cast<int32_t>(task)) place[at] = ADD;
+                else place[at] = static_cast<int64_t>(waiting.size()), waiting.push_back(row);
+            }
+        parts = Buffer<S>(static_cast<int64_t>(waiting.size()) * numel);
+    }
+    // Each thread has columns of its own, and goes through the parts in order.
+    void finish(S* gw, int64_t numel, int threads) const {
+        const int64_t blocks = (numel + 63) / 64;
+#pragma omp parallel for num_threads(threads) if (threads > 1 && waiting.size() > 64) schedule(static)
+        for (int64_t b = 0; b < blocks; b++) {
+            const int64_t begin = b * 64, count = std::min<int64_t>(64, numel - begin);
+            for (size_t k = 0; k < waiting.size(); k++) {
+                S* to = gw + waiting[k] * numel + begin;
+                const S* part = parts.get() + static_cast<int64_t>(k) * numel + begin;
+                for (int64_t n = 0; n < count; n++) to[n] += part[n];
+            }
+        }
+        for (size_t row = 0; row < owner.size(); row++)
+            if (owner[row] < 0) std::fill_n(gw + static_cast<int64_t>(row) * numel, numel, S(0));
+    }
+};
+
 template <class S, bool DOUBLE>
 struct Convolution {
     static constexpr int N = W<S>;
@@ -138,6 +175,12 @@ struct Convolution {
         const bool shared = given.gw && given.w_step == 0;
         Buffer<S> partial_gw(shared ? tasks * plan.weight_numel : 0);
         if (shared) std::fill_n(partial_gw.get(), tasks * plan.weight_numel, S(0));
+        std::unique_ptr<SharedRows<S>> rows;
+        if (given.gw && given.rows && !shared) {
+            std::vector<int64_t> ends;
+            for (int64_t k = 1; k <= tasks; k++) ends.push_back(edges.target_ptr[bounds[k * count / tasks]]);
+            rows = std::make_unique<SharedRows<S>>(edges, given, ends, plan.weight_numel);
+        }
         const auto forward = given.out ? functions<FORWARD>() : std::vector<Run<S>>();
         const bool of_edges = given.gy || given.gw || !parts.empty();
         const auto backward = of_edges ? functions<BACKWARD>() : std::vector<Run<S>>();
@@ -152,10 +195,11 @@ struct Convolution {
                     S* gw = shared ? partial_gw.get() + k * plan.weight_numel : static_cast<S*>(given.gw);
                     Part<S>* part = parts.empty() ? nullptr : &parts[k];
                     for (int64_t c = k * count / tasks; c < (k + 1) * count / tasks; c++)
-                        targets(bounds[c], bounds[c + 1], forward, backward, space, gw, part);
+                        targets(bounds[c], bounds[c + 1], forward, backward, space, gw, part, rows.get());
                 }
             }
         }
+        if (rows) rows->finish(static_cast<S*>(given.gw), plan.weight_numel, threads);
         if (shared) {
             S* gw = static_cast<S*>(given.gw);
             std::fill_n(gw, plan.weight_numel, S(0));
@@ -236,6 +280,7 @@ struct Convolution {
         }
     };
 
+    int64_t row(int64_t edge) const { return given.rows ? given.rows[edge] : edge; }
     int team_for(int64_t tasks) const { return static_cast<int>(std::clamp<int64_t>(tasks, 1, std::max(threads, 1))); }
     // Allocated before threads start: an exception must not leave one of them.
     std::vector<Workspace> workspaces(int team, int width) const {
@@ -246,16 +291,16 @@ struct Convolution {
     }
 
     void targets(int64_t first, int64_t last, const std::vector<Run<S>>& forward, const std::vector<Run<S>>& backward,
-                 Workspace& space, S* gw, Part<S>* part) const {
+                 Workspace& space, S* gw, Part<S>* part, const SharedRows<S>* rows) const {
         if (given.out) std::fill_n(space.sums.get(), (last - first) * out.width, S(0));
         for (int64_t at = edges.target_ptr[first]; at < edges.target_ptr[last]; at += N) {
             Tile<S> t;
             fill(t, edges.by_target, edges.target, at, edges.target_ptr[last], first, out.width, space);
             t.g = given.gy ? space.g.get() : nullptr;
-            t.add_gw = given.w_step == 0;
             for (int e = 0; e < t.n; e++) {
-                const int64_t edge = edges.by_target[at + e];
-                t.gw[e] = gw ? gw + edge * given.w_step : nullptr;
+                const int64_t edge = edges.by_target[at + e], place = rows ? rows->place[at + e] : SharedRows<S>::WRITE;
+                t.gw[e] = !gw ? nullptr : place < 0 ? gw + row(edge) * given.w_step : rows->parts.get() + place * plan.weight_numel;
+                t.add_gw[e] = given.w_step == 0 || place == SharedRows<S>::ADD;
                 t.gx[e] = part ? part->rows->get() + (edges.source[edge] - part->first) * in.width : nullptr;
             }
             for (int64_t next = at + N; next < std::min(at + 2 * N, edges.num_edges); next++)
@@ -297,8 +342,8 @@ struct Convolution {
                 previous = node;
             }
             t.x[e] = x[edges.source[edge]], t.ax[e] = ax[edges.source[edge]], t.o[e] = o[edges.target[edge]];
-            t.w[e] = static_cast<const S*>(given.w) + edge * given.w_step;
-            t.aw[e] = given.aw ? static_cast<const S*>(given.aw) + edge * given.aw_step : space.zero_weights.get();
+            t.w[e] = static_cast<const S*>(given.w) + row(edge) * given.w_step;
+            t.aw[e] = given.aw ? static_cast<const S*>(given.aw) + row(edge) * given.aw_step : space.zero_weights.get();
         }
         t.start[t.runs] = t.n;
         matrices(given.y, order + at, t.n, space.y.get(), t.m);
@@ -313,10 +358,10 @@ struct Convolution {
     // and too many at once for the processor to foresee.
     void prefetch(int64_t edge, S* gw) const {
         if (given.w_step == 0) return;
-        const int64_t row = edge * given.w_step;
-        prefetch_row<0>(static_cast<const S*>(given.w) + row);
-        if (DOUBLE && given.aw) prefetch_row<0>(static_cast<const S*>(given.aw) + row);
-        if (gw) prefetch_row<1>(gw + row);
+        const int64_t at = row(edge) * given.w_step;
+        prefetch_row<0>(static_cast<const S*>(given.w) + at);
+        if (DOUBLE && given.aw) prefetch_row<0>(static_cast<const S*>(given.aw) + at);
+        if (gw) prefetch_row<1>(gw + at);
     }
     template <int WRITE> void prefetch_row(const S* row) const {
         for (int n = 0; n < plan.weight_numel; n += 64 / sizeof(S)) __builtin_prefetch(row + n, WRITE, 2);

@@ -4,6 +4,8 @@ The three operators are ∂T/∂o, (∂T/∂x, ∂T/∂y, ∂T/∂w), and all fo
 T(ax, y, w, o) + T(x, ay, w, o) + T(x, y, aw, o). The derivative of the third is a sum of the first two, so that they
 can be differentiated to any order.
 
+``rows`` is of each edge the row of w (and of aw and gw) that is its own; None: edge e has row e.
+
 A tensor that is not wanted, or that is zero, is empty: ``wanted`` has a bit for each of gx, gy, gw and go.
 """
 
@@ -46,50 +48,58 @@ def _convolve(
     edge_index: Tensor,
     inputs: Sequence[Tensor | None],
     outputs: Sequence[Tensor | None],
+    rows: Tensor | None,
     twice: bool = False,
 ) -> None:
     """Of x, y, w, o, ax, ay, aw and out, gx, gy, gw, all contiguous; empty ones and None are absent."""
-    _check(inputs, edge_index, plan)
+    _check(inputs, edge_index, rows, plan)
     x, w, o, aw, out = inputs[0], inputs[2], inputs[3], inputs[6], outputs[0]
     targets = o if o is not None else out
     edges = groups.edges(edge_index, len(x), len(targets))
     steps = [t.shape[1] if t is not None and t.ndim == 2 else 0 for t in (w, aw)]
-    tensors = library.Tensors(*map(_pointer, inputs), *steps, *map(_pointer, outputs))
+    own = None if rows is None or not steps[0] else groups.copy(rows, len(w))
+    tensors = library.Tensors(*map(_pointer, inputs), *steps, *map(_pointer, (*outputs, own)), len(w))
     run = library.kernels(x.dtype).convolve
     library.check(run(byref(plan.struct), byref(edges), byref(tensors), twice, torch.get_num_threads()))
 
 
-def _check(inputs: Sequence[Tensor | None], edge_index: Tensor, plan: Compiled) -> None:
+def _check(inputs: Sequence[Tensor | None], edge_index: Tensor, rows_of_w: Tensor | None, plan: Compiled) -> None:
     """The kernels trust what they are given."""
     nodes, edges, dtype = inputs[0].shape[0], inputs[1].shape[0], inputs[0].dtype
     if edge_index.shape != (2, edges):
         raise ValueError(f"edge_index must have shape (2, {edges}), got {tuple(edge_index.shape)}")
+    if rows_of_w is not None and rows_of_w.shape != (edges,):
+        raise ValueError(f"rows must have shape ({edges},), got {tuple(rows_of_w.shape)}")
+    num_weights = edges if rows_of_w is None else len(inputs[2])
     for n, tensor in enumerate(inputs):
         if tensor is None or (n > 3 and tensor.numel() == 0):
             continue
         shape, name, dim = tensor.shape, _NAMES[n], plan.dims[n % 4]
-        rows = nodes if name in ("x", "ax") else shape[0] if name == "o" else edges
-        if shape != (rows, dim) and not (name in ("w", "aw") and shape == (dim,)):
+        weights = name in ("w", "aw")
+        rows = nodes if name in ("x", "ax") else shape[0] if name == "o" else num_weights if weights else edges
+        if shape != (rows, dim) and not (weights and shape == (dim,)):
             raise ValueError(f"{name} must have shape ({rows}, {dim}), got {tuple(shape)}")
         if tensor.dtype != dtype:
             raise ValueError(f"{name} must be of the type of x, {dtype}, got {tensor.dtype}")
 
 
-def _forward(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: str, num_nodes: int) -> Tensor:
+def _forward(
+    x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, rows: Tensor | None, plan: str, num_nodes: int
+) -> Tensor:
     own = compiled(plan)
     out = x.new_empty(num_nodes, own.dims[3])
     inputs = (x.contiguous(), y.contiguous(), _weights(w, own), None, None, None, None)
-    _convolve(own, edge_index, inputs, (out, None, None, None))
+    _convolve(own, edge_index, inputs, (out, None, None, None), rows)
     return out
 
 
 def _backward(
-    x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, o: Tensor, plan: str, wanted: int
+    x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, rows: Tensor | None, o: Tensor, plan: str, wanted: int
 ) -> tuple[Tensor, ...]:
     own = compiled(plan)
     inputs = (x.contiguous(), y.contiguous(), _weights(w, own), o.contiguous(), None, None, None)
     gradients = _empty((x, y, w), wanted, (GX, GY, GW))
-    _convolve(own, edge_index, inputs, (None, *gradients))
+    _convolve(own, edge_index, inputs, (None, *gradients), rows)
     return gradients[0], gradients[1], _own_weights(gradients[2], own)
 
 
@@ -98,6 +108,7 @@ def _twice(
     edge_index: Tensor,
     y: Tensor,
     w: Tensor,
+    rows: Tensor | None,
     o: Tensor,
     ax: Tensor,
     ay: Tensor,
@@ -109,7 +120,7 @@ def _twice(
     w, aw = _weights(w, own), _weights(aw, own)
     inputs = (*(t.contiguous() for t in (x, y)), w, *(t.contiguous() for t in (o, ax, ay)), aw)
     go, *gradients = _empty((o, x, y, w), wanted, (GO, GX, GY, GW))
-    _convolve(own, edge_index, inputs, (go, *gradients), twice=True)
+    _convolve(own, edge_index, inputs, (go, *gradients), rows, twice=True)
     return go, gradients[0], gradients[1], _own_weights(gradients[2], own)
 
 
@@ -117,12 +128,14 @@ def _empty(like: Sequence[Tensor], wanted: int, bits: Sequence[int]) -> tuple[Te
     return tuple(t.new_empty(t.shape if wanted & bit else 0) for t, bit in zip(like, bits, strict=True))
 
 
-def _forward_fake(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: str, num_nodes: int) -> Tensor:
+def _forward_fake(
+    x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, rows: Tensor | None, plan: str, num_nodes: int
+) -> Tensor:
     return x.new_empty(num_nodes, compiled(plan).dims[3])
 
 
 def _backward_fake(
-    x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, o: Tensor, plan: str, wanted: int
+    x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, rows: Tensor | None, o: Tensor, plan: str, wanted: int
 ) -> tuple[Tensor, ...]:
     return _empty((x, y, w), wanted, (GX, GY, GW))
 
@@ -132,6 +145,7 @@ def _twice_fake(
     edge_index: Tensor,
     y: Tensor,
     w: Tensor,
+    rows: Tensor | None,
     o: Tensor,
     ax: Tensor,
     ay: Tensor,
@@ -143,21 +157,21 @@ def _twice_fake(
 
 
 def _forward_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
-    x, edge_index, y, w, plan, _ = inputs
+    x, edge_index, y, w, rows, plan, _ = inputs
     wanted = GX * needs[0] | GY * needs[2] | GW * needs[3]
-    gx, gy, gw = convolution_backward(x, edge_index, y, w, cotangents[0], plan, wanted)
-    return _kept(gx, needs[0]), None, _kept(gy, needs[2]), _kept(gw, needs[3]), None, None
+    gx, gy, gw = convolution_backward(x, edge_index, y, w, rows, cotangents[0], plan, wanted)
+    return _kept(gx, needs[0]), None, _kept(gy, needs[2]), _kept(gw, needs[3]), None, None, None
 
 
 def _backward_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
-    x, edge_index, y, w, o, plan, asked = inputs
+    x, edge_index, y, w, rows, o, plan, asked = inputs
     ax, ay, aw = (
         x.new_empty(0) if a is None or not asked & bit else a for a, bit in zip(cotangents, (GX, GY, GW), strict=True)
     )
-    wanted = GX * needs[0] | GY * needs[2] | GW * needs[3] | GO * needs[4]
-    go, gx, gy, gw = convolution_twice(x, edge_index, y, w, o, ax, ay, aw, plan, wanted)
-    gradients = [_kept(g, n) for g, n in ((gx, needs[0]), (gy, needs[2]), (gw, needs[3]), (go, needs[4]))]
-    return gradients[0], None, *gradients[1:], None, None
+    wanted = GX * needs[0] | GY * needs[2] | GW * needs[3] | GO * needs[5]
+    go, gx, gy, gw = convolution_twice(x, edge_index, y, w, rows, o, ax, ay, aw, plan, wanted)
+    gradients = [_kept(g, n) for g, n in ((gx, needs[0]), (gy, needs[2]), (gw, needs[3]), (go, needs[5]))]
+    return gradients[0], None, *gradients[1:3], None, gradients[3], None, None
 
 
 def _kept(gradient: Tensor, wanted: bool) -> Tensor | None:
@@ -174,7 +188,7 @@ _FORMS = (
 
 
 def _twice_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
-    x, edge_index, y, w, o, ax, ay, aw, plan, asked = inputs
+    x, edge_index, y, w, rows, o, ax, ay, aw, plan, asked = inputs
     named = {"x": x, "y": y, "w": w, "o": o, "ax": ax, "ay": ay, "aw": aw}
     for name, b, bit in zip(("bo", "bx", "by", "bw"), cotangents, (GO, GX, GY, GW), strict=True):
         named[name] = x.new_empty(0) if b is None or not asked & bit else b
@@ -186,16 +200,16 @@ def _twice_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -
         # To a path without weights, w is 1 and its cotangents are 0.
         own = plan if form[2] == "w" else weighted(plan)
         gradients = (
-            *convolution_backward(fx, edge_index, fy, fw, fo, own, GX | GY | GW),
-            convolution(fx, edge_index, fy, fw, own, o.shape[0]),
+            *convolution_backward(fx, edge_index, fy, fw, rows, fo, own, GX | GY | GW),
+            convolution(fx, edge_index, fy, fw, rows, own, o.shape[0]),
         )
         for name, gradient in zip(form, gradients, strict=True):
             totals[name] = totals[name] + gradient if name in totals else gradient
     gx, gy, gw, go, gax, gay, gaw = (totals.get(name) for name in ("x", "y", "w", "o", "ax", "ay", "aw"))
-    return gx, None, gy, gw, go, gax, gay, gaw, None, None
+    return gx, None, gy, gw, None, go, gax, gay, gaw, None, None
 
 
-_FORM = "Tensor x, Tensor edge_index, Tensor y, Tensor w"
+_FORM = "Tensor x, Tensor edge_index, Tensor y, Tensor w, Tensor? rows"
 _FOUR = "(Tensor, Tensor, Tensor, Tensor)"
 
 convolution = Operator(

@@ -8,6 +8,7 @@ torch does not see, such as a write through NumPy, goes unnoticed but does no ha
 from __future__ import annotations
 
 from ctypes import Structure
+from weakref import ref
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ class _Known:
 
 
 _known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+_pairs: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def _state(tensor: Tensor) -> tuple | None:
@@ -71,20 +73,36 @@ def rows(index: Tensor, num_indices: int) -> library.Rows:
 
 
 def first(index: Tensor, num_indices: int) -> Tensor:
-    """The first row of each index, 0 where there is none."""
+    """The first row of each index, that of another where there is none."""
+    ptr, order, _ = _rows(index, num_indices).kept
+    return order[ptr[:-1].clamp(max=len(order) - 1)]
+
+
+def copy(index: Tensor, num_indices: int) -> Tensor:
+    """A copy of ``index``, whose entries are in range, which must not be written to."""
     return _rows(index, num_indices).kept[2]
+
+
+def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
+    """Edges ``(2, e)`` with their reverses, by nodes and shifts ``(e, 3)``: see `library.pairs`."""
+    state = _state(edge_index), _state(edge_shift)
+    known = None if None in state else _pairs.get(edge_index)
+    if known is not None and known[0] == state and known[1]() is edge_shift:
+        return known[2]
+    found = library.pairs(edges(edge_index, num_nodes, num_nodes), edge_shift.detach().contiguous())
+    if None not in state:
+        _pairs[edge_index] = (state, ref(edge_shift), found)
+    return found
 
 
 def _rows(index: Tensor, num_indices: int) -> _Known:
     sizes, state = (num_indices,), _state(index)
     known = _recall(index, state, sizes)
     if known is None:
-        ptr, order = library.group(index.contiguous(), num_indices)
+        own = index.detach().clone(memory_format=torch.contiguous_format)
+        ptr, order = library.group(own, num_indices)
         struct = library.Rows(len(index), order.data_ptr(), ptr.data_ptr())
-        # Of an index without rows, the begin is where the next one begins, or the end.
-        empty = ptr.diff() == 0
-        first = torch.cat([order, order.new_zeros(1)])[ptr[:-1]].masked_fill(empty, 0)
-        known = _Known(state, sizes, struct, (ptr, order, first))
+        known = _Known(state, sizes, struct, (ptr, order, own))
         if state is not None:
             _known[index] = known
     return known

@@ -10,6 +10,7 @@ from ctypes import (
     POINTER,
     Array,
     Structure,
+    byref,
     c_double,
     c_int,
     c_int32,
@@ -23,7 +24,7 @@ from torch import Tensor
 
 from e3frame.kernels.native.build import LIBRARY, STATUS
 
-_INTERFACE = 2
+_INTERFACE = 3
 INSTRUCTION_SETS = ("base", "avx2", "avx512")
 
 
@@ -63,7 +64,8 @@ class Tensors(Structure):
     _fields_ = [
         *_fields(c_void_p, "x y w o ax ay aw"),
         *_fields(c_int64, "w_step aw_step"),
-        *_fields(c_void_p, "out gx gy gw"),
+        *_fields(c_void_p, "out gx gy gw rows"),
+        ("num_rows", c_int64),
     ]
 
 
@@ -156,6 +158,8 @@ def load() -> CDLL | None:
     library.e3_kernels_for.restype = POINTER(Kernels)
     library.e3_group.argtypes = [c_void_p, c_int64, c_int64, c_void_p, c_void_p]
     library.e3_group.restype = c_int64
+    library.e3_pairs.argtypes = [c_void_p, c_void_p, c_int, c_void_p, c_void_p]
+    library.e3_pairs.restype = c_int64
     return library
 
 
@@ -216,3 +220,17 @@ def group(node: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     if wrong >= 0:
         raise IndexError(f"entry {wrong} has the index {int(node[wrong])}, which is not below {num_nodes}")
     return ptr, order
+
+
+def pairs(edges: Edges, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Each edge and its reverse as one row: the row of each edge, and the first edge of each row.
+
+    Args:
+        shift: (e, 3), contiguous float32 or float64; that of the reverse is exactly its negative.
+    """
+    rows, firsts = (torch.empty(edges.num_edges, dtype=torch.int64) for _ in range(2))
+    library = load()
+    assert library is not None
+    double = shift.dtype == torch.float64
+    count = library.e3_pairs(byref(edges), shift.data_ptr(), double, rows.data_ptr(), firsts.data_ptr())
+    return rows, firsts[:count].clone()

@@ -5,28 +5,28 @@
 
 namespace E3_ISA {
 
-// Acc rows of two vectors: acc[r] += x[r][u step] * w[u], over all u.
+// Rows of two vectors at a time: out[r] += c x[r][u step] * w[u], over all u.
 template <class S, int ROWS>
-inline void multiply(const S* const* x, int step, const S* w, int width, int count, S* const* out) {
+inline void multiply(const S* const* x, int step, const S* w, int width, int count, S c, S* const* out) {
     using V = Vec<S>;
     for (int v = 0; v < width; v += 2 * W<S>) {
         const bool two = v + W<S> < width;
         V acc[ROWS][2];
-        E3_UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] = load(out[r] + v), acc[r][1] = two ? load(out[r] + v + W<S>) : V{};
+        E3_UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] = acc[r][1] = V{};
         if (two) {
             for (int u = 0; u < count; u++) {
                 const S* row = w + int64_t(u) * width + v;
                 const V w0 = load(row), w1 = load(row + W<S>);
                 E3_UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] += x[r][u * step] * w0, acc[r][1] += x[r][u * step] * w1;
             }
-            E3_UNROLL for (int r = 0; r < ROWS; r++) store(out[r] + v + W<S>, acc[r][1]);
+            E3_UNROLL for (int r = 0; r < ROWS; r++) store(out[r] + v + W<S>, load(out[r] + v + W<S>) + c * acc[r][1]);
         } else {
             for (int u = 0; u < count; u++) {
                 const V w0 = load(w + int64_t(u) * width + v);
                 E3_UNROLL for (int r = 0; r < ROWS; r++) acc[r][0] += x[r][u * step] * w0;
             }
         }
-        E3_UNROLL for (int r = 0; r < ROWS; r++) store(out[r] + v, acc[r][0]);
+        E3_UNROLL for (int r = 0; r < ROWS; r++) store(out[r] + v, load(out[r] + v) + c * acc[r][0]);
     }
 }
 
@@ -48,21 +48,26 @@ struct Linear {
     int64_t row(int64_t k) const { return rows.order ? rows.order[k] : k; }
 
     void run(const S* x, const S* w, S* result, int threads) const {
-        // The matrices of each index and path: [u][v padded], times c.
-        std::vector<int64_t> begins;
+        // The matrices of each index and path, [u][v padded]: as they are, where they lie so, or packed.
+        std::vector<const S*> matrices;
         int64_t size = 0;
-        for (int p = 0; p < plan.num_paths; p++) {
-            begins.push_back(size);
-            size += int64_t(from(plan.paths[p]).mul) * to(plan.paths[p]).padded;
-        }
-        Buffer<S> matrices(size * plan.num_indices);
+        for (int p = 0; p < plan.num_paths; p++)
+            if (!lies_well(plan.paths[p])) size += int64_t(from(plan.paths[p]).mul) * to(plan.paths[p]).padded;
+        Buffer<S> packed(size * plan.num_indices);
+        S* next = packed.get();
         for (int64_t s = 0; s < plan.num_indices; s++)
-            for (int p = 0; p < plan.num_paths; p++) pack(plan.paths[p], w, s, matrices.get() + s * size + begins[p]);
-        // Chunks of rows of one index.
+            for (int p = 0; p < plan.num_paths; p++) {
+                const e3_map& path = plan.paths[p];
+                const S* own = w + path.weight + s * path.index_step;
+                matrices.push_back(lies_well(path) ? own : next);
+                if (!lies_well(path)) pack(path, own, next), next += int64_t(from(path).mul) * to(path).padded;
+            }
+        // Chunks of rows of one index, so few that threads find some to share.
+        const int64_t length = std::clamp<int64_t>(rows.count / 8, 2 * ROWS, CHUNK_NODES);
         std::vector<std::array<int64_t, 3>> chunks;
         for (int64_t s = 0; s < plan.num_indices; s++)
-            for (int64_t k = rows.ptr ? rows.ptr[s] : 0, end = rows.ptr ? rows.ptr[s + 1] : rows.count; k < end; k += CHUNK_NODES)
-                chunks.push_back({s, k, std::min<int64_t>(k + CHUNK_NODES, end)});
+            for (int64_t k = rows.ptr ? rows.ptr[s] : 0, end = rows.ptr ? rows.ptr[s + 1] : rows.count; k < end; k += length)
+                chunks.push_back({s, k, std::min<int64_t>(k + length, end)});
         const int64_t count = static_cast<int64_t>(chunks.size());
         const int team = static_cast<int>(std::clamp<int64_t>(count, 1, std::max(threads, 1)));
         const int64_t room = int64_t(CHUNK_NODES) * (out.width + W<S>);  // no two threads on one cache line
@@ -75,20 +80,26 @@ struct Linear {
                 const auto [s, first, last] = chunks[c];
                 std::fill_n(sums, (last - first) * out.width, S(0));
                 for (int p = 0; p < plan.num_paths; p++)
-                    apply(plan.paths[p], x, matrices.get() + s * size + begins[p], first, last, sums);
+                    apply(plan.paths[p], x, matrices[s * plan.num_paths + p], first, last, sums);
                 for (int64_t k = first; k < last; k++) out.unpack(sums + (k - first) * out.width, result + row(k) * out.plain);
             }
         }
     }
 
-    void pack(const e3_map& p, const S* w, int64_t s, S* matrix) const {
-        const S* own = w + p.weight + s * p.index_step;
+    bool lies_well(const e3_map& p) const {
+        return !transposed && to(p).padded == to(p).mul && p.row_step == to(p).mul;
+    }
+
+    void pack(const e3_map& p, const S* own, S* matrix) const {
         const int u_count = from(p).mul, v_count = to(p).mul, padded = to(p).padded;
-        const int64_t u_step = transposed ? 1 : p.row_step, v_step = transposed ? p.row_step : 1;
-        for (int u = 0; u < u_count; u++) {
-            for (int v = 0; v < v_count; v++) matrix[int64_t(u) * padded + v] = S(p.c) * own[u * u_step + v * v_step];
-            std::fill(matrix + int64_t(u) * padded + v_count, matrix + int64_t(u + 1) * padded, S(0));
-        }
+        for (int u = 0; u < u_count; u++) std::fill(matrix + int64_t(u) * padded + v_count, matrix + int64_t(u + 1) * padded, S(0));
+        // Either way the weights are read in their order.
+        if (!transposed)
+            for (int u = 0; u < u_count; u++)
+                for (int v = 0; v < v_count; v++) matrix[int64_t(u) * padded + v] = own[u * p.row_step + v];
+        else
+            for (int v = 0; v < v_count; v++)
+                for (int u = 0; u < u_count; u++) matrix[int64_t(u) * padded + v] = own[v * p.row_step + u];
     }
 
     void apply(const e3_map& p, const S* x, const S* matrix, int64_t first, int64_t last, S* sums) const {
@@ -98,12 +109,12 @@ struct Linear {
         int held = 0;
         const auto flush = [&] {
             switch (held) {
-                case 1: multiply<S, 1>(source, a.dim, matrix, b.padded, a.mul, target); break;
-                case 2: multiply<S, 2>(source, a.dim, matrix, b.padded, a.mul, target); break;
-                case 3: multiply<S, 3>(source, a.dim, matrix, b.padded, a.mul, target); break;
-                case 4: multiply<S, 4>(source, a.dim, matrix, b.padded, a.mul, target); break;
-                case 5: multiply<S, 5>(source, a.dim, matrix, b.padded, a.mul, target); break;
-                case 6: multiply<S, 6>(source, a.dim, matrix, b.padded, a.mul, target); break;
+                case 1: multiply<S, 1>(source, a.dim, matrix, b.padded, a.mul, S(p.c), target); break;
+                case 2: multiply<S, 2>(source, a.dim, matrix, b.padded, a.mul, S(p.c), target); break;
+                case 3: multiply<S, 3>(source, a.dim, matrix, b.padded, a.mul, S(p.c), target); break;
+                case 4: multiply<S, 4>(source, a.dim, matrix, b.padded, a.mul, S(p.c), target); break;
+                case 5: multiply<S, 5>(source, a.dim, matrix, b.padded, a.mul, S(p.c), target); break;
+                case 6: multiply<S, 6>(source, a.dim, matrix, b.padded, a.mul, S(p.c), target); break;
             }
             held = 0;
         };

@@ -54,7 +54,7 @@ class Operator:
         self._function = type(name, (torch.autograd.Function,), members)
 
     def __call__(self, *inputs: Any) -> Any:
-        if type(inputs[0]) not in (Tensor, nn.Parameter) or torch.compiler.is_compiling() or _watched():
+        if type(inputs[0]) not in (Tensor, nn.Parameter) or torch.compiler.is_compiling() or watched():
             return self._op(*inputs)
         try:
             return self._function.apply(*inputs) if torch.is_grad_enabled() else self.run(*inputs)
@@ -65,7 +65,7 @@ class Operator:
             return self._op(*inputs)
 
 
-def _watched() -> bool:
+def watched() -> bool:
     """Whether a mode, such as an exporter's, or a transform, such as vmap, wants to see each operator."""
     return torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
 

@@ -43,7 +43,9 @@ struct e3_tensors {
     const void *x, *y, *w, *o, *ax, *ay, *aw;
     int64_t w_step, aw_step;
     void *out, *gx, *gy, *gw;  // null where not wanted; out is go in the twice differentiated form; gw is summed over
-                               // the edges where w_step is 0
+                               // the edges that share a row, all of them where w_step is 0
+    const int64_t* rows;       // of each edge its row of w, aw and gw; null: each edge has its own
+    int64_t num_rows;
 };
 
 // A linear map: paths between terms of one irrep. The matrix of index s is w[weight + s index_step + u row_step + v].

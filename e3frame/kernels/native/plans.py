@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.weak import WeakIdKeyDictionary
 
 from e3frame.algebra import wigner
 from e3frame.algebra.irreps import Irreps
@@ -22,6 +23,17 @@ _LARGEST_DEGREE = 11
 def runs(plan: ProductPlan) -> bool:
     """Whether the kernels can run a plan: channel-wise paths (uvu) of degrees up to 11."""
     return all(ins.connection_mode == "uvu" and max(plan.degrees(ins)) <= _LARGEST_DEGREE for ins in plan.instructions)
+
+
+_texts: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+
+def text_of(plan: ProductPlan) -> str:
+    """The encoded plan, or nothing if the kernels cannot run it; found by identity, which is fast."""
+    text = _texts.get(plan)
+    if text is None:
+        text = _texts[plan] = encode(plan) if runs(plan) else ""
+    return text
 
 
 @lru_cache(maxsize=1024)

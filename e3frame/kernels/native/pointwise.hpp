@@ -69,7 +69,7 @@ struct Act {
 template <class S>
 void activate(const e3_act& act, int order, const S* x, const S* o, const S* a, S* out, S* go, int64_t count, int threads) {
     const int64_t blocks = (count + W<S> - 1) / W<S>;
-#pragma omp parallel for num_threads(threads) if (threads > 1 && blocks > 2048) schedule(static)
+#pragma omp parallel for num_threads(threads) if (threads > 1 && blocks > 1024) schedule(static)
     for (int64_t b = 0; b < blocks; b++) {
         const int64_t at = b * W<S>;
         const int n = static_cast<int>(count - at < W<S> ? count - at : W<S>);
@@ -138,7 +138,7 @@ void gate_row(const e3_gate& gate, int order, const S* x, const S* o, const S* a
 template <class S>
 void apply_gate(const e3_gate& gate, int order, const S* x, const S* o, const S* a, S* out, S* go, int64_t rows, int threads) {
     const int64_t in = gate.dim_in, to = gate.dim_out, step = order ? in : to;
-#pragma omp parallel for num_threads(threads) if (threads > 1 && rows > 128) schedule(static)
+#pragma omp parallel for num_threads(threads) if (threads > 1 && rows > 32) schedule(static)
     for (int64_t n = 0; n < rows; n++)
         gate_row(gate, order, x + n * in, o + n * to, a + n * in, out + n * step, go + n * to);
 }
