@@ -30,11 +30,12 @@ def structures(graphs: int, atoms: int, periodic: bool) -> list[Atoms]:
 
 
 class Step:
-    """Training steps and inference of one side."""
+    """Training steps and inference of one side, with the optimizer that its own training builds."""
 
-    def __init__(self, model: torch.nn.Module, call: Callable[[], tuple[Tensor, Tensor]]) -> None:
-        self.model, self.call = model, call
-        self.optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    def __init__(
+        self, model: torch.nn.Module, call: Callable[[], tuple[Tensor, Tensor]], optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.model, self.call, self.optimizer = model, call, optimizer
         assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
         self.num_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
 
@@ -59,6 +60,7 @@ def e3frame_step(graphs: int, atoms: int, periodic: bool) -> Step:
     from e3frame.data.batch import model_input
     from e3frame.data.graphs import make_graph
     from e3frame.model import ModelSpec
+    from e3frame.train.optimizers import AdamSpec
 
     raw = yaml.safe_load((config_folder() / "model" / "nequip.yaml").read_text(encoding="utf-8"))
     raw |= {"r_max": R_MAX, "species": list(SPECIES)}
@@ -76,7 +78,8 @@ def e3frame_step(graphs: int, atoms: int, periodic: bool) -> Step:
             out = model(graph)
         return out["energy"], out["forces"]
 
-    return Step(model, call)
+    optimizer = AdamSpec(lr=1e-4).build([{"params": list(model.parameters())}])
+    return Step(model, call, optimizer)
 
 
 def nequip_step(graphs: int, atoms: int, periodic: bool) -> Step:
@@ -115,4 +118,4 @@ def nequip_step(graphs: int, atoms: int, periodic: bool) -> Step:
         out = model(dict(batch))
         return out["total_energy"], out["forces"]
 
-    return Step(model, call)
+    return Step(model, call, torch.optim.Adam(model.parameters(), lr=1e-4))

@@ -88,7 +88,7 @@ def linear(x: Tensor, w: Tensor, index: Tensor | None, text: str) -> Tensor:
 
 
 def first_rows(index: Tensor, num_indices: int) -> Tensor:
-    """The first row of each value of ``index`` ``(n,)``, n > 0; any row for a value that none has. Not for compilers."""
+    """The first row of each value of ``index`` ``(n,)``, n > 0; any row where none has it. Not for compilers."""
     return groups.first(index, num_indices)
 
 

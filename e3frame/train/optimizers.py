@@ -46,7 +46,7 @@ class AdamSpec(OptimizerSpec):
     def build(self, groups: Groups) -> Optimizer:
         from torch.optim import Adam
 
-        return Adam(groups, **self.model_dump(exclude={"kind"}))
+        return Adam(groups, **self.model_dump(exclude={"kind"}), fused=True)
 
 
 class AdamWSpec(OptimizerSpec):
@@ -68,7 +68,7 @@ class AdamWSpec(OptimizerSpec):
         from torch.optim import AdamW
 
         decayed = groups if self.decay_biases else without_decay(groups)
-        return AdamW(decayed, **self.model_dump(exclude={"kind", "decay_biases"}))
+        return AdamW(decayed, **self.model_dump(exclude={"kind", "decay_biases"}), fused=True)
 
 
 class ScheduleFreeSpec(OptimizerSpec):
