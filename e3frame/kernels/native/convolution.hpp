@@ -7,30 +7,16 @@
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
-#include <memory>
-#include <new>
 #include <vector>
 
+#include "memory.hpp"
 #include "paths.hpp"
 #include "plan.hpp"
+#include "shared_rows.hpp"
 
 namespace E3_ISA {
 
 constexpr int CHUNK_NODES = 64, CHUNK_EDGES = 256;
-
-template <class T> struct Free {
-    void operator()(T* p) const { std::free(p); }
-};
-template <class T> struct Buffer : std::unique_ptr<T[], Free<T>> {
-    explicit Buffer(int64_t count) : std::unique_ptr<T[], Free<T>>(allocate(count)) {}
-    static T* allocate(int64_t count) {
-        const size_t bytes = (std::max<int64_t>(count, 1) * sizeof(T) + 63) / 64 * 64;
-        void* p = std::aligned_alloc(64, bytes);
-        if (!p) throw std::bad_alloc();
-        return static_cast<T*>(p);
-    }
-};
 
 // Rows with the copies of an irrep last, padded with zeros to whole vectors.
 template <class S>
@@ -89,43 +75,6 @@ struct Part {
     std::unique_ptr<Buffer<S>> rows;
 };
 
-// Where each edge, in the order by target, puts its part of gw when edges share rows: a row is the task's that meets it
-// first, which writes it once and then adds. The parts of other tasks wait in rows of their own.
-template <class S>
-struct SharedRows {
-    static constexpr int64_t WRITE = -2, ADD = -1;
-    std::vector<int64_t> place, waiting;  // of each edge: one of these, or its place in waiting, a list of rows
-    std::vector<int32_t> owner;           // of each row its task; -1: no edge has it
-    Buffer<S> parts;
-
-    SharedRows(const e3_edges& edges, const e3_tensors& given, const std::vector<int64_t>& ends, int64_t numel)
-        : place(edges.num_edges), owner(given.num_rows, -1), parts(0) {
-        for (size_t task = 0, at = 0; task < ends.size(); task++)
-            for (; static_cast<int64_t>(at) < ends[task]; at++) {
-                const int64_t row = given.rows[edges.by_target[at]];
-                if (owner[row] < 0) owner[row] = static_cast<int32_t>(task), place[at] = WRITE;
-                else if (owner[row] == static_cast<int32_t>(task)) place[at] = ADD;
-                else place[at] = static_cast<int64_t>(waiting.size()), waiting.push_back(row);
-            }
-        parts = Buffer<S>(static_cast<int64_t>(waiting.size()) * numel);
-    }
-    // Each thread has columns of its own, and goes through the parts in order.
-    void finish(S* gw, int64_t numel, int threads) const {
-        const int64_t blocks = (numel + 63) / 64;
-#pragma omp parallel for num_threads(threads) if (threads > 1 && waiting.size() > 64) schedule(static)
-        for (int64_t b = 0; b < blocks; b++) {
-            const int64_t begin = b * 64, count = std::min<int64_t>(64, numel - begin);
-            for (size_t k = 0; k < waiting.size(); k++) {
-                S* to = gw + waiting[k] * numel + begin;
-                const S* part = parts.get() + static_cast<int64_t>(k) * numel + begin;
-                for (int64_t n = 0; n < count; n++) to[n] += part[n];
-            }
-        }
-        for (size_t row = 0; row < owner.size(); row++)
-            if (owner[row] < 0) std::fill_n(gw + static_cast<int64_t>(row) * numel, numel, S(0));
-    }
-};
-
 template <class S, bool DOUBLE>
 struct Convolution {
     static constexpr int N = W<S>;
@@ -168,6 +117,10 @@ struct Convolution {
     }
 
     void run() const {
+        large_pages(given.out, edges.num_targets * out.plain * sizeof(S));
+        large_pages(given.gx, edges.num_sources * in.plain * sizeof(S));
+        large_pages(given.gy, edges.num_edges * plan.dim_y * sizeof(S));
+        large_pages(given.gw, edges.num_edges * given.w_step * sizeof(S));
         const std::vector<int64_t> bounds = chunks(edges.target_ptr, edges.num_targets);
         const int64_t count = static_cast<int64_t>(bounds.size()) - 1;
         std::vector<Part<S>> parts = given.gx ? partition(bounds) : std::vector<Part<S>>();
@@ -194,6 +147,7 @@ struct Convolution {
                 for (int64_t k = 0; k < tasks; k++) {
                     S* gw = shared ? partial_gw.get() + k * plan.weight_numel : static_cast<S*>(given.gw);
                     Part<S>* part = parts.empty() ? nullptr : &parts[k];
+                    if (part) std::fill_n(part->rows->get(), (part->last - part->first) * in.width, S(0));
                     for (int64_t c = k * count / tasks; c < (k + 1) * count / tasks; c++)
                         targets(bounds[c], bounds[c + 1], forward, backward, space, gw, part, rows.get());
                 }
@@ -228,10 +182,8 @@ struct Convolution {
                 parts.push_back(std::move(part));
             }
             if ((rows <= 4 * edges.num_sources || rows * in.width <= (1 << 21)) && (tasks >= 8 || tasks == count)) {
-                for (Part<S>& part : parts) {
+                for (Part<S>& part : parts)
                     part.rows = std::make_unique<Buffer<S>>((part.last - part.first) * in.width);
-                    std::fill_n(part.rows->get(), (part.last - part.first) * in.width, S(0));
-                }
                 return parts;
             }
         }
@@ -303,9 +255,8 @@ struct Convolution {
                 t.add_gw[e] = given.w_step == 0 || place == SharedRows<S>::ADD;
                 t.gx[e] = part ? part->rows->get() + (edges.source[edge] - part->first) * in.width : nullptr;
             }
-            for (int64_t next = at + N; next < std::min(at + 2 * N, edges.num_edges); next++)
-                prefetch(edges.by_target[next], gw);
             for (size_t p = 0; p < paths.size(); p++) {
+                prefetch(edges.by_target, at + N, p, edges.source, x, gw);
                 if (!forward.empty()) forward[p](t, paths[p]);
                 if (!backward.empty()) backward[p](t, paths[p]);
             }
@@ -319,9 +270,10 @@ struct Convolution {
         for (int64_t at = edges.source_ptr[first]; at < edges.source_ptr[last]; at += N) {
             Tile<S> t;
             fill(t, edges.by_source, edges.source, at, edges.source_ptr[last], first, in.width, space);
-            for (int64_t next = at + N; next < std::min(at + 2 * N, edges.num_edges); next++)
-                prefetch(edges.by_source[next], nullptr);
-            for (size_t p = 0; p < paths.size(); p++) gather[p](t, paths[p]);
+            for (size_t p = 0; p < paths.size(); p++) {
+                prefetch(edges.by_source, at + N, p, edges.target, o, nullptr);
+                gather[p](t, paths[p]);
+            }
         }
         unpack(in, space.sums.get(), first, last, static_cast<S*>(given.gx));
     }
@@ -354,17 +306,21 @@ struct Convolution {
         for (int64_t n = first; n < last; n++) layout.unpack(rows + (n - first) * layout.width, to + n * layout.plain);
     }
 
-    // Ask for the weights of the next tile while this one is computed, row by row: paths read pieces of rows, too short
-    // and too many at once for the processor to foresee.
-    void prefetch(int64_t edge, S* gw) const {
-        if (given.w_step == 0) return;
-        const int64_t at = row(edge) * given.w_step;
-        prefetch_row<0>(static_cast<const S*>(given.w) + at);
-        if (DOUBLE && given.aw) prefetch_row<0>(static_cast<const S*>(given.aw) + at);
-        if (gw) prefetch_row<1>(gw + at);
+    // Ask, while path p of a tile is computed, for what it will read and write in the next one, which begins at `next`:
+    // pieces of rows, too short and too many at once for the processor to foresee. And for a share of the nodes' rows.
+    void prefetch(const int64_t* order, int64_t next, size_t p, const int64_t* nodes, const Packed<S>& rows, S* gw) const {
+        const int64_t end = std::min(next + N, edges.num_edges);
+        if (given.w_step && paths[p].weight >= 0)
+            for (int64_t at = next; at < end; at++) {
+                const int64_t piece = row(order[at]) * given.w_step + paths[p].weight;
+                prefetch_row<0>(static_cast<const S*>(given.w) + piece, paths[p].mul);
+                if (DOUBLE && given.aw_step) prefetch_row<0>(static_cast<const S*>(given.aw) + piece, paths[p].mul);
+                if (gw) prefetch_row<1>(gw + piece, paths[p].mul);
+            }
+        for (int64_t at = next + p; at < end; at += paths.size()) prefetch_row<0>(rows[nodes[order[at]]], rows.step);
     }
-    template <int WRITE> void prefetch_row(const S* row) const {
-        for (int n = 0; n < plan.weight_numel; n += 64 / sizeof(S)) __builtin_prefetch(row + n, WRITE, 2);
+    template <int WRITE> static void prefetch_row(const S* row, int64_t count) {
+        for (int64_t n = 0; n < count; n += 64 / sizeof(S)) __builtin_prefetch(row + n, WRITE, 2);
     }
 
     // M_ki = Σ_j C_ijk y_j of a tile's edges, one edge a lane.

@@ -54,7 +54,7 @@ struct PathKernel {
     static constexpr int REGISTERS = E3_BYTES == 64 ? 26 : 10;
     static constexpr int ROOM_IN = D_IN ? D_IN : MAX_DIM, ROOM_OUT = D_IN ? D_OUT : MAX_DIM;
     // Rows k whose sums over u are held in registers at once.
-    static constexpr int ROWS = D_IN == 0 ? 1 : D_IN * D_OUT <= REGISTERS ? D_OUT : 1;
+    static constexpr int ROWS = D_IN == 0 ? 1 : D_IN * D_OUT <= REGISTERS ? D_OUT : D_OUT == 9 && 3 * D_IN <= REGISTERS + 1 ? 3 : 1;
 
     static V second_weights(const Tile<S>& t, const Path& p, int e, int u) {
         return DOUBLE && p.weight >= 0 ? weights(t.aw[e], p, u) : V{};
@@ -214,7 +214,7 @@ struct PathKernel {
 
 template <class S> using Run = void (*)(const Tile<S>&, const Path&);
 
-constexpr int dim_index(int dim) { return dim > 7 ? 0 : (dim + 1) / 2; }  // 1, 3, 5, 7 -> 1 ... 4; more -> 0
+constexpr int dim_index(int dim) { return dim > 9 ? 0 : (dim + 1) / 2; }  // 1, 3, 5, 7, 9 -> 1 ... 5; more -> 0
 
 // What a pass does to a tile.
 enum Pass { FORWARD, BACKWARD, GATHER };
@@ -227,7 +227,7 @@ struct Table {
     }
     template <int D_IN> static Run<S> row(int out) {
         constexpr Run<S> runs[] = {one<0, 0, false>(), one<D_IN, 1, false>(), one<D_IN, 3, false>(),
-                                   one<D_IN, 5, false>(), one<D_IN, 7, false>()};
+                                   one<D_IN, 5, false>(), one<D_IN, 7, false>(), one<D_IN, 9, false>()};
         return runs[out];
     }
     static Run<S> find(const Path& p, bool diagonal) {
@@ -237,7 +237,7 @@ struct Table {
         const int in = dim_index(p.d_in), out = dim_index(p.d_out);
         if (diagonal) {
             constexpr Run<S> runs[] = {one<0, 0, true>(), one<1, 1, true>(), one<3, 3, true>(),
-                                       one<5, 5, true>(), one<7, 7, true>()};
+                                       one<5, 5, true>(), one<7, 7, true>(), one<9, 9, true>()};
             return runs[in];
         }
         switch (out ? in : 0) {
@@ -245,6 +245,7 @@ struct Table {
             case 2: return row<3>(out);
             case 3: return row<5>(out);
             case 4: return row<7>(out);
+            case 5: return row<9>(out);
             default: return one<0, 0, false>();
         }
     }
