@@ -169,6 +169,10 @@ def convolution(
         ValueError: a plan with another connection than uvu, shapes that do not fit, or tensors of different types.
         IndexError: an edge with a node that is not there.
     """
+    text = _native_plan(plan)
+    for ins in plan.instructions if not text else ():
+        if ins.connection_mode != "uvu":
+            raise ValueError(f"a convolution needs channel-wise (uvu) paths, got {ins.connection_mode!r}")
     _check_last("x", x, plan.dims[0])
     _check_last("y", y, plan.dims[1])
     _check_last("w", w, plan.weight_numel)
@@ -187,11 +191,8 @@ def convolution(
         raise ValueError(f"edge_index must be int64, got {edge_index.dtype}")
     if rows is not None and rows.shape != y.shape[:1]:
         raise ValueError(f"rows must have shape ({y.shape[0]},), got {tuple(rows.shape)}")
-    if runs_natively(x) and (text := _native_plan(plan)):
+    if text and runs_natively(x):
         return native_convolution(x, edge_index, y, w, rows, text, num_nodes)
-    for ins in plan.instructions:
-        if ins.connection_mode != "uvu":
-            raise ValueError(f"a convolution needs channel-wise (uvu) paths, got {ins.connection_mode!r}")
     if rows is not None and w.ndim == 2:
         w = w.index_select(0, rows)
     if _runs_on_cuda(x, plan):

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 
+from e3frame import kernels
 from e3frame.model import ModelSpec
 from e3frame.network import Model
 from e3frame.spec.docs import key_docs
@@ -60,7 +61,12 @@ def value_of(model: Model, step: Step, graph: Graph) -> Tensor:
         model(graph)
     finally:
         hook.remove()
-    return found[0]
+    if step.binding.field.reversal != 1:
+        return found[0]
+    # It stands there once for an edge and its reverse.
+    rows, edges = kernels.pairs(graph["edge_index"], graph["edge_shift"], len(graph["pos"]))
+    assert len(found[0]) == len(edges)
+    return found[0].index_select(0, rows)
 
 
 def test_kinds_were_found() -> None:
