@@ -88,8 +88,9 @@ class RunConfig(Spec):
         for name in self.task.targets:
             check_target(name, self.task, model, self.data.label_names)
         self._check_schedule()
-        if self.trainer.world > self.data.batch_size:
-            problem = f"must be at least the number of processes, {self.trainer.world}; got {self.data.batch_size}"
+        size = self.data.batch_size
+        if isinstance(size, int) and self.trainer.world > size:
+            problem = f"must be at least the number of processes, {self.trainer.world}; got {size}"
             raise SpecError(("data", "batch_size"), problem)
         transfer = None if self.init is None else self.init.plan(self.model, model)
         statistics_of = self._statistics_of()

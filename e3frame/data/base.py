@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
+from e3frame.data.budget import BatchSize
 from e3frame.spec.errors import DataError, did_you_mean
 from e3frame.spec.registry import Kinded
 
@@ -54,10 +55,11 @@ class DataSpec(Kinded, family="data set"):
     ``e3frame.data.specs``; anything heavy is imported inside :meth:`load`.
     """
 
-    batch_size: int = Field(default=8, ge=1)
-    """Frames per training step."""
-    eval_batch_size: int = Field(default=64, ge=1)
-    """Frames per step of validation and test."""
+    batch_size: BatchSize = 8
+    """Frames per training step, or what fits: ``{atoms: 500}`` or ``{edges: 10000}``. Every frame comes once in an
+    epoch, and all epochs have the same number of steps; some batches are a little smaller for it."""
+    eval_batch_size: BatchSize = 64
+    """The same per step of validation and test."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that prepare batches; 0: the training process itself, which is best for frames held in memory."""
     cache_dir: str | None = None

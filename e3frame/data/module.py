@@ -7,7 +7,8 @@ from torch_geometric.loader import DataLoader
 
 from e3frame.data.base import DataSpec
 from e3frame.data.dataset import GraphDataset, Splits
-from e3frame.data.loader import Place, make_loader
+from e3frame.data.loader import make_loader
+from e3frame.data.sampling import Place
 
 
 class DataModule(LightningDataModule):

@@ -15,6 +15,7 @@ from torch_geometric.data import Batch
 
 from e3frame.data.base import DataSpec
 from e3frame.data.batch import model_input
+from e3frame.data.budget import Budget
 from e3frame.data.dataset import GraphDataset
 from e3frame.data.loader import make_loader
 from e3frame.inference.details import Predicted
@@ -61,7 +62,9 @@ class Evaluation:
         return {"frames": self.frames, "loss": self.loss} | {name: as_json(e) for name, e in self.errors.items()}
 
 
-def predictions(model: Model, dataset: GraphDataset, batch_size: int) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+def predictions(
+    model: Model, dataset: GraphDataset, batch_size: int | Budget
+) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
     """Batches in the order of the frames, each with the model's outputs, without gradients."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with torch.no_grad():
@@ -70,7 +73,7 @@ def predictions(model: Model, dataset: GraphDataset, batch_size: int) -> Iterato
             yield moved, model(model_input(moved))
 
 
-def evaluate_split(model: Model, dataset: GraphDataset, task: TaskSpec, batch_size: int = 64) -> Evaluation:
+def evaluate_split(model: Model, dataset: GraphDataset, task: TaskSpec, batch_size: int | Budget = 64) -> Evaluation:
     """Errors of a model on a data set that holds the labels of the task; exact whatever the batch size."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     loss, errors = Loss(task), TaskErrors(task).to(device)

@@ -19,8 +19,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from e3frame.config import RunConfig
 from e3frame.data.dataset import Splits
-from e3frame.data.loader import Place
 from e3frame.data.module import DataModule
+from e3frame.data.sampling import Place
 from e3frame.network import Model
 from e3frame.spec.errors import SpecError
 from e3frame.train.checkpoint import Checkpoint, SafeCheckpoints

@@ -15,7 +15,8 @@ from support.state import history, results
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from e3frame.data.loader import Place, make_loader
+from e3frame.data.loader import make_loader
+from e3frame.data.sampling import Place
 from e3frame.inference.saved import load_model
 from e3frame.train.module import Training
 from e3frame.train.run import run

@@ -76,6 +76,7 @@ VARIANTS = {
         "trainer.ema_decay": None,
     },
     "muon": {"optimizer": {"kind": "muon"}, "scheduler": {"kind": "one_cycle"}},
+    "budget": {"data.batch_size": {"edges": 500}, "data.eval_batch_size": {"atoms": 100}, "trainer.max_epochs": 2},
     "rare validation": {"trainer.check_val_every_n_epoch": 2, "data.num_workers": 1},
 }
 
