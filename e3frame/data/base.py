@@ -62,6 +62,10 @@ class DataSpec(Kinded, family="data set"):
     """The same per step of validation and test."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that prepare batches; 0: the training process itself, which is best for frames held in memory."""
+    storage: Literal["memory", "disk"] = "memory"
+    """Where the prepared frames, with their neighbours, are while training reads them. disk: in one file in the folder
+    of the processed data, from which each batch is read, for sets larger than memory; nothing holds them all, the
+    results have the same bits, and a few ``num_workers`` read ahead. An .npz file alone is read as a whole."""
     cache_dir: str | None = None
     """Folder of the processed data; null: $E3FRAME_CACHE, else ~/.cache/e3frame."""
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from e3frame.data.dataset import GraphDataset, Splits
+    from e3frame.data.dataset import Splits
+    from e3frame.data.frameset import FrameSet
     from e3frame.data.prepare import Reader, Recipe
 
 
@@ -167,7 +168,7 @@ class FilesSpec(DataSpec):
 
     def read(
         self, paths: Sequence[str], r_max: float, labels: Mapping[str, Label], chosen: NDArray[np.int64] | None = None
-    ) -> GraphDataset:
+    ) -> FrameSet:
         """All frames of ``paths``, or those chosen, in order, with just these labels; processed once and then kept on
         disk."""
         from e3frame.data.dataset import content_key, load_or_build
@@ -175,9 +176,9 @@ class FilesSpec(DataSpec):
 
         recipe = replace(self.recipe(paths, r_max, labels), chosen=chosen)
         path = self.cache_folder() / f"{self.kind}-{content_key(recipe.files, self._options(recipe))}.safetensors"
-        dataset = load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes))
+        dataset = load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes), self.storage)
         for name in set(labels) & set(self.allow_missing):
-            if dataset.stacked(name).isnan().all():
+            if all(block.values[name].isnan().all() for block in dataset.blocks(name)):
                 raise DataError(f"no frame has the label {name}", file=", ".join(recipe.files))
         return dataset
 

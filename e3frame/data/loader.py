@@ -6,12 +6,12 @@ import torch
 from torch_geometric.loader import DataLoader
 
 from e3frame.data.budget import Budget
-from e3frame.data.dataset import GraphDataset
+from e3frame.data.frameset import FrameSet
 from e3frame.data.sampling import Packing, Place, SharedBatches, ShuffleSampler
 
 
 def make_loader(
-    dataset: GraphDataset,
+    dataset: FrameSet,
     batch_size: int | Budget,
     *,
     seed: int | None = None,

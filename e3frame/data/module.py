@@ -6,7 +6,8 @@ from lightning import LightningDataModule
 from torch_geometric.loader import DataLoader
 
 from e3frame.data.base import DataSpec
-from e3frame.data.dataset import GraphDataset, Splits
+from e3frame.data.dataset import Splits
+from e3frame.data.frameset import FrameSet
 from e3frame.data.loader import make_loader
 from e3frame.data.sampling import Place
 
@@ -37,7 +38,7 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader | list:
         return self._in_order(self.splits.test)
 
-    def _in_order(self, dataset: GraphDataset | None) -> DataLoader | list:
+    def _in_order(self, dataset: FrameSet | None) -> DataLoader | list:
         """Lightning takes an empty list for "nothing to do"."""
         if dataset is None:
             return []

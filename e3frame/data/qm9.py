@@ -18,7 +18,8 @@ from e3frame.spec.errors import DataError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from e3frame.data.dataset import GraphDataset, Splits
+    from e3frame.data.dataset import Splits
+    from e3frame.data.frameset import FrameSet
     from e3frame.data.prepare import Recipe
 
 ENERGIES = ("U0", "U", "H", "G")
@@ -82,7 +83,7 @@ class Qm9Spec(DataSpec):
         found = {name: np.searchsorted(chosen, part) for name, part in parts.items()}
         return Splits(**{name: whole[indices] if len(indices) else None for name, indices in found.items()})
 
-    def read(self, recipe: Recipe) -> GraphDataset:
+    def read(self, recipe: Recipe) -> FrameSet:
         """The molecules of a recipe; processed once and then kept on disk."""
         from e3frame.data.dataset import content_key, load_or_build
         from e3frame.data.prepare import prepared
@@ -91,7 +92,7 @@ class Qm9Spec(DataSpec):
         labels = {name: [*label] for name, label in recipe.labels.labels.items()}
         key = content_key(recipe.reader.files, [recipe.r_max, labels, chosen])
         path = self.cache_folder() / f"qm9-{key}.safetensors"
-        return load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes))
+        return load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes), self.storage)
 
     def recipe(self, r_max: float, labels: Mapping[str, Label]) -> Recipe:
         """How the graphs of all molecules are made.

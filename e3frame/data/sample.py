@@ -92,7 +92,7 @@ class SampleSpec(DataSpec):
         with np.load(FILE) as arrays:
             molecule = np.concatenate([np.full(len(arrays[f"{name}.split"]), k) for k, name in enumerate(MOLECULES)])
             split = np.concatenate([arrays[f"{name}.split"] for name in MOLECULES])
-            dataset = load_or_build(path, ["data=sample"], lambda: [pack(_graphs(arrays, r_max))])
+            dataset = load_or_build(path, ["data=sample"], lambda: [pack(_graphs(arrays, r_max))], self.storage)
         mine = np.isin(molecule, [list(MOLECULES).index(name) for name in self.chosen])
         train, val, test = (np.flatnonzero(mine & (split == number)) for number in range(3))
         if self.num_train is not None:

@@ -13,7 +13,8 @@ from torch.utils.data import BatchSampler, Sampler
 
 from e3frame.data.base import DataSpec
 from e3frame.data.budget import Budget
-from e3frame.data.dataset import GraphDataset, Splits
+from e3frame.data.dataset import Splits
+from e3frame.data.frameset import FrameSet
 from e3frame.spec.errors import DataError
 
 TRIALS = 8
@@ -73,7 +74,7 @@ class Packing:
         DataError: a frame does not fit.
     """
 
-    def __init__(self, dataset: GraphDataset, budget: Budget, key: str) -> None:
+    def __init__(self, dataset: FrameSet, budget: Budget, key: str) -> None:
         counts = dataset.counts("z" if budget.unit == "atoms" else "edge_index").numpy()
         if counts.max() > budget.limit:
             file, frame = dataset.where(int(np.argmax(counts > budget.limit)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, pairwise
 
 import pytest
 import torch
@@ -60,7 +60,7 @@ def test_in_order(splits: Splits) -> None:
     sizes = splits.val.counts("edge_index")
     batches = list(loader.batch_sampler)
     assert list(chain(*batches)) == list(range(len(splits.val)))
-    for batch, after in zip(batches, batches[1:], strict=False):
+    for batch, after in pairwise(batches):
         assert sizes[batch].sum() <= 500 < sizes[[*batch, after[0]]].sum()
     assert len(loader) == len(batches) == len(list(loader))
     parts = [make_loader(splits.val, budget, place=Place(rank=rank, world=3)) for rank in range(3)]
