@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
+from e3frame.data.augment import AugmentSpec
 from e3frame.data.budget import BatchSize
 from e3frame.spec.errors import DataError, did_you_mean
 from e3frame.spec.registry import Kinded
@@ -69,6 +70,8 @@ class DataSpec(Kinded, family="data set"):
     cache_dir: str | None = None
     """Folder of the processed data; null: $E3FRAME_CACHE, else ~/.cache/e3frame."""
 
+    augment: AugmentSpec | None = None
+    """Random changes of the training frames; null: none."""
     preflight: Literal["refuse", "warn", "off"] = "refuse"
     """Before training, the data are looked at: refuse those with a gross error (a sign, a unit, a tensor that does not
     turn with its molecule), or warn of it alone."""

@@ -141,11 +141,11 @@ def write(path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]]
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         hint = "set data.cache_dir to a folder with room, or data.storage=memory"
-        raise DataError(
-            f"cannot be written, and data.storage=disk reads from it: {reason}", file=path, hint=hint
-        ) from None
+        problem = f"cannot be written, and data.storage=disk reads from it: {reason}"
+        raise DataError(problem, file=path, hint=hint) from None
     finally:
-        part.unlink(missing_ok=True)
+        if part.exists():
+            part.unlink()
 
 
 def read_contents(path: Path) -> Contents | None:

@@ -31,7 +31,7 @@ class Draw(NamedTuple):
 
 
 class DisplacedFrames(Dataset):
-    """Positions :math:`r + \\sigma\\,\\xi` with normal :math:`\\xi`, a function of the seed, the epoch and the frame, so
+    r"""Positions :math:`r + \sigma\,\xi` with normal :math:`\xi`, a function of the seed, the epoch and the frame, so
     that neither workers nor processes nor an interruption change it; all else but the edges as in ``frames``.
 
     Args:

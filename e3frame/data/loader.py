@@ -6,6 +6,7 @@ import torch
 from torch_geometric.loader import DataLoader
 
 from e3frame.data.budget import Budget
+from e3frame.data.displaced import DisplacedFrames, DrawnBatches, Noise
 from e3frame.data.frameset import FrameSet
 from e3frame.data.sampling import Packing, Place, SharedBatches, ShuffleSampler
 
@@ -17,6 +18,7 @@ def make_loader(
     seed: int | None = None,
     num_workers: int = 0,
     place: Place | None = None,
+    noise: Noise | None = None,
 ) -> DataLoader:
     """Batches of all frames; shuffled anew each epoch if ``seed`` is given, else in order.
 
@@ -27,6 +29,7 @@ def make_loader(
         seed: of the shuffling.
         num_workers: processes that prepare batches.
         place: where to begin, and this process's part of each batch.
+        noise: shifts the atoms of shuffled frames.
 
     Raises:
         DataError: a frame does not fit into the budget.
@@ -36,8 +39,11 @@ def make_loader(
     own = {"generator": torch.Generator(), "num_workers": num_workers, "persistent_workers": num_workers > 0}
     if seed is not None:
         size = batch_size if isinstance(batch_size, int) else Packing(dataset, batch_size, "batch_size")
-        batches = SharedBatches(ShuffleSampler(len(dataset), seed, place.epoch), size, place)
-        return DataLoader(dataset, batch_sampler=batches, **own)
+        sampler = ShuffleSampler(len(dataset), seed, place.epoch)
+        if noise is None:
+            return DataLoader(dataset, batch_sampler=SharedBatches(sampler, size, place), **own)
+        displaced = DisplacedFrames(dataset, noise, seed)
+        return DataLoader(displaced, batch_sampler=DrawnBatches(sampler, size, place), **own)
     mine = range(place.rank, len(dataset), place.world)
     if isinstance(batch_size, int):
         return DataLoader(dataset if place.world == 1 else dataset[list(mine)], batch_size, **own)

@@ -73,7 +73,7 @@ def fit(
     Raises:
         UserError: something is not finite, the training was interrupted, or a file cannot be written.
     """
-    data = DataModule(splits, config.data, config.seed, _place(start, config))
+    data = DataModule(splits, config.data, config.seed, _place(start, config), config.model.r_max)
     limits = Limits(config.trainer, len(data.train_dataloader()))
     split = "train" if splits.val is None else "val"
     if split == "train":

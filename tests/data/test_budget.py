@@ -123,9 +123,9 @@ def test_a_frame_that_does_not_fit(splits: Splits) -> None:
             require_room(splits, spec)
         assert str(caught.value) == message
     require_room(splits, SampleSpec(batch_size={"atoms": 9}, eval_batch_size={"edges": 80}))
-    with pytest.raises(DataError, match="data.batch_size has room for 3"):
+    with pytest.raises(DataError, match=r"data\.batch_size has room for 3"):
         make_loader(splits.train, Budget(atoms=3), seed=0)
-    with pytest.raises(DataError, match="data.eval_batch_size has room for 3"):
+    with pytest.raises(DataError, match=r"data\.eval_batch_size has room for 3"):
         make_loader(splits.train, Budget(atoms=3))
 
 

@@ -107,6 +107,20 @@ MISTAKES = {
         {"kind": "sample", "batch_size": {"atom": 500}},
         "data.batch_size.atom\n  unknown key\n  did you mean atoms?",
     ),
+    "too much noise": ({"kind": "sample", "augment": {"noise": 0.3}}, "data.augment.noise\n  must be <= 0.2, got 0.3"),
+    "no noise": (
+        {"kind": "sample", "augment": {}},
+        "data.augment.noise\n  this key is required: Standard deviation in Å of a random shift of each coordinate of each"
+        " atom, after which neighbours are found anew.",
+    ),
+    "rotations": (
+        {"kind": "sample", "augment": {"rotations": True, "noise": 0.01}},
+        "data.augment.rotations\n  unknown key\n  keys: noise",
+    ),
+    "storage": (
+        {"kind": "sample", "storage": "disc"},
+        "data.storage\n  must be one of memory, disk; got disc\n  did you mean disk?",
+    ),
     "molecule": (
         {"kind": "sample", "molecules": ["benzene"]},
         "data.molecules\n  no molecule is called benzene\n  molecules: ethanol, acetamide, acetic_acid, furan",

@@ -71,7 +71,8 @@ def test_the_same_frames_and_subsets(mixed: Path, cache: Path) -> None:
         assert disk[chosen].species == memory[chosen].species
         assert torch.equal(disk[chosen].counts("edge_index"), memory[chosen].counts("edge_index"))
     assert disk.where(13) == memory.where(13) == (str(mixed), 13)
-    assert disk.has("forces") and not disk.has("dipole")
+    assert disk.has("forces")
+    assert not disk.has("dipole")
     with pytest.raises(IndexError):
         disk[[3, 4]][2]
 
