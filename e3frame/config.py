@@ -131,14 +131,12 @@ class RunConfig(Spec):
 
     def _check_noise(self) -> None:
         """Random shifts of the atoms leave the labels, which must not be those that change with the shifts at once."""
+        if self.data.augment is None:
+            return
         for name, target in self.task.targets.items():
-            layer = self.model.outputs[name]
-            if self.data.augment is None or not target.trained:
-                continue
-            if isinstance(layer, NegativeGradient | StrainGradient):
-                problem = (
-                    f"the {name} of a frame would be wrong for its shifted atoms: 0.01 Å changes forces by 0.5 eV/Å"
-                )
+            derived = isinstance(self.model.outputs[name], NegativeGradient | StrainGradient)
+            if target.trained and (derived or self.task.key(name) in ("forces", "stress")):
+                problem = f"the {name} of a frame would be wrong for its shifted atoms: 0.01 Å is some 0.5 eV/Å"
                 hint = f"leave out data.augment, or give task.targets.{name} the weight 0"
                 raise SpecError(("data", "augment", "noise"), problem, hint)
 
@@ -187,9 +185,8 @@ class RunConfig(Spec):
         energies = [name for name in self.task.targets if self.task.key(name) == "energy"]
         if self.data.augment is not None and energies:
             problem = f"the label of '{energies[0]}' stays that of the atoms before their shift"
-            yield SpecError(
-                ("data", "augment", "noise"), problem, "this is for relaxed structures, not for trajectories"
-            )
+            hint = "this is for relaxed structures, not for trajectories"
+            yield SpecError(("data", "augment", "noise"), problem, hint)
         if isinstance(self.optimizer, ScheduleFreeSpec):
             hint = "set scheduler=constant and trainer.ema_decay=null"
             if self.trainer.ema_decay is not None:

@@ -68,6 +68,15 @@ def test_two_processes_train_what_one_trains(
     assert_close_runs(tmp_path / "one", tmp_path / "one then two")
 
 
+def test_two_processes_share_a_budget(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Batches of two or three frames, from disk."""
+    changes = {**CHANGES, "data.batch_size": {"edges": 250}, "data.eval_batch_size": {"atoms": 50}}
+    console = Console(quiet=True)
+    run(make_config(changes), tmp_path / "one", console)
+    run(make_config({**changes, **TWO, "data.storage": "disk"}), tmp_path / "two", console)
+    assert_close_runs(tmp_path / "one", tmp_path / "two")
+
+
 def test_each_frame_belongs_to_one_process(make_config: MakeConfig) -> None:
     config = make_config(CHANGES)
     splits = config.data.load(config.model.r_max, config.task.labels)
