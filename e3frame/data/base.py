@@ -23,6 +23,7 @@ RESERVED = frozenset(
         "z",
         "edge_index",
         "edge_shift",
+        "edges",
         "cell",
         "pbc",
         "frame",
@@ -70,6 +71,10 @@ class DataSpec(Kinded, family="data set"):
     cache_dir: str | None = None
     """Folder of the processed data; null: $E3FRAME_CACHE, else ~/.cache/e3frame."""
 
+    neighbors: Literal["stored", "computed"] = "stored"
+    """Whether prepared frames hold their neighbours, or they are found each time a frame is read, by the processes that
+    prepare batches. computed: the frames take a tenth of the room or less, each step some more time, and the results
+    have the same bits."""
     augment: AugmentSpec | None = None
     """Random changes of the training frames; null: none."""
     preflight: Literal["refuse", "warn", "off"] = "refuse"

@@ -91,7 +91,12 @@ class GraphDataset(FrameSet, InMemoryDataset):
             found[key] = torch.cat(parts, dim)
         return found
 
+    def get(self, idx: int) -> Graph:
+        return self.completed(super().get(idx))
+
     def counts(self, key: str) -> Tensor:
+        if key == "edge_index" and not self.has(key):
+            return self.stacked("edges")
         return self.slices[key].diff()[torch.tensor(list(self.indices()), dtype=torch.long)]
 
     def has(self, key: str) -> bool:
@@ -143,22 +148,29 @@ def content_key(files: Iterable[str | Path], options: Any) -> str:
 
 
 def load_or_build(
-    path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]], storage: str = "memory"
+    path: Path,
+    files: Sequence[str],
+    build: Callable[[], Iterable[Chunk]],
+    r_max: float,
+    storage: str = "memory",
 ) -> FrameSet:
     """The data set in ``path``; if there is none, or it is damaged, that of ``build()``, which is then kept there.
 
     Args:
+        r_max: cutoff in Å of the neighbours, to be found again where the graphs do not keep them.
         storage: ``memory``, or ``disk``, which is kept as .db and stays there.
 
     Raises:
         DataError: there are no graphs.
     """
     if storage == "disk":
-        return open_or_write(path.with_suffix(".db"), files, build)
-    dataset = _load(path, files)
-    if dataset is None:
+        dataset: FrameSet = open_or_write(path.with_suffix(".db"), files, build)
+    elif (held := _load(path, files)) is not None:
+        dataset = held
+    else:
         dataset = GraphDataset.from_chunks(build(), files)
         dataset.cached = write_atomically(path, _packed(dataset))
+    dataset.r_max = r_max
     return dataset
 
 

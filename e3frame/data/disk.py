@@ -88,7 +88,7 @@ class DiskDataset(FrameSet, OnDiskDataset):
         *columns, checksum = self._select(range(len(keys) + 1), idx)
         if _checksum(columns) != checksum:
             raise DataError(f"entry {idx} is damaged", file=self.cached, hint="delete the file: it is made anew")
-        return Graph(**{key: _tensor(raw, keys[key]) for key, raw in zip(keys, columns, strict=True)})
+        return self.completed(Graph(**{key: _tensor(raw, keys[key]) for key, raw in zip(keys, columns, strict=True)}))
 
     def has(self, key: str) -> bool:
         return key in self.contents.keys
@@ -180,10 +180,10 @@ def _fill(part: Path, chunks: Iterator[Chunk], files: Sequence[str]) -> None:
         table.cursor.execute("PRAGMA synchronous = OFF")
         for chunk in chain([first], chunks):
             rows = list(_rows(chunk, list(keys)))
-            table.multi_insert(range(number, number + len(rows)), rows)
+            table.multi_insert(range(number, number + len(rows)), rows, batch_size=32)  # of which copies are made
             number += len(rows)
-            for key in COUNTED:
-                counts[key].append(chunk.counts[key])
+            counts["z"].append(chunk.counts["z"])
+            counts["edge_index"].append(chunk.counts.get("edge_index", chunk.values.get("edges")))
         about = [json.dumps(keys), *(np.concatenate(counts[key]).tobytes() for key in COUNTED)]
         table.cursor.execute("CREATE TABLE contents (keys TEXT, atoms BLOB, edges BLOB, digest TEXT)")
         table.cursor.execute("INSERT INTO contents VALUES (?, ?, ?, ?)", (*about, _digest(*about)))

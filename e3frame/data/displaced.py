@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from ase import Atoms
 from torch.utils.data import Dataset
 
 from e3frame.data.frameset import FrameSet
-from e3frame.data.graphs import Graph
-from e3frame.data.neighbors import neighbors
+from e3frame.data.graphs import Graph, with_neighbors
 from e3frame.data.sampling import SharedBatches
 
 
@@ -50,9 +48,7 @@ class DisplacedFrames(Dataset):
         graph = self.frames[draw.index]
         shifts = np.random.default_rng([self.seed, *draw]).normal(size=tuple(graph.pos.shape))
         graph.pos = graph.pos + self.noise.deviation * torch.from_numpy(shifts)
-        atoms = Atoms(graph.z.numpy(), graph.pos.numpy(), cell=graph.cell[0].numpy(), pbc=graph.pbc[0].numpy())
-        graph.edge_index, graph.edge_shift = map(torch.from_numpy, neighbors(atoms, self.noise.r_max))
-        return graph
+        return with_neighbors(graph, self.noise.r_max)
 
 
 class DrawnBatches(SharedBatches):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch_geometric.data import Dataset
 
-from e3frame.data.graphs import Graph
+from e3frame.data.graphs import Graph, with_neighbors
 from e3frame.spec.elements import SYMBOLS
 
 BLOCK = 1024
@@ -41,10 +41,12 @@ class FrameSet(Dataset):
     Attributes:
         files: where the frames come from, for messages; ``graph.file`` counts in it.
         cached: the file on disk, if any; what is computed from the data is kept next to it.
+        r_max: cutoff in Å of the neighbours, which are found when a graph is asked for that is held without edges.
     """
 
     files: tuple[str, ...]
     cached: Path | None
+    r_max: float | None = None
 
     def has(self, key: str) -> bool:
         """Whether the frames have this key."""
@@ -53,6 +55,10 @@ class FrameSet(Dataset):
     def counts(self, key: str) -> Tensor:
         """How many entries of ``key`` each frame has: ``counts("z")`` atoms, ``counts("edge_index")`` edges."""
         raise NotImplementedError
+
+    def completed(self, graph: Graph) -> Graph:
+        """The graph with its edges."""
+        return graph if "edge_index" in graph else with_neighbors(graph, self.r_max)
 
     def joined(self, keys: Sequence[str], indices: Sequence[int]) -> dict[str, Tensor]:
         """Some keys of the frames at these places of the whole set, concatenated."""

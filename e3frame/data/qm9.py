@@ -90,9 +90,9 @@ class Qm9Spec(DataSpec):
 
         chosen = None if recipe.chosen is None else recipe.chosen.tolist()
         labels = {name: [*label] for name, label in recipe.labels.labels.items()}
-        key = content_key(recipe.reader.files, [recipe.r_max, labels, chosen])
+        key = content_key(recipe.reader.files, [recipe.r_max, labels, chosen, *([] if recipe.edges else ["edges"])])
         path = self.cache_folder() / f"qm9-{key}.safetensors"
-        return load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes), self.storage)
+        return load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes), recipe.r_max, self.storage)
 
     def recipe(self, r_max: float, labels: Mapping[str, Label]) -> Recipe:
         """How the graphs of all molecules are made.
@@ -108,7 +108,9 @@ class Qm9Spec(DataSpec):
         values = LabelReader(dict(sorted(labels.items())), keys, Units())
         reader = Qm9Reader(self.source, tuple(self._files()))
         # One name for all files: a molecule is known by its number in GDB-9. Skipping lines is cheap, but not free.
-        return Recipe(reader, (f"data=qm9 ({self.source})",), r_max, values, piece=16384)
+        return Recipe(
+            reader, (f"data=qm9 ({self.source})",), r_max, values, piece=16384, edges=self.neighbors == "stored"
+        )
 
     def _files(self) -> list[str]:
         from e3frame.data.qm9_sources import pack_files, raw_files

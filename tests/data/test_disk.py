@@ -97,6 +97,34 @@ def test_what_is_summed_block_by_block(block: int, mixed: Path, monkeypatch: pyt
     assert len(frame) == len(disk.stacked("z"))
 
 
+@pytest.mark.parametrize("storage", ["memory", "disk"])
+def test_neighbours_that_are_found_when_a_frame_is_read(storage: str, mixed: Path, cache: Path) -> None:
+    stored, _ = both(mixed)
+    spec = XyzSpec(path=str(mixed), storage=storage, neighbors="computed", cache_dir=str(cache / "bare"))
+    for _ in range(2):  # made, and found again
+        bare = spec.read(spec.path, 4.0, LABELS)
+        assert not bare.has("edge_index")
+        assert_same(stored, bare)
+        assert_same(stored[[13, 4]], bare[[13, 4]])
+        assert torch.equal(stored[3:15].counts("edge_index"), bare[3:15].counts("edge_index"))
+        assert compute_statistics(bare) == compute_statistics(stored)
+        for one, other in zip(*(make_loader(d, Budget(edges=70), seed=1) for d in (stored, bare)), strict=True):
+            assert torch.equal(one.edge_index, other.edge_index)
+    suffix = {"memory": "safetensors", "disk": "db"}[storage]
+    (path,) = (cache / "bare").glob(f"*.{suffix}")
+    assert path.stem != stored.cached.stem
+
+
+def test_neighbours_of_the_other_sources(tmp_path: Path) -> None:
+    for storage in ("memory", "disk"):
+        found = [
+            SampleSpec(neighbors=neighbors, storage=storage, cache_dir=str(tmp_path)).load(3.0, LABELS).val
+            for neighbors in ("stored", "computed")
+        ]
+        assert_same(*found)
+        assert [dataset.has("edge_index") for dataset in found] == [True, False]
+
+
 def test_statistics_have_the_same_bits(mixed: Path, cache: Path) -> None:
     memory, disk = both(mixed)
     found = compute_statistics(disk)

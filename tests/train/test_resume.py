@@ -89,11 +89,13 @@ def test_frames_on_disk_train_what_those_in_memory_train(
     make_config: MakeConfig, tmp_path: Path, console: Console, at_step: Callable
 ) -> None:
     """To the last bit, and one session of a run may read them from here, the next from there."""
-    changes = {"trainer.max_epochs": 2, "data.batch_size": {"atoms": 60}}
-    memory, disk = (make_config({**changes, "data.storage": storage}) for storage in ("memory", "disk"))
-    run(memory, tmp_path / "memory", console)
-    run(disk, tmp_path / "disk", console)
-    assert_same_run(tmp_path / "memory", tmp_path / "disk")
+    changes = {"trainer.max_epochs": 2, "data.batch_size": {"edges": 500}}
+    memory = make_config(changes)
+    disk = make_config({**changes, "data.storage": "disk"})
+    bare = make_config({**changes, "data.neighbors": "computed"})
+    for name, config in {"memory": memory, "disk": disk, "bare": bare}.items():
+        run(config, tmp_path / name, console)
+        assert_same_run(tmp_path / "memory", tmp_path / name)
     at_step(4, kill(signal.SIGTERM))
     interrupted(disk, tmp_path / "both", console)
     run(memory, tmp_path / "both", console)
