@@ -108,9 +108,8 @@ class Qm9Spec(DataSpec):
         values = LabelReader(dict(sorted(labels.items())), keys, Units())
         reader = Qm9Reader(self.source, tuple(self._files()))
         # One name for all files: a molecule is known by its number in GDB-9. Skipping lines is cheap, but not free.
-        return Recipe(
-            reader, (f"data=qm9 ({self.source})",), r_max, values, piece=16384, edges=self.neighbors == "stored"
-        )
+        files, stored = (f"data=qm9 ({self.source})",), self.neighbors == "stored"
+        return Recipe(reader, files, r_max, values, piece=16384, edges=stored)
 
     def _files(self) -> list[str]:
         from e3frame.data.qm9_sources import pack_files, raw_files

@@ -82,7 +82,8 @@ MISTAKES = {
     "label name": (
         {"kind": "xyz", "path": "a", "keys": {"pos": "p"}},
         "data.keys\n  no label can be called pos\n"
-        "  taken: batch, cell, edge_index, edge_shift, edges, file, frame, group, num_graphs, num_nodes, pbc, pos, ptr, z",
+        "  taken: batch, cell, edge_index, edge_shift, edges, file, frame, group, num_graphs, num_nodes, pbc, pos, ptr,"
+        " z",
     ),
     "batch size": ({"kind": "sample", "batch_size": 0}, "data.batch_size\n  must be >= 1, got 0"),
     "batch size of another kind": (
