@@ -67,7 +67,8 @@ class DataSpec(Kinded, family="data set"):
     storage: Literal["memory", "disk"] = "memory"
     """Where the prepared frames, with their neighbours, are while training reads them. disk: in one file in the folder
     of the processed data, from which each batch is read, for sets larger than memory; nothing holds them all, the
-    results have the same bits, and a few ``num_workers`` read ahead. An .npz file alone is read as a whole."""
+    results have the same bits, and a few ``num_workers`` read ahead. An .npz file is read as a whole; and after the
+    training, predictions and labels of all frames are compared in memory."""
     cache_dir: str | None = None
     """Folder of the processed data; null: $E3FRAME_CACHE, else ~/.cache/e3frame."""
 

@@ -82,7 +82,7 @@ class GraphDataset(FrameSet, InMemoryDataset):
         for key in keys:
             values, bounds = self._data[key], self.slices[key]
             dim = self._data.__cat_dim__(key, values)
-            if isinstance(indices, range):
+            if isinstance(indices, range) and indices.step == 1:
                 parts = [values.narrow(dim, first := int(bounds[indices[0]]), int(bounds[indices[-1] + 1]) - first)]
             else:
                 place = torch.tensor(indices, dtype=torch.long)

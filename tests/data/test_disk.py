@@ -22,6 +22,7 @@ from e3frame.data.dataset import GraphDataset
 from e3frame.data.disk import DiskDataset
 from e3frame.data.disk import write as write_disk
 from e3frame.data.loader import make_loader
+from e3frame.data.preflight import look as look_module
 from e3frame.data.preflight.duplicates import check_duplicates
 from e3frame.data.preflight.look import Asked, look
 from e3frame.data.prepare import Chunk, pack, prepared
@@ -81,7 +82,8 @@ def test_the_same_frames_and_subsets(mixed: Path, cache: Path) -> None:
 def test_what_is_summed_block_by_block(block: int, mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(frameset, "BLOCK", block)
     memory, disk = both(mixed)
-    for one, other in ((memory, disk), (memory[[13, 4, 9]], disk[[13, 4, 9]])):
+    for chosen in (slice(None), slice(2, 15), slice(0, 19, 3), [13, 4, 9]):
+        one, other = memory[chosen], disk[chosen]
         for key in ("z", "forces", "edge_index", "cell", "frame"):
             whole = torch.cat([graph[key] for graph in memory[list(one.indices())]], 1 if key == "edge_index" else 0)
             assert torch.equal(one.stacked(key), whole)
@@ -275,6 +277,25 @@ def test_a_folder_that_cannot_be_written(xyz: Path) -> None:
         "  cannot be written, and data.storage=disk reads from it: Not a directory",
         "  set data.cache_dir to a folder with room, or data.storage=memory",
     ]
+
+
+def test_a_disk_that_is_full(xyz: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("e3frame.data.disk.SQLiteDatabase.multi_insert", full)
+    with pytest.raises(DataError) as caught:
+        XyzSpec(path=str(xyz), storage="disk").load(4.0, LABELS)
+    assert "cannot be written, and data.storage=disk reads from it: database or disk is full" in str(caught.value)
+    assert not list(cache.iterdir())
+
+
+def test_outliers_are_sought_among_what_fits_into_memory(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, disk = both(mixed)
+    monkeypatch.setattr(look_module, "MAX_ATOMS", 40)
+    assert len(look_module._thinned(disk)) == 7  # 91 atoms: every third frame
+    monkeypatch.setattr(look_module, "MAX_ATOMS", 10**6)
+    assert len(look_module._thinned(disk)) == 19
 
 
 def test_no_frames(tmp_path: Path) -> None:
