@@ -173,12 +173,14 @@ def _fill(part: Path, chunks: Iterator[Chunk], files: Sequence[str]) -> None:
     if first is None:
         raise DataError("no frames", file=", ".join(files))
     keys = {key: _described(key, values) for key, values in first.values.items()}
+    chunks = chain([first], chunks)
+    del first  # or it would be held to the end
     counts: dict[str, list[NDArray[np.int64]]] = {key: [] for key in COUNTED}
     number = 0
     with closing(SQLiteDatabase(str(part), DiskDataset.__name__, _schema(keys))) as table:
         table.cursor.execute("PRAGMA journal_mode = OFF")  # a file that is not finished has no name yet
         table.cursor.execute("PRAGMA synchronous = OFF")
-        for chunk in chain([first], chunks):
+        for chunk in chunks:
             rows = list(_rows(chunk, list(keys)))
             table.multi_insert(range(number, number + len(rows)), rows, batch_size=32)  # of which copies are made
             number += len(rows)
