@@ -88,8 +88,10 @@ class RunConfig(Spec):
         for name in self.task.targets:
             check_target(name, self.task, model, self.data.label_names)
         self._check_schedule()
-        if self.trainer.world > self.data.batch_size:
-            problem = f"must be at least the number of processes, {self.trainer.world}; got {self.data.batch_size}"
+        self._check_noise()
+        size = self.data.batch_size
+        if isinstance(size, int) and self.trainer.world > size:
+            problem = f"must be at least the number of processes, {self.trainer.world}; got {size}"
             raise SpecError(("data", "batch_size"), problem)
         transfer = None if self.init is None else self.init.plan(self.model, model)
         statistics_of = self._statistics_of()
@@ -126,6 +128,17 @@ class RunConfig(Spec):
         if isinstance(self.scheduler, CosineSpec | PlateauSpec) and self.scheduler.min_lr >= self.optimizer.lr:
             problem = f"must be below optimizer.lr, {self.optimizer.lr:g}; got {self.scheduler.min_lr:g}"
             raise SpecError(("scheduler", "min_lr"), problem)
+
+    def _check_noise(self) -> None:
+        """Random shifts of the atoms leave the labels, which must not be those that change with the shifts at once."""
+        if self.data.augment is None:
+            return
+        for name, target in self.task.targets.items():
+            derived = isinstance(self.model.outputs[name], NegativeGradient | StrainGradient)
+            if target.trained and (derived or self.task.key(name) in ("forces", "stress")):
+                problem = f"the {name} of a frame would be wrong for its shifted atoms: 0.01 Å is some 0.5 eV/Å"
+                hint = f"leave out data.augment, or give task.targets.{name} the weight 0"
+                raise SpecError(("data", "augment", "noise"), problem, hint)
 
     def _statistics_of(self) -> tuple[str | None, str | None]:
         """Labels from which the ``auto`` scale and shift are computed."""
@@ -169,6 +182,11 @@ class RunConfig(Spec):
         if self.trainer.dtype == "bf16-mixed":
             problem = "bfloat16 has 3 digits: fine for a first look, too few for the last meV of energies and forces"
             yield SpecError(("trainer", "dtype"), problem, "train in float32 to the end")
+        energies = [name for name in self.task.targets if self.task.key(name) == "energy"]
+        if self.data.augment is not None and energies:
+            problem = f"the label of '{energies[0]}' stays that of the atoms before their shift"
+            hint = "this is for relaxed structures, not for trajectories"
+            yield SpecError(("data", "augment", "noise"), problem, hint)
         if isinstance(self.optimizer, ScheduleFreeSpec):
             hint = "set scheduler=constant and trainer.ema_decay=null"
             if self.trainer.ema_decay is not None:

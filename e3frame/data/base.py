@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
+from e3frame.data.augment import AugmentSpec
+from e3frame.data.budget import BatchSize
 from e3frame.spec.errors import DataError, did_you_mean
 from e3frame.spec.registry import Kinded
 
@@ -21,6 +23,7 @@ RESERVED = frozenset(
         "z",
         "edge_index",
         "edge_shift",
+        "edges",
         "cell",
         "pbc",
         "frame",
@@ -54,15 +57,27 @@ class DataSpec(Kinded, family="data set"):
     ``e3frame.data.specs``; anything heavy is imported inside :meth:`load`.
     """
 
-    batch_size: int = Field(default=8, ge=1)
-    """Frames per training step."""
-    eval_batch_size: int = Field(default=64, ge=1)
-    """Frames per step of validation and test."""
+    batch_size: BatchSize = 8
+    """Frames per training step, or what fits: ``{atoms: 500}`` or ``{edges: 10000}``. Every frame comes once in an
+    epoch, and all epochs have the same number of steps; some batches are a little smaller for it."""
+    eval_batch_size: BatchSize = 64
+    """The same per step of validation and test."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that prepare batches; 0: the training process itself, which is best for frames held in memory."""
+    storage: Literal["memory", "disk"] = "memory"
+    """Where the prepared frames, with their neighbours, are while training reads them. disk: in one file in the folder
+    of the processed data, from which each batch is read, for sets larger than memory; nothing holds them all, the
+    results have the same bits, and a few ``num_workers`` read ahead. An .npz file is read as a whole; and after the
+    training, predictions and labels of all frames are compared in memory."""
     cache_dir: str | None = None
     """Folder of the processed data; null: $E3FRAME_CACHE, else ~/.cache/e3frame."""
 
+    neighbors: Literal["stored", "computed"] = "stored"
+    """Whether prepared frames hold their neighbours, or they are found each time a frame is read, by the processes that
+    prepare batches. computed: the frames take a tenth of the room or less, each step some more time, and the results
+    have the same bits."""
+    augment: AugmentSpec | None = None
+    """Random changes of the training frames; null: none."""
     preflight: Literal["refuse", "warn", "off"] = "refuse"
     """Before training, the data are looked at: refuse those with a gross error (a sign, a unit, a tensor that does not
     turn with its molecule), or warn of it alone."""

@@ -1,4 +1,4 @@
-"""Graphs in memory as a torch_geometric data set, and their cache on disk: safetensors, no pickle."""
+"""Graphs in memory as a torch_geometric data set, and their cache on disk: safetensors, no pickle. Splits."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from safetensors.torch import save
 from torch import Tensor
 from torch_geometric.data import InMemoryDataset
 
+from e3frame.data.disk import open_or_write
+from e3frame.data.frameset import FrameSet
 from e3frame.data.graphs import Graph
 from e3frame.data.prepare import Chunk
 from e3frame.spec.elements import SYMBOLS
@@ -30,13 +32,13 @@ VERSION = 2
 log = logging.getLogger(__name__)
 
 
-class GraphDataset(InMemoryDataset):
-    """Graphs of frames, collated in memory. Indexing with a slice, a list or an index tensor gives a subset.
+class GraphDataset(FrameSet, InMemoryDataset):
+    """Graphs of frames, collated in memory.
 
     Args:
         graph, slices: the collated graphs, as :meth:`InMemoryDataset.collate` returns them.
-        files: where the frames come from, for messages; ``graph.file`` counts in it.
-        cached: the file on disk, if any; what is computed from the data is kept next to it.
+        files: where the frames come from.
+        cached: the file on disk, if any.
     """
 
     def __init__(
@@ -73,29 +75,32 @@ class GraphDataset(InMemoryDataset):
         return cls(graph, slices, files)
 
     def stacked(self, key: str) -> Tensor:
-        """One key of all frames, concatenated: (frames, ...) per graph, (atoms, ...) per node."""
-        values, bounds = self._data[key], self.slices[key].tolist()
-        if self._indices is None:
-            return values
-        dim = self._data.__cat_dim__(key, values)
-        return torch.cat([values.narrow(dim, bounds[k], bounds[k + 1] - bounds[k]) for k in self.indices()], dim)
+        return self._data[key] if self._indices is None else super().stacked(key)
+
+    def joined(self, keys: Sequence[str], indices: Sequence[int]) -> dict[str, Tensor]:
+        found = {}
+        for key in keys:
+            values, bounds = self._data[key], self.slices[key]
+            dim = self._data.__cat_dim__(key, values)
+            if isinstance(indices, range) and indices.step == 1:
+                parts = [values.narrow(dim, first := int(bounds[indices[0]]), int(bounds[indices[-1] + 1]) - first)]
+            else:
+                place = torch.tensor(indices, dtype=torch.long)
+                starts, ends = bounds[place].tolist(), bounds[place + 1].tolist()
+                parts = [values.narrow(dim, first, last - first) for first, last in zip(starts, ends, strict=True)]
+            found[key] = torch.cat(parts, dim)
+        return found
+
+    def get(self, idx: int) -> Graph:
+        return self.completed(super().get(idx))
 
     def counts(self, key: str) -> Tensor:
-        """How many entries of ``key`` each frame has: ``counts("z")`` atoms, ``counts("edge_index")`` edges."""
+        if key == "edge_index" and not self.has(key):
+            return self.stacked("edges")
         return self.slices[key].diff()[torch.tensor(list(self.indices()), dtype=torch.long)]
 
     def has(self, key: str) -> bool:
         return key in self._data
-
-    @property
-    def species(self) -> tuple[str, ...]:
-        """Chemical symbols present, by atomic number."""
-        return tuple(SYMBOLS[z] for z in self.stacked("z").unique().tolist())
-
-    def where(self, index: int) -> tuple[str, int]:
-        """File and frame of a graph."""
-        graph = self[index]
-        return self.files[int(graph.file)], int(graph.frame)
 
 
 @dataclass(frozen=True)
@@ -106,13 +111,14 @@ class Splits:
         DataError: validation or test hold an element that training lacks.
     """
 
-    train: GraphDataset
-    val: GraphDataset | None
-    test: GraphDataset | None
+    train: FrameSet
+    val: FrameSet | None
+    test: FrameSet | None
 
     def __post_init__(self) -> None:
+        known = self.train.species
         for name, dataset in self.items():
-            unseen = set(dataset.species) - set(self.train.species)
+            unseen = set() if dataset is self.train else set(dataset.species) - set(known)
             if unseen:
                 index = next(k for k, graph in enumerate(dataset) if unseen & {SYMBOLS[z] for z in graph.z.tolist()})
                 file, frame = dataset.where(index)
@@ -121,10 +127,10 @@ class Splits:
                     f"{', '.join(symbols)} in the {name} frames, but not in training",
                     file=file,
                     frame=frame,
-                    hint=f"training holds {', '.join(self.train.species)}",
+                    hint=f"training holds {', '.join(known)}",
                 )
 
-    def items(self) -> Iterator[tuple[str, GraphDataset]]:
+    def items(self) -> Iterator[tuple[str, FrameSet]]:
         """The splits that hold frames, by name."""
         for name in ("train", "val", "test"):
             dataset = getattr(self, name)
@@ -141,16 +147,30 @@ def content_key(files: Iterable[str | Path], options: Any) -> str:
     return digest.hexdigest()
 
 
-def load_or_build(path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]]) -> GraphDataset:
+def load_or_build(
+    path: Path,
+    files: Sequence[str],
+    build: Callable[[], Iterable[Chunk]],
+    r_max: float,
+    storage: str = "memory",
+) -> FrameSet:
     """The data set in ``path``; if there is none, or it is damaged, that of ``build()``, which is then kept there.
+
+    Args:
+        r_max: cutoff in Å of the neighbours, to be found again where the graphs do not keep them.
+        storage: ``memory``, or ``disk``, which is kept as .db and stays there.
 
     Raises:
         DataError: there are no graphs.
     """
-    dataset = _load(path, files)
-    if dataset is None:
+    if storage == "disk":
+        dataset: FrameSet = open_or_write(path.with_suffix(".db"), files, build)
+    elif (held := _load(path, files)) is not None:
+        dataset = held
+    else:
         dataset = GraphDataset.from_chunks(build(), files)
         dataset.cached = write_atomically(path, _packed(dataset))
+    dataset.r_max = r_max
     return dataset
 
 

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from e3frame.data.dataset import GraphDataset, Splits
+    from e3frame.data.dataset import Splits
+    from e3frame.data.frameset import FrameSet
     from e3frame.data.prepare import Reader, Recipe
 
 
@@ -129,7 +130,7 @@ class FilesSpec(DataSpec):
         if total is None or total <= 2 * SAMPLE:
             return self.load(r_max, labels)
         chosen = np.arange(SAMPLE) * total // SAMPLE
-        chunks = prepared(replace(recipe, chosen=chosen), self.processes)
+        chunks = prepared(replace(recipe, chosen=chosen, edges=True), self.processes)
         return Splits(GraphDataset.from_chunks(chunks, recipe.files), None, None)
 
     def reader(self) -> Reader:
@@ -167,7 +168,7 @@ class FilesSpec(DataSpec):
 
     def read(
         self, paths: Sequence[str], r_max: float, labels: Mapping[str, Label], chosen: NDArray[np.int64] | None = None
-    ) -> GraphDataset:
+    ) -> FrameSet:
         """All frames of ``paths``, or those chosen, in order, with just these labels; processed once and then kept on
         disk."""
         from e3frame.data.dataset import content_key, load_or_build
@@ -175,9 +176,9 @@ class FilesSpec(DataSpec):
 
         recipe = replace(self.recipe(paths, r_max, labels), chosen=chosen)
         path = self.cache_folder() / f"{self.kind}-{content_key(recipe.files, self._options(recipe))}.safetensors"
-        dataset = load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes))
+        dataset = load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes), r_max, self.storage)
         for name in set(labels) & set(self.allow_missing):
-            if dataset.stacked(name).isnan().all():
+            if all(block.values[name].isnan().all() for block in dataset.blocks(name)):
                 raise DataError(f"no frame has the label {name}", file=", ".join(recipe.files))
         return dataset
 
@@ -193,7 +194,8 @@ class FilesSpec(DataSpec):
         self.require_declared(labels)
         values = LabelReader(dict(sorted(labels.items())), self.keys, self.units, self.allow_missing)
         group = self.split.key if self.split.method == "group" else None
-        return Recipe(self.reader(), tuple(expanded(paths)), r_max, values, group)
+        stored = self.neighbors == "stored"
+        return Recipe(self.reader(), tuple(expanded(paths)), r_max, values, group, edges=stored)
 
     def _options(self, recipe: Recipe) -> list[Any]:
         """What the graphs depend on besides the files' bytes."""
@@ -202,7 +204,8 @@ class FilesSpec(DataSpec):
         wanted = {name: (name in self.keys, keys[name], *label) for name, label in labels.labels.items()}
         missing = sorted(set(labels.labels) & set(self.allow_missing))
         chosen = None if recipe.chosen is None else recipe.chosen.tolist()
-        return [recipe.r_max, self.format_key(), self.units.model_dump(), wanted, missing, recipe.group, chosen]
+        bare = [] if recipe.edges else ["edges"]
+        return [recipe.r_max, self.format_key(), self.units.model_dump(), wanted, missing, recipe.group, chosen, *bare]
 
     def _elsewhere(self) -> frozenset[str]:
         return frozenset(name for name in ("val", "test") if getattr(self, f"{name}_path") is not None)

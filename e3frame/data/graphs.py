@@ -51,3 +51,19 @@ def make_graph(
         file=torch.tensor([file]),
         **{name: torch.from_numpy(np.array(value, dtype=np.float64)) for name, value in (labels or {}).items()},
     )
+
+
+def without_edges(graph: Graph) -> Graph:
+    """The graph with the number of its edges, ``edges`` (1,), in their place."""
+    graph.edges = torch.tensor([graph.edge_index.shape[1]])
+    del graph.edge_index, graph.edge_shift
+    return graph
+
+
+def with_neighbors(graph: Graph, r_max: float) -> Graph:
+    """The graph with the edges within ``r_max`` (Å) that its positions have."""
+    atoms = Atoms(graph.z.numpy(), graph.pos.numpy(), cell=graph.cell[0].numpy(), pbc=graph.pbc[0].numpy())
+    graph.edge_index, graph.edge_shift = map(torch.from_numpy, neighbors(atoms, r_max))
+    if "edges" in graph:
+        del graph.edges
+    return graph

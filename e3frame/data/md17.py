@@ -95,7 +95,7 @@ class _Trajectory(DataSpec):
         return [str(path) for path in fetched(root, names, lambda part: Raw(part).download(), name)]
 
     def _npz(self, path: list[str], split: SplitSpec, **more: Any) -> NpzSpec:
-        shared = {key: getattr(self, key) for key in ("processes", "cache_dir")}
+        shared = {key: getattr(self, key) for key in ("processes", "cache_dir", "storage", "neighbors")}
         return NpzSpec(path=path, units=Units(energy="kcal/mol"), split=split, **shared, **more)
 
     def _require_molecule(self, splits: Splits, file: str) -> None:

@@ -6,8 +6,11 @@ from lightning import LightningDataModule
 from torch_geometric.loader import DataLoader
 
 from e3frame.data.base import DataSpec
-from e3frame.data.dataset import GraphDataset, Splits
-from e3frame.data.loader import Place, make_loader
+from e3frame.data.dataset import Splits
+from e3frame.data.displaced import Noise
+from e3frame.data.frameset import FrameSet
+from e3frame.data.loader import make_loader
+from e3frame.data.sampling import Place
 
 
 class DataModule(LightningDataModule):
@@ -18,17 +21,20 @@ class DataModule(LightningDataModule):
         spec: gives the batch sizes and the workers.
         seed: of the shuffling.
         place: where the training begins, and this process's part of each batch.
+        r_max: cutoff in Å of the neighbours that ``spec.augment`` finds.
     """
 
-    def __init__(self, splits: Splits, spec: DataSpec, seed: int = 0, place: Place | None = None) -> None:
+    def __init__(
+        self, splits: Splits, spec: DataSpec, seed: int = 0, place: Place | None = None, r_max: float = 5.0
+    ) -> None:
         super().__init__()
         self.splits, self.spec, self.seed, self.place = splits, spec, seed, place
+        self.noise = None if spec.augment is None else Noise(spec.augment.noise, r_max)
 
     def train_dataloader(self) -> DataLoader:
         spec = self.spec
-        return make_loader(
-            self.splits.train, spec.batch_size, seed=self.seed, num_workers=spec.num_workers, place=self.place
-        )
+        own = {"seed": self.seed, "num_workers": spec.num_workers, "place": self.place, "noise": self.noise}
+        return make_loader(self.splits.train, spec.batch_size, **own)
 
     def val_dataloader(self) -> DataLoader | list:
         return self._in_order(self.splits.val)
@@ -36,7 +42,7 @@ class DataModule(LightningDataModule):
     def test_dataloader(self) -> DataLoader | list:
         return self._in_order(self.splits.test)
 
-    def _in_order(self, dataset: GraphDataset | None) -> DataLoader | list:
+    def _in_order(self, dataset: FrameSet | None) -> DataLoader | list:
         """Lightning takes an empty list for "nothing to do"."""
         if dataset is None:
             return []

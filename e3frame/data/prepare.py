@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
-from e3frame.data.graphs import Graph, make_graph
+from e3frame.data.graphs import Graph, make_graph, without_edges
 from e3frame.data.labels import LabelReader, read_group
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
@@ -63,6 +63,7 @@ class Recipe:
         group: key of the frames by whose value they are kept together in a split.
         chosen: the frames to make, counted through all files, in rising order; None: all.
         piece: frames that one process makes in one go.
+        edges: whether the graphs keep their edges, or only say how many they are.
     """
 
     reader: Reader
@@ -72,6 +73,7 @@ class Recipe:
     group: str | None = None
     chosen: NDArray[np.int64] | None = None
     piece: int = 512
+    edges: bool = True
 
     def pieces(self) -> Iterator[Piece]:
         """All frames of all files, in order; raises DataError where a file holds none."""
@@ -110,7 +112,8 @@ class Recipe:
             raise DataError(str(error), file=file, frame=frame) from error
         if self.group is not None:
             graph.group = torch.tensor([_code(read_group(atoms, self.group, file, frame))])
-        return connected(graph, file, self.r_max)
+        graph = connected(graph, file, self.r_max)
+        return graph if self.edges else without_edges(graph)
 
     def chunk(self, piece: Piece) -> Chunk:
         """The same, packed."""

@@ -18,7 +18,8 @@ from e3frame.spec.errors import DataError
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from e3frame.data.dataset import GraphDataset, Splits
+    from e3frame.data.dataset import Splits
+    from e3frame.data.frameset import FrameSet
     from e3frame.data.prepare import Recipe
 
 ENERGIES = ("U0", "U", "H", "G")
@@ -82,16 +83,16 @@ class Qm9Spec(DataSpec):
         found = {name: np.searchsorted(chosen, part) for name, part in parts.items()}
         return Splits(**{name: whole[indices] if len(indices) else None for name, indices in found.items()})
 
-    def read(self, recipe: Recipe) -> GraphDataset:
+    def read(self, recipe: Recipe) -> FrameSet:
         """The molecules of a recipe; processed once and then kept on disk."""
         from e3frame.data.dataset import content_key, load_or_build
         from e3frame.data.prepare import prepared
 
         chosen = None if recipe.chosen is None else recipe.chosen.tolist()
         labels = {name: [*label] for name, label in recipe.labels.labels.items()}
-        key = content_key(recipe.reader.files, [recipe.r_max, labels, chosen])
+        key = content_key(recipe.reader.files, [recipe.r_max, labels, chosen, *([] if recipe.edges else ["edges"])])
         path = self.cache_folder() / f"qm9-{key}.safetensors"
-        return load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes))
+        return load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes), recipe.r_max, self.storage)
 
     def recipe(self, r_max: float, labels: Mapping[str, Label]) -> Recipe:
         """How the graphs of all molecules are made.
@@ -107,7 +108,8 @@ class Qm9Spec(DataSpec):
         values = LabelReader(dict(sorted(labels.items())), keys, Units())
         reader = Qm9Reader(self.source, tuple(self._files()))
         # One name for all files: a molecule is known by its number in GDB-9. Skipping lines is cheap, but not free.
-        return Recipe(reader, (f"data=qm9 ({self.source})",), r_max, values, piece=16384)
+        files, stored = (f"data=qm9 ({self.source})",), self.neighbors == "stored"
+        return Recipe(reader, files, r_max, values, piece=16384, edges=stored)
 
     def _files(self) -> list[str]:
         from e3frame.data.qm9_sources import pack_files, raw_files

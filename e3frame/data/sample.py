@@ -6,6 +6,7 @@ Made by ``scripts/make_sample.py``, which says how.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +20,7 @@ from e3frame.spec.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     from e3frame.data.dataset import Splits
     from e3frame.data.graphs import Graph
+    from e3frame.data.prepare import Chunk
 
 FILE = Path(__file__).with_name("sample.npz")
 MOLECULES = {
@@ -81,23 +83,33 @@ class SampleSpec(DataSpec):
         import numpy as np
 
         from e3frame.data.dataset import Splits, content_key, load_or_build
-        from e3frame.data.prepare import pack
 
         self.require_declared(labels)
         for name, label in labels.items():
             if LABELS[name] != label:
                 held = LABELS[name]
                 raise DataError(f"{name} is of shape {held.shape} per {held.per}, not {label.shape} per {label.per}")
-        path = self.cache_folder() / f"sample-{content_key([FILE], r_max)}.safetensors"
+        stored = self.neighbors == "stored"
+        key = content_key([FILE], r_max if stored else [r_max, "edges"])
+        path = self.cache_folder() / f"sample-{key}.safetensors"
         with np.load(FILE) as arrays:
             molecule = np.concatenate([np.full(len(arrays[f"{name}.split"]), k) for k, name in enumerate(MOLECULES)])
             split = np.concatenate([arrays[f"{name}.split"] for name in MOLECULES])
-            dataset = load_or_build(path, ["data=sample"], lambda: [pack(_graphs(arrays, r_max))])
+            build = partial(_chunks, arrays, r_max, stored)
+            dataset = load_or_build(path, ["data=sample"], build, r_max, self.storage)
         mine = np.isin(molecule, [list(MOLECULES).index(name) for name in self.chosen])
         train, val, test = (np.flatnonzero(mine & (split == number)) for number in range(3))
         if self.num_train is not None:
             train = train[np.arange(self.num_train) * len(train) // self.num_train]
         return Splits(dataset[train], dataset[val], dataset[test])
+
+
+def _chunks(arrays: Mapping[str, Any], r_max: float, stored: bool) -> list[Chunk]:
+    from e3frame.data.graphs import without_edges
+    from e3frame.data.prepare import pack
+
+    graphs = _graphs(arrays, r_max)
+    return [pack(graphs if stored else map(without_edges, graphs))]
 
 
 def _graphs(arrays: Mapping[str, Any], r_max: float) -> Iterator[Graph]:

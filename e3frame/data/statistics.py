@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from e3frame.data.dataset import GraphDataset, write_atomically
+from e3frame.data.dataset import write_atomically
+from e3frame.data.frameset import FrameSet
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 from e3frame.spec.statistics import Statistics
 
 
-def compute_statistics(dataset: GraphDataset, energy_key: str = "energy", forces_key: str = "forces") -> Statistics:
+def compute_statistics(dataset: FrameSet, energy_key: str = "energy", forces_key: str = "forces") -> Statistics:
     r"""Statistics of the training frames; kept next to the data set's file, if it has one.
 
     The reference energies :math:`e_s` minimize :math:`\sum_f (E_f - \sum_s n_{fs} e_s)^2` with the composition
@@ -47,34 +50,104 @@ def _read(path: Path) -> Statistics | None:
         return None
 
 
-def _compute(dataset: GraphDataset, energy_key: str, forces_key: str) -> Statistics:
-    atoms, edges = dataset.counts("z").numpy(), dataset.counts("edge_index").numpy()
-    if edges.sum() == 0:
+class _Energies(NamedTuple):
+    """Energies by composition, which are few where frames are many.
+
+    Attributes:
+        species: by atomic number.
+        compositions: (kinds, species) atoms of each element.
+        kind: (frames,) composition of each frame.
+        values: (frames,) energies, NaN where there is none.
+    """
+
+    species: tuple[str, ...]
+    compositions: NDArray[np.float64]
+    kind: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, dataset: FrameSet, key: str) -> _Energies:
+        known: dict[bytes, int] = {}
+        kinds, values = [], []
+        for block in dataset.blocks("z", *([key] if dataset.has(key) else [])):
+            frames = len(block.atoms)
+            entries = torch.bincount(block.frame * len(SYMBOLS) + block.values["z"], minlength=frames * len(SYMBOLS))
+            rows, place = np.unique(entries.reshape(frames, -1).numpy(), axis=0, return_inverse=True)
+            numbers = np.array([known.setdefault(row.tobytes(), len(known)) for row in rows])
+            kinds.append(numbers[place.reshape(-1)])
+            values.append(block.values[key].numpy().reshape(-1) if key in block.values else np.full(frames, np.nan))
+        counts = np.stack([np.frombuffer(row, dtype=np.int64) for row in known])
+        present = counts.any(0)
+        species = tuple(SYMBOLS[z] for z in np.flatnonzero(present))
+        compositions = counts[:, present].astype(np.float64)
+        return cls(species, compositions, np.concatenate(kinds), np.concatenate(values))
+
+    def fitted(self) -> tuple[dict[str, float], float]:
+        """Reference energies, and the deviation of what they leave, per atom; none and 1 where there is no energy."""
+        there = ~np.isnan(self.values)
+        if not there.any():
+            return {}, 1.0
+        kind, values = self.kind[there], self.values[there]
+        number = np.bincount(kind, minlength=len(self.compositions))
+        weight = np.sqrt(number)
+        mean = np.bincount(kind, values, len(number)) / np.maximum(number, 1)
+        # With the frames of each composition as weight, the minimizers are those of all frames.
+        solution = reference_energies(weight[:, None] * self.compositions, weight * mean)
+        rest = (values - (self.compositions @ solution)[kind]) / self.compositions.sum(1)[kind]
+        return dict(zip(self.species, solution.tolist(), strict=True)), float(rest.std())
+
+
+def _compute(dataset: FrameSet, energy_key: str, forces_key: str) -> Statistics:
+    atoms, edges = int(dataset.counts("z").sum()), int(dataset.counts("edge_index").sum())
+    if edges == 0:
         raise DataError("no atom has a neighbour within r_max", file=", ".join(dataset.files))
-    numbers, column = np.unique(dataset.stacked("z").numpy(), return_inverse=True)
-    composition = np.zeros((len(atoms), len(numbers)))
-    np.add.at(composition, (np.repeat(np.arange(len(atoms)), atoms), column), 1.0)
-    species = tuple(SYMBOLS[z] for z in numbers)
-    shift: dict[str, float] = {}
-    scale = 1.0
-    energies = (
-        dataset.stacked(energy_key).numpy().reshape(-1) if dataset.has(energy_key) else np.full(len(atoms), np.nan)
-    )
-    there = ~np.isnan(energies)  # frames without the label hold NaN
-    if there.any():
-        solution = reference_energies(composition[there], energies[there])
-        shift = dict(zip(species, solution.tolist(), strict=True))
-        scale = float(((energies - composition @ solution) / atoms)[there].std())
+    energies = _Energies.of(dataset, energy_key)
+    shift, scale = energies.fitted()
     if dataset.has(forces_key):
-        scale = float(np.sqrt(np.nanmean(np.square(dataset.stacked(forces_key).numpy()))))
+        squares, number = 0.0, 0
+        for block in dataset.blocks(forces_key):
+            forces = block.values[forces_key].numpy()
+            squares += float(np.nansum(np.square(forces)))
+            number += int(np.isfinite(forces).sum())
+        scale = np.sqrt(squares / number) if number else scale
     if scale < 1e-12:
         what = f"all {forces_key} are zero" if dataset.has(forces_key) else f"the {energy_key} does not vary"
         raise DataError(f"{what} in the training frames", file=", ".join(dataset.files))
     return Statistics(
-        species=species, energy_shift=shift, energy_scale=scale, avg_num_neighbors=float(edges.sum() / atoms.sum())
+        species=energies.species, energy_shift=shift, energy_scale=float(scale), avg_num_neighbors=edges / atoms
     )
 
 
 def reference_energies(composition: NDArray[np.float64], energies: NDArray[np.float64]) -> NDArray[np.float64]:
     """Minimum-norm least squares of ``energies`` (frames,) on ``composition`` (frames, species)."""
     return np.linalg.lstsq(composition, energies, rcond=None)[0]
+
+
+class Range(NamedTuple):
+    """What values a label takes, in float64; ``missing`` of the frames or atoms have none."""
+
+    smallest: float
+    largest: float
+    mean: float
+    deviation: float
+    missing: int
+
+
+def label_range(dataset: FrameSet, key: str) -> Range:
+    """Over all frames, block by block (Chan, Golub, LeVeque 1983); NaN where there is no value at all."""
+    number, mean, squares, missing = 0, 0.0, 0.0, 0
+    low, high = np.inf, -np.inf
+    for block in dataset.blocks(key):
+        rows = block.values[key].numpy().astype(np.float64)
+        absent = np.isnan(rows.reshape(len(rows), -1))
+        missing += int(absent.any(1).sum())
+        values = rows[~np.isnan(rows)]
+        if not len(values):
+            continue
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        apart, total = float(values.mean()) - mean, number + len(values)
+        squares += len(values) * float(values.var()) + apart**2 * number * len(values) / total
+        mean, number = mean + apart * len(values) / total, total
+    if not number:
+        return Range(*[float("nan")] * 4, missing)
+    return Range(low, high, mean, float(np.sqrt(squares / number)), missing)

@@ -15,7 +15,8 @@ from torch_geometric.data import Batch
 
 from e3frame.data.base import DataSpec
 from e3frame.data.batch import model_input
-from e3frame.data.dataset import GraphDataset
+from e3frame.data.budget import Budget
+from e3frame.data.frameset import FrameSet
 from e3frame.data.loader import make_loader
 from e3frame.inference.details import Predicted
 from e3frame.inference.saved import SavedModel, cartesian_outputs
@@ -61,7 +62,7 @@ class Evaluation:
         return {"frames": self.frames, "loss": self.loss} | {name: as_json(e) for name, e in self.errors.items()}
 
 
-def predictions(model: Model, dataset: GraphDataset, batch_size: int) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+def predictions(model: Model, dataset: FrameSet, batch_size: int | Budget) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
     """Batches in the order of the frames, each with the model's outputs, without gradients."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with torch.no_grad():
@@ -70,7 +71,7 @@ def predictions(model: Model, dataset: GraphDataset, batch_size: int) -> Iterato
             yield moved, model(model_input(moved))
 
 
-def evaluate_split(model: Model, dataset: GraphDataset, task: TaskSpec, batch_size: int = 64) -> Evaluation:
+def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: int | Budget = 64) -> Evaluation:
     """Errors of a model on a data set that holds the labels of the task; exact whatever the batch size."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     loss, errors = Loss(task), TaskErrors(task).to(device)
@@ -203,11 +204,11 @@ def task_of(saved: SavedModel, data: DataSpec) -> TaskSpec:
     return TaskSpec(targets=found)
 
 
-def require_known(species: tuple[str, ...], dataset: GraphDataset) -> None:
+def require_known(species: tuple[str, ...], dataset: FrameSet) -> None:
     """Raises DataError for the first frame with an element that the model does not know."""
-    known = torch.tensor([ATOMIC_NUMBERS[symbol] for symbol in species])
-    if torch.isin(dataset.stacked("z"), known).all():
+    if set(dataset.species) <= set(species):
         return
+    known = torch.tensor([ATOMIC_NUMBERS[symbol] for symbol in species])
     for index, graph in enumerate(dataset):
         unknown = graph.z[~torch.isin(graph.z, known)].unique().tolist()
         if unknown:

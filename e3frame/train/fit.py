@@ -19,8 +19,8 @@ from torch.optim.swa_utils import AveragedModel
 
 from e3frame.config import RunConfig
 from e3frame.data.dataset import Splits
-from e3frame.data.loader import Place
 from e3frame.data.module import DataModule
+from e3frame.data.sampling import Place
 from e3frame.network import Model
 from e3frame.spec.errors import SpecError
 from e3frame.train.checkpoint import Checkpoint, SafeCheckpoints
@@ -73,7 +73,7 @@ def fit(
     Raises:
         UserError: something is not finite, the training was interrupted, or a file cannot be written.
     """
-    data = DataModule(splits, config.data, config.seed, _place(start, config))
+    data = DataModule(splits, config.data, config.seed, _place(start, config), config.model.r_max)
     limits = Limits(config.trainer, len(data.train_dataloader()))
     split = "train" if splits.val is None else "val"
     if split == "train":

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from e3frame.data.dataset import GraphDataset, Splits
+from e3frame.data.dataset import Splits
+from e3frame.data.frameset import FrameSet
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.spec.errors import DataError, UserError
 from e3frame.train.targets import TargetSpec, TaskSpec
@@ -16,15 +17,16 @@ TOLERANCE = 1e-3
 """Largest part of a Cartesian label without the symmetry, relative to the largest label: files hold few digits."""
 
 
-def labelled(dataset: GraphDataset, key: str, per: str) -> Tensor:
+def labelled(dataset: FrameSet, key: str, per: str) -> Tensor:
     """(frames,) whether a frame has any value of the label ``key``; where it has none, the data hold NaN."""
-    rows = dataset.stacked(key)
-    there = (~rows.reshape(len(rows), -1).isnan()).any(1)
-    if per == "graph":
-        return there
-    sizes = dataset.counts("z")
-    frame = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
-    return torch.zeros(len(sizes), dtype=torch.long).index_add(0, frame, there.long()) > 0
+    found = []
+    for block in dataset.blocks(key):
+        rows = block.values[key]
+        there = (~rows.reshape(len(rows), -1).isnan()).any(1)
+        if per == "node":
+            there = torch.zeros(len(block.atoms), dtype=torch.long).index_add(0, block.frame, there.long()) > 0
+        found.append(there)
+    return torch.cat(found)
 
 
 def require_labels(splits: Splits, task: TaskSpec, monitors: tuple[str, ...] = ()) -> None:
@@ -49,7 +51,7 @@ def require_labels(splits: Splits, task: TaskSpec, monitors: tuple[str, ...] = (
         _require_monitored(splits.val, task, monitors)
 
 
-def _require_monitored(val: GraphDataset, task: TaskSpec, monitors: tuple[str, ...]) -> None:
+def _require_monitored(val: FrameSet, task: TaskSpec, monitors: tuple[str, ...]) -> None:
     there = {name for name, t in task.targets.items() if labelled(val, task.key(name), t.label.per).any()}
     if not any(task.targets[name].last_weight > 0 for name in there):
         wanted = ", ".join(task.key(name) for name, target in task.targets.items() if target.last_weight > 0)
@@ -71,27 +73,39 @@ def missing_labels(splits: Splits, task: TaskSpec) -> Iterator[str]:
                 yield f"{key} in {int(there.sum())} of {len(there)} {split} frames"
 
 
-def _require_volume(dataset: GraphDataset, key: str) -> None:
-    bad = (labelled(dataset, key, "graph") & (torch.linalg.det(dataset.stacked("cell")) == 0)).nonzero().flatten()
+def _require_volume(dataset: FrameSet, key: str) -> None:
+    flat = torch.cat([torch.linalg.det(block.values["cell"]) == 0 for block in dataset.blocks("cell")])
+    bad = (labelled(dataset, key, "graph") & flat).nonzero().flatten()
     if len(bad):
         file, frame = dataset.where(int(bad[0]))
         hint = "a stress is a derivative per volume: leave the label of molecules out"
         raise DataError(f"the frame has a {key}, but its cell has no volume", file=file, frame=frame, hint=hint)
 
 
-def _require_symmetry(dataset: GraphDataset, name: str, key: str, target: TargetSpec) -> None:
+def _require_symmetry(dataset: FrameSet, name: str, key: str, target: TargetSpec) -> None:
     """A part of a label that the target cannot express would be lost without a word."""
     if target.formula is None:
         return
     cartesian = CartesianTensor(target.formula)
-    rows = dataset.stacked(key).to(torch.float64)
-    rest = (rows - cartesian.to_cartesian(cartesian.from_cartesian(rows))).reshape(len(rows), -1).abs().amax(1)
-    bad = (rest > TOLERANCE * rows.nan_to_num().abs().max()).nonzero().flatten()
+
+    def rest(rows: Tensor) -> Tensor:
+        lost = rows - cartesian.to_cartesian(cartesian.from_cartesian(rows))
+        return lost.reshape(len(rows), -1).abs().amax(1).nan_to_num()
+
+    largest, lost = 0.0, []
+    for block in dataset.blocks(key):
+        rows = block.values[key].to(torch.float64)
+        largest = max(largest, float(rows.nan_to_num().abs().max()))
+        worst = rest(rows)
+        if target.label.per == "node":
+            worst = worst.new_zeros(len(block.atoms)).scatter_reduce(0, block.frame, worst, "amax")
+        lost.append(worst)
+    bad = (torch.cat(lost) > TOLERANCE * largest).nonzero().flatten()
     if not len(bad):
         return
-    row = int(bad[0])
-    sizes = dataset.counts("z").cumsum(0)
-    index = row if target.label.per == "graph" else int(torch.searchsorted(sizes, row, right=True))
+    index = int(bad[0])
+    rows = dataset[index][key].to(torch.float64)
+    row = int((rest(rows) > TOLERANCE * largest).nonzero()[0])
     file, frame = dataset.where(index)
     wanted = f"the target {name} ({target.formula})"
     hint = "write the symmetry it has, such as cartesian: ij for none, or mend the order of the components"

@@ -12,6 +12,7 @@ from ase.formula import Formula
 
 from e3frame.config import RunConfig
 from e3frame.data.dataset import Splits
+from e3frame.data.statistics import label_range
 from e3frame.inference.evaluate import Evaluation
 from e3frame.layers._pooling import Pooling
 from e3frame.train.labels import missing_labels
@@ -107,7 +108,7 @@ def _data(data: Splits, config: RunConfig) -> str:
     rows = []
     for split, dataset in data.items():
         atoms, edges = dataset.counts("z"), dataset.counts("edge_index")
-        periodic = int(dataset.stacked("pbc").any(1).sum())
+        periodic = sum(int(block.values["pbc"].any(1).sum()) for block in dataset.blocks("pbc"))
         rows.append([split, f"{len(dataset):,}", _range(atoms), f"{int(atoms.sum()):,}"])
         rows[-1] += [f"{edges.sum() / atoms.sum():.2f}", ", ".join(dataset.species), f"{periodic:,}"]
     headings = ["split", "frames", "atoms per frame", "atoms", "neighbours per atom", "species", "periodic"]
@@ -120,10 +121,9 @@ def _data(data: Splits, config: RunConfig) -> str:
 
 
 def _label(name: str, data: Splits, config: RunConfig) -> list[str]:
-    values = data.train.stacked(config.task.key(name))
-    values = values[~values.isnan()].to(torch.float64)
-    numbers = (values.mean(), values.std(correction=0), values.min(), values.max())
-    return [config.task.key(name), config.task.unit(name), *(f"{float(number):.5g}" for number in numbers)]
+    found = label_range(data.train, config.task.key(name))
+    numbers = (found.mean, found.deviation, found.smallest, found.largest)
+    return [config.task.key(name), config.task.unit(name), *(f"{number:.5g}" for number in numbers)]
 
 
 def _range(counts: torch.Tensor) -> str:

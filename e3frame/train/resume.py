@@ -23,7 +23,7 @@ LIMITS = {f"trainer.{name}" for name in ("max_epochs", "max_steps", "max_minutes
 """Keys that may change so that a finished run goes on."""
 
 FREE = {f"trainer.{name}" for name in ("progress_bar", "num_threads", "accelerator", "devices", "num_nodes")} | {
-    *("name", "folder", "ckpt", "logger", "data.num_workers", "data.cache_dir"),
+    *("name", "folder", "ckpt", "logger", "data.num_workers", "data.cache_dir", "data.storage", "data.neighbors"),
     *("trainer.checkpoint_minutes", "trainer.checkpoint_steps"),
 }
 """Keys that say where and how comfortably a run is done, not which run it is."""

@@ -21,6 +21,7 @@ from e3frame.config import RunConfig, TypedRun
 from e3frame.data.dataset import Splits
 from e3frame.data.preflight.look import findings_table, require_sound
 from e3frame.data.preflight.look import look as look_at_data
+from e3frame.data.sampling import require_room
 from e3frame.data.statistics import compute_statistics
 from e3frame.inference.evaluate import Evaluation, error_table, evaluate_split, write_metrics
 from e3frame.inference.saved import load_model, save_model
@@ -90,6 +91,7 @@ def run(
         console.print(note, highlight=False, soft_wrap=True)
     with settings(config):
         splits = config.data.load(config.model.r_max, config.task.labels)
+        require_room(splits, config.data)
         require_labels(splits, config.task, config.monitors)
         _look(splits, typed, console)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")

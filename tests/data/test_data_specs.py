@@ -82,9 +82,46 @@ MISTAKES = {
     "label name": (
         {"kind": "xyz", "path": "a", "keys": {"pos": "p"}},
         "data.keys\n  no label can be called pos\n"
-        "  taken: batch, cell, edge_index, edge_shift, file, frame, group, num_graphs, num_nodes, pbc, pos, ptr, z",
+        "  taken: batch, cell, edge_index, edge_shift, edges, file, frame, group, num_graphs, num_nodes, pbc, pos, ptr,"
+        " z",
     ),
     "batch size": ({"kind": "sample", "batch_size": 0}, "data.batch_size\n  must be >= 1, got 0"),
+    "batch size of another kind": (
+        {"kind": "sample", "eval_batch_size": "many"},
+        "data.eval_batch_size\n  a number of frames, or a budget, is required, got many\n"
+        "  for example 8, {atoms: 500} or {edges: 10000}",
+    ),
+    "two budgets": (
+        {"kind": "sample", "batch_size": {"atoms": 500, "edges": 10000}},
+        "data.batch_size\n  atoms or edges is required, got both: atoms 500, edges 10000\n"
+        "  for example {atoms: 500} or {edges: 10000}",
+    ),
+    "no budget": (
+        {"kind": "sample", "batch_size": {}},
+        "data.batch_size\n  atoms or edges is required, got neither\n  for example {atoms: 500} or {edges: 10000}",
+    ),
+    "budget of nothing": (
+        {"kind": "sample", "batch_size": {"edges": 0}},
+        "data.batch_size.edges\n  must be >= 1, got 0",
+    ),
+    "unknown budget": (
+        {"kind": "sample", "batch_size": {"atom": 500}},
+        "data.batch_size.atom\n  unknown key\n  did you mean atoms?",
+    ),
+    "too much noise": ({"kind": "sample", "augment": {"noise": 0.3}}, "data.augment.noise\n  must be <= 0.2, got 0.3"),
+    "no noise": (
+        {"kind": "sample", "augment": {}},
+        "data.augment.noise\n  this key is required: Standard deviation in Å of a random shift of each coordinate of"
+        " each atom, after which neighbours are found anew.",
+    ),
+    "rotations": (
+        {"kind": "sample", "augment": {"rotations": True, "noise": 0.01}},
+        "data.augment.rotations\n  unknown key\n  keys: noise",
+    ),
+    "storage": (
+        {"kind": "sample", "storage": "disc"},
+        "data.storage\n  must be one of memory, disk; got disc\n  did you mean disk?",
+    ),
     "molecule": (
         {"kind": "sample", "molecules": ["benzene"]},
         "data.molecules\n  no molecule is called benzene\n  molecules: ethanol, acetamide, acetic_acid, furan",
@@ -112,7 +149,10 @@ def test_configs_are_valid_and_show_every_option() -> None:
 
 
 def test_round_trip() -> None:
-    for spec in (SampleSpec(molecules=("furan",)), XyzSpec(path="a.xyz", units={"energy": "Ha", "length": "A"})):
+    for spec in (
+        SampleSpec(molecules=("furan",), batch_size={"atoms": 500}),
+        XyzSpec(path="a.xyz", units={"energy": "Ha", "length": "A"}),
+    ):
         assert parse_data(spec.model_dump(mode="json")) == spec
     assert XyzSpec(path="a.xyz", units={"energy": "Ha"}).units.energy == "Hartree"
 

@@ -162,6 +162,24 @@ def test_bfloat16_has_few_digits(make_config: MakeConfig) -> None:
     )
 
 
+@pytest.mark.parametrize("target", [{"irreps": "1o", "per": "node"}, {"derive": "negative_gradient", "of": "energy"}])
+def test_noise_is_refused_where_forces_are_trained(make_config: MakeConfig, target: dict) -> None:
+    changes = {"data.augment": {"noise": 0.01}, "task.targets.forces": target}
+    with pytest.raises(SpecError) as caught:
+        make_config(changes).typed()
+    assert str(caught.value) == (
+        "data.augment.noise\n"
+        "  the forces of a frame would be wrong for its shifted atoms: 0.01 Å is some 0.5 eV/Å\n"
+        "  leave out data.augment, or give task.targets.forces the weight 0"
+    )
+    (warning,) = make_config(changes | {"task.targets.forces": {**target, "weight": 0}}).typed().warnings
+    assert str(warning) == (
+        "data.augment.noise\n"
+        "  the label of 'energy' stays that of the atoms before their shift\n"
+        "  this is for relaxed structures, not for trajectories"
+    )
+
+
 def test_untrained_forces_are_said_aloud(make_config: MakeConfig) -> None:
     (warning,) = make_config({"task.targets.forces": REMOVED}).typed().warnings
     assert str(warning) == (

@@ -15,7 +15,8 @@ from support.state import history, results
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from e3frame.data.loader import Place, make_loader
+from e3frame.data.loader import make_loader
+from e3frame.data.sampling import Place
 from e3frame.inference.saved import load_model
 from e3frame.train.module import Training
 from e3frame.train.run import run
@@ -65,6 +66,15 @@ def test_two_processes_train_what_one_trains(
     start = tmp_path / "one" / "checkpoints" / "step-000000006.ckpt"
     run(two.replace(ckpt=str(start)), tmp_path / "one then two", console)
     assert_close_runs(tmp_path / "one", tmp_path / "one then two")
+
+
+def test_two_processes_share_a_budget(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Batches of two or three frames, from disk."""
+    changes = {**CHANGES, "data.batch_size": {"edges": 250}, "data.eval_batch_size": {"atoms": 50}}
+    console = Console(quiet=True)
+    run(make_config(changes), tmp_path / "one", console)
+    run(make_config({**changes, **TWO, "data.storage": "disk"}), tmp_path / "two", console)
+    assert_close_runs(tmp_path / "one", tmp_path / "two")
 
 
 def test_each_frame_belongs_to_one_process(make_config: MakeConfig) -> None:

@@ -76,8 +76,30 @@ VARIANTS = {
         "trainer.ema_decay": None,
     },
     "muon": {"optimizer": {"kind": "muon"}, "scheduler": {"kind": "one_cycle"}},
+    "budget": {"data.batch_size": {"edges": 500}, "data.eval_batch_size": {"atoms": 100}, "trainer.max_epochs": 2},
+    "disk and noise": {
+        **{"data.storage": "disk", "data.augment": {"noise": 0.02}, "data.num_workers": 1, "trainer.max_epochs": 2},
+        "task.targets": {"energy": {"irreps": "0e", "per": "graph", "per_atom": True}},
+    },
     "rare validation": {"trainer.check_val_every_n_epoch": 2, "data.num_workers": 1},
 }
+
+
+def test_frames_on_disk_train_what_those_in_memory_train(
+    make_config: MakeConfig, tmp_path: Path, console: Console, at_step: Callable
+) -> None:
+    """To the last bit, and one session of a run may read them from here, the next from there."""
+    changes = {"trainer.max_epochs": 2, "data.batch_size": {"edges": 500}}
+    memory = make_config(changes)
+    disk = make_config({**changes, "data.storage": "disk"})
+    bare = make_config({**changes, "data.neighbors": "computed"})
+    for name, config in {"memory": memory, "disk": disk, "bare": bare}.items():
+        run(config, tmp_path / name, console)
+        assert_same_run(tmp_path / "memory", tmp_path / name)
+    at_step(4, kill(signal.SIGTERM))
+    interrupted(disk, tmp_path / "both", console)
+    run(memory, tmp_path / "both", console)
+    assert_same_run(tmp_path / "memory", tmp_path / "both")
 
 
 @pytest.mark.parametrize("name", VARIANTS)

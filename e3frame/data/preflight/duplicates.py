@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from e3frame.data.dataset import GraphDataset, Splits
+from e3frame.data.dataset import Splits
+from e3frame.data.frameset import FrameSet
 from e3frame.data.graphs import Graph
 from e3frame.data.preflight.findings import Finding
 
@@ -45,7 +46,7 @@ def check_duplicates(splits: Splits) -> Finding:
 class _Known:
     """Frames by composition, to be searched for near copies."""
 
-    def __init__(self, dataset: GraphDataset) -> None:
+    def __init__(self, dataset: FrameSet) -> None:
         self.dataset = dataset
         members: dict[bytes, list[tuple[int, NDArray]]] = defaultdict(list)
         for k in _some(dataset):
@@ -69,7 +70,7 @@ class _Known:
         )
 
 
-def _some(dataset: GraphDataset) -> range:
+def _some(dataset: FrameSet) -> range:
     return range(0, len(dataset), max(1, -(-len(dataset) // MAX_FRAMES)))
 
 

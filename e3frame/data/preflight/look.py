@@ -11,15 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from e3frame.data.base import Label
-from e3frame.data.dataset import GraphDataset, Splits
+from e3frame.data.dataset import Splits
+from e3frame.data.frameset import FrameSet
 from e3frame.data.preflight.duplicates import check_duplicates
 from e3frame.data.preflight.findings import Finding
 from e3frame.data.preflight.gradient import check_gradient, check_stress
 from e3frame.data.preflight.tensors import check_frame
+from e3frame.data.statistics import label_range
 from e3frame.spec.errors import DataError
 
 SAMPLE = 200
 """Frames that the checks of labels look at, unless all are asked for."""
+MAX_ATOMS = 5_000_000
+"""Atoms among whose labels outliers are sought, unless all are asked for."""
 OUTLIER = 20.0
 """Deviations from the median, in units of the median deviation, that make a value an outlier."""
 COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
@@ -48,7 +52,8 @@ def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
     findings = _structure(splits.train, asked.species)
     step = 1 if full else max(1, len(splits.train) // SAMPLE)
     graphs = [splits.train[k] for k in range(0, len(splits.train), step)]
-    findings += [found for name in asked.labels for found in _values(splits.train, name)]
+    seen = splits.train if full else _thinned(splits.train)
+    findings += [found for name in asked.labels for found in _values(seen, name)]
     if asked.energy is not None and asked.forces is not None:
         findings.append(check_gradient(graphs, asked.energy, asked.forces))
     if "stress" in asked.labels and asked.forces is not None:
@@ -75,10 +80,10 @@ def report(splits: Splits, asked: Asked, findings: Sequence[Finding]) -> list[Ta
     for heading in ("label", "per", "shape", "unit", "smallest", "mean", "largest", "missing"):
         held.add_column(heading, justify="left" if heading in ("label", "per", "shape", "unit") else "right")
     for name, label in asked.labels.items():
-        values = splits.train.stacked(name).numpy()
+        found = label_range(splits.train, name)
         shape = " × ".join(map(str, label.shape)) or "1"
-        numbers = [f"{f(values):.5g}" for f in (np.nanmin, np.nanmean, np.nanmax)]
-        held.add_row(name, label.per, shape, asked.units.get(name, ""), *numbers, str(_missing(values)))
+        numbers = [f"{number:.5g}" for number in (found.smallest, found.mean, found.largest)]
+        held.add_row(name, label.per, shape, asked.units.get(name, ""), *numbers, str(found.missing))
     return [held, findings_table(findings)]
 
 
@@ -94,9 +99,9 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     return table
 
 
-def _structure(dataset: GraphDataset, species: Sequence[str] | None) -> list[Finding]:
-    periodic = dataset.stacked("pbc").tolist()
-    kinds = Counter("".join("T" if along else "F" for along in row) for row in periodic)
+def _structure(dataset: FrameSet, species: Sequence[str] | None) -> list[Finding]:
+    rows = (row for block in dataset.blocks("pbc") for row in block.values["pbc"].tolist())
+    kinds = Counter("".join("T" if along else "F" for along in row) for row in rows)
     said = ", ".join(f"{count} frames {kind}" for kind, count in sorted(kinds.items()))
     level = "ok" if len(kinds) == 1 else "warning"
     found = [Finding("periodicity", level, said + (" (mixed)" if len(kinds) > 1 else ""))]
@@ -109,7 +114,12 @@ def _structure(dataset: GraphDataset, species: Sequence[str] | None) -> list[Fin
     return found
 
 
-def _values(dataset: GraphDataset, name: str) -> list[Finding]:
+def _thinned(dataset: FrameSet) -> FrameSet:
+    """Frames at even distances, whose atoms fit into memory together; of most sets all."""
+    return dataset[:: 1 + int(dataset.counts("z").sum()) // MAX_ATOMS]
+
+
+def _values(dataset: FrameSet, name: str) -> list[Finding]:
     """Outliers, and labels that are all the same."""
     values = dataset.stacked(name).numpy()
     flat = values.reshape(len(values), -1)
@@ -135,7 +145,3 @@ def _values(dataset: GraphDataset, name: str) -> list[Finding]:
         )
         return [Finding(name, "warning", text, "are they what they should be?")]
     return []
-
-
-def _missing(values: np.ndarray) -> int:
-    return int(np.isnan(values.reshape(len(values), -1)).any(1).sum())
