@@ -60,7 +60,7 @@ def _look(run: TypedRun, full: bool, console: Console) -> int:
     config = run.config
     from e3frame.data.preflight.look import look, report
 
-    splits = (config.data.load if full else config.data.sample)(config.model.r_max, config.task.labels)
+    splits = (config.data.load if full else config.data.sample)(config.model.r_max, config.asked_of_frames)
     asked = run.asked_of_data()
     findings = look(splits, asked, full)
     for table in report(splits, asked, findings):

@@ -15,25 +15,6 @@ from e3frame.spec.registry import Kinded
 if TYPE_CHECKING:
     from e3frame.data.dataset import Splits
 
-RESERVED = frozenset(
-    [
-        "pos",
-        "z",
-        "edge_index",
-        "edge_shift",
-        "cell",
-        "pbc",
-        "frame",
-        "file",
-        "group",
-        "batch",
-        "ptr",
-        "num_graphs",
-        "num_nodes",
-    ]
-)
-"""Keys of a graph, and of a batch of them, that no label can have."""
-
 
 def default_cache_folder() -> Path:
     """Where processed data are kept unless a spec says otherwise."""

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from e3frame.data.base import RESERVED, DataSpec, Label
+from e3frame.data.base import DataSpec, Label
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import DIMENSIONS, Units
 from e3frame.spec.base import mistake, mistake_at, shown
 from e3frame.spec.errors import DataError, did_you_mean, nearest
+from e3frame.spec.layer import RESERVED
 
 if TYPE_CHECKING:
     import numpy as np

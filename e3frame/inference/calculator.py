@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,16 +17,18 @@ class E3FrameCalculator(Calculator):
     """Energy in eV, forces in eV/Å and stress in eV/Å^3 of a saved model, as far as it has them; periodic or not.
 
     ``results`` holds all outputs of the model: those that ASE has no name for under their own, such as a
-    polarizability (3, 3).
+    polarizability (3, 3). What the model reads besides the structure is taken from ``atoms.info``: a total charge from
+    ``atoms.info["total_charge"]``, or ``atoms.info["charge"]``.
 
     Args:
         model: the file of a trained model.
         device: where to run it.
         dtype: of its weights; None: as it was trained. float64 for vibrations and the like.
         plugins: as for :func:`e3frame.load_model`.
+        keys: input of the model: the key of ``atoms.info`` that holds it, where it has another name there.
 
     Raises:
-        UserError: the model cannot be read, or the atoms hold an element that it does not know.
+        UserError: the model cannot be read, or the atoms lack an input of it or hold an element that it does not know.
     """
 
     implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress", "dipole", "charges"]
@@ -37,12 +39,20 @@ class E3FrameCalculator(Calculator):
         device: Device = "cpu",
         dtype: str | None = None,
         plugins: Collection[str] = (),
+        keys: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.predictor = Predictor(model, device, dtype, plugins)
+        self.predictor = Predictor(model, device, dtype, plugins, keys)
         given = [name for name in RESULTS if name in self.predictor.outputs]
         self.implemented_properties = [*given, *(["free_energy"] if "energy" in given else [])]
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; ASE does not look at ``atoms.info``."""
+        changes = super().check_state(atoms, tol)
+        if not changes and self.predictor.inputs.changed(self.atoms, atoms):
+            return ["info"]
+        return changes
 
     def calculate(
         self,

@@ -21,7 +21,9 @@ from e3frame.inference.details import Predicted
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
-from e3frame.spec.errors import DataError, UserError, did_you_mean
+from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean
+from e3frame.train.checks import asked_of_frames, check_input
+from e3frame.train.labels import require_inputs
 from e3frame.train.losses import Loss
 from e3frame.train.metrics import Errors, TaskErrors, as_json
 from e3frame.train.pairs import Pair
@@ -67,7 +69,7 @@ def predictions(model: Model, dataset: GraphDataset, batch_size: int) -> Iterato
     with torch.no_grad():
         for batch in make_loader(dataset, batch_size):
             moved = batch.to(device)
-            yield moved, model(model_input(moved))
+            yield moved, model(model_input(moved, inputs=model.spec.inputs))
 
 
 def evaluate_split(model: Model, dataset: GraphDataset, task: TaskSpec, batch_size: int = 64) -> Evaluation:
@@ -165,17 +167,19 @@ def evaluate(
         split: ``train``, ``val``, ``test``, or ``all`` for each of them.
 
     Raises:
-        UserError: the split does not exist, no label fits, or the data hold an element the model does not know.
+        UserError: the split does not exist, no label fits, or the data lack what the model reads, or hold an element
+            that it does not know.
     """
     saved = SavedModel.read(model, plugins)
     task = task_of(saved, data)
-    splits = dict(data.load(saved.spec.r_max, task.labels).items())
+    splits = dict(data.load(saved.spec.r_max, asked_of_frames(saved.spec, task)).items())
     if split != "all":
         if split not in splits:
             raise UserError(f"the data have no {split} frames\n  splits there: {', '.join(splits)}, or all")
         splits = {split: splits[split]}
     for dataset in splits.values():
         require_known(saved.spec.species, dataset)
+        require_inputs(dataset, saved.spec.inputs)
     network = saved.build(device)
     return {name: evaluate_split(network, dataset, task, data.eval_batch_size) for name, dataset in splits.items()}
 
@@ -200,7 +204,13 @@ def task_of(saved: SavedModel, data: DataSpec) -> TaskSpec:
         raise UserError(f"the data have none of the labels {', '.join(keys)}\n  {hint}")
     if not any(target.last_weight > 0 for target in found.values()):
         found = {name: target.replace(weight=1.0) for name, target in found.items()}
-    return TaskSpec(targets=found)
+    task = TaskSpec(targets=found)
+    for name in saved.spec.inputs:
+        try:
+            check_input(name, saved.spec, task, data.label_names)
+        except SpecError as error:
+            raise UserError(f"{saved.path}: {error.problem}" + (f"\n  {error.hint}" if error.hint else "")) from None
+    return task
 
 
 def require_known(species: tuple[str, ...], dataset: GraphDataset) -> None:

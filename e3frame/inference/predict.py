@@ -21,6 +21,7 @@ from e3frame.data.batch import model_input
 from e3frame.data.frames import read_frames
 from e3frame.data.graphs import Graph, make_graph
 from e3frame.data.units import Units
+from e3frame.inference.inputs import FrameInputs
 from e3frame.inference.saved import Device, SavedModel, cartesian_outputs
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.layers.strain_gradient import StrainGradient
@@ -41,6 +42,7 @@ def predict(
     batch_size: int = 64,
     device: Device = "cpu",
     plugins: Collection[str] = (),
+    keys: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> int:
     """Write the frames of ``files`` with what the model predicts into an extended XYZ file.
@@ -56,6 +58,7 @@ def predict(
         format: ASE's name of the format of ``files``; None: by name and content.
         units: of the lengths in ``files``.
         batch_size: frames at once.
+        keys: input of the model: the key that holds it in the frames, where it has another name there.
         overwrite: replace ``out`` if it exists.
 
     Returns:
@@ -63,12 +66,12 @@ def predict(
 
     Raises:
         UserError: ``out`` exists, or the model cannot be read.
-        DataError: a frame cannot be read, or holds an element that the model does not know.
+        DataError: a frame cannot be read, lacks an input of the model, or holds an element that it does not know.
     """
     out = Path(out)
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists already\n  choose another name, or overwrite it on purpose")
-    predictor = Predictor(model, device, plugins=plugins)
+    predictor = Predictor(model, device, plugins=plugins, keys=keys)
     frames = _frames([str(file) for file in files], format, units or Units())
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
     count = 0
@@ -88,13 +91,27 @@ def predict(
 
 
 class Predictor:
-    """A saved model that takes atoms and gives NumPy arrays; the arguments of :func:`e3frame.load_model`."""
+    """A saved model that takes atoms and gives NumPy arrays; the arguments of :func:`e3frame.load_model`.
+
+    Args:
+        keys: input of the model: the key of ``atoms.info`` that holds it, where it is not called so there. A
+            ``total_charge`` is also looked for under ``charge``.
+
+    Raises:
+        UserError: the model reads no such input.
+    """
 
     def __init__(
-        self, model: str | Path, device: Device = "cpu", dtype: str | None = None, plugins: Collection[str] = ()
+        self,
+        model: str | Path,
+        device: Device = "cpu",
+        dtype: str | None = None,
+        plugins: Collection[str] = (),
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         saved = SavedModel.read(model, plugins)
         self.model, self.device = saved.build(device, dtype), device
+        self.inputs = FrameInputs(saved.spec.inputs, keys or {})
         self.outputs = saved.spec.typed().outputs
         self.stresses = [name for name, layer in saved.spec.outputs.items() if isinstance(layer, StrainGradient)]
         self.cartesian = {name: CartesianTensor(f) for name, f in cartesian_outputs(saved.spec, saved.task).items()}
@@ -103,7 +120,7 @@ class Predictor:
         """The graph of ``atoms``.
 
         Raises:
-            DataError: an element that the model has not learned, or a cell that is none.
+            DataError: an element that the model has not learned, an input that it lacks, or a cell that is none.
         """
         species = self.model.spec.species
         unknown = sorted(set(atoms.numbers.tolist()) - {ATOMIC_NUMBERS[symbol] for symbol in species})
@@ -111,8 +128,9 @@ class Predictor:
             symbols = ", ".join(SYMBOLS[number] for number in unknown)
             hint = f"it knows {', '.join(species)}"
             raise DataError(f"the model does not know {symbols}", file=file, frame=frame, hint=hint)
+        inputs = self.inputs.read(atoms, file, frame)
         try:
-            return make_graph(atoms, self.model.spec.r_max)
+            return make_graph(atoms, self.model.spec.r_max, inputs)
         except ValueError as error:
             raise DataError(str(error), file=file, frame=frame) from error
 
@@ -121,7 +139,7 @@ class Predictor:
         an axis of 3 for each index in place of the components. A stress is left out where the cell has no volume."""
         batch = Batch.from_data_list(list(graphs)).to(self.device)
         with torch.no_grad():
-            outputs = self.model(model_input(batch))
+            outputs = self.model(model_input(batch, inputs=self.model.spec.inputs))
         arrays = {name: self._shown(name, tensor).numpy() for name, tensor in outputs.items()}
         edges = torch.cumsum(torch.tensor([0, *(graph.edge_index.shape[1] for graph in graphs)]), 0).tolist()
         bounds = {"node": batch.ptr.tolist(), "edge": edges}

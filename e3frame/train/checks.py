@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from e3frame.algebra.irreps import Irreps
+from e3frame.data.base import Label
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import shown
 from e3frame.spec.errors import SpecError, did_you_mean, nearest
@@ -23,6 +24,35 @@ def with_derived(model: ModelSpec, task: TaskSpec) -> ModelSpec:
     if not added or taken:
         return model
     return model.replace(outputs={**model.outputs, **added})
+
+
+def input_label(irreps: Irreps) -> Label:
+    """What the data are asked for by an input of a model: one number for 0e, a vector for 1o."""
+    return Label("graph", () if irreps.dim == 1 else (irreps.dim,))
+
+
+def asked_of_frames(model: ModelSpec, task: TaskSpec) -> dict[str, Label]:
+    """All that frames must hold besides their structure: what the model learns, and what it reads."""
+    return task.labels | {name: input_label(irreps) for name, irreps in model.inputs.items()}
+
+
+def check_input(name: str, model: ModelSpec, task: TaskSpec, labels: Collection[str]) -> None:
+    """Check one input of the model against the data's keys, and against a target that learns the same.
+
+    Raises:
+        SpecError: what does not fit, with the path from the root of the run config.
+    """
+    path, label = ("model", "inputs", name), input_label(model.inputs[name])
+    if name not in labels:
+        hint = did_you_mean(name, labels, "keys there")
+        raise SpecError(path, f"the data have no key '{name}', which the model reads", hint, at_key=True)
+    learned = task.labels.get(name) or (KNOWN[name][1] if name in KNOWN else label)
+    if learned != label:
+        raise SpecError(path, f"'{name}' is {_form(learned)}, the model reads {_form(label)}")
+
+
+def _form(label: Label) -> str:
+    return f"{label.shape} per {label.per}" if label.shape else f"one number per {label.per}"
 
 
 def check_target(name: str, task: TaskSpec, model: TypedModel, labels: Collection[str]) -> None:
@@ -102,7 +132,7 @@ def _check_label(path: tuple[str, ...], target: TargetSpec, key: str, labels: Co
             "the units of the files are set in data.units",
         )
     if target.label != label:
-        shape = f"{label.shape} per {label.per}" if label.shape else f"one number per {label.per}"
+        shape = _form(label)
         asked = f"{target.label.shape} per {target.label.per}" if target.label.shape else f"one per {target.label.per}"
         hint = (
             "write cartesian: ij=ji in place of irreps" if label.shape == (3, 3) else "or is it another label? see key"

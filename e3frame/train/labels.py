@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
@@ -59,6 +59,16 @@ def _require_monitored(val: GraphDataset, task: TaskSpec, monitors: tuple[str, .
             if monitor in (f"val_{name}_mae", f"val_{name}_rmse"):
                 problem = f"{monitor} is monitored, but no validation frame has the label '{task.key(name)}'"
                 raise UserError(f"{problem}\n  monitor val_loss")
+
+
+def require_inputs(dataset: GraphDataset, inputs: Collection[str]) -> None:
+    """Raises DataError for the first frame without a value that the model reads: what it gave would be NaN."""
+    for name in inputs:
+        lacking = (~labelled(dataset, name, "graph")).nonzero().flatten()
+        if len(lacking):
+            file, frame = dataset.where(int(lacking[0]))
+            hint = "a label may be missing, what the model reads may not"
+            raise DataError(f"the frame has no {name}, which the model reads", file=file, frame=frame, hint=hint)
 
 
 def missing_labels(splits: Splits, task: TaskSpec) -> Iterator[str]:
