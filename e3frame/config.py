@@ -89,7 +89,7 @@ class RunConfig(Spec):
         for name in self.model.inputs:
             check_input(name, self.model, self.task, self.data.label_names)
         for name in self.task.targets:
-            check_target(name, self.task, model, self.data.label_names)
+            check_target(name, self.task, model, self.data)
         self._check_schedule()
         if self.trainer.world > self.data.batch_size:
             problem = f"must be at least the number of processes, {self.trainer.world}; got {self.data.batch_size}"

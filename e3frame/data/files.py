@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from e3frame.data.base import DataSpec, Label
+from e3frame.data.edges import EdgeKeys
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import DIMENSIONS, Units
 from e3frame.spec.base import mistake, mistake_at, shown
@@ -58,6 +59,9 @@ class FilesSpec(DataSpec):
     keys: dict[str, str] = {"energy": "energy", "forces": "forces"}  # noqa: RUF012
     """Label: the key that holds it in the files. Only labels that the model learns are read. A key for ``virial``
     in place of ``stress`` gives the stress as -virial / volume."""
+    edges: dict[str, EdgeKeys] = {}  # noqa: RUF012
+    """Labels of pairs of atoms: ``{couplings: {index: J_pairs}}``, the key of the pairs that the rows of ``couplings``
+    are of."""
     allow_missing: tuple[str, ...] = ()
     """Labels that some frames may lack; by default that is an error."""
     units: Units = Units()
@@ -99,6 +103,14 @@ class FilesSpec(DataSpec):
         return self
 
     @model_validator(mode="after")
+    def _edges_of_keys(self) -> FilesSpec:
+        for name in self.edges:
+            if name not in self.keys:
+                hint = did_you_mean(name, self.keys, "keys")
+                raise mistake_at("edges", name, mistake(f"data.keys has no label {shown(name)}", hint))
+        return self
+
+    @model_validator(mode="after")
     def _missing_of_some(self) -> FilesSpec:
         for name in self.allow_missing:
             if name not in self.label_names:
@@ -109,6 +121,14 @@ class FilesSpec(DataSpec):
     @property
     def label_names(self) -> tuple[str, ...]:
         return tuple("stress" if name == "virial" else name for name in self.keys)
+
+    @property
+    def edge_labels(self) -> Mapping[str, EdgeKeys]:
+        return self.edges
+
+    def key_of(self, label: str) -> str:
+        key = self.keys.get(label) or self.keys["virial"]
+        return f"{key} of {self.edges[label].index}" if label in self.edges else key
 
     @property
     def known_species(self) -> None:
@@ -192,7 +212,7 @@ class FilesSpec(DataSpec):
         from e3frame.data.prepare import Recipe
 
         self.require_declared(labels)
-        values = LabelReader(dict(sorted(labels.items())), self.keys, self.units, self.allow_missing)
+        values = LabelReader(dict(sorted(labels.items())), self.keys, self.units, self.allow_missing, self.edges)
         group = self.split.key if self.split.method == "group" else None
         return Recipe(self.reader(), tuple(expanded(paths)), r_max, values, group)
 
@@ -200,7 +220,11 @@ class FilesSpec(DataSpec):
         """What the graphs depend on besides the files' bytes."""
         labels = recipe.labels
         keys = {n: self.keys.get(n, self.keys.get("virial")) for n in labels.labels}
-        wanted = {name: (name in self.keys, keys[name], *label) for name, label in labels.labels.items()}
+        wanted: dict[str, tuple] = {
+            name: (name in self.keys, keys[name], *label) for name, label in labels.labels.items()
+        }
+        for name in wanted.keys() & self.edges.keys():
+            wanted[name] += (self.edges[name].model_dump(),)
         missing = sorted(set(labels.labels) & set(self.allow_missing))
         chosen = None if recipe.chosen is None else recipe.chosen.tolist()
         return [recipe.r_max, self.format_key(), self.units.model_dump(), wanted, missing, recipe.group, chosen]

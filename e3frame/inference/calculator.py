@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 
-from e3frame.inference.predict import RESULTS, Predictor, as_ase
+from e3frame.inference.predict import RESULTS, Predictor, as_ase, edges_of
 from e3frame.inference.saved import Device
 
 
@@ -17,8 +17,9 @@ class E3FrameCalculator(Calculator):
     """Energy in eV, forces in eV/Å and stress in eV/Å^3 of a saved model, as far as it has them; periodic or not.
 
     ``results`` holds all outputs of the model: those that ASE has no name for under their own, such as a
-    polarizability (3, 3). What the model reads besides the structure is taken from ``atoms.info``: a total charge from
-    ``atoms.info["total_charge"]``, or ``atoms.info["charge"]``.
+    polarizability (3, 3); with outputs per edge also ``edge_index`` (e, 2) and, of a periodic system, ``edge_shift``
+    (e, 3), as :class:`e3frame.data.edges.EdgeKeys` describes them. What the model reads besides the structure is taken
+    from ``atoms.info``: a total charge from ``atoms.info["total_charge"]``, or ``atoms.info["charge"]``.
 
     Args:
         model: the file of a trained model.
@@ -61,7 +62,11 @@ class E3FrameCalculator(Calculator):
         system_changes: Collection[str] = tuple(all_changes),
     ) -> None:
         super().calculate(atoms, properties, system_changes)
-        (values,) = self.predictor.run([self.predictor.graph(self.atoms)])
+        graph = self.predictor.graph(self.atoms)
+        (values,) = self.predictor.run([graph])
         self.results = {name: as_ase(name, value) for name, value in values.items()}
+        if any(output.domain == "edge" for output in self.predictor.outputs.values()):
+            index, shift = edges_of(self.atoms, graph)
+            self.results |= {"edge_index": index} | ({} if shift is None else {"edge_shift": shift})
         if "energy" in values:
             self.results["free_energy"] = self.results["energy"]

@@ -77,15 +77,17 @@ def evaluate_split(model: Model, dataset: GraphDataset, task: TaskSpec, batch_si
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     loss, errors = Loss(task), TaskErrors(task).to(device)
     found: dict[str, list[Pair]] = {name: [] for name in task.targets}
-    atoms, species, places = [], [], []
+    atoms, edges, species, ends, places = [], [], [], [], []
     for batch, outputs in predictions(model, dataset, batch_size):
         count = batch.ptr.diff()
         pairs = loss.pairs(outputs, batch, count)
         where = [(dataset.files[k], frame) for k, frame in zip(batch.file.tolist(), batch.frame.tolist(), strict=True)]
-        _require_finite(pairs, batch, where)
+        _require_finite(pairs, task, batch, where)
         errors.update(pairs, count, loss.parts(pairs, batch, count))
         atoms.append(count.cpu())
+        edges.append(batch.batch[batch.edge_index[1]].bincount(minlength=len(count)).cpu())
         species.append(model.species_index(batch.z).cpu())
+        ends.append(species[-1][batch.edge_index.cpu()])
         places += where
         for name, pair in pairs.items():
             found[name].append(Pair(pair.prediction.cpu(), pair.label.cpu()))
@@ -93,8 +95,13 @@ def evaluate_split(model: Model, dataset: GraphDataset, task: TaskSpec, batch_si
     composition = torch.zeros(len(sizes), len(model.spec.species), dtype=torch.float64)
     frame = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
     composition.index_put_((frame, kinds), torch.ones(len(kinds), dtype=torch.float64), accumulate=True)
+    rows = {
+        "graph": (torch.ones_like(sizes), kinds[:0], ()),
+        "node": (sizes, kinds, model.spec.species),
+        "edge": (torch.cat(edges), *_kinds_of_edges(torch.cat(ends, 1), model.spec.species)),
+    }
     predicted = {
-        name: Predicted(target, _joined(found[name]), task.unit(name), sizes, kinds, model.spec.species)
+        name: Predicted(target, _joined(found[name]), task.unit(name), sizes, *rows[target.label.per])
         for name, target in task.targets.items()
     }
     return Evaluation(
@@ -110,17 +117,24 @@ def evaluate_split(model: Model, dataset: GraphDataset, task: TaskSpec, batch_si
     )
 
 
+def _kinds_of_edges(ends: Tensor, species: Sequence[str]) -> tuple[Tensor, list[str]]:
+    """(edges,) which two species the ends (2, edges) of each edge are, and the names of all such."""
+    low, high = ends.amin(0), ends.amax(0)
+    names = [f"{a}-{b}" for a in species for b in species]
+    return low * len(species) + high, names
+
+
 def _joined(parts: Sequence[Pair]) -> Pair:
     return Pair(torch.cat([pair.prediction for pair in parts]), torch.cat([pair.label for pair in parts]))
 
 
-def _require_finite(pairs: Mapping[str, Pair], batch: Batch, where: Sequence[tuple[str, int]]) -> None:
+def _require_finite(pairs: Mapping[str, Pair], task: TaskSpec, batch: Batch, where: Sequence[tuple[str, int]]) -> None:
+    owners = {"node": batch.batch, "edge": batch.batch[batch.edge_index[1]]}
     for name, pair in pairs.items():
         bad = (~torch.isfinite(pair.prediction) & pair.labelled).any(-1).nonzero().flatten()
         if len(bad):
-            row = int(bad[0])
-            graph = row if len(pair.label) == len(where) else int(batch.batch[row])
-            file, frame = where[graph]
+            row, per = int(bad[0]), task.targets[name].label.per
+            file, frame = where[row if per == "graph" else int(owners[per][row])]
             raise DataError(f"the model's {name} is not finite", file=file, frame=frame)
 
 
@@ -194,7 +208,7 @@ def task_of(saved: SavedModel, data: DataSpec) -> TaskSpec:
         targets = {
             name: TargetSpec(irreps=None if name in formulas else b.irreps, cartesian=formulas.get(name), per=b.domain)
             for name, b in outputs.items()
-            if b.domain != "edge"
+            if b.domain != "edge" or name in data.edge_labels
         }
     task = saved.task or TaskSpec(targets=targets)
     found = {name: t for name, t in targets.items() if task.key(name) in data.label_names}

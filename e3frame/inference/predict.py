@@ -18,6 +18,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.data.batch import model_input
+from e3frame.data.edges import images
 from e3frame.data.frames import read_frames
 from e3frame.data.graphs import Graph, make_graph
 from e3frame.data.units import Units
@@ -48,8 +49,9 @@ def predict(
     """Write the frames of ``files`` with what the model predicts into an extended XYZ file.
 
     What the frames hold besides is kept; lengths are written in Å, energies in eV, forces in eV/Å, stresses in eV/Å^3.
-    Tensors are Cartesian where they were trained so: matrices per frame, rows of components per atom;
-    what the model gives per edge has no place in such a file.
+    Tensors are Cartesian where they were trained so: matrices per frame, rows of components per atom. What the model
+    gives per edge is written per frame, with the pairs of atoms under ``<name>_index`` and, of a periodic frame, the
+    images under ``<name>_shift``, as ``data.edges`` reads them (:class:`e3frame.data.edges.EdgeKeys`).
 
     Args:
         model: the file of a trained model.
@@ -78,9 +80,9 @@ def predict(
     try:
         with part.open("w", encoding="utf-8") as handle:
             while chunk := list(islice(frames, batch_size)):
-                values = predictor.run([predictor.graph(*frame) for frame in chunk])
-                pairs = zip(chunk, values, strict=True)
-                write_extxyz(handle, [_with(atoms, v, predictor) for (atoms, _, _), v in pairs])
+                graphs = [predictor.graph(*frame) for frame in chunk]
+                each = zip(chunk, graphs, predictor.run(graphs), strict=True)
+                write_extxyz(handle, [_with(atoms, graph, v, predictor) for (atoms, _, _), graph, v in each])
                 count += len(chunk)
         os.replace(part, out)
     except OSError as error:
@@ -175,7 +177,13 @@ def _frames(files: Sequence[str], format: str | None, units: Units) -> Iterator[
             yield atoms, file, frame
 
 
-def _with(atoms: Atoms, values: Mapping[str, NDArray[np.float64]], predictor: Predictor) -> Atoms:
+def edges_of(atoms: Atoms, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """(e, 2) the atoms of each edge, the source first, and (e, 3) the images of the sources; None without a period."""
+    index = graph.edge_index.numpy().T
+    return index, images(graph.edge_shift.numpy(), atoms) if atoms.pbc.any() else None
+
+
+def _with(atoms: Atoms, graph: Graph, values: Mapping[str, NDArray[np.float64]], predictor: Predictor) -> Atoms:
     """A copy of the frame that holds these values in place of any of the same name."""
     labelled = atoms.copy()
     results = {}
@@ -188,5 +196,9 @@ def _with(atoms: Atoms, values: Mapping[str, NDArray[np.float64]], predictor: Pr
             labelled.arrays[name] = value.reshape(len(value), -1)
         elif predictor.outputs[name].domain == "graph":
             labelled.info[name] = as_ase(name, value)
+        else:
+            labelled.info[name] = value.reshape(-1) if value.shape[1:] == (1,) else value
+            index, shift = edges_of(atoms, graph)
+            labelled.info |= {f"{name}_index": index} | ({} if shift is None else {f"{name}_shift": shift})
     labelled.calc = SinglePointCalculator(labelled, **results)
     return labelled

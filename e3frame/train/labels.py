@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from e3frame.data.dataset import GraphDataset, Splits
+from e3frame.data.edges import beyond_key
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.spec.errors import DataError, UserError
 from e3frame.train.targets import TargetSpec, TaskSpec
@@ -16,13 +17,20 @@ TOLERANCE = 1e-3
 """Largest part of a Cartesian label without the symmetry, relative to the largest label: files hold few digits."""
 
 
+def rows_per_frame(dataset: GraphDataset, per: str) -> Tensor:
+    """(frames,) how many values each frame has of what there is per graph, node or edge."""
+    if per == "graph":
+        return torch.ones(len(dataset), dtype=torch.long)
+    return dataset.counts({"node": "z", "edge": "edge_index"}[per])
+
+
 def labelled(dataset: GraphDataset, key: str, per: str) -> Tensor:
     """(frames,) whether a frame has any value of the label ``key``; where it has none, the data hold NaN."""
     rows = dataset.stacked(key)
     there = (~rows.reshape(len(rows), -1).isnan()).any(1)
     if per == "graph":
         return there
-    sizes = dataset.counts("z")
+    sizes = rows_per_frame(dataset, per)
     frame = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
     return torch.zeros(len(sizes), dtype=torch.long).index_add(0, frame, there.long()) > 0
 
@@ -40,7 +48,9 @@ def require_labels(splits: Splits, task: TaskSpec, monitors: tuple[str, ...] = (
         key = task.key(name)
         if target.trained and not labelled(splits.train, key, target.label.per).any():
             file = ", ".join(splits.train.files)
-            raise DataError(f"no training frame has the label '{key}' of the target {name}", file=file)
+            beyond = _beyond(splits.train, key)
+            hint = f"the {beyond:,} pairs that have one are all beyond r_max" if beyond else None
+            raise DataError(f"no training frame has the label '{key}' of the target {name}", file=file, hint=hint)
         for _, dataset in splits.items():
             _require_symmetry(dataset, name, key, target)
             if target.derive == "strain_gradient":
@@ -79,6 +89,22 @@ def missing_labels(splits: Splits, task: TaskSpec) -> Iterator[str]:
             there = labelled(dataset, key, target.label.per)
             if not there.all():
                 yield f"{key} in {int(there.sum())} of {len(there)} {split} frames"
+            if target.label.per == "edge":
+                yield from _missing_edges(dataset, key, split)
+
+
+def _missing_edges(dataset: GraphDataset, key: str, split: str) -> Iterator[str]:
+    rows = dataset.stacked(key)
+    there = int((~rows.reshape(len(rows), -1).isnan()).any(1).sum())
+    if there < len(rows):
+        yield f"{key} on {there:,} of {len(rows):,} {split} edges"
+    if beyond := _beyond(dataset, key):
+        yield f"{key} of {beyond:,} {split} pairs beyond r_max, left out"
+
+
+def _beyond(dataset: GraphDataset, key: str) -> int:
+    """How many of the pairs that have a label are no edges."""
+    return int(dataset.stacked(beyond_key(key)).sum()) if dataset.has(beyond_key(key)) else 0
 
 
 def _require_volume(dataset: GraphDataset, key: str) -> None:
@@ -100,8 +126,7 @@ def _require_symmetry(dataset: GraphDataset, name: str, key: str, target: Target
     if not len(bad):
         return
     row = int(bad[0])
-    sizes = dataset.counts("z").cumsum(0)
-    index = row if target.label.per == "graph" else int(torch.searchsorted(sizes, row, right=True))
+    index = int(torch.searchsorted(rows_per_frame(dataset, target.label.per).cumsum(0), row, right=True))
     file, frame = dataset.where(index)
     wanted = f"the target {name} ({target.formula})"
     hint = "write the symmetry it has, such as cartesian: ij for none, or mend the order of the components"
