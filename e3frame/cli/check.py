@@ -47,12 +47,22 @@ def main(arguments: list[str]) -> int:
     files = [what for what in options.what if "=" not in what and not what.startswith("~")]
     found = _check_file(options.what) if files else _check_run(options)
     show(found.model, _console(), found.species)
+    if found.run is not None:
+        _show_targets(found.run, _console())
     for warning in found.warnings:
         _show_warning(warning, _console(stderr=True))
     run = found.run
     if run is not None and not options.no_data and (options.full or run.config.data.is_local):
         return _look(run, options.full, _console())
     return 0
+
+
+def _show_targets(run: TypedRun, console: Console) -> None:
+    from e3frame.cli.targets import inputs_table, targets_table
+
+    for table in (targets_table(run), *([inputs_table(run)] if run.config.model.inputs else [])):
+        console.print()
+        console.print(table)
 
 
 def _look(run: TypedRun, full: bool, console: Console) -> int:
