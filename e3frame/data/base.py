@@ -14,7 +14,7 @@ from e3frame.spec.registry import Kinded
 
 if TYPE_CHECKING:
     from e3frame.data.dataset import Splits
-    from e3frame.data.edges import EdgeKeys
+    from e3frame.data.edge_keys import EdgeKeys
 
 
 def default_cache_folder() -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from e3frame.data.base import DataSpec, Label
-from e3frame.data.edges import EdgeKeys
+from e3frame.data.edge_keys import EdgeKeys
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import DIMENSIONS, Units
 from e3frame.spec.base import mistake, mistake_at, shown

@@ -13,7 +13,8 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
 from e3frame.data.base import Label
-from e3frame.data.edges import EdgeKeys, beyond_key, images, read_pairs
+from e3frame.data.edge_keys import EdgeKeys
+from e3frame.data.edges import beyond_key, images, read_pairs
 from e3frame.data.keys import find, present_keys
 from e3frame.data.units import Units
 from e3frame.spec.errors import DataError

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-    from e3frame.data.edges import EdgeKeys
+    from e3frame.data.edge_keys import EdgeKeys
 
 
 class Structure(Spec):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from e3frame.algebra.irreps import Irreps
 from e3frame.data.labels import read_label
 from e3frame.spec.errors import DataError, UserError, did_you_mean
 from e3frame.train.checks import input_label
+
+if TYPE_CHECKING:
+    from e3frame.algebra.irreps import Irreps
 
 ALSO_CALLED = {"total_charge": "charge"}
 """Where ASE and other programs keep an input, if it is not under its own name."""

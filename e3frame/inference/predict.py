@@ -51,7 +51,7 @@ def predict(
     What the frames hold besides is kept; lengths are written in Å, energies in eV, forces in eV/Å, stresses in eV/Å^3.
     Tensors are Cartesian where they were trained so: matrices per frame, rows of components per atom. What the model
     gives per edge is written per frame, with the pairs of atoms under ``<name>_index`` and, of a periodic frame, the
-    images under ``<name>_shift``, as ``data.edges`` reads them (:class:`e3frame.data.edges.EdgeKeys`).
+    images under ``<name>_shift``, as ``data.edges`` reads them (:class:`e3frame.data.edge_keys.EdgeKeys`).
 
     Args:
         model: the file of a trained model.

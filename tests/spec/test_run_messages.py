@@ -75,7 +75,7 @@ def test_check_lists_the_targets(capsys: pytest.CaptureFixture[str]) -> None:
     more = [
         "model.inputs.total_charge=0e",
         "model.outputs.q={kind: linear, of: edge_sh, irreps_out: 0e + 2e}",
-        "task.targets.q={cartesian: ij=ji, per: edge, unit: meV, weight: {0: 1, 50: 0.5}}",
+        "task.targets.q={cartesian: 'ij=ji', per: edge, unit: meV, weight: {0: 1, 50: 0.5}}",
         "model.outputs.charges={kind: linear, of: last_gate, irreps_out: 0e}",
         "task.targets.charges={irreps: 0e, per: node, sum: total_charge, weight: 0}",
     ]
