@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator, model_validator
 
+from e3frame.data.base import Label
 from e3frame.data.specs import AnyData
 from e3frame.layers._pooling import Pooling
 from e3frame.layers.negative_gradient import NegativeGradient
@@ -21,7 +22,7 @@ from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.files import Composed
 from e3frame.spec.layer import Binding
 from e3frame.spec.registry import OneOf
-from e3frame.train.checks import check_target, with_derived
+from e3frame.train.checks import asked_of_frames, check_input, check_target, with_derived
 from e3frame.train.init import InitSpec, Transfer
 from e3frame.train.loggers import LoggerSpec
 from e3frame.train.optimizers import OptimizerSpec, ScheduleFreeSpec
@@ -85,8 +86,10 @@ class RunConfig(Spec):
         except SpecError as error:
             raise error.under("model") from None
         self._check_species()
+        for name in self.model.inputs:
+            check_input(name, self.model, self.task, self.data.label_names)
         for name in self.task.targets:
-            check_target(name, self.task, model, self.data.label_names)
+            check_target(name, self.task, model, self.data)
         self._check_schedule()
         self._check_noise()
         size = self.data.batch_size
@@ -98,6 +101,11 @@ class RunConfig(Spec):
         warnings = tuple(warning.under("model") for warning in model.warnings)
         warnings += (*self._untrained(model.outputs), *self._unsound())
         return TypedRun(self, model, warnings, *statistics_of, transfer)
+
+    @property
+    def asked_of_frames(self) -> dict[str, Label]:
+        """What is loaded of each frame besides its structure."""
+        return asked_of_frames(self.model, self.task)
 
     def _check_species(self) -> None:
         held, known = self.data.known_species, self.model.species
@@ -175,7 +183,8 @@ class RunConfig(Spec):
         )
 
     def _is_energy(self, name: str) -> bool:
-        return self.task.targets[name].label == ("graph", ())
+        target = self.task.targets[name]
+        return target.label == ("graph", ()) and target.sum is None
 
     def _unsound(self) -> Iterator[SpecError]:
         """What runs, but probably not as it is meant."""

@@ -5,7 +5,7 @@ Nothing here imports torch until :meth:`ModelSpec.build`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -20,7 +20,21 @@ from e3frame.spec.base import Spec, mistake, mistake_at
 from e3frame.spec.elements import Element
 from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import POS, Binding, LayerSpec, Name, NamedLayers, Scope, Step, auto, fold, resolve
+from e3frame.spec.layer import (
+    POS,
+    RESERVED,
+    Binding,
+    LayerSpec,
+    Name,
+    NamedLayers,
+    Scope,
+    Step,
+    auto,
+    fold,
+    input_key,
+    resolve,
+)
+from e3frame.spec.layer import Field as FieldType
 from e3frame.spec.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -48,6 +62,9 @@ class ModelSpec(Spec):
     """Chemical symbols the model knows; ``auto``: those of the training data."""
     irreps: dict[Name, IrrepsField] = Field({})
     """Names that may stand wherever an irreps string may; later ones may use earlier ones."""
+    inputs: dict[Name, IrrepsField] = Field({})
+    """What each frame brings along besides its structure, one value per graph, with its irreps: ``total_charge: 0e``,
+    ``electric_field: 1o``. Layers read it by its name; it stands in the data under ``data.keys.<name>``."""
     layers: Layers
     """Layers in the order in which they run."""
     outputs: Layers
@@ -64,6 +81,14 @@ class ModelSpec(Spec):
                 hint = did_you_mean(plugin, known, "installed plugins")
                 raise mistake(f"plugin {plugin} cannot be imported: {error}", hint) from None
         return plugins
+
+    @field_validator("inputs", mode="after")
+    @classmethod
+    def _names_of_inputs(cls, inputs: dict[str, Irreps]) -> dict[str, Irreps]:
+        for name in inputs:
+            if name in RESERVED:
+                raise mistake_at(name, name, mistake(f"every graph has its {name}: no input can be called so"))
+        return inputs
 
     @field_validator("species", mode="after")
     @classmethod
@@ -104,6 +129,8 @@ class ModelSpec(Spec):
         """
         known = None if self.species == "auto" else self.species
         scope = Scope(self.r_max, len(known) if known else (num_species or 1), known)
+        for name, irreps in self.inputs.items():
+            scope = scope.bind(Binding(name, input_key(name), FieldType(irreps, "graph")))
         layers = self.layers
         if not any(isinstance(layer, EdgeVectors) for layer in layers.values()):
             layers = {"edge_vectors": EdgeVectors(), **layers}
@@ -112,7 +139,7 @@ class ModelSpec(Spec):
         steps += outputs
         _require_positions(steps)
         named = {name: scope.bindings[name] for name in self.outputs}
-        return TypedModel(self, tuple(steps), named, _warnings(steps, named))
+        return TypedModel(self, tuple(steps), named, _warnings(steps, named, self.inputs))
 
     def resolve(self, statistics: Statistics) -> ModelSpec:
         """The same model with every ``auto`` replaced by what the training data say."""
@@ -148,12 +175,17 @@ class TypedModel:
         return sum(step.num_parameters for step in self.steps)
 
 
-def _warnings(steps: Sequence[Step], outputs: Mapping[str, Binding]) -> tuple[SpecError, ...]:
+def _warnings(steps: Sequence[Step], outputs: Mapping[str, Binding], inputs: Collection[str]) -> tuple[SpecError, ...]:
     read = {key for step in steps for key in step.signature.inputs} | {binding.key for binding in outputs.values()}
     found = [
         SpecError(step.path, f"nothing reads '{step.binding.name}'", "remove this layer, or use it", at_key=True)
         for step in steps
         if step.binding.key not in read
+    ]
+    found += [
+        SpecError(("inputs", name), f"nothing reads '{name}'", "remove this input, or let a layer read it", at_key=True)
+        for name in inputs
+        if input_key(name) not in read
     ]
     for step in steps:
         found += [SpecError((*step.path, key), text) for key, text in step.signature.warnings]

@@ -12,7 +12,7 @@ from e3frame.model import ModelSpec
 from e3frame.nn.gradient import strained
 from e3frame.nn.species import SpeciesIndex
 from e3frame.spec.elements import ATOMIC_NUMBERS
-from e3frame.spec.errors import SpecError
+from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.layer import (
     BATCH,
     CELL,
@@ -25,6 +25,7 @@ from e3frame.spec.layer import (
     SPECIES,
     STRAIN,
     Step,
+    input_key,
 )
 
 
@@ -114,7 +115,11 @@ class Model(nn.Module):
 
         Args:
             graph: ``pos`` (n, 3) Å, ``z`` (n,) atomic numbers, ``edge_index`` (2, e), ``edge_shift`` (e, 3) Å, for
-                several graphs ``batch`` (n,) with ``num_graphs``, and for a stress ``cell`` (g, 3, 3) Å.
+                several graphs ``batch`` (n,) with ``num_graphs``, for a stress ``cell`` (g, 3, 3) Å, and the spec's
+                ``inputs`` (g, components) by their names.
+
+        Raises:
+            UserError: an input is not there, or of another size.
         """
         outer = torch.is_grad_enabled()
         with torch.set_grad_enabled(outer or bool(self._differentiates)):
@@ -150,4 +155,12 @@ class Model(nn.Module):
             BATCH: batch,
             NUM_GRAPHS: num_graphs,
             CREATE_GRAPH: create_graph,
+            **{input_key(name): self._input(name, graph, num_graphs) for name in self.spec.inputs},
         }
+
+    def _input(self, name: str, graph: Mapping[str, Tensor], num_graphs: int) -> Tensor:
+        irreps, value = self.spec.inputs[name], graph.get(name)
+        if value is None or value.numel() != num_graphs * irreps.dim:
+            given = "there is none" if value is None else f"its shape is {tuple(value.shape)}"
+            raise UserError(f"the model reads {name}, {irreps} of each of {num_graphs} graphs: {given}")
+        return value.to(self.dtype).reshape(num_graphs, irreps.dim)

@@ -47,6 +47,8 @@ def main(arguments: list[str]) -> int:
     files = [what for what in options.what if "=" not in what and not what.startswith("~")]
     found = _check_file(options.what) if files else _check_run(options)
     show(found.model, _console(), found.species)
+    if found.run is not None:
+        _show_targets(found.run, _console())
     for warning in found.warnings:
         _show_warning(warning, _console(stderr=True))
     run = found.run
@@ -55,12 +57,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+def _show_targets(run: TypedRun, console: Console) -> None:
+    from e3frame.cli.targets import inputs_table, targets_table
+
+    for table in (targets_table(run), *([inputs_table(run)] if run.config.model.inputs else [])):
+        console.print()
+        console.print(table)
+
+
 def _look(run: TypedRun, full: bool, console: Console) -> int:
     """The data's table and findings; 1 if training would be in vain."""
     config = run.config
     from e3frame.data.preflight.look import look, report
 
-    splits = (config.data.load if full else config.data.sample)(config.model.r_max, config.task.labels)
+    splits = (config.data.load if full else config.data.sample)(config.model.r_max, config.asked_of_frames)
     asked = run.asked_of_data()
     findings = look(splits, asked, full)
     for table in report(splits, asked, findings):

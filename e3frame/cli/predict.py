@@ -20,6 +20,7 @@ out           the extended XYZ file to write; predicted.xyz where not given
 format        ASE's name of the format; by name and content where not given
 units.length  of the files; Å where not given
 batch_size    frames at once; 64 where not given
+keys.NAME     key of the frames that holds the input NAME of the model, such as keys.total_charge=Q
 device        cpu (the default) or cuda
 overwrite     true replaces an existing out"""
 
@@ -43,6 +44,8 @@ class PredictConfig(Spec):
     """Of the files."""
     batch_size: int = Field(default=64, ge=1)
     """Frames at once."""
+    keys: dict[str, str] = {}  # noqa: RUF012
+    """Input of the model: the key of the frames that holds it."""
     device: str = "cpu"
     """Where to run."""
     overwrite: bool = False
@@ -64,6 +67,7 @@ def main(arguments: list[str]) -> int:
         units=config.units,
         batch_size=config.batch_size,
         device=config.device,
+        keys=config.keys,
         overwrite=config.overwrite,
     )
     print(f"{count} frames written to {config.out}")

@@ -16,26 +16,7 @@ from e3frame.spec.registry import Kinded
 
 if TYPE_CHECKING:
     from e3frame.data.dataset import Splits
-
-RESERVED = frozenset(
-    [
-        "pos",
-        "z",
-        "edge_index",
-        "edge_shift",
-        "edges",
-        "cell",
-        "pbc",
-        "frame",
-        "file",
-        "group",
-        "batch",
-        "ptr",
-        "num_graphs",
-        "num_nodes",
-    ]
-)
-"""Keys of a graph, and of a batch of them, that no label can have."""
+    from e3frame.data.edge_keys import EdgeKeys
 
 
 def default_cache_folder() -> Path:
@@ -44,9 +25,10 @@ def default_cache_folder() -> Path:
 
 
 class Label(NamedTuple):
-    """A quantity that frames are labelled with; its tensor is (1, *shape) per graph or (atoms, *shape) per node."""
+    """A quantity that frames are labelled with; its tensor is (1, *shape) per graph, (atoms, *shape) per node or
+    (edges, *shape) per edge."""
 
-    per: Literal["graph", "node"]
+    per: Literal["graph", "node", "edge"]
     shape: tuple[int, ...] = ()
 
 
@@ -97,6 +79,15 @@ class DataSpec(Kinded, family="data set"):
         """Chemical symbols by atomic number where they are known without reading the data, else None."""
         raise NotImplementedError
 
+    @property
+    def edge_labels(self) -> Mapping[str, EdgeKeys]:
+        """Of the labels, those that pairs of atoms have, and the keys of the pairs."""
+        return {}
+
+    def key_of(self, label: str) -> str:
+        """Where a label stands in the source, for the reader of a report."""
+        return label
+
     def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
         """Graphs with neighbours within ``r_max`` (Å) and just these labels, or more.
 
@@ -115,8 +106,26 @@ class DataSpec(Kinded, family="data set"):
 
     def require_declared(self, labels: Mapping[str, Label]) -> None:
         """Raises DataError where a label is asked for that the source does not declare."""
-        for name in labels:
+        for name, label in labels.items():
             if name not in self.label_names:
                 raise DataError(
                     f"the data do not declare a label {name}", hint=did_you_mean(name, self.label_names, "declared")
                 )
+            if misfit := self.edge_misfit(name, label):
+                raise DataError(misfit[0], hint=misfit[1])
+
+    def edge_misfit(self, name: str, label: Label) -> tuple[str, str | None] | None:
+        """What is wrong, and a mend, where a label is of pairs of atoms and asked for otherwise, or the other way
+        round; None if it fits."""
+        keys = self.edge_labels.get(name)
+        if keys is None:
+            if label.per != "edge":
+                return None
+            hint = f"data.edges.{name}={{index: KEY}} names the key of the pairs"
+            return f"the data do not say which pairs of atoms the label '{name}' is of", hint
+        if label.per != "edge":
+            return f"the label '{name}' is per edge in the data, per {label.per} is asked for", None
+        if keys.reverse == "transposed" and len(label.shape) != 2:
+            hint = f"such as same or negative for data.edges.{name}.reverse"
+            return f"transposed is for matrices, the label '{name}' is {label.shape} per edge", hint
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -11,12 +12,12 @@ from torch_geometric.data import Batch
 from e3frame.data.graphs import Graph
 
 
-def model_input(batch: Batch | Graph, dtype: torch.dtype | None = None) -> dict[str, Any]:
+def model_input(batch: Batch | Graph, dtype: torch.dtype | None = None, inputs: Collection[str] = ()) -> dict[str, Any]:
     """``pos`` (n, 3), ``z`` (n,), ``edge_index`` (2, e), ``edge_shift`` (e, 3), ``cell`` (g, 3, 3), ``batch`` (n,),
-    int ``num_graphs``.
+    int ``num_graphs``, and the model's ``inputs``, (g, ...) each.
 
-    ``pos``, ``edge_shift`` and ``cell`` are cast to ``dtype`` (None: as they are); labels stay behind. A single graph
-    is a batch of one.
+    ``pos``, ``edge_shift``, ``cell`` and the inputs are cast to ``dtype`` (None: as they are); labels stay behind. A
+    single graph is a batch of one.
     """
     owner: Tensor | None = batch.batch
     if owner is None:
@@ -29,4 +30,5 @@ def model_input(batch: Batch | Graph, dtype: torch.dtype | None = None) -> dict[
         "cell": batch.cell.to(dtype=dtype),
         "batch": owner,
         "num_graphs": len(batch.frame),
+        **{name: batch[name].to(dtype=dtype) for name in inputs},
     }

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from e3frame.data.base import RESERVED, DataSpec, Label
+from e3frame.data.base import DataSpec, Label
+from e3frame.data.edge_keys import EdgeKeys
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import DIMENSIONS, Units
 from e3frame.spec.base import mistake, mistake_at, shown
 from e3frame.spec.errors import DataError, did_you_mean, nearest
+from e3frame.spec.layer import RESERVED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +60,9 @@ class FilesSpec(DataSpec):
     keys: dict[str, str] = {"energy": "energy", "forces": "forces"}  # noqa: RUF012
     """Label: the key that holds it in the files. Only labels that the model learns are read. A key for ``virial``
     in place of ``stress`` gives the stress as -virial / volume."""
+    edges: dict[str, EdgeKeys] = {}  # noqa: RUF012
+    """Labels of pairs of atoms: ``{couplings: {index: J_pairs}}``, the key of the pairs that the rows of ``couplings``
+    are of."""
     allow_missing: tuple[str, ...] = ()
     """Labels that some frames may lack; by default that is an error."""
     units: Units = Units()
@@ -99,6 +104,17 @@ class FilesSpec(DataSpec):
         return self
 
     @model_validator(mode="after")
+    def _edges_of_keys(self) -> FilesSpec:
+        for name in self.edges:
+            if name not in self.keys:
+                hint = did_you_mean(name, self.keys, "keys")
+                raise mistake_at("edges", name, mistake(f"data.keys has no label {shown(name)}", hint))
+        if self.edges and (self.neighbors == "computed" or self.augment is not None):
+            key = "neighbors: computed" if self.neighbors == "computed" else "augment"
+            raise mistake(f"labels of edges belong to stored neighbours, {key} finds them anew", f"leave out {key}")
+        return self
+
+    @model_validator(mode="after")
     def _missing_of_some(self) -> FilesSpec:
         for name in self.allow_missing:
             if name not in self.label_names:
@@ -109,6 +125,14 @@ class FilesSpec(DataSpec):
     @property
     def label_names(self) -> tuple[str, ...]:
         return tuple("stress" if name == "virial" else name for name in self.keys)
+
+    @property
+    def edge_labels(self) -> Mapping[str, EdgeKeys]:
+        return self.edges
+
+    def key_of(self, label: str) -> str:
+        key = self.keys.get(label) or self.keys["virial"]
+        return f"{key} of {self.edges[label].index}" if label in self.edges else key
 
     @property
     def known_species(self) -> None:
@@ -192,7 +216,7 @@ class FilesSpec(DataSpec):
         from e3frame.data.prepare import Recipe
 
         self.require_declared(labels)
-        values = LabelReader(dict(sorted(labels.items())), self.keys, self.units, self.allow_missing)
+        values = LabelReader(dict(sorted(labels.items())), self.keys, self.units, self.allow_missing, self.edges)
         group = self.split.key if self.split.method == "group" else None
         stored = self.neighbors == "stored"
         return Recipe(self.reader(), tuple(expanded(paths)), r_max, values, group, edges=stored)
@@ -201,7 +225,11 @@ class FilesSpec(DataSpec):
         """What the graphs depend on besides the files' bytes."""
         labels = recipe.labels
         keys = {n: self.keys.get(n, self.keys.get("virial")) for n in labels.labels}
-        wanted = {name: (name in self.keys, keys[name], *label) for name, label in labels.labels.items()}
+        wanted: dict[str, tuple] = {
+            name: (name in self.keys, keys[name], *label) for name, label in labels.labels.items()
+        }
+        for name in wanted.keys() & self.edges.keys():
+            wanted[name] += (self.edges[name].model_dump(),)
         missing = sorted(set(labels.labels) & set(self.allow_missing))
         chosen = None if recipe.chosen is None else recipe.chosen.tolist()
         bare = [] if recipe.edges else ["edges"]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,11 @@ from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
 from e3frame.data.base import Label
+from e3frame.data.edge_keys import EdgeKeys
+from e3frame.data.edges import beyond_key, images, read_pairs
+from e3frame.data.keys import find, present_keys
 from e3frame.data.units import Units
-from e3frame.spec.errors import DataError, nearest
+from e3frame.spec.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -25,27 +29,58 @@ class LabelReader:
         keys: label: the key that holds it. ``virial`` in place of ``stress`` gives the stress as -virial / volume.
         units: of the files.
         allow_missing: labels that a frame may lack; it then has NaN in their place.
+        edges: labels per edge: the keys of their pairs of atoms.
     """
 
     labels: Mapping[str, Label]
     keys: Mapping[str, str]
     units: Units
     allow_missing: tuple[str, ...] = ()
+    edges: Mapping[str, EdgeKeys] = field(default_factory=dict)
 
     def read(self, atoms: Atoms, file: str, frame: int) -> dict[str, NDArray[np.float64]]:
-        """Every label as (1, *shape) per graph or (n, *shape) per node; ``atoms`` are in Å already.
+        """Every label per graph as (1, *shape), or per node as (n, *shape); ``atoms`` are in Å already.
 
         Raises:
             DataError: a label is not there, not numeric, not finite, or of another shape.
         """
-        return {name: self._value(atoms, name, label, file, frame) for name, label in self.labels.items()}
+        return {
+            name: self._value(atoms, name, label, file, frame)
+            for name, label in self.labels.items()
+            if label.per != "edge"
+        }
+
+    def read_edges(
+        self, atoms: Atoms, edge_index: NDArray[np.int64], edge_shift: NDArray[np.float64], file: str, frame: int
+    ) -> dict[str, NDArray]:
+        """Every label per edge as (e, *shape), NaN on edges without one; and (1,) how many pairs are no edges, under
+        :func:`beyond_key`.
+
+        Raises:
+            DataError: as :func:`e3frame.data.edges.read_pairs`.
+        """
+        found: dict[str, NDArray] = {}
+        for name, label in self.labels.items():
+            if label.per != "edge":
+                continue
+            key, present = self.keys[name], present_keys(atoms, "graph")
+            if name in self.allow_missing and (key not in present or _all_nan(present[key])):
+                found[name], beyond = np.full((edge_index.shape[1], *label.shape), np.nan), 0
+            else:
+                fail = partial(DataError, file=file, frame=frame)
+                pairs = read_pairs(present, name, key, self.edges[name], label, atoms, fail)
+                values, there = pairs.on_edges(edge_index, images(edge_shift, atoms))
+                found[name], beyond = values * self.units.label_factor(name), int((~there).sum())
+                beyond = beyond if self.edges[name].reverse is None else beyond // 2  # the other direction, too
+            found[beyond_key(name)] = np.array([beyond])
+        return found
 
     def _value(self, atoms: Atoms, name: str, label: Label, file: str, frame: int) -> NDArray[np.float64]:
         source = "virial" if name == "stress" and name not in self.keys else name
         key = self.keys[source]
         rows = 1 if label.per == "graph" else len(atoms)
         missing = np.full((rows, *label.shape), np.nan)
-        present = _present(atoms, label.per)
+        present = present_keys(atoms, label.per)
         if name in self.allow_missing and (key not in present or _all_nan(present[key])):
             return missing
         value = read_label(atoms, name, key, label, file, frame) * self.units.label_factor(source)
@@ -64,13 +99,9 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
     Raises:
         DataError: it is not there, not numeric, not finite, or of another shape.
     """
-    present = _present(atoms, label.per)
-    if key not in present:
-        match = nearest(key, present)
-        there = f"keys there: {', '.join(sorted(present))}" if present else "the frame has no keys"
-        hint = there + (f"; did you mean data.keys.{name}={match}?" if match else "")
-        raise DataError(f"no key '{key}' for the label {name}", file=file, frame=frame, hint=hint)
-    value = np.asarray(present[key])
+    present = present_keys(atoms, label.per)
+    fail = partial(DataError, file=file, frame=frame)
+    value = np.asarray(find(present, key, f"for the label {name}", f"data.keys.{name}", fail))
     if value.dtype.kind not in "fiu":
         raise DataError(f"{key} is not a number: {value.tolist()!r}", file=file, frame=frame)
     if name == "stress" and value.size == 6 and label.shape == (3, 3):
@@ -99,18 +130,14 @@ def read_group(atoms: Atoms, key: str, file: str, frame: int) -> str:
     Raises:
         DataError: the frame has no such key.
     """
-    present = _present(atoms, "graph")
-    if key not in present:
-        there = f"keys there: {', '.join(sorted(present))}" if present else "the frame has no keys"
-        match = nearest(key, present)
-        hint = there + (f"; did you mean data.split.key={match}?" if match else "")
-        raise DataError(f"no key '{key}' to split by", file=file, frame=frame, hint=hint)
-    return str(present[key])
+    present = present_keys(atoms, "graph")
+    fail = partial(DataError, file=file, frame=frame)
+    return str(find(present, key, "to split by", "data.split.key", fail))
 
 
 def keys_of(atoms: Atoms) -> Iterator[tuple[str, Any]]:
     """Every key of a frame and its value, positions and elements aside."""
-    yield from _present(atoms, "graph").items()
+    yield from present_keys(atoms, "graph").items()
 
 
 def _accepted(label: Label, rows: int) -> set[tuple[int, ...]]:
@@ -140,10 +167,3 @@ def _stress(value: NDArray[np.float64], atoms: Atoms, source: str, file: str, fr
 def _all_nan(value: Any) -> bool:
     array = np.asarray(value)
     return array.dtype.kind == "f" and bool(np.isnan(array).all())
-
-
-def _present(atoms: Atoms, per: str) -> dict[str, Any]:
-    results = {} if atoms.calc is None else {k: v for k, v in atoms.calc.results.items() if v is not None}
-    arrays = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
-    # Where a key is in two places, the later mapping wins: the one that holds values of the label's kind.
-    return {**results, **arrays, **atoms.info} if per == "graph" else {**atoms.info, **results, **arrays}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,6 +17,8 @@ from e3frame.spec.errors import DataError, nearest
 if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
+
+    from e3frame.data.edge_keys import EdgeKeys
 
 
 class Structure(Spec):
@@ -35,12 +37,13 @@ class NpzSpec(FilesSpec):
 
     kind: Literal["npz"] = "npz"
     keys: dict[str, str] = {"energy": "E", "forces": "F"}  # noqa: RUF012
-    """Label: the array that holds it, (frames, ...) per graph or (frames, atoms, ...) per node."""
+    """Label: the array that holds it, (frames, ...) per graph, (frames, atoms, ...) per node or (frames, pairs, ...)
+    per edge."""
     structure: Structure = Structure()
     """The arrays of the structures: R, z as in MD17; rMD17 has coords and nuclear_charges."""
 
     def reader(self) -> NpzReader:
-        return NpzReader(self.structure, tuple(self.keys.values()), self.units)
+        return NpzReader(self.structure, self.keys, self.units, self.edges)
 
     def format_key(self) -> list[Any]:
         return [self.structure.model_dump()]
@@ -51,8 +54,9 @@ class NpzReader:
     """Reads whole files; arrays stay in memory while their frames are read."""
 
     structure: Structure
-    keys: tuple[str, ...]
+    keys: Mapping[str, str]
     units: Units
+    edges: Mapping[str, EdgeKeys] = field(default_factory=dict)
 
     def count(self, file: str) -> int:
         return len(_arrays(file)[self._key(file, "positions")])
@@ -65,7 +69,9 @@ class NpzReader:
 
         arrays = _arrays(file)
         positions, numbers, cells = self._structures(file, arrays)
-        labels = {key: arrays[key] for key in self.keys if key in arrays}
+        pairs = {keys.index for keys in self.edges.values()}
+        rows = pairs | {self.keys[name] for name in self.edges} | {keys.shift for keys in self.edges.values()}
+        labels = {key: arrays[key] for key in {*self.keys.values(), *rows} if key in arrays}
         for key, values in labels.items():
             if values.ndim == 0 or len(values) != len(positions):
                 raise DataError(f"{key} has the shape {values.shape} for {len(positions)} frames", file=file)
@@ -77,6 +83,9 @@ class NpzReader:
                 atoms.pbc = True
             for key, values in labels.items():
                 value = np.asarray(values[frame])
+                if key in rows:
+                    atoms.info[key] = _renumbered(value, real) if key in pairs and not real.all() else value
+                    continue
                 # Only what has one row per atom loses the rows that stand for none.
                 atoms.info[key] = value[real] if value.ndim and len(value) == len(real) and not real.all() else value
             yield frame, checked(atoms, self.units.length_factor(), file, frame)
@@ -111,6 +120,16 @@ class NpzReader:
             hint = f"arrays there: {', '.join(present)}" + (f"; did you mean {match}?" if match else "")
             raise DataError(f"no array '{key}' for the {what} (data.structure.{what})", file=file, hint=hint)
         return key
+
+
+def _renumbered(index: NDArray, real: NDArray) -> NDArray:
+    """Atoms counted without the rows that stand for none; such a row gets a number that no atom has."""
+    import numpy as np
+
+    slots = len(real)
+    numbers = np.where(real, real.cumsum() - 1, slots + np.arange(slots))
+    inside = (index >= 0) & (index < slots)
+    return np.where(inside, numbers[np.where(inside, index, 0)], index)
 
 
 def _arrays(file: str) -> dict[str, NDArray]:

@@ -110,6 +110,9 @@ class Recipe:
             graph = make_graph(atoms, self.r_max, labels, frame, number)
         except ValueError as error:
             raise DataError(str(error), file=file, frame=frame) from error
+        edges = graph.edge_index.numpy(), graph.edge_shift.numpy()
+        for name, value in self.labels.read_edges(atoms, *edges, file, frame).items():
+            graph[name] = torch.from_numpy(value)
         if self.group is not None:
             graph.group = torch.tensor([_code(read_group(atoms, self.group, file, frame))])
         graph = connected(graph, file, self.r_max)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from e3frame.train.breakdown import by_irrep, by_species, frame_errors, r2
@@ -22,14 +21,17 @@ class Predicted:
         irreps: predictions and labels, in irreps.
         unit: of the target.
         atoms: (frames,) number of atoms.
-        species: (all atoms,) index of each atom's species in ``symbols``.
+        rows: (frames,) number of values: atoms, or edges, or one.
+        kinds: (all rows,) index into ``symbols`` of each row: its atom's species, or the two of its edge.
+        symbols: names of the kinds; none for values per graph.
     """
 
     target: TargetSpec
     irreps: Pair
     unit: str
     atoms: Tensor
-    species: Tensor
+    rows: Tensor
+    kinds: Tensor
     symbols: Sequence[str]
 
     @property
@@ -37,13 +39,9 @@ class Predicted:
         """Cartesian where the target is."""
         return in_components(self.target, self.irreps)
 
-    @property
-    def per_node(self) -> bool:
-        return self.target.label.per == "node"
-
     def frame_errors(self) -> Tensor:
         """(frames,) root mean square error of each frame in the unit of the errors; NaN where there is no label."""
-        errors = frame_errors(self.shown, self.atoms if self.per_node else torch.ones_like(self.atoms))
+        errors = frame_errors(self.shown, self.rows)
         return displayed(self.unit)[0] * errors / (self.atoms if self.target.per_atom else 1)
 
     def detailed(self, errors: Errors) -> Errors:
@@ -53,7 +51,7 @@ class Predicted:
         if self.target.per_atom:
             each = Pair(*(x / self.atoms.unsqueeze(-1) for x in (each.prediction, each.label)))
         labelled = int((~self.frame_errors().isnan()).sum())
-        species = by_species(self.shown, self.species, self.symbols, factor) if self.per_node else {}
+        species = by_species(self.shown, self.kinds, self.symbols, factor) if self.symbols else {}
         return replace(
             errors,
             r2=r2(each, irreps),

@@ -22,7 +22,9 @@ from e3frame.inference.details import Predicted
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
-from e3frame.spec.errors import DataError, UserError, did_you_mean
+from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean
+from e3frame.train.checks import asked_of_frames, check_input
+from e3frame.train.labels import require_inputs
 from e3frame.train.losses import Loss
 from e3frame.train.metrics import Errors, TaskErrors, as_json
 from e3frame.train.pairs import Pair
@@ -68,7 +70,7 @@ def predictions(model: Model, dataset: FrameSet, batch_size: int | Budget) -> It
     with torch.no_grad():
         for batch in make_loader(dataset, batch_size):
             moved = batch.to(device)
-            yield moved, model(model_input(moved))
+            yield moved, model(model_input(moved, inputs=model.spec.inputs))
 
 
 def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: int | Budget = 64) -> Evaluation:
@@ -76,15 +78,17 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     loss, errors = Loss(task), TaskErrors(task).to(device)
     found: dict[str, list[Pair]] = {name: [] for name in task.targets}
-    atoms, species, places = [], [], []
+    atoms, edges, species, ends, places = [], [], [], [], []
     for batch, outputs in predictions(model, dataset, batch_size):
         count = batch.ptr.diff()
         pairs = loss.pairs(outputs, batch, count)
         where = [(dataset.files[k], frame) for k, frame in zip(batch.file.tolist(), batch.frame.tolist(), strict=True)]
-        _require_finite(pairs, batch, where)
+        _require_finite(pairs, task, batch, where)
         errors.update(pairs, count, loss.parts(pairs, batch, count))
         atoms.append(count.cpu())
+        edges.append(batch.batch[batch.edge_index[1]].bincount(minlength=len(count)).cpu())
         species.append(model.species_index(batch.z).cpu())
+        ends.append(species[-1][batch.edge_index.cpu()])
         places += where
         for name, pair in pairs.items():
             found[name].append(Pair(pair.prediction.cpu(), pair.label.cpu()))
@@ -92,8 +96,13 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
     composition = torch.zeros(len(sizes), len(model.spec.species), dtype=torch.float64)
     frame = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
     composition.index_put_((frame, kinds), torch.ones(len(kinds), dtype=torch.float64), accumulate=True)
+    rows = {
+        "graph": (torch.ones_like(sizes), kinds[:0], ()),
+        "node": (sizes, kinds, model.spec.species),
+        "edge": (torch.cat(edges), *_kinds_of_edges(torch.cat(ends, 1), model.spec.species)),
+    }
     predicted = {
-        name: Predicted(target, _joined(found[name]), task.unit(name), sizes, kinds, model.spec.species)
+        name: Predicted(target, _joined(found[name]), task.unit(name), sizes, *rows[target.label.per])
         for name, target in task.targets.items()
     }
     return Evaluation(
@@ -109,17 +118,24 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
     )
 
 
+def _kinds_of_edges(ends: Tensor, species: Sequence[str]) -> tuple[Tensor, list[str]]:
+    """(edges,) which two species the ends (2, edges) of each edge are, and the names of all such."""
+    low, high = ends.amin(0), ends.amax(0)
+    names = [f"{a}-{b}" for a in species for b in species]
+    return low * len(species) + high, names
+
+
 def _joined(parts: Sequence[Pair]) -> Pair:
     return Pair(torch.cat([pair.prediction for pair in parts]), torch.cat([pair.label for pair in parts]))
 
 
-def _require_finite(pairs: Mapping[str, Pair], batch: Batch, where: Sequence[tuple[str, int]]) -> None:
+def _require_finite(pairs: Mapping[str, Pair], task: TaskSpec, batch: Batch, where: Sequence[tuple[str, int]]) -> None:
+    owners = {"node": batch.batch, "edge": batch.batch[batch.edge_index[1]]}
     for name, pair in pairs.items():
         bad = (~torch.isfinite(pair.prediction) & pair.labelled).any(-1).nonzero().flatten()
         if len(bad):
-            row = int(bad[0])
-            graph = row if len(pair.label) == len(where) else int(batch.batch[row])
-            file, frame = where[graph]
+            row, per = int(bad[0]), task.targets[name].label.per
+            file, frame = where[row if per == "graph" else int(owners[per][row])]
             raise DataError(f"the model's {name} is not finite", file=file, frame=frame)
 
 
@@ -166,17 +182,19 @@ def evaluate(
         split: ``train``, ``val``, ``test``, or ``all`` for each of them.
 
     Raises:
-        UserError: the split does not exist, no label fits, or the data hold an element the model does not know.
+        UserError: the split does not exist, no label fits, or the data lack what the model reads, or hold an element
+            that it does not know.
     """
     saved = SavedModel.read(model, plugins)
     task = task_of(saved, data)
-    splits = dict(data.load(saved.spec.r_max, task.labels).items())
+    splits = dict(data.load(saved.spec.r_max, asked_of_frames(saved.spec, task)).items())
     if split != "all":
         if split not in splits:
             raise UserError(f"the data have no {split} frames\n  splits there: {', '.join(splits)}, or all")
         splits = {split: splits[split]}
     for dataset in splits.values():
         require_known(saved.spec.species, dataset)
+        require_inputs(dataset, saved.spec.inputs)
     network = saved.build(device)
     return {name: evaluate_split(network, dataset, task, data.eval_batch_size) for name, dataset in splits.items()}
 
@@ -191,7 +209,7 @@ def task_of(saved: SavedModel, data: DataSpec) -> TaskSpec:
         targets = {
             name: TargetSpec(irreps=None if name in formulas else b.irreps, cartesian=formulas.get(name), per=b.domain)
             for name, b in outputs.items()
-            if b.domain != "edge"
+            if b.domain != "edge" or name in data.edge_labels
         }
     task = saved.task or TaskSpec(targets=targets)
     found = {name: t for name, t in targets.items() if task.key(name) in data.label_names}
@@ -201,7 +219,13 @@ def task_of(saved: SavedModel, data: DataSpec) -> TaskSpec:
         raise UserError(f"the data have none of the labels {', '.join(keys)}\n  {hint}")
     if not any(target.last_weight > 0 for target in found.values()):
         found = {name: target.replace(weight=1.0) for name, target in found.items()}
-    return TaskSpec(targets=found)
+    task = TaskSpec(targets=found)
+    for name in saved.spec.inputs:
+        try:
+            check_input(name, saved.spec, task, data.label_names)
+        except SpecError as error:
+            raise UserError(f"{saved.path}: {error.problem}" + (f"\n  {error.hint}" if error.hint else "")) from None
+    return task
 
 
 def require_known(species: tuple[str, ...], dataset: FrameSet) -> None:

@@ -18,9 +18,11 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.data.batch import model_input
+from e3frame.data.edges import images
 from e3frame.data.frames import read_frames
 from e3frame.data.graphs import Graph, make_graph
 from e3frame.data.units import Units
+from e3frame.inference.inputs import FrameInputs
 from e3frame.inference.saved import Device, SavedModel, cartesian_outputs
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.layers.strain_gradient import StrainGradient
@@ -41,13 +43,15 @@ def predict(
     batch_size: int = 64,
     device: Device = "cpu",
     plugins: Collection[str] = (),
+    keys: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> int:
     """Write the frames of ``files`` with what the model predicts into an extended XYZ file.
 
     What the frames hold besides is kept; lengths are written in Å, energies in eV, forces in eV/Å, stresses in eV/Å^3.
-    Tensors are Cartesian where they were trained so: matrices per frame, rows of components per atom;
-    what the model gives per edge has no place in such a file.
+    Tensors are Cartesian where they were trained so: matrices per frame, rows of components per atom. What the model
+    gives per edge is written per frame, with the pairs of atoms under ``<name>_index`` and, of a periodic frame, the
+    images under ``<name>_shift``, as ``data.edges`` reads them (:class:`e3frame.data.edge_keys.EdgeKeys`).
 
     Args:
         model: the file of a trained model.
@@ -56,6 +60,7 @@ def predict(
         format: ASE's name of the format of ``files``; None: by name and content.
         units: of the lengths in ``files``.
         batch_size: frames at once.
+        keys: input of the model: the key that holds it in the frames, where it has another name there.
         overwrite: replace ``out`` if it exists.
 
     Returns:
@@ -63,21 +68,21 @@ def predict(
 
     Raises:
         UserError: ``out`` exists, or the model cannot be read.
-        DataError: a frame cannot be read, or holds an element that the model does not know.
+        DataError: a frame cannot be read, lacks an input of the model, or holds an element that it does not know.
     """
     out = Path(out)
     if out.exists() and not overwrite:
         raise UserError(f"{out} exists already\n  choose another name, or overwrite it on purpose")
-    predictor = Predictor(model, device, plugins=plugins)
+    predictor = Predictor(model, device, plugins=plugins, keys=keys)
     frames = _frames([str(file) for file in files], format, units or Units())
     part = out.with_name(f"{out.name}.{os.getpid()}.part")
     count = 0
     try:
         with part.open("w", encoding="utf-8") as handle:
             while chunk := list(islice(frames, batch_size)):
-                values = predictor.run([predictor.graph(*frame) for frame in chunk])
-                pairs = zip(chunk, values, strict=True)
-                write_extxyz(handle, [_with(atoms, v, predictor) for (atoms, _, _), v in pairs])
+                graphs = [predictor.graph(*frame) for frame in chunk]
+                each = zip(chunk, graphs, predictor.run(graphs), strict=True)
+                write_extxyz(handle, [_with(atoms, graph, v, predictor) for (atoms, _, _), graph, v in each])
                 count += len(chunk)
         os.replace(part, out)
     except OSError as error:
@@ -88,13 +93,27 @@ def predict(
 
 
 class Predictor:
-    """A saved model that takes atoms and gives NumPy arrays; the arguments of :func:`e3frame.load_model`."""
+    """A saved model that takes atoms and gives NumPy arrays; the arguments of :func:`e3frame.load_model`.
+
+    Args:
+        keys: input of the model: the key of ``atoms.info`` that holds it, where it is not called so there. A
+            ``total_charge`` is also looked for under ``charge``.
+
+    Raises:
+        UserError: the model reads no such input.
+    """
 
     def __init__(
-        self, model: str | Path, device: Device = "cpu", dtype: str | None = None, plugins: Collection[str] = ()
+        self,
+        model: str | Path,
+        device: Device = "cpu",
+        dtype: str | None = None,
+        plugins: Collection[str] = (),
+        keys: Mapping[str, str] | None = None,
     ) -> None:
         saved = SavedModel.read(model, plugins)
         self.model, self.device = saved.build(device, dtype), device
+        self.inputs = FrameInputs(saved.spec.inputs, keys or {})
         self.outputs = saved.spec.typed().outputs
         self.stresses = [name for name, layer in saved.spec.outputs.items() if isinstance(layer, StrainGradient)]
         self.cartesian = {name: CartesianTensor(f) for name, f in cartesian_outputs(saved.spec, saved.task).items()}
@@ -103,7 +122,7 @@ class Predictor:
         """The graph of ``atoms``.
 
         Raises:
-            DataError: an element that the model has not learned, or a cell that is none.
+            DataError: an element that the model has not learned, an input that it lacks, or a cell that is none.
         """
         species = self.model.spec.species
         unknown = sorted(set(atoms.numbers.tolist()) - {ATOMIC_NUMBERS[symbol] for symbol in species})
@@ -111,8 +130,9 @@ class Predictor:
             symbols = ", ".join(SYMBOLS[number] for number in unknown)
             hint = f"it knows {', '.join(species)}"
             raise DataError(f"the model does not know {symbols}", file=file, frame=frame, hint=hint)
+        inputs = self.inputs.read(atoms, file, frame)
         try:
-            return make_graph(atoms, self.model.spec.r_max)
+            return make_graph(atoms, self.model.spec.r_max, inputs)
         except ValueError as error:
             raise DataError(str(error), file=file, frame=frame) from error
 
@@ -121,7 +141,7 @@ class Predictor:
         an axis of 3 for each index in place of the components. A stress is left out where the cell has no volume."""
         batch = Batch.from_data_list(list(graphs)).to(self.device)
         with torch.no_grad():
-            outputs = self.model(model_input(batch))
+            outputs = self.model(model_input(batch, inputs=self.model.spec.inputs))
         arrays = {name: self._shown(name, tensor).numpy() for name, tensor in outputs.items()}
         edges = torch.cumsum(torch.tensor([0, *(graph.edge_index.shape[1] for graph in graphs)]), 0).tolist()
         bounds = {"node": batch.ptr.tolist(), "edge": edges}
@@ -157,7 +177,13 @@ def _frames(files: Sequence[str], format: str | None, units: Units) -> Iterator[
             yield atoms, file, frame
 
 
-def _with(atoms: Atoms, values: Mapping[str, NDArray[np.float64]], predictor: Predictor) -> Atoms:
+def edges_of(atoms: Atoms, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """(e, 2) the atoms of each edge, the source first, and (e, 3) the images of the sources; None without a period."""
+    index = graph.edge_index.numpy().T
+    return index, images(graph.edge_shift.numpy(), atoms) if atoms.pbc.any() else None
+
+
+def _with(atoms: Atoms, graph: Graph, values: Mapping[str, NDArray[np.float64]], predictor: Predictor) -> Atoms:
     """A copy of the frame that holds these values in place of any of the same name."""
     labelled = atoms.copy()
     results = {}
@@ -170,5 +196,9 @@ def _with(atoms: Atoms, values: Mapping[str, NDArray[np.float64]], predictor: Pr
             labelled.arrays[name] = value.reshape(len(value), -1)
         elif predictor.outputs[name].domain == "graph":
             labelled.info[name] = as_ase(name, value)
+        else:
+            labelled.info[name] = value.reshape(-1) if value.shape[1:] == (1,) else value
+            index, shift = edges_of(atoms, graph)
+            labelled.info |= {f"{name}_index": index} | ({} if shift is None else {f"{name}_shift": shift})
     labelled.calc = SinglePointCalculator(labelled, **results)
     return labelled

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from e3frame.algebra.irreps import Irreps
+from e3frame.layers._total import Total, read_total
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import BATCH, NUM_GRAPHS, POS, SPECIES, Binding, Field, LayerSpec, Scope, Signature
@@ -30,21 +31,25 @@ class Dipole(LayerSpec):
     of: str | None = None
     """Field per node with the charge and the vector of each atom (0e + 1o), or with the charge alone (0e); the latest
     where none is named."""
-    total_charge: float = 0.0
-    """Q of every graph, in e."""
+    total_charge: Total = 0.0
+    """Q in e: one number for every graph, or the name of a field that holds that of each, such as an input of the model
+    (``inputs: {total_charge: 0e}``, ``total_charge: total_charge``)."""
     irreps_out: IrrepsField | None = None
     """What the result should be; checked where given."""
     example: ClassVar[str] = "{kind: dipole, of: charges_and_vectors}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: dipole, of: energies}",
         "{kind: dipole, of: charges_and_vectors, total_charge: -1.0}",
+        "{kind: dipole, of: charges_and_vectors, total_charge: total_charge}",
     )
 
     def infer(self, scope: Scope) -> Signature:
         x = scope.read(self.of, "node", "of")
         self._require_parts(x)
         require_claim(self.irreps_out, _VECTOR, "a dipole")
-        return Signature((x.key, POS, SPECIES, BATCH, NUM_GRAPHS), Field(_VECTOR, "graph"))
+        totals = read_total(scope, self.total_charge, "total_charge")
+        inputs = (x.key, POS, SPECIES, BATCH, NUM_GRAPHS, *(t.key for t in totals))
+        return Signature(inputs, Field(_VECTOR, "graph"))
 
     def build(self, scope: Scope) -> nn.Module:
         from ase.data import atomic_masses
@@ -53,7 +58,7 @@ class Dipole(LayerSpec):
         from e3frame.spec.elements import ATOMIC_NUMBERS
 
         masses = [float(atomic_masses[ATOMIC_NUMBERS[symbol]]) for symbol in scope.species]
-        return Dipole(masses, self.total_charge)
+        return Dipole(masses, 0.0 if isinstance(self.total_charge, str) else self.total_charge)
 
     def _require_parts(self, x: Binding) -> None:
         if x.irreps not in (Irreps("0e"), _BOTH):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
+from e3frame.layers._total import Total, read_total
 from e3frame.spec.layer import BATCH, NUM_GRAPHS, Field, LayerSpec, Scope, Signature
 from e3frame.spec.reach import require_scalars
 
@@ -20,17 +21,22 @@ class FixedSum(LayerSpec):
     kind: Literal["fixed_sum"] = "fixed_sum"
     of: str | None = None
     """Field per node to read, of even scalars; the latest where none is named."""
-    total: float = 0.0
-    """Q of every graph, for charges in e."""
+    total: Total = 0.0
+    """Q, for charges in e: one number for every graph, or the name of a field that holds that of each, such as an input
+    of the model (``inputs: {total_charge: 0e}``, ``total: total_charge``)."""
     example: ClassVar[str] = "{kind: fixed_sum, of: energies, total: -1.0}"
-    variants: ClassVar[tuple[str, ...]] = ("{kind: fixed_sum, of: species}",)
+    variants: ClassVar[tuple[str, ...]] = (
+        "{kind: fixed_sum, of: species}",
+        "{kind: fixed_sum, of: energies, total: total_charge}",
+    )
 
     def infer(self, scope: Scope) -> Signature:
         x = scope.read(self.of, "node", "of")
         require_scalars("of", x, "a fixed sum")
-        return Signature((x.key, BATCH, NUM_GRAPHS), Field(x.irreps, "node"))
+        totals = read_total(scope, self.total, "total")
+        return Signature((x.key, BATCH, NUM_GRAPHS, *(t.key for t in totals)), Field(x.irreps, "node"))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.reduce import FixedSum
 
-        return FixedSum(self.total)
+        return FixedSum(0.0 if isinstance(self.total, str) else self.total)

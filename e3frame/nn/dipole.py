@@ -17,7 +17,7 @@ class Dipole(nn.Module):
 
     Args:
         masses: of each species.
-        total_charge: of each graph.
+        total_charge: of every graph, where none is given with it.
     """
 
     masses: Tensor
@@ -27,12 +27,24 @@ class Dipole(nn.Module):
         self.charges = FixedSum(total_charge)
         self.register_buffer("masses", torch.tensor(masses, dtype=torch.float64), persistent=False)
 
-    def forward(self, x: Tensor, pos: Tensor, species: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        """Charges (n, 1), or charges and vectors (n, 4); positions (n, 3); (n,), (n,) -> (num_graphs, 3)."""
+    def forward(
+        self,
+        x: Tensor,
+        pos: Tensor,
+        species: Tensor,
+        batch: Tensor,
+        num_graphs: int,
+        total_charge: Tensor | None = None,
+    ) -> Tensor:
+        """Charges (n, 1), or charges and vectors (n, 4); positions (n, 3); (n,), (n,) -> (num_graphs, 3).
+
+        Args:
+            total_charge: (num_graphs, 1), of each graph.
+        """
         mass = self.masses.to(pos.dtype).index_select(0, species).unsqueeze(-1)
         weighted = group_sum(mass * pos, batch, num_graphs)
         centre = weighted / group_sum(mass, batch, num_graphs).clamp(min=torch.finfo(mass.dtype).tiny)
-        charges = self.charges(x[:, :1], batch, num_graphs)
+        charges = self.charges(x[:, :1], batch, num_graphs, total_charge)
         each = charges * (pos - centre.index_select(0, batch))
         if x.shape[1] > 1:
             each = each + x[:, 1:]

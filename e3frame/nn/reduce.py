@@ -12,7 +12,17 @@ from torch import Tensor, nn
 
 from e3frame.nn.scale_shift import PerSpeciesScaleShift
 
-__all__ = ["Add", "EdgesToNodes", "FixedSum", "NodesToEdges", "Pool", "Reduction", "group_mean", "group_sum"]
+__all__ = [
+    "Add",
+    "EdgesToNodes",
+    "FixedSum",
+    "GraphToNodes",
+    "NodesToEdges",
+    "Pool",
+    "Reduction",
+    "group_mean",
+    "group_sum",
+]
 
 Reduction = Literal["sum", "mean"]
 
@@ -89,6 +99,14 @@ class NodesToEdges(nn.Module):
         return self.end
 
 
+class GraphToNodes(nn.Module):
+    """x_g of the graph g of each node."""
+
+    def forward(self, x: Tensor, batch: Tensor) -> Tensor:
+        """(g, ...) and (n,) -> (n, ...)."""
+        return x.index_select(0, batch)
+
+
 class Pool(nn.Module):
     """Sum or mean over the nodes of each graph, after a scale and shift if there is one.
 
@@ -122,17 +140,17 @@ class FixedSum(nn.Module):
     """x_n + (Q - Σ_m x_m) / N: the nearest values, by least squares, that add up to Q in each graph of N nodes.
 
     Args:
-        total: Q.
+        total: Q of every graph, where none is given with it.
     """
 
     def __init__(self, total: float = 0.0) -> None:
         super().__init__()
         self.total = float(total)
 
-    def forward(self, x: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        """(n, k) and (n,) -> (n, k)."""
+    def forward(self, x: Tensor, batch: Tensor, num_graphs: int, total: Tensor | None = None) -> Tensor:
+        """(n, k), (n,) and totals (num_graphs, 1) of each graph -> (n, k)."""
         nodes = x.new_zeros(num_graphs).index_add(0, batch, x.new_ones(x.shape[0])).clamp(min=1.0)
-        excess = (group_sum(x, batch, num_graphs) - self.total) / nodes.unsqueeze(-1)
+        excess = (group_sum(x, batch, num_graphs) - (self.total if total is None else total)) / nodes.unsqueeze(-1)
         return x - excess.index_select(0, batch)
 
     def extra_repr(self) -> str:

@@ -37,6 +37,31 @@ CELL, STRAIN = "graph.cell", "graph.strain"
 CREATE_GRAPH = "graph.create_graph"
 """Whether the caller differentiates what the model returns."""
 
+RESERVED = frozenset(
+    [
+        "pos",
+        "z",
+        "edge_index",
+        "edge_shift",
+        "edges",
+        "cell",
+        "pbc",
+        "frame",
+        "file",
+        "group",
+        "batch",
+        "ptr",
+        "num_graphs",
+        "num_nodes",
+    ]
+)
+"""Keys of a graph, and of a batch of them, that no label and no input of a model can have."""
+
+
+def input_key(name: str) -> str:
+    """The key of what a frame brings along besides its structure, such as its total charge."""
+    return f"graph.inputs.{name}"
+
 
 @dataclass(frozen=True)
 class Field:

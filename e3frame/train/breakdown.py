@@ -47,7 +47,7 @@ def by_species(pair: Pair, species: Tensor, symbols: Sequence[str], factor: floa
     """MAE and RMSE over the atoms of each species, times ``factor``; empty if there is one species alone.
 
     Args:
-        pair: one row per atom.
+        pair: one row per atom; or per edge, whose species are those of its two atoms.
         species: (rows,) indices into ``symbols``.
     """
     found = {
@@ -72,7 +72,7 @@ def frame_errors(pair: Pair, rows_per_frame: Tensor) -> Tensor:
     """(frames,) root mean square of the differences of each frame's entries; NaN for a frame without labels.
 
     Args:
-        rows_per_frame: (frames,) ones for a target per graph, numbers of atoms for one per atom.
+        rows_per_frame: (frames,) ones for a target per graph, numbers of atoms for one per atom, of edges per edge.
     """
     frame = torch.repeat_interleave(torch.arange(len(rows_per_frame)), rows_per_frame)
     squares, counts = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from e3frame.algebra.irreps import Irreps
+from e3frame.data.base import DataSpec, Label
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import shown
 from e3frame.spec.errors import SpecError, did_you_mean, nearest
@@ -25,7 +26,36 @@ def with_derived(model: ModelSpec, task: TaskSpec) -> ModelSpec:
     return model.replace(outputs={**model.outputs, **added})
 
 
-def check_target(name: str, task: TaskSpec, model: TypedModel, labels: Collection[str]) -> None:
+def input_label(irreps: Irreps) -> Label:
+    """What the data are asked for by an input of a model: one number for 0e, a vector for 1o."""
+    return Label("graph", () if irreps.dim == 1 else (irreps.dim,))
+
+
+def asked_of_frames(model: ModelSpec, task: TaskSpec) -> dict[str, Label]:
+    """All that frames must hold besides their structure: what the model learns, and what it reads."""
+    return task.labels | {name: input_label(irreps) for name, irreps in model.inputs.items()}
+
+
+def check_input(name: str, model: ModelSpec, task: TaskSpec, labels: Collection[str]) -> None:
+    """Check one input of the model against the data's keys, and against a target that learns the same.
+
+    Raises:
+        SpecError: what does not fit, with the path from the root of the run config.
+    """
+    path, label = ("model", "inputs", name), input_label(model.inputs[name])
+    if name not in labels:
+        hint = did_you_mean(name, labels, "keys there")
+        raise SpecError(path, f"the data have no key '{name}', which the model reads", hint, at_key=True)
+    learned = task.labels.get(name) or (KNOWN[name][1] if name in KNOWN else label)
+    if learned != label:
+        raise SpecError(path, f"'{name}' is {_form(learned)}, the model reads {_form(label)}")
+
+
+def _form(label: Label) -> str:
+    return f"{label.shape} per {label.per}" if label.shape else f"one number per {label.per}"
+
+
+def check_target(name: str, task: TaskSpec, model: TypedModel, data: DataSpec) -> None:
     """Check one target against the model's outputs and the data's labels.
 
     Raises:
@@ -35,7 +65,7 @@ def check_target(name: str, task: TaskSpec, model: TypedModel, labels: Collectio
     if name not in model.outputs:
         raise _no_output(path, name, target, model)
     _check_type(path, target, name, model)
-    _check_label(path, target, task.key(name), labels)
+    _check_label(path, target, task.key(name), data)
 
 
 def _no_output(path: tuple[str, ...], name: str, target: TargetSpec, model: TypedModel) -> SpecError:
@@ -57,6 +87,9 @@ def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
     is_dipole = name == "dipole" and field == Field(Irreps("1o"), "graph")
     irreps = Irreps("0e + 1o") if is_dipole else field.irreps
     wanted = {ir for _, ir in irreps}
+    if field.domain == "edge":
+        per_edge = [known.name for known in model.steps[-1].scope.bindings.values() if known.domain == "edge"]
+        return f"let an output read fields per edge: {', '.join(per_edge)}, or nodes_to_edges"
     per_node = [known for known in model.steps[-1].scope.bindings.values() if known.domain == "node"]
     rich = [known.name for known in per_node if wanted <= {ir for _, ir in known.irreps}]
     if not rich:
@@ -86,12 +119,14 @@ def _check_type(path: tuple[str, ...], target: TargetSpec, name: str, model: Typ
         raise SpecError((*path, key), problem)
 
 
-def _check_label(path: tuple[str, ...], target: TargetSpec, key: str, labels: Collection[str]) -> None:
+def _check_label(path: tuple[str, ...], target: TargetSpec, key: str, data: DataSpec) -> None:
     at = "sum" if target.sum is not None else "key" if target.key is not None else None
     here = path if at is None else (*path, at)
-    if key not in labels:
-        hint = did_you_mean(key, labels, "labels there")
+    if key not in data.label_names:
+        hint = did_you_mean(key, data.label_names, "labels there")
         raise SpecError(here, f"the data have no label '{key}'", hint, at_key=at is None)
+    if (misfit := data.edge_misfit(key, target.label)) is not None:
+        raise SpecError(here, *misfit, at_key=at is None)
     if key not in KNOWN:
         return
     unit, label = KNOWN[key]
@@ -102,7 +137,7 @@ def _check_label(path: tuple[str, ...], target: TargetSpec, key: str, labels: Co
             "the units of the files are set in data.units",
         )
     if target.label != label:
-        shape = f"{label.shape} per {label.per}" if label.shape else f"one number per {label.per}"
+        shape = _form(label)
         asked = f"{target.label.shape} per {target.label.per}" if target.label.shape else f"one per {target.label.per}"
         hint = (
             "write cartesian: ij=ji in place of irreps" if label.shape == (3, 3) else "or is it another label? see key"

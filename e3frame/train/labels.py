@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import torch
 from torch import Tensor
 
 from e3frame.data.dataset import Splits
+from e3frame.data.edges import beyond_key
 from e3frame.data.frameset import FrameSet
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.spec.errors import DataError, UserError
@@ -17,15 +18,23 @@ TOLERANCE = 1e-3
 """Largest part of a Cartesian label without the symmetry, relative to the largest label: files hold few digits."""
 
 
+def _rows(dataset: FrameSet, key: str, per: str) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Block by block, the values of a label, the frame, counted in the block, that each is of, and how many it has."""
+    edges, first = dataset.counts("edge_index") if per == "edge" else None, 0
+    for block in dataset.blocks(key):
+        frames = len(block.atoms)
+        sizes = torch.ones(frames, dtype=torch.long) if per == "graph" else block.atoms
+        sizes = sizes if edges is None else edges[first : first + frames]
+        yield block.values[key], torch.repeat_interleave(torch.arange(frames), sizes), frames
+        first += frames
+
+
 def labelled(dataset: FrameSet, key: str, per: str) -> Tensor:
     """(frames,) whether a frame has any value of the label ``key``; where it has none, the data hold NaN."""
     found = []
-    for block in dataset.blocks(key):
-        rows = block.values[key]
+    for rows, frame, frames in _rows(dataset, key, per):
         there = (~rows.reshape(len(rows), -1).isnan()).any(1)
-        if per == "node":
-            there = torch.zeros(len(block.atoms), dtype=torch.long).index_add(0, block.frame, there.long()) > 0
-        found.append(there)
+        found.append(torch.zeros(frames, dtype=torch.long).index_add(0, frame, there.long()) > 0)
     return torch.cat(found)
 
 
@@ -42,7 +51,9 @@ def require_labels(splits: Splits, task: TaskSpec, monitors: tuple[str, ...] = (
         key = task.key(name)
         if target.trained and not labelled(splits.train, key, target.label.per).any():
             file = ", ".join(splits.train.files)
-            raise DataError(f"no training frame has the label '{key}' of the target {name}", file=file)
+            beyond = _beyond(splits.train, key)
+            hint = f"the {beyond:,} pairs that have one are all beyond r_max" if beyond else None
+            raise DataError(f"no training frame has the label '{key}' of the target {name}", file=file, hint=hint)
         for _, dataset in splits.items():
             _require_symmetry(dataset, name, key, target)
             if target.derive == "strain_gradient":
@@ -63,6 +74,16 @@ def _require_monitored(val: FrameSet, task: TaskSpec, monitors: tuple[str, ...])
                 raise UserError(f"{problem}\n  monitor val_loss")
 
 
+def require_inputs(dataset: FrameSet, inputs: Collection[str]) -> None:
+    """Raises DataError for the first frame without a value that the model reads: what it gave would be NaN."""
+    for name in inputs:
+        lacking = (~labelled(dataset, name, "graph")).nonzero().flatten()
+        if len(lacking):
+            file, frame = dataset.where(int(lacking[0]))
+            hint = "a label may be missing, what the model reads may not"
+            raise DataError(f"the frame has no {name}, which the model reads", file=file, frame=frame, hint=hint)
+
+
 def missing_labels(splits: Splits, task: TaskSpec) -> Iterator[str]:
     """What is said aloud: ``stress in 120 of 400 train frames``, for each label that some frames lack."""
     for name, target in task.targets.items():
@@ -71,6 +92,26 @@ def missing_labels(splits: Splits, task: TaskSpec) -> Iterator[str]:
             there = labelled(dataset, key, target.label.per)
             if not there.all():
                 yield f"{key} in {int(there.sum())} of {len(there)} {split} frames"
+            if target.label.per == "edge":
+                yield from _missing_edges(dataset, key, split)
+
+
+def _missing_edges(dataset: FrameSet, key: str, split: str) -> Iterator[str]:
+    there = total = 0
+    for block in dataset.blocks(key):
+        rows = block.values[key]
+        there += int((~rows.reshape(len(rows), -1).isnan()).any(1).sum())
+        total += len(rows)
+    if there < total:
+        yield f"{key} on {there:,} of {total:,} {split} edges"
+    if beyond := _beyond(dataset, key):
+        yield f"{key} of {beyond:,} {split} pairs beyond r_max, left out"
+
+
+def _beyond(dataset: FrameSet, key: str) -> int:
+    """How many of the pairs that have a label are no edges."""
+    beyond = beyond_key(key)
+    return sum(int(block.values[beyond].sum()) for block in dataset.blocks(beyond)) if dataset.has(beyond) else 0
 
 
 def _require_volume(dataset: FrameSet, key: str) -> None:
@@ -93,13 +134,11 @@ def _require_symmetry(dataset: FrameSet, name: str, key: str, target: TargetSpec
         return lost.reshape(len(rows), -1).abs().amax(1).nan_to_num()
 
     largest, lost = 0.0, []
-    for block in dataset.blocks(key):
-        rows = block.values[key].to(torch.float64)
-        largest = max(largest, float(rows.nan_to_num().abs().max()))
-        worst = rest(rows)
-        if target.label.per == "node":
-            worst = worst.new_zeros(len(block.atoms)).scatter_reduce(0, block.frame, worst, "amax")
-        lost.append(worst)
+    for given, frame, frames in _rows(dataset, key, target.label.per):
+        rows = given.to(torch.float64)
+        if rows.numel():
+            largest = max(largest, float(rows.nan_to_num().abs().max()))
+        lost.append(rows.new_zeros(frames).scatter_reduce(0, frame, rest(rows), "amax"))
     bad = (torch.cat(lost) > TOLERANCE * largest).nonzero().flatten()
     if not len(bad):
         return

@@ -33,7 +33,8 @@ class Errors:
         zero_mae, zero_rmse: what predicting zero would score; for what has a direction.
         r2: see :func:`e3frame.train.breakdown.r2`; of what is trained per atom, of the values per atom.
         frames: how many frames have a label, where some have none.
-        by_species, by_irrep: ``{"H": {"mae": ..., "rmse": ...}}``, where there are several.
+        by_species, by_irrep: ``{"H": {"mae": ..., "rmse": ...}}``, where there are several; of edges by the species of
+            their two atoms, ``{"C-H": ...}``.
     """
 
     unit: str

@@ -80,7 +80,7 @@ class Training(LightningModule):
     def _step(self, model: Model, batch: Batch, errors: TaskErrors | None) -> Tensor:
         """The loss of a batch, which ``errors`` count; None: of a batch that must not count."""
         atoms = batch.ptr.diff()
-        outputs = model(model_input(batch))
+        outputs = model(model_input(batch, inputs=model.spec.inputs))
         pairs = self.loss.pairs(outputs, batch, atoms)
         parts = self.loss.parts(pairs, batch, atoms)
         training = model is self.model and self.trainer.training

@@ -16,8 +16,8 @@ class Pair:
     """One target of a batch, in float64, in which total energies keep their meV.
 
     Attributes:
-        prediction: (rows, components); a row is a graph or an atom.
-        label: of the same shape, NaN where a frame has no label.
+        prediction: (rows, components); a row is a graph, an atom or an edge.
+        label: of the same shape, NaN where there is no label.
     """
 
     prediction: Tensor

@@ -33,7 +33,7 @@ from e3frame.train.checkpoint import Checkpoint
 from e3frame.train.files import told, write_file
 from e3frame.train.fit import Fitted, fit, fitted_before
 from e3frame.train.init import Transfer
-from e3frame.train.labels import require_labels
+from e3frame.train.labels import require_inputs, require_labels
 from e3frame.train.memory import keep_freed_memory
 from e3frame.train.page import write_page
 from e3frame.train.processes import rank, together
@@ -90,9 +90,11 @@ def run(
     for note in [*notes, *map(str, changed)]:
         console.print(note, highlight=False, soft_wrap=True)
     with settings(config):
-        splits = config.data.load(config.model.r_max, config.task.labels)
+        splits = config.data.load(config.model.r_max, config.asked_of_frames)
         require_room(splits, config.data)
         require_labels(splits, config.task, config.monitors)
+        for _, dataset in splits.items():
+            require_inputs(dataset, config.model.inputs)
         _look(splits, typed, console)
         statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
         known = config.model if typed.transfer is None else typed.transfer.known(config.model)

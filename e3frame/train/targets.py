@@ -35,6 +35,10 @@ DERIVED = {
 """Type and Cartesian form of what is derived from an energy, by the kind of the layer that derives it."""
 
 
+ROWS = {"graph": "frame", "node": "atom", "edge": "edge"}
+"""What has one value each, in words."""
+
+
 class TargetSpec(Spec):
     """One output of the model and how it is trained. Its name is that of the output.
 
@@ -51,8 +55,9 @@ class TargetSpec(Spec):
     none of this name."""
     of: Name | None = None
     """The model's output that is derived."""
-    per: Literal["graph", "node"] | None = None
-    """Whether there is one value per graph or one per atom; required unless it is derived."""
+    per: Literal["graph", "node", "edge"] | None = None
+    """Whether there is one value per graph, per atom or per edge; required unless it is derived. Edges are the pairs of
+    atoms within r_max, one for each direction; ``data.edges`` says which pairs the labels are of."""
     sum: Name | None = None
     """For ``per: node``: compare the sum over the atoms of a graph with this label (one per graph) in place of each
     atom's value with its own, such as charges of which only the total is known."""
@@ -87,7 +92,7 @@ class TargetSpec(Spec):
             problem = f"{self.derive} is per {self.type.domain} in any case"
             raise mistake_at("per", self.per, mistake(problem, "leave per out", at_key=True))
         if self.derive is None and self.per is None:
-            raise mistake("per is required: graph or node")
+            raise mistake("per is required: graph, node or edge")
         if (self.derive is None) != (self.of is None):
             if self.of is None:
                 raise mistake("of is required: the output that is derived", "for example of: energy")
@@ -100,14 +105,17 @@ class TargetSpec(Spec):
         wrong = {
             "sum": (self.sum is not None and not per_node, "sum is for per: node"),
             "key": (self.sum is not None and self.key is not None, "the label is that of sum"),
-            "per_atom": (self.per_atom and self.label.per == "node", "per: node has one value per atom already"),
+            "per_atom": (
+                self.per_atom and self.label.per != "graph",
+                f"per: {self.label.per} has one value per {ROWS[self.label.per]} already",
+            ),
             "huber_delta": (
                 self.huber_delta is not None and self.loss != "huber",
                 f"huber_delta is for loss: huber, loss is {self.loss}",
             ),
             "species_weights": (
                 self.species_weights is not None and self.label.per != "node",
-                "species_weights are for values per atom, this target has one per graph",
+                f"species_weights are for values per atom, this target has one per {self.label.per}",
             ),
         }
         for key, (is_wrong, problem) in wrong.items():

@@ -20,7 +20,7 @@ def main(folder: str, checkpoint: str | None = None) -> int:
     config = validate(RunConfig, yaml.safe_load((Path(folder) / "config.yaml").read_text(encoding="utf-8")))
     start = None if checkpoint is None else read_checkpoint(Path(checkpoint))
     with settings(config):
-        splits = config.data.load(config.model.r_max, config.task.labels)
+        splits = config.data.load(config.model.r_max, config.asked_of_frames)
         try:
             train(config, config.typed().transfer, splits, Path(folder), Console(quiet=True), start)
         except UserError:

@@ -45,7 +45,7 @@ EXAMPLES = [
 
 def model_with(example: str, seed: int = 0) -> tuple[Model, Step]:
     layers = {**yaml.safe_load(PRELUDE), "it": yaml.safe_load(example)}
-    raw = {"r_max": R_MAX, "species": ["H", "C", "O"], "layers": layers}
+    raw = {"r_max": R_MAX, "species": ["H", "C", "O"], "inputs": {"total_charge": "0e"}, "layers": layers}
     spec = validate(ModelSpec, {**raw, "outputs": {"total": {"kind": "sum", "of": "energies"}}})
     torch.manual_seed(seed)
     model = Model(spec).double().eval()

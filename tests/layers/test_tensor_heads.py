@@ -139,6 +139,21 @@ def test_charges_are_shifted_to_their_total() -> None:
     assert (found - charges)[:3].std() < 1e-15
 
 
+def test_each_graph_has_its_own_total() -> None:
+    """In a batch as alone, and as a model whose total is that number for all graphs."""
+    graph = random_graph(3, num_nodes=7, num_graphs=2)
+    x = torch.randn(7, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    species, batch = torch.zeros(7, dtype=torch.long), graph["batch"]
+    totals = torch.tensor([[1.0], [-2.0]], dtype=torch.float64)
+    charges = FixedSum(5.0)(x, batch, 2, totals)
+    sums = torch.zeros(2, 1, dtype=torch.float64).index_add(0, batch, charges)
+    torch.testing.assert_close(sums, totals)
+    dipoles = Dipole([2.0]).double()(x, graph["pos"], species, batch, 2, totals)
+    for g, total in enumerate(totals):
+        alone = Dipole([2.0], float(total)).double()(x, graph["pos"], species, batch, 2)
+        torch.testing.assert_close(dipoles[g], alone[g])
+
+
 @pytest.mark.parametrize("inversion", [False, True])
 @pytest.mark.parametrize("name", ["dipole", "polarizability"])
 def test_presets_turn_with_the_molecule(name: str, inversion: bool) -> None:

@@ -63,6 +63,7 @@ CASES: dict[str, Case] = {
     "CosineEnvelope": Case(lambda: nn.CosineEnvelope(5.0), ((5,),)),
     "Identity": Case(lambda: nn.Identity(IRREPS, IRREPS), ROWS),
     "LayerNorm": Case(lambda: nn.LayerNorm(IRREPS), ROWS),
+    "GraphToNodes": Case(nn.GraphToNodes, ((2, 15),), (BATCH,)),
     "NodesToEdges": Case(nn.NodesToEdges, ROWS, (EDGES,)),
     "NormActivation": Case(lambda: nn.NormActivation(IRREPS, "silu", bias=True), ROWS),
     "PerSpeciesScaleShift": Case(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,7 +55,41 @@ def test_check_counts_the_species_of_the_data(capsys: pytest.CaptureFixture[str]
     assert main(["check", "model=nequip", "data=sample"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("r_max 5 Å, species auto: H C N O\n")
-    assert out.splitlines()[-1].split() == ["total", "278,176"]
+    assert ["total", "278,176"] in [line.split() for line in out.splitlines()]
+
+
+TARGETS = [
+    ["target", "irreps", "per", "unit", "weight", "output", "label"],
+    ["energy", "1x0e", "graph", "eV", "1", "sum of readout", "E"],
+    ["forces", "1x1o", "node", "eV/Å", "1", "negative_gradient of energy", "F"],
+    ["stress", "ij=ji: 1x0e + 1x2e", "graph", "eV/Å^3", "10", "strain_gradient of energy", "V"],
+    ["q", "ij=ji: 1x0e + 1x2e", "edge", "meV", "1 from 0, 0.5 from 50", "linear of edge_sh", "Q of ij"],
+    ["charges", "1x0e", "node", "e", "0", "linear of last_gate", "the sum: C"],
+]
+
+
+def test_check_lists_the_targets(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each with its type, unit, weight, output and key; and what the model reads."""
+    edges = "data.edges={q: {index: ij}}"
+    keys = "data.keys={energy: E, forces: F, virial: V, q: Q, total_charge: C}"
+    more = [
+        "model.inputs.total_charge=0e",
+        "model.outputs.q={kind: linear, of: edge_sh, irreps_out: 0e + 2e}",
+        "task.targets.q={cartesian: 'ij=ji', per: edge, unit: meV, weight: {0: 1, 50: 0.5}}",
+        "model.outputs.charges={kind: linear, of: last_gate, irreps_out: 0e}",
+        "task.targets.charges={irreps: 0e, per: node, sum: total_charge, weight: 0}",
+    ]
+    files = ["data=xyz", "data.path=a.xyz", keys, edges]
+    assert main(["check", "--no-data", "model=nequip_small", "task=energy_forces_stress", *files, *more]) == 0
+    printed = capsys.readouterr()
+    assert "  nothing reads 'total_charge'\n  remove this input, or let a layer read it\n" in printed.err
+    lines = [line.rstrip() for line in printed.out.splitlines()]
+    start = next(k for k, line in enumerate(lines) if line.startswith("target "))
+    assert [re.split(r"\s{2,}", line) for line in lines[start : start + 6]] == TARGETS
+    assert [line.split() for line in lines[start + 7 :]] == [
+        ["input", "irreps", "per", "key"],
+        ["total_charge", "1x0e", "graph", "C"],
+    ]
 
 
 def test_check_warns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ def edges_within(pos: Tensor, batch: Tensor, r_max: float) -> Tensor:
 
 
 def graph_of(pos: Tensor, z: Tensor, r_max: float, batch: Tensor | None = None) -> Graph:
-    """Each graph lies in a cell that no edge leaves."""
+    """Each graph lies in a cell that no edge leaves; they have the charges 1, 0, -1, ..."""
     batch = torch.zeros_like(z) if batch is None else batch
     num_graphs = int(batch.max()) + 1 if len(batch) else 1
     edge_index = edges_within(pos.detach(), batch, r_max)
@@ -30,6 +30,7 @@ def graph_of(pos: Tensor, z: Tensor, r_max: float, batch: Tensor | None = None) 
         "cell": 5.0 * torch.eye(3, dtype=pos.dtype).repeat(num_graphs, 1, 1),
         "batch": batch,
         "num_graphs": num_graphs,
+        "total_charge": 1.0 - torch.arange(num_graphs, dtype=pos.dtype),
     }
 
 

@@ -139,7 +139,8 @@ def _values(dataset: FrameSet, name: str) -> list[Finding]:
     typical = np.median(deviation)
     far = int((deviation > OUTLIER * typical).sum()) if typical > 0 else 0
     if far:
-        what = "frames" if len(values) == len(dataset) else "atoms"
+        rows = {len(dataset): "frames", int(dataset.counts("z").sum()): "atoms"}
+        what = rows.get(len(values), "edges")
         text = (
             f"{far} of {len(size)} {what} are outliers: up to {deviation.max() / typical:.0f} typical deviations away"
         )

@@ -1,0 +1,50 @@
+"""The table of a run's targets, and of what its model reads besides the structures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from e3frame.config import TypedRun
+
+if TYPE_CHECKING:
+    from e3frame.train.targets import TargetSpec
+
+HEADINGS = ("target", "irreps", "per", "unit", "weight", "output", "label")
+
+
+def targets_table(run: TypedRun) -> Table:
+    """Each target with its type, the output that gives it and the key of the data that holds it."""
+    config = run.config
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in HEADINGS:
+        table.add_column(heading, no_wrap=heading in ("target", "per"))
+    for name, target in config.task.targets.items():
+        layer = config.model.outputs[name]
+        of = f" of {layer.of}" if isinstance(getattr(layer, "of", None), str) else ""
+        key, total = config.data.key_of(config.task.key(name)), "" if target.sum is None else "the sum: "
+        row = [_type(target), target.type.domain, config.task.unit(name), _weight(target)]
+        table.add_row(name, *row, f"{layer.kind}{of}", f"{total}{key}")
+    return table
+
+
+def inputs_table(run: TypedRun) -> Table:
+    """Each input of the model with its irreps and the key of the data that holds it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("input", "irreps", "per", "key"):
+        table.add_column(heading, no_wrap=True)
+    for name, irreps in run.config.model.inputs.items():
+        table.add_row(name, str(irreps).replace("+", " + "), "graph", run.config.data.key_of(name))
+    return table
+
+
+def _type(target: TargetSpec) -> str:
+    irreps = str(target.type.irreps).replace("+", " + ")
+    return irreps if target.formula is None else f"{target.formula}: {irreps}"
+
+
+def _weight(target: TargetSpec) -> str:
+    if not isinstance(target.weight, dict):
+        return f"{target.weight:g}"
+    return ", ".join(f"{weight:g} from {epoch}" for epoch, weight in sorted(target.weight.items()))

@@ -1,0 +1,39 @@
+"""Keys of a frame, wherever ASE keeps them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from e3frame.spec.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Fail = Callable[..., DataError]
+"""Makes the error of a frame: a problem, and perhaps a hint."""
+
+
+def present_keys(atoms: Atoms, per: str) -> dict[str, Any]:
+    """What stands in the ``info``, the ``arrays`` and the results of a frame, for labels per graph or per atom."""
+    results = {} if atoms.calc is None else {k: v for k, v in atoms.calc.results.items() if v is not None}
+    arrays = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
+    # Where a key is in two places, the later mapping wins: the one that holds values of the label's kind.
+    return {**results, **arrays, **atoms.info} if per == "graph" else {**atoms.info, **results, **arrays}
+
+
+def find(present: Mapping[str, Any], key: str, what: str, option: str, fail: Fail) -> Any:
+    """What stands under ``key``.
+
+    Args:
+        what: it is for, for the message.
+        option: of the run config that names the key.
+
+    Raises:
+        DataError: there is no such key.
+    """
+    if key in present:
+        return present[key]
+    match = nearest(key, present)
+    there = f"keys there: {', '.join(sorted(present))}" if present else "the frame has no keys"
+    raise fail(f"no key '{key}' {what}", hint=there + (f"; did you mean {option}={match}?" if match else ""))

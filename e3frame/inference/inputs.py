@@ -1,0 +1,68 @@
+"""What a model reads of a frame besides its structure, where that is kept with the atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from e3frame.data.labels import read_label
+from e3frame.spec.errors import DataError, UserError, did_you_mean
+from e3frame.train.checks import input_label
+
+if TYPE_CHECKING:
+    from e3frame.algebra.irreps import Irreps
+
+ALSO_CALLED = {"total_charge": "charge"}
+"""Where ASE and other programs keep an input, if it is not under its own name."""
+
+
+class FrameInputs:
+    """Reads the inputs of a model from ``atoms.info``.
+
+    Args:
+        inputs: their irreps.
+        keys: input: the key that holds it, where that is another.
+
+    Raises:
+        UserError: a key is given for what is no input.
+    """
+
+    def __init__(self, inputs: Mapping[str, Irreps], keys: Mapping[str, str]) -> None:
+        for name in keys:
+            if name not in inputs:
+                raise UserError(f"the model reads no input '{name}'\n  {did_you_mean(name, inputs, 'inputs')}")
+        self.inputs, self.keys = inputs, keys
+
+    def read(self, atoms: Atoms, file: str | None = None, frame: int | None = None) -> dict[str, NDArray[np.float64]]:
+        """The value of each input, (1, ...).
+
+        Raises:
+            DataError: it is not there, not numeric, not finite, or of another shape.
+        """
+        found = {}
+        for name, irreps in self.inputs.items():
+            key = self._key(name, atoms)
+            if key not in atoms.info:
+                problem = f"the model reads {name} ({irreps} per graph), the frame has no key '{key}'"
+                hint = f"set atoms.info['{key}']"
+                if file is not None:
+                    hint = f"keys there: {', '.join(map(str, atoms.info)) or 'none'}; name it with keys.{name}=KEY"
+                raise DataError(problem, file=file, frame=frame, hint=hint)
+            bare = Atoms(info={key: atoms.info[key]})  # a result of the same name is not what was given
+            found[name] = read_label(bare, name, key, input_label(irreps), file, frame)
+        return found
+
+    def changed(self, before: Atoms, after: Atoms) -> bool:
+        """Whether the atoms differ in an input."""
+        values = [[atoms.info.get(self._key(name, atoms)) for name in self.inputs] for atoms in (before, after)]
+        return any(not np.array_equal(a, b) for a, b in zip(*values, strict=True))
+
+    def _key(self, name: str, atoms: Atoms) -> str:
+        if name in self.keys:
+            return self.keys[name]
+        other = ALSO_CALLED.get(name)
+        return other if other is not None and name not in atoms.info and other in atoms.info else name

@@ -1,0 +1,32 @@
+"""``graph_to_nodes``: each atom gets the features of its graph."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from e3frame.spec.layer import BATCH, Field, LayerSpec, Scope, Signature
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class GraphToNodes(LayerSpec):
+    """``out[n] = x[g]`` for the graph g of atom n: what holds for a whole frame, such as its charge, for its atoms.
+
+    A concatenate layer then puts it beside their own features.
+    """
+
+    kind: Literal["graph_to_nodes"] = "graph_to_nodes"
+    of: str
+    """Field per graph to read, such as an input of the model."""
+    example: ClassVar[str] = "{kind: graph_to_nodes, of: total_charge}"
+    variants: ClassVar[tuple[str, ...]] = ("{kind: graph_to_nodes, of: energy}",)
+
+    def infer(self, scope: Scope) -> Signature:
+        x = scope.read(self.of, "graph", "of")
+        return Signature((x.key, BATCH), Field(x.irreps, "node"))
+
+    def build(self, scope: Scope) -> nn.Module:
+        from e3frame.nn.reduce import GraphToNodes
+
+        return GraphToNodes()
