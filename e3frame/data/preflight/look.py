@@ -12,13 +12,16 @@ from rich.text import Text
 
 from e3frame.data.base import Label
 from e3frame.data.dataset import GraphDataset, Splits
+from e3frame.data.graphs import Graph
 from e3frame.data.preflight.duplicates import check_duplicates
+from e3frame.data.preflight.energies import check_energies, composition, residual
 from e3frame.data.preflight.findings import Finding
-from e3frame.data.preflight.gradient import check_gradient, check_stress
+from e3frame.data.preflight.gradient import check_belonging, check_gradient
+from e3frame.data.preflight.stress import check_stress
 from e3frame.data.preflight.tensors import check_frame
 from e3frame.spec.errors import DataError
 
-SAMPLE = 200
+SAMPLE = 400
 """Frames that the checks of labels look at, unless all are asked for."""
 OUTLIER = 20.0
 """Deviations from the median, in units of the median deviation, that make a value an outlier."""
@@ -34,6 +37,7 @@ class Asked:
         energy, forces: those of them that belong together, if there are such.
         species: elements that the model knows; None: whichever come.
         units: of the labels, for the report.
+        references: whether the model adds up reference energies of the atoms.
     """
 
     labels: Mapping[str, Label]
@@ -41,24 +45,43 @@ class Asked:
     forces: str | None = None
     species: Sequence[str] | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    references: bool = True
 
 
 def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
     """Every check that the labels allow, on some frames or in full on all."""
     findings = _structure(splits.train, asked.species)
-    step = 1 if full else max(1, len(splits.train) // SAMPLE)
-    graphs = [splits.train[k] for k in range(0, len(splits.train), step)]
-    findings += [found for name in asked.labels for found in _values(splits.train, name)]
-    if asked.energy is not None and asked.forces is not None:
-        findings.append(check_gradient(graphs, asked.energy, asked.forces))
-    if "stress" in asked.labels and asked.forces is not None:
-        findings.append(check_stress(graphs, asked.forces))
+    graphs = [splits.train[k] for k in _chosen(len(splits.train), full)]
+    findings += [found for name in asked.labels for found in _values(splits.train, name, name == asked.energy)]
+    findings += _energies(splits.train, graphs, asked)
+    if "stress" in asked.labels:
+        findings.append(check_stress(graphs, asked.forces, energy=asked.energy))
     for name, label in asked.labels.items():
         if label.per == "graph" and label.shape in ((3,), (3, 3)) and name != "stress":
             findings += [found for found in [check_frame(graphs, name)] if found is not None]
-    if len(list(splits.items())) > 1:
-        findings.append(check_duplicates(splits))
-    return findings
+    return findings + check_duplicates(splits)
+
+
+def _chosen(total: int, full: bool) -> Sequence[int]:
+    """Frames to look at: pairs of neighbours at even distances, as those of a trajectory are alike."""
+    if full or total <= SAMPLE:
+        return range(total)
+    starts = np.arange(SAMPLE // 2) * (total - 1) // (SAMPLE // 2)
+    return np.unique(np.concatenate([starts, starts + 1])).tolist()
+
+
+def _energies(dataset: GraphDataset, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
+    """Energies and forces, by themselves and against each other."""
+    found: list[Finding] = []
+    if asked.energy is not None and (asked.forces is not None or asked.energy == "energy"):
+        found += check_energies(dataset, asked.energy, asked.references)
+    if asked.forces is not None:
+        belonging = check_belonging(graphs, asked.forces)
+        found += [] if belonging is None else [belonging]
+        # Forces that have to do with nothing cannot be the gradient of anything.
+        if asked.energy is not None and (belonging is None or belonging.level == "ok"):
+            found.append(check_gradient(graphs, asked.energy, asked.forces))
+    return found
 
 
 def require_sound(findings: Sequence[Finding]) -> None:
@@ -109,32 +132,37 @@ def _structure(dataset: GraphDataset, species: Sequence[str] | None) -> list[Fin
     return found
 
 
-def _values(dataset: GraphDataset, name: str) -> list[Finding]:
-    """Outliers, and labels that are all the same."""
+def _values(dataset: GraphDataset, name: str, extensive: bool) -> list[Finding]:
+    """Outliers, and labels that are all the same.
+
+    Args:
+        extensive: compare it per atom, apart from what the composition explains.
+    """
     values = dataset.stacked(name).numpy()
     flat = values.reshape(len(values), -1)
-    if name == "energy":  # apart from what the composition explains
-        numbers, column = np.unique(dataset.stacked("z").numpy(), return_inverse=True)
-        atoms = dataset.counts("z").numpy()
-        composition = np.zeros((len(atoms), len(numbers)))
-        np.add.at(composition, (np.repeat(np.arange(len(atoms)), atoms), column), 1.0)
-        known = np.isfinite(flat[:, 0])
-        solution = np.linalg.lstsq(composition[known], flat[known], rcond=None)[0]
-        flat = (flat - composition @ solution) / atoms[:, None]
-    size = np.linalg.norm(flat, axis=1) if flat.shape[1] > 1 else flat[:, 0]
-    size = size[np.isfinite(size)]
-    if len(size) > 1 and np.ptp(flat[np.isfinite(flat)]) == 0:
+    known = np.isfinite(flat).all(1)
+    if known.sum() > 1 and np.ptp(flat[known], axis=0).max() == 0:
         return [Finding(name, "warning", "it is the same in all frames")]
+    rows = np.flatnonzero(known)
+    size = np.linalg.norm(flat[known], axis=1) if flat.shape[1] > 1 else flat[known, 0]
+    if extensive:
+        size = residual(size, composition(dataset)[known]) / dataset.counts("z").numpy()[known]
+    if len(size) < 2:
+        return []
     deviation = np.abs(size - np.median(size))
     typical = np.median(deviation)
-    far = int((deviation > OUTLIER * typical).sum()) if typical > 0 else 0
-    if far:
-        what = "frames" if len(values) == len(dataset) else "atoms"
-        text = (
-            f"{far} of {len(size)} {what} are outliers: up to {deviation.max() / typical:.0f} typical deviations away"
-        )
-        return [Finding(name, "warning", text, "are they what they should be?")]
-    return []
+    far = np.flatnonzero(deviation > OUTLIER * typical) if typical > 0 else []
+    if not len(far):
+        return []
+    per_frame = len(values) == len(dataset)
+    frames = rows if per_frame else np.repeat(np.arange(len(dataset)), dataset.counts("z").numpy())[rows]
+    worst = int(frames[deviation.argmax()])
+    file, frame = dataset.where(worst)
+    text = (
+        f"{len(far)} of {len(size)} {'frames' if per_frame else 'atoms'} are outliers: up to "
+        f"{deviation.max() / typical:.0f} typical deviations away, in frame {frame} of {file}"
+    )
+    return [Finding(name, "warning", text, "are they what they should be?")]
 
 
 def _missing(values: np.ndarray) -> int:
