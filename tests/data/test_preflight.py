@@ -321,7 +321,16 @@ def test_outliers_and_mixed_periodicity_are_told(splits: Splits) -> None:
     dataset = GraphDataset.from_graphs(copies)
     findings = look(Splits(dataset, None, None), Asked({"energy": LABELS["energy"]}, species=("H", "C")))
     said = {finding.check: (finding.level, finding.text) for finding in findings}
-    assert said["periodicity"] == ("warning", "99 frames FFF, 1 frames TTT (mixed)")
+    assert said["periodicity"] == (
+        "warning",
+        "99 frames FFF, 1 frames TTT: C2H6O is TTT in 1 of them (frame 8 of memory) and not in 99",
+    )
+    copies[8] = splits.train[1700].clone()  # furan
+    copies[8].pbc = torch.tensor([[True, True, True]])
+    findings = look(Splits(GraphDataset.from_graphs(copies), None, None), Asked({}))
+    assert findings[0] == Finding(
+        "periodicity", "ok", "99 frames FFF, 1 frames TTT (different compounds; only periodic frames have a stress)"
+    )
     assert said["elements"] == ("error", "the model does not know O")
     assert said["energy"][0] == "warning"
     assert said["energy"][1].startswith("1 of 100 frames are outliers")
@@ -343,3 +352,28 @@ def test_check_looks_at_files(
     write("a.xyz", frames(5), format="extxyz")
     assert main([*given, "data.keys.forces=F"]) == 1
     assert "no key 'F' for the label forces" in capsys.readouterr().err
+
+
+def test_broken_frames_are_counted(
+    tmp_path: Path, frames: Callable, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that cannot be read, and those that cannot be used; what is left is looked at all the same."""
+    monkeypatch.chdir(tmp_path)
+    made = frames(40)
+    for k in (3, 9, 17, 21, 30, 38):
+        made[k].positions[k % 6, 0] = 50.0
+    made[5].positions[2, 1] = np.nan
+    made[6].positions[4, 0] = np.inf
+    made[12].calc.results.pop("forces")
+    write("a.xyz", made, format="extxyz")
+    given = ["check", "data=xyz", "data.path=a.xyz", "model.r_max=4"]
+    for arguments in (given, [*given, "--full"]):
+        assert main(arguments) == 1
+        out = " ".join(capsys.readouterr().out.split())
+        assert (
+            "error broken frames 6 of 40: atom 3 (H) has no neighbour within r_max = 4 Å (frames 3, 9, 17, 21, " in out
+        )
+        assert "2 of 40: the position of atom 2 is not finite: [" in out
+        assert "(frames 5, 6 of a.xyz)" in out
+        assert "1 of 40: no key 'forces' for the label forces (frame 12 of a.xyz)" in out
+        assert "looked at 31 sound frames" in out

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from ase.formula import Formula
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +20,7 @@ from e3frame.data.preflight.findings import Finding
 from e3frame.data.preflight.gradient import check_belonging, check_gradient
 from e3frame.data.preflight.stress import check_stress
 from e3frame.data.preflight.tensors import check_frame
+from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 
 SAMPLE = 400
@@ -112,17 +114,13 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column()
     for finding in findings:
-        text = Text(finding.text + (f"\n{finding.hint}" if finding.hint else ""))
+        text = Text(finding.text).append(f"\n{finding.hint}" if finding.hint else "", style="italic")
         table.add_row(Text(finding.level, style=COLORS[finding.level]), finding.check, text)
     return table
 
 
 def _structure(dataset: GraphDataset, species: Sequence[str] | None) -> list[Finding]:
-    periodic = dataset.stacked("pbc").tolist()
-    kinds = Counter("".join("T" if along else "F" for along in row) for row in periodic)
-    said = ", ".join(f"{count} frames {kind}" for kind, count in sorted(kinds.items()))
-    level = "ok" if len(kinds) == 1 else "warning"
-    found = [Finding("periodicity", level, said + (" (mixed)" if len(kinds) > 1 else ""))]
+    found = [_periodicity(dataset)]
     if species is not None:
         unknown = [symbol for symbol in dataset.species if symbol not in species]
         text = f"the model does not know {', '.join(unknown)}" if unknown else ", ".join(dataset.species)
@@ -130,6 +128,27 @@ def _structure(dataset: GraphDataset, species: Sequence[str] | None) -> list[Fin
     else:
         found.append(Finding("elements", "ok", ", ".join(dataset.species)))
     return found
+
+
+def _periodicity(dataset: GraphDataset) -> Finding:
+    """Molecules and crystals in one set are sound; the same atoms with and without a cell are probably a slip."""
+    periodic = dataset.stacked("pbc").numpy()
+    kinds = Counter("".join("T" if along else "F" for along in row) for row in periodic.tolist())
+    said = ", ".join(f"{count} frames {kind}" for kind, count in sorted(kinds.items()))
+    if len(kinds) == 1:
+        return Finding("periodicity", "ok", said)
+    members: dict[bytes, dict[bytes, list[int]]] = {}
+    for k, (counts, along) in enumerate(zip(composition(dataset), periodic, strict=True)):
+        members.setdefault(counts.tobytes(), {}).setdefault(along.tobytes(), []).append(k)
+    mixed = [sorted(group.values(), key=len) for group in members.values() if len(group) > 1]
+    if not mixed:
+        return Finding("periodicity", "ok", f"{said} (different compounds; only periodic frames have a stress)")
+    file, frame = dataset.where(mixed[0][0][0])
+    formula = Formula.from_list([SYMBOLS[z] for z in dataset[mixed[0][0][0]].z.tolist()]).format("hill")
+    odd = "".join("T" if along else "F" for along in periodic[mixed[0][0][0]])
+    few, many = len(mixed[0][0]), sum(map(len, mixed[0][1:]))
+    text = f"{said}: {formula} is {odd} in {few} of them (frame {frame} of {file}) and not in {many}"
+    return Finding("periodicity", "warning", text, "is pbc, or the cell, missing or left over in some frames?")
 
 
 def _values(dataset: GraphDataset, name: str, extensive: bool) -> list[Finding]:
