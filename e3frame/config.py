@@ -245,7 +245,9 @@ class TypedRun:
         task, species = self.config.task, self.config.model.species
         units = {task.key(name): task.unit(name) for name in task.targets}
         known = None if species == "auto" else species
-        return Asked(task.labels, self.energy_label, self.forces_label, known, units)
+        outputs = self.config.model.outputs.values()
+        references = any(isinstance(o, Pooling) and o.per_species_scale_shift is not None for o in outputs)
+        return Asked(task.labels, self.energy_label, self.forces_label, known, units, references)
 
 
 def typed_run(composed: Composed) -> TypedRun:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from e3frame import kernels
 from e3frame.model import ModelSpec
+from e3frame.nn.geometry import edge_pairs
 from e3frame.nn.gradient import strained
 from e3frame.nn.species import SpeciesIndex
 from e3frame.spec.elements import ATOMIC_NUMBERS
@@ -37,7 +37,7 @@ class _Steps(nn.ModuleDict):
 
 
 Pairs = tuple[Tensor, Tensor]
-"""The row of each edge, and an edge of each row: see `e3frame.kernels.pairs`."""
+"""The row of each edge, and an edge of each row: see `e3frame.nn.geometry.edge_pairs`."""
 
 
 class _Paired:
@@ -64,7 +64,7 @@ class _Paired:
         """The pairs of a graph, if they are of use."""
         if not self.keys:
             return None
-        return kernels.pairs(graph["edge_index"], graph["edge_shift"], graph["z"].shape[0])
+        return edge_pairs(graph["edge_index"], graph["edge_shift"], graph["z"].shape[0])
 
     def given(self, key: str, values: list, pairs: Pairs) -> list:
         """The inputs of a step as it takes them."""

@@ -10,12 +10,14 @@ from rich.table import Table
 from rich.text import Text
 
 from e3frame.model import ModelSpec, TypedModel
-from e3frame.spec.errors import SpecError, UserError
+from e3frame.spec.errors import DataError, SpecError, UserError
 from e3frame.spec.files import read_yaml
 from e3frame.spec.layer import Step
 
 if TYPE_CHECKING:
-    from e3frame.config import TypedRun
+    from e3frame.config import RunConfig, TypedRun
+    from e3frame.data.dataset import Splits
+    from e3frame.data.preflight.findings import Finding
 
 
 class _Checked(NamedTuple):
@@ -67,19 +69,36 @@ def _show_targets(run: TypedRun, console: Console) -> None:
 
 def _look(run: TypedRun, full: bool, console: Console) -> int:
     """The data's table and findings; 1 if training would be in vain."""
-    config = run.config
     from e3frame.data.preflight.look import look, report
 
-    splits = (config.data.load if full else config.data.sample)(config.model.r_max, config.asked_of_frames)
+    splits, broken = _loaded(run.config, full)
     asked = run.asked_of_data()
-    findings = look(splits, asked, full)
+    findings = broken + look(splits, asked, full)
     for table in report(splits, asked, findings):
         console.print()
         console.print(table)
-    frames = ", ".join(f"{len(dataset)} {name}" for name, dataset in splits.items())
+    frames = ", ".join(f"{len(dataset)} {'sound' if broken else name}" for name, dataset in splits.items())
     more = "" if full else "; --full looks at all"
     console.print(f"looked at {frames} frames{more}", style="dim")
     return int(any(finding.level == "error" for finding in findings))
+
+
+def _loaded(config: RunConfig, full: bool) -> tuple[Splits, list[Finding]]:
+    """The frames, and what is wrong with those that are broken; the others are then all taken together.
+
+    Raises:
+        DataError: a file that cannot be read, or no frame is sound.
+    """
+    r_max, labels = config.model.r_max, config.asked_of_frames
+    try:
+        return (config.data.load if full else config.data.sample)(r_max, labels), []
+    except DataError as error:
+        found = None if error.frame is None else config.data.survey(r_max, labels, full)
+        if found is None or not found.broken or not found.sound:
+            raise
+    from e3frame.data.dataset import GraphDataset, Splits
+
+    return Splits(GraphDataset.from_graphs(found.sound, config.data.path), None, None), found.findings()
 
 
 def _console(stderr: bool = False) -> Console:

@@ -17,6 +17,7 @@ from e3frame.spec.registry import Kinded
 if TYPE_CHECKING:
     from e3frame.data.dataset import Splits
     from e3frame.data.edge_keys import EdgeKeys
+    from e3frame.data.preflight.broken import Survey
 
 
 def default_cache_folder() -> Path:
@@ -99,6 +100,11 @@ class DataSpec(Kinded, family="data set"):
     def sample(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
         """Some frames, or all where that costs no more."""
         return self.load(r_max, labels)
+
+    def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey | None:
+        """Every frame of :meth:`sample`, or of all, with the broken ones told apart; None for data that are made once
+        for all, in which the first mistake says enough."""
+        return None
 
     def cache_folder(self) -> Path:
         """Where processed data are kept."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from e3frame.data.dataset import Splits
     from e3frame.data.frameset import FrameSet
+    from e3frame.data.preflight.broken import Survey
     from e3frame.data.prepare import Reader, Recipe
 
 
@@ -156,6 +157,21 @@ class FilesSpec(DataSpec):
         chosen = np.arange(SAMPLE) * total // SAMPLE
         chunks = prepared(replace(recipe, chosen=chosen, edges=True), self.processes)
         return Splits(GraphDataset.from_chunks(chunks, recipe.files), None, None)
+
+    def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey:
+        import numpy as np
+
+        from e3frame.data.preflight.broken import Survey, survey
+
+        found = Survey([], [])
+        for paths in filter(None, (self.path, self.val_path, self.test_path)):
+            recipe = self.recipe(paths, r_max, labels)
+            total = recipe.total()
+            if not full and total is not None and total > 2 * SAMPLE:
+                recipe = replace(recipe, chosen=np.arange(SAMPLE) * total // SAMPLE)
+            for mine, more in zip(found, survey(recipe), strict=True):
+                mine.extend(more)
+        return found
 
     def reader(self) -> Reader:
         """What reads the files."""

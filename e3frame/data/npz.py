@@ -146,6 +146,10 @@ def _loaded(file: str, changed: int) -> dict[str, NDArray]:
     import numpy as np
 
     try:
+        with open(file, "rb") as raw:
+            start = raw.read(6)
+        if start and not start.startswith((b"PK", b"\x93NUMPY")):
+            raise DataError("is not a NumPy file", file=file, hint="other formats: data=xyz")
         opened = np.load(file)
         if isinstance(opened, np.ndarray):
             raise DataError("holds one array, a .npz file with several is required", file=file)

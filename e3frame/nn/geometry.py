@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["EdgeVectors", "edge_vectors", "safe_norm"]
+from e3frame import kernels
+
+__all__ = ["EdgeVectors", "edge_pairs", "edge_vectors", "safe_norm"]
 
 
 def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None = None) -> Tensor:
@@ -22,6 +24,11 @@ def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None = No
     source, target = edge_index[0], edge_index[1]
     vectors = pos.index_select(0, source) - pos.index_select(0, target)
     return vectors if edge_shift is None else vectors + edge_shift
+
+
+def edge_pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor] | None:
+    """The row of each edge where it shares one with its reverse, and an edge of each row: see `e3frame.kernels.pairs`."""
+    return kernels.pairs(edge_index, edge_shift, num_nodes)
 
 
 def safe_norm(x: Tensor, dim: int = -1, keepdim: bool = False) -> Tensor:

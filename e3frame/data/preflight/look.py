@@ -7,20 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from ase.formula import Formula
 from rich.table import Table
 from rich.text import Text
 
 from e3frame.data.base import Label
 from e3frame.data.dataset import Splits
 from e3frame.data.frameset import FrameSet
+from e3frame.data.graphs import Graph
 from e3frame.data.preflight.duplicates import check_duplicates
+from e3frame.data.preflight.energies import check_energies, composition, residual
 from e3frame.data.preflight.findings import Finding
-from e3frame.data.preflight.gradient import check_gradient, check_stress
+from e3frame.data.preflight.gradient import check_belonging, check_gradient
+from e3frame.data.preflight.stress import check_stress
 from e3frame.data.preflight.tensors import check_frame
 from e3frame.data.statistics import label_range
+from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 
-SAMPLE = 200
+SAMPLE = 400
 """Frames that the checks of labels look at, unless all are asked for."""
 MAX_ATOMS = 5_000_000
 """Atoms among whose labels outliers are sought, unless all are asked for."""
@@ -38,6 +43,7 @@ class Asked:
         energy, forces: those of them that belong together, if there are such.
         species: elements that the model knows; None: whichever come.
         units: of the labels, for the report.
+        references: whether the model adds up reference energies of the atoms.
     """
 
     labels: Mapping[str, Label]
@@ -45,25 +51,44 @@ class Asked:
     forces: str | None = None
     species: Sequence[str] | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    references: bool = True
 
 
 def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
     """Every check that the labels allow, on some frames or in full on all."""
     findings = _structure(splits.train, asked.species)
-    step = 1 if full else max(1, len(splits.train) // SAMPLE)
-    graphs = [splits.train[k] for k in range(0, len(splits.train), step)]
     seen = splits.train if full else _thinned(splits.train)
-    findings += [found for name in asked.labels for found in _values(seen, name)]
-    if asked.energy is not None and asked.forces is not None:
-        findings.append(check_gradient(graphs, asked.energy, asked.forces))
-    if "stress" in asked.labels and asked.forces is not None:
-        findings.append(check_stress(graphs, asked.forces))
+    graphs = [splits.train[k] for k in _chosen(len(splits.train), full)]
+    findings += [found for name in asked.labels for found in _values(seen, name, name == asked.energy)]
+    findings += _energies(seen, graphs, asked)
+    if "stress" in asked.labels:
+        findings.append(check_stress(graphs, asked.forces, energy=asked.energy))
     for name, label in asked.labels.items():
         if label.per == "graph" and label.shape in ((3,), (3, 3)) and name != "stress":
             findings += [found for found in [check_frame(graphs, name)] if found is not None]
-    if len(list(splits.items())) > 1:
-        findings.append(check_duplicates(splits))
-    return findings
+    return findings + check_duplicates(splits)
+
+
+def _chosen(total: int, full: bool) -> Sequence[int]:
+    """Frames to look at: pairs of neighbours at even distances, as those of a trajectory are alike."""
+    if full or total <= SAMPLE:
+        return range(total)
+    starts = np.arange(SAMPLE // 2) * (total - 1) // (SAMPLE // 2)
+    return np.unique(np.concatenate([starts, starts + 1])).tolist()
+
+
+def _energies(dataset: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
+    """Energies and forces, by themselves and against each other."""
+    found: list[Finding] = []
+    if asked.energy is not None and (asked.forces is not None or asked.energy == "energy"):
+        found += check_energies(dataset, asked.energy, asked.references)
+    if asked.forces is not None:
+        belonging = check_belonging(graphs, asked.forces)
+        found += [] if belonging is None else [belonging]
+        # Forces that have to do with nothing cannot be the gradient of anything.
+        if asked.energy is not None and (belonging is None or belonging.level == "ok"):
+            found.append(check_gradient(graphs, asked.energy, asked.forces))
+    return found
 
 
 def require_sound(findings: Sequence[Finding]) -> None:
@@ -94,17 +119,13 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column()
     for finding in findings:
-        text = Text(finding.text + (f"\n{finding.hint}" if finding.hint else ""))
+        text = Text(finding.text).append(f"\n{finding.hint}" if finding.hint else "", style="italic")
         table.add_row(Text(finding.level, style=COLORS[finding.level]), finding.check, text)
     return table
 
 
 def _structure(dataset: FrameSet, species: Sequence[str] | None) -> list[Finding]:
-    rows = (row for block in dataset.blocks("pbc") for row in block.values["pbc"].tolist())
-    kinds = Counter("".join("T" if along else "F" for along in row) for row in rows)
-    said = ", ".join(f"{count} frames {kind}" for kind, count in sorted(kinds.items()))
-    level = "ok" if len(kinds) == 1 else "warning"
-    found = [Finding("periodicity", level, said + (" (mixed)" if len(kinds) > 1 else ""))]
+    found = [_periodicity(dataset)]
     if species is not None:
         unknown = [symbol for symbol in dataset.species if symbol not in species]
         text = f"the model does not know {', '.join(unknown)}" if unknown else ", ".join(dataset.species)
@@ -119,30 +140,62 @@ def _thinned(dataset: FrameSet) -> FrameSet:
     return dataset[:: 1 + int(dataset.counts("z").sum()) // MAX_ATOMS]
 
 
-def _values(dataset: FrameSet, name: str) -> list[Finding]:
-    """Outliers, and labels that are all the same."""
+def _periodicity(dataset: FrameSet) -> Finding:
+    """Molecules and crystals in one set are sound; the same atoms with and without a cell are probably a slip."""
+    periodic = dataset.stacked("pbc").numpy()
+    kinds = Counter("".join("T" if along else "F" for along in row) for row in periodic.tolist())
+    said = ", ".join(f"{count} frames {kind}" for kind, count in sorted(kinds.items()))
+    if len(kinds) == 1:
+        return Finding("periodicity", "ok", said)
+    members: dict[bytes, dict[bytes, list[int]]] = {}
+    for k, (counts, along) in enumerate(zip(composition(dataset), periodic, strict=True)):
+        members.setdefault(counts.tobytes(), {}).setdefault(along.tobytes(), []).append(k)
+    mixed = [sorted(group.values(), key=len) for group in members.values() if len(group) > 1]
+    if not mixed:
+        return Finding("periodicity", "ok", f"{said} (different compounds; only periodic frames have a stress)")
+    file, frame = dataset.where(mixed[0][0][0])
+    formula = Formula.from_list([SYMBOLS[z] for z in dataset[mixed[0][0][0]].z.tolist()]).format("hill")
+    odd = "".join("T" if along else "F" for along in periodic[mixed[0][0][0]])
+    few, many = len(mixed[0][0]), sum(map(len, mixed[0][1:]))
+    text = f"{said}: {formula} is {odd} in {few} of them (frame {frame} of {file}) and not in {many}"
+    return Finding("periodicity", "warning", text, "is pbc, or the cell, missing or left over in some frames?")
+
+
+def _values(dataset: FrameSet, name: str, extensive: bool) -> list[Finding]:
+    """Outliers, and labels that are all the same.
+
+    Args:
+        extensive: compare it per atom, apart from what the composition explains.
+    """
     values = dataset.stacked(name).numpy()
     flat = values.reshape(len(values), -1)
-    if name == "energy":  # apart from what the composition explains
-        numbers, column = np.unique(dataset.stacked("z").numpy(), return_inverse=True)
-        atoms = dataset.counts("z").numpy()
-        composition = np.zeros((len(atoms), len(numbers)))
-        np.add.at(composition, (np.repeat(np.arange(len(atoms)), atoms), column), 1.0)
-        known = np.isfinite(flat[:, 0])
-        solution = np.linalg.lstsq(composition[known], flat[known], rcond=None)[0]
-        flat = (flat - composition @ solution) / atoms[:, None]
-    size = np.linalg.norm(flat, axis=1) if flat.shape[1] > 1 else flat[:, 0]
-    size = size[np.isfinite(size)]
-    if len(size) > 1 and np.ptp(flat[np.isfinite(flat)]) == 0:
+    known = np.isfinite(flat).all(1)
+    if known.sum() > 1 and np.ptp(flat[known], axis=0).max() == 0:
         return [Finding(name, "warning", "it is the same in all frames")]
+    rows = np.flatnonzero(known)
+    size = np.linalg.norm(flat[known], axis=1) if flat.shape[1] > 1 else flat[known, 0]
+    if extensive:
+        size = residual(size, composition(dataset)[known]) / dataset.counts("z").numpy()[known]
+    if len(size) < 2:
+        return []
     deviation = np.abs(size - np.median(size))
     typical = np.median(deviation)
-    far = int((deviation > OUTLIER * typical).sum()) if typical > 0 else 0
-    if far:
-        rows = {len(dataset): "frames", int(dataset.counts("z").sum()): "atoms"}
-        what = rows.get(len(values), "edges")
-        text = (
-            f"{far} of {len(size)} {what} are outliers: up to {deviation.max() / typical:.0f} typical deviations away"
-        )
-        return [Finding(name, "warning", text, "are they what they should be?")]
-    return []
+    far = np.flatnonzero(deviation > OUTLIER * typical) if typical > 0 else []
+    if not len(far):
+        return []
+    what, sizes = _of(dataset, len(values))
+    worst = int(np.repeat(np.arange(len(dataset)), sizes)[rows][deviation.argmax()])
+    file, frame = dataset.where(worst)
+    text = (
+        f"{len(far)} of {len(size)} {what} are outliers: up to "
+        f"{deviation.max() / typical:.0f} typical deviations away, in frame {frame} of {file}"
+    )
+    return [Finding(name, "warning", text, "are they what they should be?")]
+
+
+def _of(dataset: FrameSet, rows: int) -> tuple[str, np.ndarray]:
+    """What a label of so many rows is of, and how many of them each frame has."""
+    for what, sizes in (("frames", np.ones(len(dataset), np.int64)), ("atoms", dataset.counts("z").numpy())):
+        if sizes.sum() == rows:
+            return what, sizes
+    return "edges", dataset.counts("edge_index").numpy()

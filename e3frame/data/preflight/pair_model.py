@@ -28,12 +28,13 @@ class PairModel(NamedTuple):
     """Predictions of the fitted model, frame by frame.
 
     Attributes:
-        explained: part of the forces' variance that the fit explains.
+        explained: part of the forces' variance that the fit explains, apart from what any fit would; None where there
+            are too few of them to tell.
         energy: (frames,).
         stress: (frames, 3, 3), zero without a cell.
     """
 
-    explained: float
+    explained: float | None
     energy: NDArray[np.float64]
     stress: NDArray[np.float64]
 
@@ -46,11 +47,12 @@ def thinned(graphs: Sequence[Graph]) -> list[Graph]:
 
 
 def fit_pairs(graphs: Sequence[Graph], forces: NDArray[np.float64]) -> PairModel | None:
-    """Least squares on ``forces`` (atoms of all graphs, 3); None where they are fewer than twice the coefficients."""
+    """Least squares on ``forces`` (atoms of all graphs, 3); None where they are fewer than twice the coefficients,
+    or all zero."""
     of_forces, of_energy, of_stress = _design(graphs)
     rows, target = of_forces.reshape(-1, of_forces.shape[-1]).numpy(), forces.reshape(-1)
     used = np.abs(rows).max(0) > 1e-12
-    if len(rows) < 2 * used.sum() or not used.any():
+    if len(rows) < 2 * used.sum() or not used.any() or not target.any():
         return None
     rows = rows[:, used]
     scale = np.sqrt(np.square(rows).mean(0))
@@ -60,7 +62,8 @@ def fit_pairs(graphs: Sequence[Graph], forces: NDArray[np.float64]) -> PairModel
     coefficients = np.zeros(len(used))
     coefficients[used] = solution
     residual = target - rows @ solution
-    explained = 1 - float(residual @ residual / max(target @ target, 1e-300))
+    left = float(residual @ residual / max(target @ target, 1e-300))
+    explained = 1 - left / (1 - used.sum() / len(rows)) if len(rows) > 10 * used.sum() else None
     return PairModel(explained, of_energy.numpy() @ coefficients, of_stress.numpy() @ coefficients)
 
 

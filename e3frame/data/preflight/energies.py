@@ -1,0 +1,92 @@
+"""Energies by themselves: per atom where totals are needed, rounded, or too large for float32."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e3frame.data.frameset import FrameSet
+from e3frame.data.preflight.findings import Finding
+from e3frame.data.units import ENERGY
+
+COARSE = 0.005
+"""Steps of rounding, in typical deviations of the energies, that hide what is to be learned."""
+
+
+def check_energies(dataset: FrameSet, energy: str, references: bool) -> list[Finding]:
+    """What is odd about the energies of all frames.
+
+    Args:
+        references: whether the model adds up reference energies of the atoms.
+    """
+    values = dataset.stacked(energy).numpy().reshape(-1)
+    known = np.isfinite(values)
+    if known.sum() < 2:
+        return []
+    counts, values = composition(dataset)[known], values[known]
+    found = [_per_atom(values, counts, energy), _rounded(values, counts, energy)]
+    if not references:
+        found.append(_large(values, counts, energy))
+    return [finding for finding in found if finding is not None]
+
+
+def composition(dataset: FrameSet) -> NDArray[np.float64]:
+    """(frames, elements): how many atoms of each element."""
+    numbers, column = np.unique(dataset.stacked("z").numpy(), return_inverse=True)
+    atoms = dataset.counts("z").numpy()
+    counts = np.zeros((len(atoms), len(numbers)))
+    np.add.at(counts, (np.repeat(np.arange(len(atoms)), atoms), column), 1.0)
+    return counts
+
+
+def residual(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is left of (frames,) above a sum over the atoms."""
+    return values - counts @ np.linalg.lstsq(counts, values, rcond=None)[0]
+
+
+def _per_atom(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
+    """Totals are nearly sums over the atoms, energies per atom nearly means; frames of one size do not tell."""
+    atoms = counts.sum(1)
+    if atoms.max() < 1.2 * atoms.min() or len(values) < 2 * counts.shape[1] + 2:
+        return None
+    of_sums = np.square(residual(values, counts)).sum()
+    of_means = np.square(residual(values, counts / atoms[:, None])).sum()
+    if of_means > 0.1 * of_sums or of_means > 0.1 * np.square(values).sum():
+        return None
+    text = f"the {energy} does not grow with the number of atoms: it looks like an energy per atom"
+    return Finding(energy, "error", text, "energies of whole frames are needed: multiply them by the number of atoms")
+
+
+def _rounded(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
+    deviation = float(np.std(residual(values, counts)))
+    for unit, factor in ENERGY.items():
+        written = values / factor
+        step = float(np.spacing(np.abs(written).max().astype(np.float32))) * factor
+        if (np.abs(written - written.astype(np.float32)) <= 1e-13 * np.abs(written)).all() and deviation > 0:
+            if step > COARSE * deviation:
+                text = (
+                    f"the {energy}, of about {np.median(values):.6g} eV, was stored in float32 (in {unit}): its steps "
+                    f"of {1000 * step:.2g} meV are {step / deviation:.1%} of its deviation"
+                )
+                return Finding(energy, "warning", text, "store energies in float64, or without those of the free atoms")
+            return None
+    for unit, factor in ENERGY.items():
+        for digits in range(4):
+            scaled = values / factor * 10**digits
+            step = factor / 10**digits
+            if (np.abs(scaled - np.round(scaled)) < 1e-6).all() and step > COARSE * deviation > 0:
+                text = f"the {energy} was rounded to {10.0**-digits:g} {unit}, {step / deviation:.1%} of its deviation"
+                return Finding(energy, "warning", text, "write more digits")
+    return None
+
+
+def _large(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
+    deviation = float(np.std(residual(values, counts)))
+    step = float(np.spacing(np.abs(values).max().astype(np.float32)))
+    if step < 1e-3 * deviation and np.abs(values).max() < 1e3 * deviation:
+        return None
+    text = (
+        f"the {energy} is about {np.median(values):.6g} eV, but the model has no reference energies of the atoms: "
+        f"a float32 of this size moves in steps of {1000 * step:.2g} meV"
+    )
+    return Finding(energy, "warning", text, f"model.outputs.{energy}.per_species_scale_shift=auto takes them off")

@@ -1,0 +1,77 @@
+"""How one series follows another."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+MIN_FRAMES = 10
+"""Fewer say nothing."""
+MIN_CORRELATION = 0.4
+"""Below it, nothing is concluded."""
+MIN_SIGNIFICANCE = 5.0
+"""Of a correlation, in standard deviations of that of unrelated series."""
+GROSS = np.log(5.0)
+"""Of a slope's logarithm: what no crudeness of an estimate explains. Units differ by 23 and more, bohr apart."""
+
+
+class Trend(NamedTuple):
+    """``slope`` and ``correlation`` of what a file holds on what is expected.
+
+    ``crude`` says how far the expectation itself may be off, as a factor's logarithm at a perfect correlation, and how
+    much more at a poor one.
+    """
+
+    slope: float
+    correlation: float
+    number: int
+    crude: tuple[float, float] = (0.35, 1.75)
+
+    @property
+    def tells(self) -> bool:
+        """Whether the two series have to do with each other."""
+        size = abs(self.correlation)
+        scatter = np.sqrt(max(1 - size**2, 1e-6) / self.number)
+        return size > MIN_CORRELATION and size / scatter > MIN_SIGNIFICANCE
+
+    @property
+    def tolerance(self) -> float:
+        """Of the slope's logarithm. Units differ by factors of 1.9 (bohr) or 23 and more."""
+        return self.crude[0] + self.crude[1] * (1 - abs(self.correlation))
+
+    def distance(self, factor: float) -> float:
+        """Of the slope from a factor, as a logarithm."""
+        return abs(np.log(abs(self.slope) / factor))
+
+    def is_about(self, factor: float) -> bool:
+        return self.distance(factor) < self.tolerance
+
+
+def trend(
+    held: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    nuisance: NDArray[np.float64] | None = None,
+    crude: tuple[float, float] = (0.35, 1.75),
+) -> Trend | None:
+    """Of two series, apart from what ``nuisance`` (n, k) explains in both; None where one of them does not vary.
+
+    The slope is the ratio of the deviations (the reduced major axis), as both have errors.
+    """
+    if nuisance is None:
+        nuisance = np.zeros((len(held), 0))
+    if len(held) < nuisance.shape[1] + MIN_FRAMES - 1:
+        return None
+    y, x = held, expected
+    if nuisance.shape[1]:
+        y, x = (v - nuisance @ np.linalg.lstsq(nuisance, v, rcond=None)[0] for v in (held, expected))
+    yy, xx, xy = y @ y, x @ x, x @ y
+    if yy < 1e-20 * len(held) or xx < 1e-20 * len(held):
+        return None
+    return Trend(float(np.sign(xy) * np.sqrt(yy / xx)), float(xy / np.sqrt(xx * yy)), len(held), crude)
+
+
+def said(found: Trend | None) -> str:
+    """For the end of a message."""
+    return "" if found is None else f" (slope {found.slope:.3g}, correlation {found.correlation:.2f})"
