@@ -27,7 +27,7 @@ def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None = No
 
 
 def edge_pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor] | None:
-    """The row of each edge where it shares one with its reverse, and an edge of each row: see `e3frame.kernels.pairs`."""
+    """The row of each edge, shared with its reverse, and an edge of each row: see `e3frame.kernels.pairs`."""
     return kernels.pairs(edge_index, edge_shift, num_nodes)
 
 

@@ -85,6 +85,15 @@ MISTAKES = {
         "  taken: batch, cell, edge_index, edge_shift, edges, file, frame, group, num_graphs, num_nodes, pbc, pos, ptr,"
         " z",
     ),
+    "neighbours of labelled edges": (
+        {"kind": "xyz", "path": "a", "keys": {"J": "J"}, "edges": {"J": {"index": "ij"}}, "neighbors": "computed"},
+        "data\n  labels of edges belong to stored neighbours, neighbors: computed finds them anew\n"
+        "  leave out neighbors: computed",
+    ),
+    "noise on labelled edges": (
+        {"kind": "xyz", "path": "a", "keys": {"J": "J"}, "edges": {"J": {"index": "ij"}}, "augment": {"noise": 0.1}},
+        "data\n  labels of edges belong to stored neighbours, augment finds them anew\n  leave out augment",
+    ),
     "batch size": ({"kind": "sample", "batch_size": 0}, "data.batch_size\n  must be >= 1, got 0"),
     "batch size of another kind": (
         {"kind": "sample", "eval_batch_size": "many"},
