@@ -15,25 +15,33 @@ from e3frame.spec.errors import DataError
 from e3frame.spec.statistics import Statistics
 
 
-def compute_statistics(dataset: GraphDataset, energy_key: str = "energy", forces_key: str = "forces") -> Statistics:
+def compute_statistics(
+    dataset: GraphDataset, energy_key: str = "energy", forces_key: str = "forces", mean: bool = False
+) -> Statistics:
     r"""Statistics of the training frames; kept next to the data set's file, if it has one.
 
     The reference energies :math:`e_s` minimize :math:`\sum_f (E_f - \sum_s n_{fs} e_s)^2` with the composition
     :math:`n_{fs}`; where the compositions do not fix them, they are the smallest of all minimizers. Data without
     a label ``energy_key`` have no reference energies and, if there are no forces either, the scale 1.
 
+    Args:
+        dataset: the training frames.
+        energy_key: label that a sum over the atoms predicts.
+        forces_key: label whose root mean square is the scale, where it is there.
+        mean: a mean over the atoms predicts ``energy_key``: :math:`n_{fs}` are fractions of the atoms.
+
     Raises:
         DataError: no atom has a neighbour, or all forces (or energies) are the same, so that there is no scale.
     """
     path = None
     if dataset.cached is not None:
-        subset = np.array([*dataset.indices()]).tobytes() + f"{energy_key} {forces_key}".encode()
+        subset = np.array([*dataset.indices()]).tobytes() + f"{energy_key} {forces_key}{' mean' * mean}".encode()
         name = f"{dataset.cached.stem}-{hashlib.blake2b(subset, digest_size=8).hexdigest()}.json"
         path = dataset.cached.with_name(name)
         known = _read(path)
         if known is not None:
             return known
-    statistics = _compute(dataset, energy_key, forces_key)
+    statistics = _compute(dataset, energy_key, forces_key, mean)
     if path is not None:
         write_atomically(path, statistics.model_dump_json().encode())
     return statistics
@@ -47,7 +55,7 @@ def _read(path: Path) -> Statistics | None:
         return None
 
 
-def _compute(dataset: GraphDataset, energy_key: str, forces_key: str) -> Statistics:
+def _compute(dataset: GraphDataset, energy_key: str, forces_key: str, mean: bool) -> Statistics:
     atoms, edges = dataset.counts("z").numpy(), dataset.counts("edge_index").numpy()
     if edges.sum() == 0:
         raise DataError("no atom has a neighbour within r_max", file=", ".join(dataset.files))
@@ -62,9 +70,10 @@ def _compute(dataset: GraphDataset, energy_key: str, forces_key: str) -> Statist
     )
     there = ~np.isnan(energies)  # frames without the label hold NaN
     if there.any():
-        solution = reference_energies(composition[there], energies[there])
+        parts = composition / atoms[:, None] if mean else composition
+        solution = reference_energies(parts[there], energies[there])
         shift = dict(zip(species, solution.tolist(), strict=True))
-        scale = float(((energies - composition @ solution) / atoms)[there].std())
+        scale = float(((energies - parts @ solution) / (1 if mean else atoms))[there].std())
     if dataset.has(forces_key):
         scale = float(np.sqrt(np.nanmean(np.square(dataset.stacked(forces_key).numpy()))))
     if scale < 1e-12:
