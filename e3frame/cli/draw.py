@@ -21,10 +21,11 @@ from e3frame.algebra.paths import (
 from e3frame.cli.irreps import read_irreps
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
-from e3frame.train.targets import TaskSpec
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from e3frame.train.targets import TaskSpec
 
 _DESCRIPTION = """Draw a tensor product, spherical harmonics, or the errors of runs by the size of their training sets.
 
@@ -120,6 +121,8 @@ def _errors(options: argparse.Namespace) -> Figure:
 
 
 def _finished(folder: Path) -> tuple[dict[str, Any], TaskSpec]:
+    from e3frame.train.targets import TaskSpec
+
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     except OSError:
