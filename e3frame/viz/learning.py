@@ -37,7 +37,7 @@ def errors_by_size(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
         ax.xaxis.set_major_locator(FixedLocator(distinct))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        ax.margins(0.14)
+        ax.margins(0.18, 0.14)
         log_scale(ax)
         ax.set_xlabel("training frames", color=INK, fontsize=9)
         ax.set_title(title, fontsize=10, loc="left")
