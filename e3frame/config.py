@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from e3frame.data.base import Label
 from e3frame.data.specs import AnyData
 from e3frame.layers._pooling import Pooling
+from e3frame.layers.mean import Mean
 from e3frame.layers.negative_gradient import NegativeGradient
 from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec, TypedModel
@@ -148,8 +149,8 @@ class RunConfig(Spec):
                 hint = f"leave out data.augment, or give task.targets.{name} the weight 0"
                 raise SpecError(("data", "augment", "noise"), problem, hint)
 
-    def _statistics_of(self) -> tuple[str | None, str | None]:
-        """Labels from which the ``auto`` scale and shift are computed."""
+    def _statistics_of(self) -> tuple[str | None, str | None, bool]:
+        """Labels from which the ``auto`` scale and shift are computed, and whether the first is a mean over atoms."""
         outputs = self.model.outputs
         asking = [
             name
@@ -180,6 +181,7 @@ class RunConfig(Spec):
         return (
             None if energy is None else self.task.key(energy),
             self.task.key(forces[0]) if forces else None,
+            energy is not None and isinstance(outputs[energy], Mean),
         )
 
     def _is_energy(self, name: str) -> bool:
@@ -228,6 +230,7 @@ class TypedRun:
         warnings: what is allowed but probably not meant, with paths from the root of the run config.
         energy_label: label whose least squares give the reference energies, if there is one.
         forces_label: label whose root mean square gives the scale, if there is one.
+        is_mean: whether the output with the energy label is a mean over the atoms, not a sum.
         transfer: what comes from a trained model.
     """
 
@@ -236,6 +239,7 @@ class TypedRun:
     warnings: tuple[SpecError, ...]
     energy_label: str | None
     forces_label: str | None
+    is_mean: bool
     transfer: Transfer | None = None
 
     def asked_of_data(self) -> Asked:

@@ -19,7 +19,7 @@ VERBS = {
     "schema": "JSON Schema of a model file, for editors",
     "info": "versions, the kernels in use and why, optional libraries",
     "irreps": "what irreps hold, and their products: e3frame irreps 1o x 1o",
-    "draw": "pictures of tensor products and of spherical harmonics",
+    "draw": "pictures of tensor products, of spherical harmonics, and of what more data are worth",
 }
 
 

@@ -1,11 +1,14 @@
-"""``e3frame draw``: pictures of tensor products and of spherical harmonics."""
+"""``e3frame draw``: pictures of tensor products, of spherical harmonics, and of what more data are worth."""
 
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import yaml
 
 from e3frame.algebra.paths import (
     ProductPlan,
@@ -17,16 +20,20 @@ from e3frame.algebra.paths import (
 )
 from e3frame.cli.irreps import read_irreps
 from e3frame.spec.errors import UserError
+from e3frame.spec.validate import validate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DESCRIPTION = """Draw a tensor product or spherical harmonics.
+    from e3frame.train.targets import TaskSpec
+
+_DESCRIPTION = """Draw a tensor product, spherical harmonics, or the errors of runs by the size of their training sets.
 
   e3frame draw tp "5x0e+5x1e" "6x0e+4x1e" "15x0e+3x1e" -o tp.png      fully connected
   e3frame draw tp "2x0e+3x1o" "5x0e+7x1e" -o tp.png                   full
   e3frame draw tp "32x0e+32x1o" "0e+1o+2e" --product convolution      channel-wise, as in NequIP
   e3frame draw sh "0e+1o+2e+3o" -o sh.png                             spherical harmonics
+  e3frame draw errors runs/small runs/large -o errors.png             a point for each run's folder
 """
 
 _Plan = Callable[..., ProductPlan]
@@ -44,7 +51,7 @@ _PRODUCTS: dict[str, tuple[str, _Plan, int, int]] = {
 def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
     path = _checked_path(options.output)
-    figure = _product(options) if options.what == "tp" else _harmonics(options)
+    figure = {"tp": _product, "sh": _harmonics, "errors": _errors}[options.what](options)
     figure.savefig(path, dpi=options.dpi)
     print(path)
     return 0
@@ -54,13 +61,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "e3frame draw", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    whats = parser.add_subparsers(dest="what", required=True, metavar="tp|sh")
+    whats = parser.add_subparsers(dest="what", required=True, metavar="tp|sh|errors")
     product = whats.add_parser("tp", help="a tensor product")
     product.add_argument("irreps", nargs="+", help="of both inputs and of the output; or a filter of the output")
     product.add_argument("--product", choices=_PRODUCTS, help="fully_connected for three irreps, full for two")
     harmonics = whats.add_parser("sh", help="spherical harmonics")
     harmonics.add_argument("irreps", nargs="?", default="3", help="highest degree, or irreps (default: %(default)s)")
-    for name, verb in (("tp.png", product), ("sh.png", harmonics)):
+    errors = whats.add_parser("errors", help="errors of runs by the size of their training sets")
+    errors.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
+    for name, verb in (("tp.png", product), ("sh.png", harmonics), ("errors.png", errors)):
         verb.add_argument("-o", "--output", default=name, help="PNG, SVG or PDF file to write (default: %(default)s)")
         verb.add_argument("--dpi", type=int, default=150, help="pixels per inch (default: %(default)s)")
     return parser
@@ -93,6 +102,33 @@ def _harmonics(options: argparse.Namespace) -> Figure:
         return draw_spherical_harmonics(irreps)[0]
     except ValueError as error:
         raise UserError(str(error)) from None
+
+
+def _errors(options: argparse.Namespace) -> Figure:
+    """MAE of each target on the test frames, or on the last split there is."""
+    from e3frame.viz.learning import errors_by_size
+
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for folder in options.runs:
+        metrics, task = _finished(folder)
+        split = "test" if "test" in metrics else "val" if "val" in metrics else "train"
+        for name in task.targets:
+            error = metrics[split][name]
+            unit = f" ({error['unit']})" if error["unit"] else ""
+            title = f"{task.key(name)}: {split} MAE{unit}"
+            curves.setdefault(title, []).append((metrics["train"]["frames"], error["mae"]))
+    return errors_by_size(curves)
+
+
+def _finished(folder: Path) -> tuple[dict[str, Any], TaskSpec]:
+    from e3frame.train.targets import TaskSpec
+
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except OSError:
+        raise UserError(f"{folder}: there is no metrics.json; the folder of a finished run is required") from None
+    raw = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return metrics, validate(TaskSpec, raw["task"])
 
 
 def _checked_path(text: str) -> Path:

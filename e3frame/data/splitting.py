@@ -45,7 +45,8 @@ class SplitSpec(Spec):
     method: Literal["time", "random", "group", "index"] = "time"
     """time: in the order of the files, first training, then validation, then test; frames left over are the gaps
     between them, as neighbours in a trajectory are near copies of each other. random: shuffled by seed, for frames
-    that have nothing to do with each other. group: shuffled by seed, but frames with the same value of ``key`` stay
+    that have nothing to do with each other; for learning curves, a smaller ``train`` is part of a larger one, with the
+    same ``val`` and ``test``. group: shuffled by seed, but frames with the same value of ``key`` stay
     together; sizes are then reached as nearly as that allows. index: the frames that files list."""
     seed: int = Field(default=0, ge=0)
     """Of the methods random and group, and of what index leaves open."""
@@ -124,12 +125,13 @@ class SplitSpec(Spec):
             return _by_group(sizes, groups, random)
         order = random.permutation(total) if self.method == "random" else np.arange(total)
         filled = [name for name in sizes if sizes[name]]
-        spare = total - sum(sizes.values()) if self.method == "time" else 0
-        gap = spare // max(len(filled) - 1, 1)
+        spare, in_time = total - sum(sizes.values()), self.method == "time"
+        gap = spare // max(len(filled) - 1, 1) if in_time else spare
         chosen, start = {}, 0
         for name, size in sizes.items():
             chosen[name] = np.sort(order[start : start + size])
-            start += size + (gap if size else 0)
+            # At random, all the gap follows the training frames: val and test stay what they are as train grows.
+            start += size + (gap if size and (in_time or name == "train") else 0)
         return chosen
 
     def _listed(self, total: int, elsewhere: frozenset[str]) -> dict[str, NDArray[np.int64]]:

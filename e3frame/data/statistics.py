@@ -18,25 +18,33 @@ from e3frame.spec.errors import DataError
 from e3frame.spec.statistics import Statistics
 
 
-def compute_statistics(dataset: FrameSet, energy_key: str = "energy", forces_key: str = "forces") -> Statistics:
+def compute_statistics(
+    dataset: FrameSet, energy_key: str = "energy", forces_key: str = "forces", mean: bool = False
+) -> Statistics:
     r"""Statistics of the training frames; kept next to the data set's file, if it has one.
 
     The reference energies :math:`e_s` minimize :math:`\sum_f (E_f - \sum_s n_{fs} e_s)^2` with the composition
     :math:`n_{fs}`; where the compositions do not fix them, they are the smallest of all minimizers. Data without
     a label ``energy_key`` have no reference energies and, if there are no forces either, the scale 1.
 
+    Args:
+        dataset: the training frames.
+        energy_key: label that a sum over the atoms predicts.
+        forces_key: label whose root mean square is the scale, where it is there.
+        mean: a mean over the atoms predicts ``energy_key``: :math:`n_{fs}` are fractions of the atoms.
+
     Raises:
         DataError: no atom has a neighbour, or all forces (or energies) are the same, so that there is no scale.
     """
     path = None
     if dataset.cached is not None:
-        subset = np.array([*dataset.indices()]).tobytes() + f"{energy_key} {forces_key}".encode()
+        subset = np.array([*dataset.indices()]).tobytes() + f"{energy_key} {forces_key}{' mean' * mean}".encode()
         name = f"{dataset.cached.stem}-{hashlib.blake2b(subset, digest_size=8).hexdigest()}.json"
         path = dataset.cached.with_name(name)
         known = _read(path)
         if known is not None:
             return known
-    statistics = _compute(dataset, energy_key, forces_key)
+    statistics = _compute(dataset, energy_key, forces_key, mean)
     if path is not None:
         write_atomically(path, statistics.model_dump_json().encode())
     return statistics
@@ -82,27 +90,33 @@ class _Energies(NamedTuple):
         compositions = counts[:, present].astype(np.float64)
         return cls(species, compositions, np.concatenate(kinds), np.concatenate(values))
 
-    def fitted(self) -> tuple[dict[str, float], float]:
-        """Reference energies, and the deviation of what they leave, per atom; none and 1 where there is no energy."""
+    def fitted(self, mean: bool) -> tuple[dict[str, float], float]:
+        """Reference energies, and the deviation of what they leave, per atom; none and 1 where there is no energy.
+
+        Args:
+            mean: the values are means over the atoms, not sums.
+        """
         there = ~np.isnan(self.values)
         if not there.any():
             return {}, 1.0
         kind, values = self.kind[there], self.values[there]
         number = np.bincount(kind, minlength=len(self.compositions))
         weight = np.sqrt(number)
-        mean = np.bincount(kind, values, len(number)) / np.maximum(number, 1)
+        average = np.bincount(kind, values, len(number)) / np.maximum(number, 1)
+        atoms = self.compositions.sum(1)
+        parts = self.compositions / atoms[:, None] if mean else self.compositions
         # With the frames of each composition as weight, the minimizers are those of all frames.
-        solution = reference_energies(weight[:, None] * self.compositions, weight * mean)
-        rest = (values - (self.compositions @ solution)[kind]) / self.compositions.sum(1)[kind]
+        solution = reference_energies(weight[:, None] * parts, weight * average)
+        rest = (values - (parts @ solution)[kind]) / (1 if mean else atoms[kind])
         return dict(zip(self.species, solution.tolist(), strict=True)), float(rest.std())
 
 
-def _compute(dataset: FrameSet, energy_key: str, forces_key: str) -> Statistics:
+def _compute(dataset: FrameSet, energy_key: str, forces_key: str, mean: bool) -> Statistics:
     atoms, edges = int(dataset.counts("z").sum()), int(dataset.counts("edge_index").sum())
     if edges == 0:
         raise DataError("no atom has a neighbour within r_max", file=", ".join(dataset.files))
     energies = _Energies.of(dataset, energy_key)
-    shift, scale = energies.fitted()
+    shift, scale = energies.fitted(mean)
     if dataset.has(forces_key):
         squares, number = 0.0, 0
         for block in dataset.blocks(forces_key):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -32,15 +32,23 @@ def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table
     table.add_row("species", ", ".join(statistics.species))
     for number, line in enumerate(missing_labels(splits, typed.config.task)):
         table.add_row("" if number else "labels", line)
-    if statistics.energy_shift:
-        shifts = ", ".join(f"{symbol} {value:.3f}" for symbol, value in statistics.energy_shift.items())
-        table.add_row("reference energies", f"{shifts} eV")
-    scale = f"{typed.forces_label}, root mean square" if typed.forces_label else "energy per atom, deviation"
-    unit = "eV/Å" if typed.forces_label else "eV"
-    if typed.forces_label or typed.energy_label:
-        table.add_row(scale, f"{statistics.energy_scale:.4g} {unit}")
+    for row in _scale_and_shift(statistics, typed):
+        table.add_row(*row)
     table.add_row("neighbours per atom", f"{statistics.avg_num_neighbors:.2f} within {typed.config.model.r_max:g} Å")
     return table
+
+
+def _scale_and_shift(statistics: Statistics, typed: TypedRun) -> Iterator[tuple[str, str]]:
+    task, label = typed.config.task, typed.energy_label
+    unit = next((f" {task.unit(name)}".rstrip() for name in task.targets if task.key(name) == label), "")
+    if statistics.energy_shift:
+        shifts = ", ".join(f"{symbol} {value:.3f}" for symbol, value in statistics.energy_shift.items())
+        yield f"{label} by species" if typed.is_mean else "reference energies", shifts + unit
+    if typed.forces_label:
+        yield f"{typed.forces_label}, root mean square", f"{statistics.energy_scale:.4g} eV/Å"
+    elif label:
+        what = f"{label}, deviation" if typed.is_mean else f"{label} per atom, deviation"
+        yield what, f"{statistics.energy_scale:.4g}{unit}"
 
 
 def model_line(model: Model, config: RunConfig) -> str:

@@ -96,7 +96,8 @@ def run(
         for _, dataset in splits.items():
             require_inputs(dataset, config.model.inputs)
         _look(splits, typed, console)
-        statistics = compute_statistics(splits.train, typed.energy_label or "", typed.forces_label or "")
+        labels = (typed.energy_label or "", typed.forces_label or "")
+        statistics = compute_statistics(splits.train, *labels, mean=typed.is_mean)
         known = config.model if typed.transfer is None else typed.transfer.known(config.model)
         resolved = config.replace(model=_resolved(known, statistics))
         console.print(data_table(splits, statistics, typed))

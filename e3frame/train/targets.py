@@ -67,7 +67,8 @@ class TargetSpec(Spec):
     """Unit of the label, for messages and tables; null: eV for energy, eV/Å for forces, ... , else none."""
     weight: Weight = 1.0
     """Factor of this target's loss; 0: only its errors are reported. ``{0: 1, 100: 10}``: 1 from the start, 10 after
-    100 epochs. Reported losses, by which the best checkpoint is chosen, have the last weights, so that they compare."""
+    100 epochs. Reported losses, by which the best checkpoint is chosen, have the last weights, so that they compare.
+    Adam goes by the size of past gradients: a large step at a high learning rate undoes some epochs."""
     loss: Literal["mse", "mae", "huber"] = "mse"
     """Mean squared error, mean absolute error, or Huber's: squared up to ``huber_delta``, absolute beyond."""
     huber_delta: float | None = Field(default=None, gt=0)

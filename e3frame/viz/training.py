@@ -42,7 +42,7 @@ def learning_curve(metrics: Path, width: float | None = None) -> Figure:
         quantity, _, unit = name.partition(" ")
         title = "loss" if quantity == "loss" else f"{quantity.removesuffix('_mae')} MAE {unit}"
         ax.set_title(title, fontsize=10, loc="left")
-        _log_scale(ax)
+        log_scale(ax)
         ax.set_xlabel("epoch", color=INK, fontsize=9)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         ax.grid(True, which="major", color="#e4e7eb", lw=0.7)
@@ -50,7 +50,7 @@ def learning_curve(metrics: Path, width: float | None = None) -> Figure:
     return figure
 
 
-def _log_scale(ax: Axes) -> None:
+def log_scale(ax: Axes) -> None:
     """A logarithmic axis with plain numbers on it, also where it spans less than a decade."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()

@@ -73,6 +73,24 @@ def test_scale_without_forces_is_that_of_the_energies_per_atom() -> None:
     assert compute_statistics(data).energy_scale == pytest.approx(float(np.std(data.stacked("energy").numpy() / 9)))
 
 
+def test_of_a_mean_the_values_of_species_are_weighed_by_their_fractions() -> None:
+    """For an intensive label, such as a gap, which the mean over the atoms predicts."""
+    names = ["CH4", "H2O", "NH3", "H2", "CH3OH", "HCN"] * 3
+    data = dataset(names, forces=False, noise=0.2)
+    atoms = data.counts("z").double()
+    data.stacked("energy")[:] /= atoms
+    found = compute_statistics(data, mean=True)
+    for symbol, value in REFERENCE.items():
+        assert found.energy_shift[symbol] == pytest.approx(value, abs=1.0)
+    fractions = torch.stack([(data.stacked("z") == z).double() for z in (1, 6, 7, 8)], 1)
+    owner = torch.arange(len(data)).repeat_interleave(data.counts("z"))
+    fractions = torch.zeros(len(data), 4, dtype=torch.float64).index_add_(0, owner, fractions) / atoms[:, None]
+    shifts = torch.tensor([found.energy_shift[symbol] for symbol in REFERENCE], dtype=torch.float64)
+    residual = data.stacked("energy") - fractions @ shifts
+    assert (fractions.T @ residual).abs().max() < 1e-9  # least squares
+    assert found.energy_scale == pytest.approx(float(residual.std(correction=0)))
+
+
 def test_without_energies() -> None:
     data = GraphDataset.from_graphs([make_graph(molecule("CH4"), 5.0)] * 2)
     found = compute_statistics(data)

@@ -31,6 +31,15 @@ def test_groups_stay_together() -> None:
         spec.divide(10, groups=np.arange(10) % 2)
 
 
+def test_at_random_a_smaller_training_set_is_part_of_a_larger_one() -> None:
+    """And both have the validation and test frames of the other, as a learning curve needs."""
+    small, large, whole = (SplitSpec(method="random", train=n, val=7, test=9).divide(50) for n in (5, 30, "rest"))
+    assert set(small["train"]) < set(large["train"]) < set(whole["train"])
+    for name in ("val", "test"):
+        assert small[name].tolist() == large[name].tolist() == whole[name].tolist()
+    assert sorted(np.concatenate(list(whole.values())).tolist()) == list(range(50))
+
+
 def test_groups_of_a_file(tmp_path: Path, frames: Callable[..., list[Atoms]]) -> None:
     made = frames(12)
     for k, atoms in enumerate(made):

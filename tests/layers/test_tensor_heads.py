@@ -130,6 +130,16 @@ def test_an_ion_is_seen_from_its_centre_of_mass() -> None:
     torch.testing.assert_close(dipole, torch.tensor([[0, 0, -2.0]], dtype=torch.float64))
 
 
+def test_the_size_of_a_dipole_is_its_norm() -> None:
+    graph = random_graph(1)
+    size = preset("dipole_size")
+    found: list[Tensor] = []
+    size.layers["dipole"].register_forward_hook(lambda module, inputs, output: found.append(output))
+    mu = size(graph)["mu"]
+    assert mu.min() > 1e-4
+    torch.testing.assert_close(mu[:, 0], found[0].norm(dim=1), atol=1e-12, rtol=0)
+
+
 def test_charges_are_shifted_to_their_total() -> None:
     batch = torch.tensor([0, 0, 0, 1, 1])
     charges = torch.randn(5, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)

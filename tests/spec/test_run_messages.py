@@ -159,7 +159,7 @@ def test_every_config_composes() -> None:
         choices = sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
         assert choices
         for choice in choices:
-            load_run(overrides_for(group, choice) + (["~model.outputs.forces"] if choice == "energy" else []))
+            load_run(overrides_for(group, choice))
 
 
 def test_a_folder_of_ones_own(

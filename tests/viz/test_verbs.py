@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,10 @@ def test_the_terms_of_irreps(capsys: pytest.CaptureFixture[str]):
         ),
         (["draw", "tp", "1o", "1o", "-o", "tp.bmp"], "tp.bmp: a file name that ends in .png, .svg or .pdf is required"),
         (["draw", "tp", "1o", "1o", "-o", "no/tp.png"], "no/tp.png: there is no folder no"),
+        (
+            ["draw", "errors", "nowhere"],
+            "nowhere: there is no metrics.json; the folder of a finished run is required",
+        ),
         (["draw", "sh", "1o+2o"], "spherical harmonics of 1x1o cannot be 2o; degree 2 is 2e"),
     ],
 )
@@ -100,6 +105,22 @@ def test_draws_harmonics(irreps: str, suffix: str, capsys: pytest.CaptureFixture
     path = tmp_path / f"sh.{suffix}"
     assert run(capsys, "draw", "sh", irreps, "-o", str(path), "--dpi", "30")[0] == 0
     assert path.stat().st_size > 1000
+
+
+def finished_run(folder: Path, frames: int, mae: float) -> str:
+    folder.mkdir()
+    target = {"irreps": "0e", "per": "graph", "key": "U0"}
+    (folder / "config.yaml").write_text(json.dumps({"task": {"targets": {"energy": target}}}))
+    metrics = {"train": {"frames": frames}, "test": {"energy": {"unit": "meV", "mae": mae}}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    return str(folder)
+
+
+def test_draws_errors_of_runs(capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    runs = [finished_run(tmp_path / f"{n}", n, 80.0 * n**-0.5) for n in (100, 400, 1600)]
+    path = tmp_path / "errors.png"
+    assert run(capsys, "draw", "errors", *runs, "-o", str(path), "--dpi", "40") == (0, f"{path}\n", "")
+    assert path.read_bytes().startswith(b"\x89PNG")
 
 
 def test_both_verbs_run_without_torch(tmp_path: Path):
