@@ -186,7 +186,7 @@ class RunConfig(Spec):
 
     def _is_energy(self, name: str) -> bool:
         target = self.task.targets[name]
-        return target.label == ("graph", ()) and target.sum is None
+        return target.label == ("graph", ()) and target.sum is None and isinstance(self.model.outputs[name], Pooling)
 
     def _unsound(self) -> Iterator[SpecError]:
         """What runs, but probably not as it is meant."""
@@ -251,7 +251,7 @@ class TypedRun:
         known = None if species == "auto" else species
         outputs = self.config.model.outputs.values()
         references = any(isinstance(o, Pooling) and o.per_species_scale_shift is not None for o in outputs)
-        return Asked(task.labels, self.energy_label, self.forces_label, known, units, references)
+        return Asked(task.labels, self.energy_label, self.forces_label, known, units, references, self.is_mean)
 
 
 def typed_run(composed: Composed) -> TypedRun:

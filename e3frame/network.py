@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,27 +39,35 @@ class _Steps(nn.ModuleDict):
 
 Pairs = tuple[Tensor, Tensor]
 """The row of each edge, and an edge of each row: see `e3frame.nn.geometry.edge_pairs`."""
+Change = Callable[[Any, Pairs], Any]
 
 
 class _Paired:
     """Fields that are the same for an edge and its reverse: computed, and kept, once for both.
 
-    They are computed of one of the two edges; a layer that reads them finds them for each edge, unless it asks for
-    ``EDGE_PAIRS``.
+    They are computed of one of the two edges; a layer that reads them finds them for each edge, unless its signature
+    takes them per pair.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
-        self.keys = {step.binding.key for step in steps if step.binding.field.reversal == 1}
-        # For each step, which of its inputs are to be taken of one edge of each pair, and which spread to both.
-        self.taken: dict[str, list[bool]] = {}
-        self.spread: dict[str, list[bool]] = {}
         edge = {step.binding.key for step in steps if step.binding.domain == "edge"}
+        self.keys = {step.binding.key for step in steps if step.binding.field.reversal == 1} & edge
+        # What becomes of each input of a step: one edge of each pair is taken, or both find what is there for the pair.
+        self.changes: dict[str, list[Change]] = {}
         for step in steps:
-            key, inputs = step.binding.key, step.signature.inputs
-            if key in self.keys:
-                self.taken[key] = [name in edge and name not in self.keys for name in inputs]
-            elif EDGE_PAIRS not in inputs and self.keys.intersection(inputs):
-                self.spread[key] = [name in self.keys for name in inputs]
+            changes = [self._change(step, name, edge) for name in step.signature.inputs]
+            if any(change is not _as_it_is for change in changes):
+                self.changes[step.binding.key] = changes
+
+    def _change(self, step: Step, name: str, edge: set[str]) -> Change:
+        if name == EDGE_PAIRS:
+            return _as_it_is if self.keys.intersection(step.signature.per_pair) else _nothing
+        if step.binding.key in self.keys:
+            if name == EDGE_INDEX:
+                return lambda index, pairs: index.index_select(1, pairs[1])
+            taken = name == EDGE_SHIFT or (name in edge and name not in self.keys)
+            return (lambda value, pairs: value.index_select(0, pairs[1])) if taken else _as_it_is
+        return _spread if name in self.keys and name not in step.signature.per_pair else _as_it_is
 
     def of(self, graph: Mapping[str, Tensor]) -> Pairs | None:
         """The pairs of a graph, if they are of use."""
@@ -68,16 +77,25 @@ class _Paired:
 
     def given(self, key: str, values: list, pairs: Pairs) -> list:
         """The inputs of a step as it takes them."""
-        rows, edges = pairs
-        if key in self.taken:
-            return [v.index_select(0, edges) if own else v for v, own in zip(values, self.taken[key], strict=True)]
-        if key in self.spread:
-            return [v.index_select(0, rows) if own else v for v, own in zip(values, self.spread[key], strict=True)]
-        return values
+        if key not in self.changes:
+            return values
+        return [change(value, pairs) for change, value in zip(self.changes[key], values, strict=True)]
 
     def per_edge(self, values: Mapping[str, Tensor], keys: Iterable[str], pairs: Pairs) -> dict[str, Tensor]:
         """Those of the fields ``keys`` that stand there once for both edges, for each edge."""
-        return {key: values[key].index_select(0, pairs[0]) for key in keys if key in self.keys}
+        return {key: _spread(values[key], pairs) for key in keys if key in self.keys}
+
+
+def _as_it_is(value: Any, pairs: Pairs) -> Any:
+    return value
+
+
+def _spread(value: Tensor, pairs: Pairs) -> Tensor:
+    return value.index_select(0, pairs[0])
+
+
+def _nothing(value: Any, pairs: Pairs) -> None:
+    return None
 
 
 class Model(nn.Module):

@@ -70,8 +70,15 @@ def _show_targets(run: TypedRun, console: Console) -> None:
 def _look(run: TypedRun, full: bool, console: Console) -> int:
     """The data's table and findings; 1 if training would be in vain."""
     from e3frame.data.preflight.look import look, report
+    from e3frame.data.sampling import require_room
+    from e3frame.train.labels import require_inputs, require_labels
 
     splits, broken = _loaded(run.config, full)
+    require_room(splits, run.config.data)
+    for _, dataset in splits.items():
+        require_inputs(dataset, run.config.model.inputs)
+    if full and not broken:
+        require_labels(splits, run.config.task, run.config.monitors)
     asked = run.asked_of_data()
     findings = broken + look(splits, asked, full)
     for table in report(splits, asked, findings):
@@ -98,7 +105,7 @@ def _loaded(config: RunConfig, full: bool) -> tuple[Splits, list[Finding]]:
             raise
     from e3frame.data.dataset import GraphDataset, Splits
 
-    return Splits(GraphDataset.from_graphs(found.sound, config.data.path), None, None), found.findings()
+    return Splits(GraphDataset.from_graphs(found.sound, found.files), None, None), found.findings()
 
 
 def _console(stderr: bool = False) -> Console:

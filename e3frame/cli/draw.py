@@ -113,6 +113,8 @@ def _errors(options: argparse.Namespace) -> Figure:
         metrics, task = _finished(folder)
         split = "test" if "test" in metrics else "val" if "val" in metrics else "train"
         for name in task.targets:
+            if name not in metrics[split]:  # no frame of the split has this label
+                continue
             error = metrics[split][name]
             unit = f" ({error['unit']})" if error["unit"] else ""
             title = f"{task.key(name)}: {split} MAE{unit}"
@@ -125,9 +127,10 @@ def _finished(folder: Path) -> tuple[dict[str, Any], TaskSpec]:
 
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{folder}: there is no metrics.json; the folder of a finished run is required") from None
-    raw = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        raw = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except OSError as error:
+        lacking = Path(error.filename).name
+        raise UserError(f"{folder}: there is no {lacking}; the folder of a finished run is required") from None
     return metrics, validate(TaskSpec, raw["task"])
 
 

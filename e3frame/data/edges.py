@@ -121,6 +121,8 @@ def _values(
 
 
 def _require_pairs(pairs: Pairs, name: str, key: str, atoms: Atoms, fail: Fail) -> None:
+    if not len(pairs.index):
+        return
     a, b = pairs.index.T
     outside = ((pairs.index < 0) | (pairs.index >= len(atoms))).any(1)
     checks = {
@@ -141,6 +143,8 @@ def _require_pairs(pairs: Pairs, name: str, key: str, atoms: Atoms, fail: Fail) 
 
 
 def _require_one_value(pairs: Pairs, name: str, keys: EdgeKeys, fail: Fail) -> None:
+    if not len(pairs.index):
+        return
     rows = np.concatenate([pairs.index, pairs.image], 1)
     order = np.lexsort(rows.T)
     first, second = order[:-1], order[1:]

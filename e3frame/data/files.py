@@ -161,17 +161,16 @@ class FilesSpec(DataSpec):
     def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey:
         import numpy as np
 
-        from e3frame.data.preflight.broken import Survey, survey
+        from e3frame.data.preflight.broken import survey
 
-        found = Survey([], [])
+        recipes = []
         for paths in filter(None, (self.path, self.val_path, self.test_path)):
-            recipe = self.recipe(paths, r_max, labels)
+            recipe = replace(self.recipe(paths, r_max, labels), edges=True)
             total = recipe.total()
             if not full and total is not None and total > 2 * SAMPLE:
                 recipe = replace(recipe, chosen=np.arange(SAMPLE) * total // SAMPLE)
-            for mine, more in zip(found, survey(recipe), strict=True):
-                mine.extend(more)
-        return found
+            recipes.append(recipe)
+        return survey(recipes)
 
     def reader(self) -> Reader:
         """What reads the files."""

@@ -86,5 +86,5 @@ class FrameSet(Dataset):
 
     def where(self, index: int) -> tuple[str, int]:
         """File and frame of a graph."""
-        graph = self[index]
-        return self.files[int(graph.file)], int(graph.frame)
+        found = self.joined(["file", "frame"], [self.indices()[index]])
+        return self.files[int(found["file"])], int(found["frame"])

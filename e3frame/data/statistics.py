@@ -153,8 +153,7 @@ def label_range(dataset: FrameSet, key: str) -> Range:
     low, high = np.inf, -np.inf
     for block in dataset.blocks(key):
         rows = block.values[key].numpy().astype(np.float64)
-        absent = np.isnan(rows.reshape(len(rows), -1))
-        missing += int(absent.any(1).sum())
+        missing += int(np.isnan(rows).any(tuple(range(1, rows.ndim))).sum())
         values = rows[~np.isnan(rows)]
         if not len(values):
             continue

@@ -79,6 +79,7 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
     loss, errors = Loss(task), TaskErrors(task).to(device)
     found: dict[str, list[Pair]] = {name: [] for name in task.targets}
     atoms, edges, species, ends, places = [], [], [], [], []
+    by_edge = any(target.label.per == "edge" for target in task.targets.values())
     for batch, outputs in predictions(model, dataset, batch_size):
         count = batch.ptr.diff()
         pairs = loss.pairs(outputs, batch, count)
@@ -86,9 +87,10 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
         _require_finite(pairs, task, batch, where)
         errors.update(pairs, count, loss.parts(pairs, batch, count))
         atoms.append(count.cpu())
-        edges.append(batch.batch[batch.edge_index[1]].bincount(minlength=len(count)).cpu())
         species.append(model.species_index(batch.z).cpu())
-        ends.append(species[-1][batch.edge_index.cpu()])
+        if by_edge:
+            edges.append(batch.batch[batch.edge_index[1]].bincount(minlength=len(count)).cpu())
+            ends.append(species[-1][batch.edge_index.cpu()])
         places += where
         for name, pair in pairs.items():
             found[name].append(Pair(pair.prediction.cpu(), pair.label.cpu()))
@@ -99,8 +101,9 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
     rows = {
         "graph": (torch.ones_like(sizes), kinds[:0], ()),
         "node": (sizes, kinds, model.spec.species),
-        "edge": (torch.cat(edges), *_kinds_of_edges(torch.cat(ends, 1), model.spec.species)),
     }
+    if by_edge:
+        rows["edge"] = (torch.cat(edges), *_kinds_of_edges(torch.cat(ends, 1), model.spec.species))
     predicted = {
         name: Predicted(target, _joined(found[name]), task.unit(name), sizes, *rows[target.label.per])
         for name, target in task.targets.items()

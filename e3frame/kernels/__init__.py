@@ -139,6 +139,8 @@ def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tenso
     plain = type(edge_index) is Tensor and type(edge_shift) is Tensor and not torch.compiler.is_compiling()
     if not plain or watched() or not runs_natively(edge_shift) or edge_index.dtype != torch.int64:
         return None
+    if edge_shift.shape != (edge_index.shape[-1], 3) or edge_shift.requires_grad:
+        return None
     return groups.pairs(edge_index, edge_shift, num_nodes)
 
 
@@ -158,7 +160,7 @@ def convolution(
         edge_index: ``(2, e)``; row 0 is the source j, row 1 the target i; in any order.
         y: ``(e, irreps_in2.dim)``, features of the edges, usually their spherical harmonics.
         w: ``(e, weight_numel)``, weights for each edge, path and copy; or ``(weight_numel,)``, the same for all edges.
-        rows: ``(e,)``, where edges share weights: the row of w that each of them has; see `pairs`.
+        rows: ``(e,)``, where edges share weights: the row of w that each of them has, of any number; see `pairs`.
         plan: of channel-wise (uvu) paths, such as `e3frame.algebra.paths.plan_convolution` makes.
         num_nodes: number of target nodes.
 

@@ -66,7 +66,8 @@ class Convolution(LayerSpec):
                 raise SpecError(("attributes",), "attributes are for the self-connection, which is off", "leave it out")
             require_scalars("attributes", attributes, "the self-connection")
             inputs.append(attributes.key)
-        return Signature(tuple(inputs), Field(self.irreps_out, "node"), self._dead(x, edge_sh))
+        output, dead = Field(self.irreps_out, "node"), self._dead(x, edge_sh)
+        return Signature(tuple(inputs), output, dead, per_pair=(radial.key,) if radial.key != edge_sh.key else ())
 
     def num_parameters(self, scope: Scope) -> int:
         return self._plan(scope).num_parameters

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field as Constraint
 
-from e3frame.spec.layer import OneInput, Scope, Signature
+from e3frame.spec.layer import Field, OneInput, Scope, Signature
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +22,7 @@ class Dropout(OneInput):
 
     def infer(self, scope: Scope) -> Signature:
         x = self.read_one(scope)
-        return Signature((x.key,), x.field)
+        return Signature((x.key,), Field(x.irreps, x.domain))  # what was the same for several is dropped for some
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.dropout import Dropout

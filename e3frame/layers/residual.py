@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from e3frame.spec.errors import PathKey, SpecError
-from e3frame.spec.layer import Binding, LayerSpec, NamedLayers, Scope, Signature, Step, fold
+from e3frame.spec.layer import Binding, Field, LayerSpec, NamedLayers, Scope, Signature, Step, fold
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,8 +39,14 @@ class Residual(LayerSpec):
                 f"the last layer is added to {x}: {x.field} is required, '{last.name}' gives {last.field}",
                 f"end it with a linear layer, irreps_out: {x.irreps}",
             )
-        binding = Binding(name, key, x.field)
-        return scope.bind(binding), [*steps, Step(binding, path, self, scope, Signature((x.key, last.key), x.field))]
+        output = Field(
+            x.irreps,
+            x.domain,
+            x.field.per_species and last.field.per_species,
+            x.field.reversal if x.field.reversal == last.field.reversal else 0,
+        )
+        binding = Binding(name, key, output)
+        return scope.bind(binding), [*steps, Step(binding, path, self, scope, Signature((x.key, last.key), output))]
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.reduce import Add

@@ -29,8 +29,7 @@ Domain = Literal["node", "edge", "graph"]
 POS, SPECIES, BATCH = "graph.pos", "graph.species", "graph.batch"
 EDGE_INDEX, EDGE_SHIFT = "graph.edge_index", "graph.edge_shift"
 EDGE_PAIRS = "graph.edge_pairs"
-"""What a layer reads that takes fields which are the same for an edge and its reverse once for both: the row of each
-edge in them, or None where they come for each edge."""
+"""Where inputs stand once for an edge and its reverse (``Signature.per_pair``), the row of each edge in them."""
 NUM_GRAPHS = "graph.num_graphs"
 CELL, STRAIN = "graph.cell", "graph.strain"
 """Lattice vectors (g, 3, 3); a strain of zero that positions and shifts depend on, for derivatives."""
@@ -51,6 +50,7 @@ RESERVED = frozenset(
         "group",
         "batch",
         "ptr",
+        "slices",
         "num_graphs",
         "num_nodes",
     ]
@@ -73,7 +73,7 @@ class Field:
     """Whether nodes of one species have the same value, so that what is computed of it need be computed once."""
     reversal: Literal[-1, 0, 1] = field(default=0, compare=False)
     """What the reverse of an edge has: the same (1), the opposite (-1), or anything (0). A layer whose result is marked
-    1 must compute each edge from that edge alone, since it may be run on one of the two."""
+    1 must compute each edge from that edge alone, since it is run on one of the two."""
 
     def __str__(self) -> str:
         return f"{self.irreps} per {self.domain}"
@@ -108,12 +108,15 @@ class Signature:
         output: type of the result.
         warnings: what is allowed but probably not meant, each with the key of the spec it concerns.
         differentiates: graph tensors with respect to which the module takes derivatives.
+        per_pair: those inputs that the module takes once for an edge and its reverse, where they are the same for both
+            (``Field.reversal``), with ``EDGE_PAIRS`` to tell the row of each edge, or None where they come per edge.
     """
 
     inputs: tuple[str, ...]
     output: Field
     warnings: tuple[tuple[str, str], ...] = ()
     differentiates: tuple[str, ...] = ()
+    per_pair: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

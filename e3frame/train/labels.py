@@ -29,11 +29,16 @@ def _rows(dataset: FrameSet, key: str, per: str) -> Iterator[tuple[Tensor, Tenso
         first += frames
 
 
+def _known(rows: Tensor) -> Tensor:
+    """(rows,) which of them have a value. There may be none, as of edges between lone atoms."""
+    return (~rows.isnan()).unsqueeze(-1).flatten(1).any(1)
+
+
 def labelled(dataset: FrameSet, key: str, per: str) -> Tensor:
     """(frames,) whether a frame has any value of the label ``key``; where it has none, the data hold NaN."""
     found = []
     for rows, frame, frames in _rows(dataset, key, per):
-        there = (~rows.reshape(len(rows), -1).isnan()).any(1)
+        there = _known(rows)
         found.append(torch.zeros(frames, dtype=torch.long).index_add(0, frame, there.long()) > 0)
     return torch.cat(found)
 
@@ -100,7 +105,7 @@ def _missing_edges(dataset: FrameSet, key: str, split: str) -> Iterator[str]:
     there = total = 0
     for block in dataset.blocks(key):
         rows = block.values[key]
-        there += int((~rows.reshape(len(rows), -1).isnan()).any(1).sum())
+        there += int(_known(rows).sum())
         total += len(rows)
     if there < total:
         yield f"{key} on {there:,} of {total:,} {split} edges"
@@ -131,7 +136,7 @@ def _require_symmetry(dataset: FrameSet, name: str, key: str, target: TargetSpec
 
     def rest(rows: Tensor) -> Tensor:
         lost = rows - cartesian.to_cartesian(cartesian.from_cartesian(rows))
-        return lost.reshape(len(rows), -1).abs().amax(1).nan_to_num()
+        return lost.unsqueeze(-1).flatten(1).abs().amax(1).nan_to_num()
 
     largest, lost = 0.0, []
     for given, frame, frames in _rows(dataset, key, target.label.per):

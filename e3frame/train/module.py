@@ -102,6 +102,15 @@ class Training(LightningModule):
         factors = world / total if counts else 0.0 * total
         return {name: part.value * factor for (name, part), factor in zip(parts.items(), factors, strict=True)}
 
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """By the norm. Lightning's own refuses fused optimizers in bf16, fearing scaled gradients, of which there are
+        none."""
+        if gradient_clip_val is not None:
+            parameters = [p for group in optimizer.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         finite = bool(torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all())

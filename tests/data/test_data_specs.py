@@ -83,7 +83,7 @@ MISTAKES = {
         {"kind": "xyz", "path": "a", "keys": {"pos": "p"}},
         "data.keys\n  no label can be called pos\n"
         "  taken: batch, cell, edge_index, edge_shift, edges, file, frame, group, num_graphs, num_nodes, pbc, pos, ptr,"
-        " z",
+        " slices, z",
     ),
     "neighbours of labelled edges": (
         {"kind": "xyz", "path": "a", "keys": {"J": "J"}, "edges": {"J": {"index": "ij"}}, "neighbors": "computed"},

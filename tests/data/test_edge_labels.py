@@ -20,6 +20,7 @@ from e3frame.data.specs import parse_data
 from e3frame.data.xyz import XyzSpec
 from e3frame.spec.errors import DataError
 from e3frame.spec.validate import SpecErrors, validate
+from e3frame.train.labels import labelled
 
 SCALAR, VECTOR, MATRIX = Label("edge"), Label("edge", (3,)), Label("edge", (3, 3))
 R_MAX = 3.2
@@ -271,3 +272,17 @@ def test_labels_that_are_asked_for_otherwise(edges: dict, label: Label, message:
     with pytest.raises(DataError) as caught:
         parse_data({"kind": "xyz", "path": "a.xyz", "keys": {"J": "J"}, "edges": edges}).load(3.0, {"J": label})
     assert str(caught.value) == "\n".join(f"  {line.strip()}" for line in message.splitlines())
+
+
+def test_a_frame_without_pairs(tmp_path: Path) -> None:
+    """All of its edges are without a label, and it is no mistake."""
+    frames = [crystal(k) for k in range(2)]
+    index, image, vectors = pairs_of(frames[0], R_MAX)
+    frames[0].info = {"ij": index, "S": image, "J": vectors[:, 0]}
+    frames[1].info = {"ij": np.full((1, 2), -1), "S": np.zeros((1, 3), int), "J": np.zeros(1)}
+    write(tmp_path / "a.xyz", frames)
+    for storage in ("memory", "disk"):
+        dataset = load(tmp_path / "a.xyz", edges={"index": "ij", "shift": "S"}, storage=storage)
+        assert not dataset[0].J.isnan().any()
+        assert dataset[1].J.isnan().all()
+        assert labelled(dataset, "J", "edge").tolist() == [True, False]

@@ -377,3 +377,32 @@ def test_broken_frames_are_counted(
         assert "(frames 5, 6 of a.xyz)" in out
         assert "1 of 40: no key 'forces' for the label forces (frame 12 of a.xyz)" in out
         assert "looked at 31 sound frames" in out
+
+
+def test_broken_frames_of_several_files_and_of_bare_graphs(
+    tmp_path: Path, frames: Callable, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pattern stands for several files, the sound frames of each are told from their file, and edges are found."""
+    monkeypatch.chdir(tmp_path)
+    made = frames(40)
+    made[3].positions[2, 1] = np.nan
+    made[30].calc.results["energy"] += 1e4
+    write("a_1.xyz", made[:20], format="extxyz")
+    write("a_2.xyz", made[20:], format="extxyz")
+    given = ["check", "data=xyz", "data.path=a_*.xyz", "model.r_max=4"]
+    for arguments in (given, [*given, "data.neighbors=computed"]):
+        assert main(arguments) == 1
+        out = " ".join(capsys.readouterr().out.split())
+        assert "1 of 40: the position of atom 2 is not finite: [" in out
+        assert "(frame 3 of a_1.xyz)" in out
+        assert "in frame 10 of a_2.xyz" in out
+
+
+def test_a_mean_over_the_atoms_may_be_an_energy_per_atom(graphs: list[Graph]) -> None:
+    made = [graph.clone() for graph in graphs]
+    for graph in made:
+        graph.energy = graph.energy / len(graph.z)
+    splits = Splits(GraphDataset.from_graphs(made), None, None)
+    for is_mean in (False, True):
+        asked = Asked({"energy": Label("graph")}, energy="energy", is_mean=is_mean)
+        assert not is_mean or all(found.level != "error" for found in look(splits, asked))

@@ -201,6 +201,16 @@ def test_shared_rows_in_a_large_graph(local: bool) -> None:
     )
 
 
+def test_rows_of_no_edge() -> None:
+    plan = PLANS["several_into_one"]
+    x, _, y, w = graph(plan)
+    w = w[:9].clone().requires_grad_()
+    nothing = torch.zeros(2, 0, dtype=torch.int64), y[:0]
+    out = kernels.convolution(x, *nothing, w, plan, 5, torch.zeros(0, dtype=torch.int64))
+    (gw,) = torch.autograd.grad(out.sum(), w)
+    assert torch.equal(gw, torch.zeros_like(w))
+
+
 def test_rows_that_are_wrong() -> None:
     plan = PLANS["several_into_one"]
     x, edge_index, y, w = graph(plan)

@@ -43,6 +43,14 @@ def test_convolution_of_a_large_graph(local: bool, shared: bool, restore_threads
     check(lambda x, y, w: native.convolution(x, edge_index, y, w, None, text, len(x)), (x, y, w))
 
 
+@pytest.mark.parametrize("local", [False, True])
+def test_edges_that_share_rows_of_weights(local: bool, restore_threads: None) -> None:
+    plan = PLANS["tails"]
+    x, edge_index, y, w = large_graph(plan, local, torch.float32)
+    rows, text = torch.randint(len(y) // 2, (len(y),)), plans.encode(plan)
+    check(lambda x, y, w: native.convolution(x, edge_index, y, w, rows, text, len(x)), (x, y, w[: len(y) // 2].clone()))
+
+
 @pytest.mark.parametrize("indexed", [False, True])
 def test_linear(indexed: bool, restore_threads: None) -> None:
     irreps = ("33x0e + 17x1o", "17x0e + 3x1o + 1x1o")

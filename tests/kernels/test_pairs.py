@@ -78,8 +78,18 @@ def test_nodes_out_of_range() -> None:
         kernels.pairs(torch.tensor([[0, 1], [1, 2]]), torch.zeros(2, 3), 2)
 
 
+def test_pairs_of_inference_serve_training_too() -> None:
+    index, shift = torch.tensor([[0, 1], [1, 0]]), torch.zeros(2, 3)
+    with torch.inference_mode():
+        rows, _ = kernels.pairs(index, shift, 2)
+    assert not rows.is_inference()
+    assert kernels.pairs(index, shift, 2)[0] is rows
+
+
 def test_none_where_nobody_would_use_them() -> None:
     index, shift = torch.tensor([[0, 1], [1, 0]]), torch.zeros(2, 3)
+    for wrong in (torch.zeros(1, 3), torch.zeros(3), torch.zeros(2, 3, requires_grad=True)):
+        assert kernels.pairs(index, wrong, 2) is None
     assert kernels.pairs(index, shift.bfloat16(), 2) is None
     assert torch.compile(lambda i, s: s * (kernels.pairs(i, s, 2) is None), backend="eager")(index, shift).shape == (
         2,
@@ -100,7 +110,23 @@ layers:
   message: {kind: tensor_product, x1: edge_vectors, x2: edge_sh, irreps_out: 2x0e + 1x1o, weights: filter}
   received: {kind: edges_to_nodes, of: message, avg_num_neighbors: 5.0}
   both: {kind: concatenate, of: [conv, received]}
-  readout: {kind: linear, of: both, irreps_out: 0e}
+  near: {kind: linear, of: radial, irreps_out: 3x0e}
+  charges: {kind: mlp, of: species, irreps_out: 2x0e}
+  sent: {kind: nodes_to_edges, of: charges}
+  lengths_and_more: {kind: concatenate, of: [near, sent]}
+  second: {kind: convolution, of: both, irreps_out: 4x0e, radial: lengths_and_more, avg_num_neighbors: 5.0}
+  single: {kind: mlp, of: radial, irreps_out: 0e}
+  third: {kind: convolution, of: second, irreps_out: 2x0e, edge_sh: single, radial: filter, avg_num_neighbors: 5.0}
+  fourth: {kind: convolution, of: third, irreps_out: 2x0e, edge_sh: single, radial: single, avg_num_neighbors: 5.0}
+  mixed:
+    kind: residual
+    of: filter
+    layers:
+      heard: {kind: nodes_to_edges, of: second}
+      made: {kind: linear, of: heard, irreps_out: 3x0e}
+  dropped: {kind: dropout, of: mixed, p: 0.0}
+  last: {kind: convolution, of: fourth, irreps_out: 2x0e, radial: dropped, avg_num_neighbors: 5.0}
+  readout: {kind: linear, of: last, irreps_out: 0e}
 outputs:
   energy: {kind: sum, of: readout}
   forces: {kind: negative_gradient, of: energy}

@@ -64,9 +64,8 @@ def value_of(model: Model, step: Step, graph: Graph) -> Tensor:
     if step.binding.field.reversal != 1:
         return found[0]
     # It stands there once for an edge and its reverse.
-    rows, edges = kernels.pairs(graph["edge_index"], graph["edge_shift"], len(graph["pos"]))
-    assert len(found[0]) == len(edges)
-    return found[0].index_select(0, rows)
+    pairs = kernels.pairs(graph["edge_index"], graph["edge_shift"], len(graph["pos"]))
+    return found[0] if pairs is None else found[0].index_select(0, pairs[0])
 
 
 def test_kinds_were_found() -> None:

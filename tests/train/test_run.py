@@ -268,7 +268,7 @@ VARIANTS = {
         "trainer.ema_decay": None,
     },
     "muon": {"optimizer": {"kind": "muon"}, "scheduler": {"kind": "one_cycle"}},
-    "bf16": {"trainer.dtype": "bf16-mixed"},
+    "bf16": {"trainer.dtype": "bf16-mixed", "trainer.gradient_clip_val": 1.0},
     "steps": {"trainer.max_steps": 7},
     "minutes": {"trainer": {"max_epochs": None, "max_minutes": 0.02, "num_threads": 1}},
     "plateau": {"scheduler": {"kind": "plateau", "patience": 0}, "trainer.check_val_every_n_epoch": 2},

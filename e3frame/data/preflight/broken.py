@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,6 +22,7 @@ class Survey(NamedTuple):
 
     sound: list[Graph]
     broken: list[DataError]
+    files: list[str]
 
     def findings(self) -> list[Finding]:
         """One for each kind of mistake: how many frames, and the first of them."""
@@ -34,16 +36,21 @@ class Survey(NamedTuple):
         ]
 
 
-def survey(recipe: Recipe) -> Survey:
-    """Every frame of a recipe.
+def survey(recipes: Iterable[Recipe]) -> Survey:
+    """Every frame of some recipes.
 
     Raises:
         DataError: a file that cannot be read at all.
     """
-    found = Survey([], [])
-    for piece in recipe.pieces():
-        for frame in _attempts(recipe, piece):
-            (found.broken if isinstance(frame, DataError) else found.sound).append(frame)
+    found = Survey([], [], [])
+    for recipe in recipes:
+        for frame in chain.from_iterable(_attempts(recipe, piece) for piece in recipe.pieces()):
+            if isinstance(frame, DataError):
+                found.broken.append(frame)
+            else:
+                frame.file = frame.file + len(found.files)
+                found.sound.append(frame)
+        found.files.extend(recipe.files)
     return found
 
 

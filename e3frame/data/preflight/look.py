@@ -44,6 +44,7 @@ class Asked:
         species: elements that the model knows; None: whichever come.
         units: of the labels, for the report.
         references: whether the model adds up reference energies of the atoms.
+        is_mean: whether ``energy`` is a mean over the atoms, not a sum.
     """
 
     labels: Mapping[str, Label]
@@ -52,6 +53,7 @@ class Asked:
     species: Sequence[str] | None = None
     units: Mapping[str, str] = field(default_factory=dict)
     references: bool = True
+    is_mean: bool = False
 
 
 def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
@@ -59,7 +61,9 @@ def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
     findings = _structure(splits.train, asked.species)
     seen = splits.train if full else _thinned(splits.train)
     graphs = [splits.train[k] for k in _chosen(len(splits.train), full)]
-    findings += [found for name in asked.labels for found in _values(seen, name, name == asked.energy)]
+    findings += [
+        found for name in asked.labels for found in _values(seen, name, name == asked.energy and not asked.is_mean)
+    ]
     findings += _energies(seen, graphs, asked)
     if "stress" in asked.labels:
         findings.append(check_stress(graphs, asked.forces, energy=asked.energy))
@@ -80,7 +84,7 @@ def _chosen(total: int, full: bool) -> Sequence[int]:
 def _energies(dataset: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
     """Energies and forces, by themselves and against each other."""
     found: list[Finding] = []
-    if asked.energy is not None and (asked.forces is not None or asked.energy == "energy"):
+    if asked.energy is not None and not asked.is_mean and (asked.forces is not None or asked.energy == "energy"):
         found += check_energies(dataset, asked.energy, asked.references)
     if asked.forces is not None:
         belonging = check_belonging(graphs, asked.forces)
@@ -168,6 +172,8 @@ def _values(dataset: FrameSet, name: str, extensive: bool) -> list[Finding]:
         extensive: compare it per atom, apart from what the composition explains.
     """
     values = dataset.stacked(name).numpy()
+    if not len(values):
+        return []
     flat = values.reshape(len(values), -1)
     known = np.isfinite(flat).all(1)
     if known.sum() > 1 and np.ptp(flat[known], axis=0).max() == 0:

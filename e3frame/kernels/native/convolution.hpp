@@ -120,7 +120,8 @@ struct Convolution {
         large_pages(given.out, edges.num_targets * out.plain * sizeof(S));
         large_pages(given.gx, edges.num_sources * in.plain * sizeof(S));
         large_pages(given.gy, edges.num_edges * plan.dim_y * sizeof(S));
-        large_pages(given.gw, edges.num_edges * given.w_step * sizeof(S));
+        large_pages(given.gw, given.num_rows * given.w_step * sizeof(S));
+        if (given.gw && edges.num_edges == 0) std::fill_n(static_cast<S*>(given.gw), given.num_rows * given.w_step, S(0));
         const std::vector<int64_t> bounds = chunks(edges.target_ptr, edges.num_targets);
         const int64_t count = static_cast<int64_t>(bounds.size()) - 1;
         std::vector<Part<S>> parts = given.gx ? partition(bounds) : std::vector<Part<S>>();

@@ -89,7 +89,8 @@ def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tenso
     known = None if None in state else _pairs.get(edge_index)
     if known is not None and known[0] == state and known[1]() is edge_shift:
         return known[2]
-    found = library.pairs(edges(edge_index, num_nodes, num_nodes), edge_shift.detach().contiguous())
+    with torch.inference_mode(False):  # they are kept for whoever comes next
+        found = library.pairs(edges(edge_index, num_nodes, num_nodes), edge_shift.detach().contiguous())
     if None not in state:
         _pairs[edge_index] = (state, ref(edge_shift), found)
     return found
