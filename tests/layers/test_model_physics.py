@@ -15,7 +15,7 @@ from e3frame.spec.statistics import Statistics
 from e3frame.spec.validate import validate
 
 FILES = sorted((config_folder() / "model").glob("*.yaml"))
-PRESETS = [path.stem for path in FILES if "energy" in yaml.safe_load(path.read_text(encoding="utf-8"))["outputs"]]
+PRESETS = [path.stem for path in FILES if "forces" in yaml.safe_load(path.read_text(encoding="utf-8"))["outputs"]]
 STATISTICS = Statistics(
     species=("H", "C", "O"),
     energy_shift={"H": -13.5, "C": -1025.0, "O": -2035.0},
