@@ -39,18 +39,19 @@ class Step:
         assert {p.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
         self.num_parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
 
+    def prepare(self, what: str) -> None:
+        """For ``train`` or ``infer``, which are timed."""
+        self.model.train(what == "train")
+        self.model.requires_grad_(what == "train")
+
     def train(self) -> None:
-        self.model.train()
         self.optimizer.zero_grad()
         energy, forces = self.call()
         (1e-6 * energy.square().mean() + forces.square().mean()).backward()
         self.optimizer.step()
 
     def infer(self) -> None:
-        self.model.eval()
-        self.model.requires_grad_(False)
         self.call()
-        self.model.requires_grad_(True)
 
 
 def e3frame_step(graphs: int, atoms: int, periodic: bool) -> Step:
