@@ -64,9 +64,8 @@ class _Paired:
             return _as_it_is if self.keys.intersection(step.signature.per_pair) else _nothing
         if step.binding.key in self.keys:
             if name == EDGE_INDEX:
-                return lambda index, pairs: index.index_select(1, pairs[1])
-            taken = name == EDGE_SHIFT or (name in edge and name not in self.keys)
-            return (lambda value, pairs: value.index_select(0, pairs[1])) if taken else _as_it_is
+                return _taken_index
+            return _taken if name == EDGE_SHIFT or name in edge - self.keys else _as_it_is
         return _spread if name in self.keys and name not in step.signature.per_pair else _as_it_is
 
     def of(self, graph: Mapping[str, Tensor]) -> Pairs | None:
@@ -88,6 +87,14 @@ class _Paired:
 
 def _as_it_is(value: Any, pairs: Pairs) -> Any:
     return value
+
+
+def _taken(value: Tensor, pairs: Pairs) -> Tensor:
+    return value.index_select(0, pairs[1])
+
+
+def _taken_index(value: Tensor, pairs: Pairs) -> Tensor:
+    return value.index_select(1, pairs[1])
 
 
 def _spread(value: Tensor, pairs: Pairs) -> Tensor:
