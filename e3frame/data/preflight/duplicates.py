@@ -19,7 +19,7 @@ NEAR = 0.01
 """Å: root mean square difference of the sorted interatomic distances, below which frames are nearly identical."""
 SAME = 1e-4
 """Å: below which they are identical, apart from rounding, turning and shifting."""
-CANDIDATES = 3
+CANDIDATES = 24
 """Most similar frames, by their keys, that are compared distance by distance."""
 PIECE = 2_000
 """Frames whose keys are computed in one go."""
