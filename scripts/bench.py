@@ -1,7 +1,7 @@
 """Speed and memory against e3nn, nequip and cuequivariance: both sides in one process, in turn, and the ratio.
 
     pip install "e3nn==0.6.0" "nequip==0.19.1" cuequivariance-torch
-    python scripts/bench.py operator          # the convolution alone
+    python scripts/bench.py operator modules  # the convolution alone; products, linear maps, harmonics, gates
     python scripts/bench.py step              # training steps and inference of a NequIP
     python scripts/bench.py memory growth     # peak memory; time against the number of edges and against l
     python scripts/bench.py all --threads 2 --out runs/bench
@@ -30,7 +30,8 @@ from rich.table import Table
 
 from e3frame.train.memory import keep_freed_memory
 
-PARTS = ("operator", "step", "memory", "growth")
+PARTS = ("operator", "modules", "step", "memory", "growth")
+CONVOLUTION = "convolution"
 
 
 RUNS = 3
@@ -71,6 +72,15 @@ def operator(repetitions: int) -> list[dict]:
     return rows
 
 
+def modules(repetitions: int) -> list[dict]:
+    """Products, linear maps, harmonics and gates by themselves."""
+    if not find_spec("e3nn"):
+        return []
+    from bench_modules import runs
+
+    return [{"case": case, "what": what, **in_turn(sides, repetitions)} for case, what, sides in runs()]
+
+
 def step(repetitions: int) -> list[dict]:
     """Training steps with energies and forces, and inference, at equal hyperparameters and numbers of parameters."""
     rows = []
@@ -99,20 +109,30 @@ def memory(_: int) -> list[dict]:
     for graphs in (5, 32, 64):
         row: dict = {"case": f"{graphs} molecules of 15 atoms", "what": "MiB"}
         for name in names:
-            command = [sys.executable, __file__, "--peak", name, str(graphs), "--threads", str(torch.get_num_threads())]
-            row[name] = float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+            row[name] = peak_of(name, graphs)
         rows.append(row)
     return rows
 
 
-def peak(name: str, graphs: int) -> float:
-    """MiB above what the process held before the first step. On Linux alone, which can forget an earlier peak."""
-    side = (e3frame_step if name == "e3frame" else nequip_step)(graphs, 15, False)
+def peak_of(name: str, size: int) -> float:
+    """`peak` in a process of its own."""
+    command = [sys.executable, __file__, "--peak", name, str(size), "--threads", str(torch.get_num_threads())]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def peak(name: str, size: int) -> float:
+    """MiB above what the process held before the first step, on ``size`` molecules, or of the convolution on as many
+    edges. On Linux alone, which can forget an earlier peak."""
+    if name == CONVOLUTION:
+        run: Callable[[], object] = Convolution(32, 2, *random_graph(size // 15, size, local=True)).forward_backward
+    else:
+        side = (e3frame_step if name == "e3frame" else nequip_step)(size, 15, False)
+        side.prepare("train")
+        run = side.train
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    side.prepare("train")
     before = _memory("VmRSS")
     for _ in range(5):
-        side.train()
+        run()
     return (_memory("VmHWM") - before) / 1024
 
 
@@ -123,7 +143,7 @@ def _memory(what: str) -> float:
 
 
 def growth(repetitions: int) -> list[dict]:
-    """Forward + backward of the convolution against l, and against the number of edges (15 a node)."""
+    """Forward + backward of the convolution against l, and against the number of edges (15 a node), with its memory."""
     rows = []
     for lmax in (1, 2, 3, 4):
         case = Convolution(32, lmax, *random_graph(600, 9000))
@@ -133,6 +153,8 @@ def growth(repetitions: int) -> list[dict]:
         case = Convolution(32, 2, *random_graph(edges // 15, edges, local=True))
         found = in_turn({"e3frame": case.forward_backward}, max(3, repetitions // 3), 2)
         rows.append({"case": f"{edges} edges", "what": "µs per edge", "e3frame": 1e3 * found["e3frame"] / edges})
+        kilobytes = 1024 * peak_of(CONVOLUTION, edges) / edges
+        rows.append({"case": f"{edges} edges", "what": "KiB per edge", "e3frame": kilobytes})
     return rows
 
 
@@ -199,6 +221,8 @@ def main() -> None:
     arguments.out.mkdir(parents=True, exist_ok=True)
     for part in PARTS if "all" in arguments.parts else arguments.parts:
         rows = globals()[part](arguments.repetitions)
+        if not rows:
+            continue
         show(part, rows, console)
         (arguments.out / f"{part}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
         draw(part, rows, arguments.out / f"{part}.png")

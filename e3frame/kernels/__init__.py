@@ -21,10 +21,11 @@ from e3frame.kernels.native import groups
 from e3frame.kernels.native import library as native_library
 from e3frame.kernels.native import plans as native_plans
 from e3frame.kernels.native.convolution import convolution as native_convolution
+from e3frame.kernels.native.differences import differences as native_differences
 from e3frame.kernels.native.linear import linear as native_linear
 from e3frame.kernels.native.operators import watched
 
-__all__ = ["backend", "convolution", "first_rows", "linear", "pairs", "product", "runs_natively"]
+__all__ = ["backend", "convolution", "edge_vectors", "first_rows", "linear", "pairs", "product", "runs_natively"]
 
 BACKENDS = ("auto", "reference")
 
@@ -76,6 +77,21 @@ def runs_natively(x: Tensor) -> bool:
     if torch.compiler.is_compiling():
         return True
     return torch._C._functorch.peek_interpreter_stack() is None and torch.autograd.forward_ad._current_level < 0
+
+
+def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None) -> Tensor:
+    """pos[source] - pos[target] + edge_shift: ``(n, 3)``, ``(2, e)`` of integers and ``(e, 3)`` -> ``(e, 3)``.
+
+    Raises:
+        ValueError: shapes that do not fit.
+        IndexError: an edge with a node that is not there.
+    """
+    if edge_shift is not None and edge_shift.shape != (edge_index.shape[1], 3):
+        raise ValueError(f"edge_shift must have shape ({edge_index.shape[1]}, 3), got {tuple(edge_shift.shape)}")
+    same = pos.shape[1:] == (3,) and (edge_shift is None or edge_shift.dtype == pos.dtype)
+    if same and edge_index.dtype == torch.int64 and runs_natively(pos):
+        return native_differences(pos, edge_index, edge_shift)
+    return reference.edge_vectors(pos, edge_index, edge_shift)
 
 
 def linear(x: Tensor, w: Tensor, index: Tensor | None, text: str) -> Tensor:

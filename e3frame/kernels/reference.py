@@ -124,6 +124,12 @@ def _multiply_aligned(x: Tensor, y: Tensor, degrees: tuple[int, int, int], scale
     return (x.unsqueeze(-1) * y.unsqueeze(-2)).flatten(-2) @ c.flatten(0, 1)
 
 
+def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None) -> Tensor:
+    """See `e3frame.kernels.edge_vectors`."""
+    vectors = pos.index_select(0, edge_index[0]) - pos.index_select(0, edge_index[1])
+    return vectors if edge_shift is None else vectors + edge_shift
+
+
 def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, num_nodes: int) -> Tensor:
     """``out_i = Σ_{e: j -> i} Σ_paths w_e x_j ⊗ y_e``; see `e3frame.kernels.convolution`."""
     usual = all(ins.has_weight and plan.irreps_in2[ins.i_in2].mul == 1 for ins in plan.instructions)

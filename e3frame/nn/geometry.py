@@ -21,9 +21,7 @@ def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None = No
     Returns:
         (e, 3), Å.
     """
-    source, target = edge_index[0], edge_index[1]
-    vectors = pos.index_select(0, source) - pos.index_select(0, target)
-    return vectors if edge_shift is None else vectors + edge_shift
+    return kernels.edge_vectors(pos, edge_index, edge_shift)
 
 
 def edge_pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor] | None:

@@ -20,6 +20,7 @@ IRREPS = [
     ("1x0e + 3x0e + 2x1o", "5x0e + 2x1o + 3x1o + 1x3o"),
     ("2x0e", "3x1o"),
     ("0x0e + 2x1e", "2x1e + 0x0e"),
+    ("18x2e + 16x3o + 8x0o", "17x2e + 33x3o + 8x0o"),
 ]
 
 
@@ -68,11 +69,15 @@ def test_indexed(irreps: tuple[str, str], species: list[int]) -> None:
 
 
 @pytest.mark.parametrize("species", [[0, 2, 2, 0, 2], [1], [], [3, 2, 1, 0] * 20], ids=len)
-def test_self_connection_by_species(species: list[int]) -> None:
+@pytest.mark.parametrize(
+    "irreps",
+    [("17x0e + 3x1o", "5x0e", "3x0e + 2x1o + 1x2e"), ("66x0e + 3x1o", "5x0e", "16x0e + 8x1o")],
+    ids=["few matrices", "many matrices"],
+)
+def test_self_connection_by_species(irreps: tuple[str, str, str], species: list[int]) -> None:
     """As the product that knows nothing of species, also where a species is missing."""
     torch.manual_seed(0)
-    by_species = SelfConnection("17x0e + 3x1o", "5x0e", "3x0e + 2x1o + 1x2e", 4).double()
-    general = SelfConnection("17x0e + 3x1o", "5x0e", "3x0e + 2x1o + 1x2e").double()
+    by_species, general = SelfConnection(*irreps, 4).double(), SelfConnection(*irreps).double()
     index = torch.tensor(species, dtype=torch.long)
     x = torch.randn(len(index), by_species.irreps_in.dim, dtype=torch.float64)
     embedding = torch.randn(4, 5, dtype=torch.float64)

@@ -49,6 +49,8 @@ def samples() -> dict[str, tuple]:
         "convolution_twice": (x, edge_index, y, w, rows, o, ax, ay, aw, text, 15),
         "linear": (random(4, 5), random(24), index, line, False),
         "linear_weights": (random(4, 5), random(4, 9), index, line, 24),
+        "differences": (random(5, 3), torch.tensor([[0, 4, 4, 2], [1, 0, 4, 1]]), random(4, 3)),
+        "differences_transposed": (random(4, 3), torch.tensor([[0, 4, 4, 2], [1, 0, 4, 1]]), 5),
         **dict(unary("activate", write_act("silu", 1.5, 0.5), 4, 4)),
         **dict(unary("gate", GATE._native, GATE.irreps_in.dim, GATE.irreps_out.dim)),
         **dict(unary("harmonics", HARMONICS._native, 3, 6)),
@@ -94,7 +96,7 @@ class Network(torch_nn.Module):
         self.last = o3.Linear("4x0e", "0e", biases=True)
 
     def forward(self, pos: Tensor, edge_index: Tensor, species: Tensor) -> Tensor:
-        vectors = pos.index_select(0, edge_index[0]) - pos.index_select(0, edge_index[1])
+        vectors = nn.edge_vectors(pos, edge_index)
         y, r = self.harmonics(vectors), self.radial(vectors)
         a = torch.nn.functional.one_hot(species, 4).to(pos.dtype)
         x = self.gate(self.first(a, species, edge_index, y, r))

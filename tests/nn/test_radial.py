@@ -217,6 +217,31 @@ def test_edge_vectors():
     assert EdgeVectors()(pos, edge_index[:, :0], shift[:0]).shape == (0, 3)
 
 
+def test_edge_vectors_take_gradients_back_to_nodes_and_shifts():
+    pos = torch.randn(5, 3, dtype=torch.float64).requires_grad_()
+    shift = torch.randn(7, 3, dtype=torch.float64).requires_grad_()
+    edge_index = torch.tensor([[0, 1, 1, 4, 2, 2, 0], [1, 0, 1, 2, 4, 0, 1]])
+    cotangent = torch.randn(7, 3, dtype=torch.float64)
+    own = torch.autograd.grad(edge_vectors(pos, edge_index, shift), (pos, shift), cotangent)
+    source, target = edge_index
+    expected = torch.autograd.grad(pos[source] - pos[target] + shift, (pos, shift), cotangent)
+    torch.testing.assert_close(own, expected, atol=1e-14, rtol=0)
+    assert torch.autograd.gradgradcheck(lambda p, s: edge_vectors(p, edge_index, s).square(), (pos, shift))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"edge_index": torch.tensor([[0, 5], [1, 0]])}, IndexError, "the index 5, which is not below 5"),
+        ({"edge_shift": torch.zeros(3, 3)}, ValueError, r"edge_shift must have shape \(2, 3\), got \(3, 3\)"),
+    ],
+)
+def test_edge_vectors_of_wrong_arguments(change: dict, error: type[Exception], message: str):
+    right = {"pos": torch.zeros(5, 3), "edge_index": torch.tensor([[0, 1], [1, 0]]), "edge_shift": torch.zeros(2, 3)}
+    with pytest.raises(error, match=message):
+        edge_vectors(**right | change)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("size", [0.0, 1e-30, 1e-18, 1e-13, 1e-9, 1.0])
 def test_safe_norm(dtype: torch.dtype, size: float):

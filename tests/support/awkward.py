@@ -23,6 +23,7 @@ def main() -> None:
     for dtype in (torch.float32, torch.float64):
         run_convolutions(dtype)
         run_linear(dtype)
+        run_differences(dtype)
         run_pointwise(dtype)
     print("all kernels ran")
 
@@ -54,11 +55,12 @@ def run_linear(dtype: object) -> None:
     import torch
     from support.native import derivatives
 
-    from e3frame import o3
+    from e3frame import nn, o3
 
     irreps_in, irreps_out = "17x0e + 3x1o + 1x2e + 0x1e", "33x0e + 5x1o + 1x3o + 2x2e"
     plain, indexed = o3.Linear(irreps_in, irreps_out, biases=True), o3.IndexedLinear(irreps_in, irreps_out, 4)
     weight = indexed.weight.detach().to(dtype)
+    by_species = nn.SelfConnection(irreps_in, "5x0e", "32x0e + 5x1o", 3)
     for rows in (0, 1, 5, 131):
         x, index = torch.randn(rows, plain.irreps_in.dim, dtype=dtype), torch.arange(rows) % 3
 
@@ -66,7 +68,20 @@ def run_linear(dtype: object) -> None:
             return torch.func.functional_call(indexed, {"weight": w}, (x, index))
 
         list(derivatives(plain.to(dtype), (x,), 2))
+        list(derivatives(partial(by_species.to(dtype), species=index), (x, torch.randn(rows, 5, dtype=dtype)), 2))
         list(derivatives(call, (x, weight), 2))
+
+
+def run_differences(dtype: object) -> None:
+    import torch
+    from support.native import derivatives
+
+    from e3frame import nn
+
+    for edges, nodes in ((0, 0), (0, 3), (1, 1), (23, 5)):
+        pos, shift = torch.randn(nodes, 3, dtype=dtype), torch.randn(edges, 3, dtype=dtype)
+        edge_index = torch.arange(2 * edges).reshape(2, edges) % max(nodes, 1)
+        list(derivatives(lambda pos, shift, e=edge_index: nn.edge_vectors(pos, e, shift), (pos, shift), 2))
 
 
 def run_pointwise(dtype: object) -> None:

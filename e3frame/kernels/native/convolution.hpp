@@ -36,17 +36,23 @@ struct Layout {
         }
     }
     void pack(const S* from, S* to) const {
-        for (const Term& t : terms)
+        for (const Term& t : terms) {
+            const S* own = from + t.offset;
+            S* rows = to + t.begin;
+            const int done = transpose<S, true>(own, rows, t.padded, t.mul, t.dim);
             for (int i = 0; i < t.dim; i++) {
-                S* row = to + t.begin + i * t.padded;
-                for (int u = 0; u < t.mul; u++) row[u] = from[t.offset + u * t.dim + i];
-                std::fill(row + t.mul, row + t.padded, S(0));
+                for (int u = done; u < t.mul; u++) rows[i * t.padded + u] = own[u * t.dim + i];
+                std::fill(rows + i * t.padded + t.mul, rows + (i + 1) * t.padded, S(0));
             }
+        }
     }
     void unpack(const S* from, S* to) const {
-        for (const Term& t : terms)
-            for (int u = 0; u < t.mul; u++)
-                for (int i = 0; i < t.dim; i++) to[t.offset + u * t.dim + i] = from[t.begin + i * t.padded + u];
+        for (const Term& t : terms) {
+            const S* rows = from + t.begin;
+            S* own = to + t.offset;
+            for (int u = transpose<S, false>(rows, own, t.padded, t.mul, t.dim); u < t.mul; u++)
+                for (int i = 0; i < t.dim; i++) own[u * t.dim + i] = rows[i * t.padded + u];
+        }
     }
 };
 

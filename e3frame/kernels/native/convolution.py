@@ -27,7 +27,9 @@ _NAMES = ("x", "y", "w", "o", "ax", "ay", "aw")
 
 def _weights(w: Tensor, plan: Compiled) -> Tensor:
     """In the order of the kernels."""
-    return w.contiguous() if plan.order is None or w.numel() == 0 else w[..., plan.order].contiguous()
+    if plan.order is None or w.numel() == 0:
+        return w.contiguous()
+    return w[..., torch.from_numpy(plan.order)].contiguous()
 
 
 def _own_weights(gw: Tensor, plan: Compiled) -> Tensor:
@@ -35,7 +37,7 @@ def _own_weights(gw: Tensor, plan: Compiled) -> Tensor:
     if plan.order is None or gw.numel() == 0:
         return gw
     out = torch.empty_like(gw)
-    out[..., plan.order] = gw
+    out[..., torch.from_numpy(plan.order)] = gw
     return out
 
 

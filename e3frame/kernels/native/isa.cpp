@@ -1,5 +1,6 @@
 // The kernels for one instruction set: compiled once for each, with E3_ISA as the name of the set.
 #include "convolution.hpp"
+#include "differences.hpp"
 #include "harmonics.hpp"
 #include "linear.hpp"
 #include "pointwise.hpp"
@@ -44,7 +45,14 @@ struct Kernels {
     static int radial(const e3_radial* p, int order, const void* v, const void* o, const void* a, void* y, void* go, int64_t n, int threads) {
         return guarded([&] { E3_ISA::radial<S>(*p, order, in(v), in(o), in(a), out(y), out(go), n, threads); });
     }
-    static constexpr e3_kernels table = {convolve, linear, linear_weights, activate, gate, harmonics, radial};
+    static int differences(const e3_edges* e, const void* x, const void* shift, void* y, int threads) {
+        return guarded([&] { E3_ISA::differences<S>(*e, in(x), in(shift), out(y), threads); });
+    }
+    static int differences_transposed(const e3_edges* e, const void* o, void* x, int threads) {
+        return guarded([&] { E3_ISA::differences_transposed<S>(*e, in(o), out(x), threads); });
+    }
+    static constexpr e3_kernels table = {convolve,  linear, linear_weights, activate,              gate,
+                                         harmonics, radial, differences,    differences_transposed};
 };
 
 }  // namespace E3_ISA

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from e3frame.kernels.native.build import LIBRARY, STATUS
 
-_INTERFACE = 3
+_INTERFACE = 4
 INSTRUCTION_SETS = ("base", "avx2", "avx512")
 
 
@@ -136,6 +136,8 @@ class Kernels(Structure):
         ("gate", _UNARY),
         ("harmonics", _UNARY),
         ("radial", _UNARY),
+        ("differences", CFUNCTYPE(c_int, *[c_void_p] * 4, c_int)),
+        ("differences_transposed", CFUNCTYPE(c_int, *[c_void_p] * 3, c_int)),
     ]
 
 

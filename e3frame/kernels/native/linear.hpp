@@ -30,9 +30,27 @@ inline void multiply(const S* const* x, int step, const S* w, int width, int cou
     }
 }
 
+// Sums over the rows of a matrix: out[v] += c Σ_u x[u] w[v step + u].
+template <class S> inline void dots(const S* x, const S* w, int64_t step, int width, int count, S c, S* out) {
+    for (int v = 0; v < width; v += W<S>) {
+        const int held = std::min(W<S>, width - v);
+        Vec<S> acc[W<S>] = {};
+        for (int u = 0; u < count; u += W<S>) {
+            const S* column = w + v * step + u;
+            const Vec<S> x_u = load(x + u);
+            if (held == W<S>) {
+                E3_UNROLL for (int r = 0; r < W<S>; r++) acc[r] += x_u * load(column + r * step);
+            } else {
+                for (int r = 0; r < held; r++) acc[r] += x_u * load(column + r * step);
+            }
+        }
+        store(out + v, load(out + v) + c * sum_lanes<S>(acc));
+    }
+}
+
 template <class S>
 struct Linear {
-    static constexpr int ROWS = 6;
+    static constexpr int ROWS = 6, FEW = 16, MANY = 64, PIECES = 8;
     const e3_linear& plan;
     const e3_rows& rows;
     const bool transposed;
@@ -48,21 +66,26 @@ struct Linear {
     int64_t row(int64_t k) const { return rows.order ? rows.order[k] : k; }
 
     void run(const S* x, const S* w, S* result, int threads) const {
-        // The matrices of each index and path, [u][v padded]: as they are, where they lie so, or packed.
+        // The matrices of each index and path, [u][v padded]: as they are, where they are read so, or packed.
         std::vector<const S*> matrices;
         int64_t size = 0;
         for (int p = 0; p < plan.num_paths; p++)
-            if (!lies_well(plan.paths[p])) size += int64_t(from(plan.paths[p]).mul) * to(plan.paths[p]).padded;
+            if (!stays(plan.paths[p])) size += int64_t(from(plan.paths[p]).mul) * to(plan.paths[p]).padded;
         Buffer<S> packed(size * plan.num_indices);
         S* next = packed.get();
         for (int64_t s = 0; s < plan.num_indices; s++)
             for (int p = 0; p < plan.num_paths; p++) {
                 const e3_map& path = plan.paths[p];
                 const S* own = w + path.weight + s * path.index_step;
-                matrices.push_back(lies_well(path) ? own : next);
-                if (!lies_well(path)) pack(path, own, next), next += int64_t(from(path).mul) * to(path).padded;
+                matrices.push_back(stays(path) ? own : next);
+                if (!stays(path)) pack(path, own, next), next += int64_t(from(path).mul) * to(path).padded;
             }
-        // Chunks of rows of one index, so few that threads find some to share.
+        if (!rows.ptr && rows.count <= FEW && plan.num_paths >= MANY) by_paths(x, matrices, result, threads);
+        else by_rows(x, matrices, result, threads);
+    }
+
+    // Chunks of rows of one index side by side, so small that threads find some to share.
+    void by_rows(const S* x, const std::vector<const S*>& matrices, S* result, int threads) const {
         const int64_t length = std::clamp<int64_t>(rows.count / 8, 2 * ROWS, CHUNK_NODES);
         std::vector<std::array<int64_t, 3>> chunks;
         for (int64_t s = 0; s < plan.num_indices; s++)
@@ -80,14 +103,48 @@ struct Linear {
                 const auto [s, first, last] = chunks[c];
                 std::fill_n(sums, (last - first) * out.width, S(0));
                 for (int p = 0; p < plan.num_paths; p++)
-                    apply(plan.paths[p], x, matrices[s * plan.num_paths + p], first, last, sums);
+                    apply(plan.paths[p], x, matrices[s * plan.num_paths + p], first, last, sums, out.width);
                 for (int64_t k = first; k < last; k++) out.unpack(sums + (k - first) * out.width, result + row(k) * out.plain);
             }
         }
     }
 
-    bool lies_well(const e3_map& p) const {
-        return !transposed && to(p).padded == to(p).mul && p.row_step == to(p).mul;
+    // Few rows but many paths: pieces of the paths side by side, each with sums of its own of the columns it writes.
+    void by_paths(const S* x, const std::vector<const S*>& matrices, S* result, int threads) const {
+        int first[PIECES + 1] = {}, begin[PIECES], width[PIECES];
+        std::vector<Buffer<S>> sums;
+        for (int k = 0; k < PIECES; k++) {
+            first[k + 1] = (k + 1) * plan.num_paths / PIECES;
+            int end = 0;
+            begin[k] = out.width;
+            for (int p = first[k]; p < first[k + 1]; p++) {
+                const auto& term = to(plan.paths[p]);
+                begin[k] = std::min(begin[k], term.begin), end = std::max(end, term.begin + term.dim * term.padded);
+            }
+            width[k] = end - begin[k];
+            sums.emplace_back(rows.count * width[k]);
+        }
+        const int team = std::clamp(threads, 1, PIECES);
+#pragma omp parallel for num_threads(team) if (team > 1) schedule(static)
+        for (int k = 0; k < PIECES; k++) {
+            std::fill_n(sums[k].get(), rows.count * width[k], S(0));
+            for (int p = first[k]; p < first[k + 1]; p++)
+                apply(plan.paths[p], x, matrices[p], 0, rows.count, sums[k].get() - begin[k], width[k]);
+        }
+        Buffer<S> total(out.width);
+        for (int64_t n = 0; n < rows.count; n++) {
+            std::fill_n(total.get(), out.width, S(0));
+            for (int k = 0; k < PIECES; k++)
+                for (int i = 0; i < width[k]; i++) total[begin[k] + i] += sums[k][n * width[k] + i];
+            out.unpack(total.get(), result + row(n) * out.plain);
+        }
+    }
+
+    // Whether a matrix is read where it lies: rows of whole vectors, or transposed for so few rows of scalars that sums
+    // over its rows cost less than a copy.
+    bool stays(const e3_map& p) const { return transposed ? summed(p) : to(p).padded == to(p).mul && p.row_step == to(p).mul; }
+    bool summed(const e3_map& p) const {
+        return transposed && from(p).dim == 1 && from(p).padded == from(p).mul && rows.count <= FEW;
     }
 
     void pack(const e3_map& p, const S* own, S* matrix) const {
@@ -102,8 +159,14 @@ struct Linear {
                 for (int u = 0; u < u_count; u++) matrix[int64_t(u) * padded + v] = own[v * p.row_step + u];
     }
 
-    void apply(const e3_map& p, const S* x, const S* matrix, int64_t first, int64_t last, S* sums) const {
+    // Adds what a path makes of rows to sums, rows of `width`.
+    void apply(const e3_map& p, const S* x, const S* matrix, int64_t first, int64_t last, S* sums, int64_t width) const {
         const auto &a = from(p), &b = to(p);
+        if (summed(p)) {
+            for (int64_t k = first; k < last; k++)
+                dots(x + row(k) * in.plain + a.offset, matrix, p.row_step, b.mul, a.mul, S(p.c), sums + (k - first) * width + b.begin);
+            return;
+        }
         const S* source[ROWS];
         S* target[ROWS];
         int held = 0;
@@ -121,7 +184,7 @@ struct Linear {
         for (int64_t k = first; k < last; k++)
             for (int i = 0; i < a.dim; i++) {
                 source[held] = x + row(k) * in.plain + a.offset + i;
-                target[held] = sums + (k - first) * out.width + b.begin + i * b.padded;
+                target[held] = sums + (k - first) * width + b.begin + i * b.padded;
                 if (++held == ROWS) flush();
             }
         flush();

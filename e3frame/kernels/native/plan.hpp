@@ -112,5 +112,8 @@ struct e3_kernels {
     int (*gate)(const e3_gate*, int order, const void* x, const void* o, const void* a, void* out, void* go, int64_t rows, int threads);
     int (*harmonics)(const e3_harmonics*, int order, const void* v, const void* o, const void* a, void* out, void* go, int64_t count, int threads);
     int (*radial)(const e3_radial*, int order, const void* v, const void* o, const void* a, void* out, void* go, int64_t count, int threads);
+    // Edges between nodes of one kind. A null shift is zero.
+    int (*differences)(const e3_edges*, const void* x, const void* shift, void* out, int threads);
+    int (*differences_transposed)(const e3_edges*, const void* o, void* x, int threads);
 };
 }

@@ -9,7 +9,6 @@ from math import prod
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch.utils.weak import WeakIdKeyDictionary
 
 from e3frame.algebra import wigner
@@ -72,13 +71,14 @@ class Compiled(NamedTuple):
     Attributes:
         dims: sizes of the last axes of x, y, w and out.
         order: where the kernels' weights, path by path and v by v with u running fastest, stand among the plan's, in
-            which v runs fastest; None where both are the same.
+            which v runs fastest; None where both are the same. An array, because a plan is kept: a tensor made while
+            torch.compile traces would be a fake one for ever.
         kept: the arrays that ``struct`` points to.
     """
 
     struct: Plan
     dims: tuple[int, int, int, int]
-    order: torch.Tensor | None
+    order: np.ndarray | None
     kept: tuple[object, ...]
 
 
@@ -136,5 +136,5 @@ def _pack(plan: ProductPlan, paths: list[Path], entries: list[Entry], order: np.
         array(kind, items) for kind, items in ((Term, terms_in), (Term, terms_out), (Path, paths), (Entry, entries))
     )
     sizes = (len(terms_in), len(terms_out), len(paths), dims[0], dims[1], dims[3], dims[2])
-    moved = None if np.array_equal(order, np.arange(len(order))) else torch.from_numpy(order)
+    moved = None if np.array_equal(order, np.arange(len(order))) else order
     return Compiled(Plan(*sizes, *kept), dims, moved, kept)
