@@ -24,6 +24,7 @@ from e3frame.kernels.native.convolution import convolution as native_convolution
 from e3frame.kernels.native.differences import differences as native_differences
 from e3frame.kernels.native.linear import linear as native_linear
 from e3frame.kernels.native.operators import watched
+from e3frame.kernels.native.products import write_product
 
 __all__ = ["backend", "convolution", "edge_vectors", "first_rows", "linear", "pairs", "product", "runs_natively"]
 
@@ -54,6 +55,7 @@ def _runs_on_cuda(x: Tensor, plan: ProductPlan) -> bool:
 # A compiler takes what these return for constants.
 _native_available = torch.compiler.assume_constant_result(lambda: _available())
 _native_plan = torch.compiler.assume_constant_result(lambda plan: native_plans.text_of(plan))
+_native_texts = torch.compiler.assume_constant_result(lambda plan: write_product(plan))
 
 
 def backend() -> str:
@@ -126,20 +128,22 @@ def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor
     if x.ndim == 2 and x.shape[0] == y.shape[0] and y.ndim == 2 and _runs_on_cuda(x, plan):
         return cuequivariance.product(x, y, w, plan)
     same = x.dtype == y.dtype and (w is None or w.dtype == x.dtype)
-    if same and runs_natively(x) and (text := _native_plan(plan)):
-        return _native_product(x, y, w, plan, text)
+    if same and runs_natively(x) and (texts := _native_texts(plan)) and not (texts[1] and w.ndim > 1):
+        return _native_product(x, y, w, plan, *texts)
     return reference.product(x, y, w, plan)
 
 
-def _native_product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan, text: str) -> Tensor:
-    """A product of rows is a convolution on a graph in which each row is an edge, between two nodes of its own."""
+def _native_product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan, text: str, line: str) -> Tensor:
+    """A product of rows is a convolution on a graph in which each row is an edge, between two nodes of its own; and a
+    linear map ``line`` of that where the weights mix copies."""
     shared = w is None or w.ndim == 1
     lead = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], () if shared else w.shape[:-1])
     rows = prod(lead)
     x, y = (t.expand(*lead, -1).reshape(rows, t.shape[-1]) for t in (x, y))
-    w = x.new_empty(0) if w is None else w if shared else w.expand(*lead, -1).reshape(rows, plan.weight_numel)
+    own = x.new_empty(0) if w is None or line else w if shared else w.expand(*lead, -1).reshape(rows, plan.weight_numel)
     edge_index = torch.arange(rows, device=x.device).expand(2, rows)
-    return native_convolution(x, edge_index, y, w, None, text, rows).view(*lead, plan.irreps_out.dim)
+    out = native_convolution(x, edge_index, y, own, None, text, rows)
+    return (native_linear(out, w, None, line, False) if line else out).view(*lead, plan.irreps_out.dim)
 
 
 def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor] | None:
@@ -154,6 +158,8 @@ def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tenso
     """
     plain = type(edge_index) is Tensor and type(edge_shift) is Tensor and not torch.compiler.is_compiling()
     if not plain or watched() or not runs_natively(edge_shift) or edge_index.dtype != torch.int64:
+        return None
+    if not edge_index.is_cpu:
         return None
     if edge_shift.shape != (edge_index.shape[-1], 3) or edge_shift.requires_grad:
         return None

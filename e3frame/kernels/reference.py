@@ -55,10 +55,11 @@ def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor
     ys = _chunks(y.expand(*lead, -1).reshape(rows, plan.irreps_in2.dim), plan.irreps_in2)
     ws = _weights(w if shared else w.expand(*lead, -1).reshape(rows, plan.weight_numel), plan)
     outs: list[Tensor | None] = [None] * len(plan.irreps_out)
+    outers: dict[tuple[int, int, str], Tensor] = {}  # paths between the same terms share them
     for ins, weight in zip(plan.instructions, ws, strict=True):
         if 0 in ins.path_shape:
             continue
-        out = _path(xs[ins.i_in1], ys[ins.i_in2], weight, ins, plan.degrees(ins), shared).flatten(1)
+        out = _path(xs[ins.i_in1], ys[ins.i_in2], weight, ins, plan.degrees(ins), shared, outers).flatten(1)
         previous = outs[ins.i_out]
         outs[ins.i_out] = out if previous is None else previous + out
     return _assemble(outs, plan.irreps_out, x, rows).reshape(*lead, plan.irreps_out.dim)
@@ -86,19 +87,44 @@ def _assemble(outs: list[Tensor | None], irreps: Irreps, like: Tensor, rows: int
 
 
 def _path(
-    x: Tensor, y: Tensor, w: Tensor | None, ins: Instruction, degrees: tuple[int, int, int], shared: bool
+    x: Tensor,
+    y: Tensor,
+    w: Tensor | None,
+    ins: Instruction,
+    degrees: tuple[int, int, int],
+    shared: bool,
+    outers: dict[tuple[int, int, str], Tensor],
 ) -> Tensor:
     copies, weights, left = _EQUATIONS[ins.connection_mode]
+    if left == "w" and copies == "uv" and w is not None and shared:
+        return _mix_all(x, y, w, degrees, ins.path_weight)
     if copies == "uv":
         z = _multiply_all(x, y, degrees, ins.path_weight)
     else:
         if copies == "p":
             u, v = torch.triu_indices(x.shape[1], x.shape[1], offset=1, device=x.device)
             x, y = x[:, u], y[:, v]
-        z = _multiply_aligned(x, y, degrees, ins.path_weight)
+        z = _multiply_aligned(x, y, degrees, ins.path_weight, outers, (ins.i_in1, ins.i_in2, copies))
     if w is None:
         return z if copies == left else torch.einsum(f"z{copies}k->z{left.replace('w', '')}k", z)
     return torch.einsum(f"z{copies}k,{'' if shared else 'z'}{weights}->z{left}k", z, w)
+
+
+def _mix_all(x: Tensor, y: Tensor, w: Tensor, degrees: tuple[int, int, int], scale: float) -> Tensor:
+    """``(z,u,i), (z,v,j), (u,v,w) -> (z,w,k)``, in the order that leaves least to multiply."""
+    l1, l2, l3 = degrees
+    u, v, num_out = w.shape
+    if l2 == 0 and v > 1:  # the matrix of each row
+        matrices = (y.squeeze(-1) * (scale / sqrt(2 * l3 + 1))) @ w.transpose(0, 1).flatten(1)
+        return matrices.unflatten(-1, (u, num_out)).mT @ x
+    if l1 == 0 and u > 1:
+        matrices = (x.squeeze(-1) * (scale / sqrt(2 * l3 + 1))) @ w.flatten(1)
+        return matrices.unflatten(-1, (v, num_out)).mT @ y
+    c = _wigner_3j(l1, l2, l3, dtype=x.dtype, device=x.device) * scale
+    operators = (y @ c.permute(1, 2, 0).flatten(1)).unflatten(-1, (2 * l3 + 1, 2 * l1 + 1))
+    products = operators.transpose(1, 2).flatten(1, 2) @ x.mT  # (z, k v, u)
+    mixed = products.reshape(-1, v * u) @ w.transpose(0, 1).flatten(0, 1)
+    return mixed.view(len(x), 2 * l3 + 1, num_out).mT
 
 
 def _multiply_all(x: Tensor, y: Tensor, degrees: tuple[int, int, int], scale: float) -> Tensor:
@@ -113,7 +139,14 @@ def _multiply_all(x: Tensor, y: Tensor, degrees: tuple[int, int, int], scale: fl
     return (x @ operators.transpose(1, 2).flatten(2)).unflatten(-1, (y.shape[1], 2 * l3 + 1))
 
 
-def _multiply_aligned(x: Tensor, y: Tensor, degrees: tuple[int, int, int], scale: float) -> Tensor:
+def _multiply_aligned(
+    x: Tensor,
+    y: Tensor,
+    degrees: tuple[int, int, int],
+    scale: float,
+    outers: dict[tuple[int, int, str], Tensor],
+    terms: tuple[int, int, str],
+) -> Tensor:
     """``(z,u,i), (z,u,j) -> (z,u,k)``."""
     l1, l2, l3 = degrees
     if l1 == 0 or l2 == 0:
@@ -121,7 +154,9 @@ def _multiply_aligned(x: Tensor, y: Tensor, degrees: tuple[int, int, int], scale
     if l3 == 0:
         return (x * y).sum(-1, keepdim=True) * (scale / sqrt(2 * l1 + 1))
     c = _wigner_3j(l1, l2, l3, dtype=x.dtype, device=x.device) * scale
-    return (x.unsqueeze(-1) * y.unsqueeze(-2)).flatten(-2) @ c.flatten(0, 1)
+    if terms not in outers:
+        outers[terms] = (x.unsqueeze(-1) * y.unsqueeze(-2)).flatten(-2)
+    return outers[terms] @ c.flatten(0, 1)
 
 
 def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None) -> Tensor:

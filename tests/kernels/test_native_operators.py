@@ -215,6 +215,36 @@ def test_wrong_arguments_of_the_operators(place: int, change: Callable[[Tensor],
         torch.ops.e3frame.convolution_twice(*arguments)
 
 
+def meta(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("meta")
+
+
+LINE, INDEX = o3.Linear("3x0e", "2x0e"), torch.tensor([0, 1])
+SOME = [
+    ("convolution", lambda: kernels.convolution(X, meta(EDGES), Y, W, PLANS["several_into_one"], 5)),
+    ("convolution", lambda: kernels.convolution(X, EDGES, meta(Y), W, PLANS["several_into_one"], 5)),
+    ("convolution", lambda: kernels.convolution(X, EDGES, Y, meta(W), PLANS["several_into_one"], 5)),
+    ("linear", lambda: torch.func.functional_call(LINE, {"weight": meta(LINE.weight)}, torch.randn(2, 3))),
+    ("linear", lambda: o3.IndexedLinear("3x0e", "2x0e", 2)(torch.randn(2, 3), meta(INDEX))),
+    ("differences", lambda: nn.edge_vectors(torch.randn(5, 3), meta(EDGES), None)),
+    ("differences", lambda: nn.edge_vectors(torch.randn(5, 3), EDGES, meta(torch.zeros(23, 3)))),
+]
+
+
+@pytest.mark.parametrize("case", range(len(SOME)))
+def test_another_device(case: int) -> None:
+    name, call = SOME[case]
+    message = f"^{name} needs all tensors on one device, got some on cpu and some on meta$"
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_an_index_on_another_device() -> None:
+    with pytest.raises(ValueError, match=r"an index must be int64 on the CPU, .* got torch.int64 on meta of shape \(2,\)"):
+        kernels.first_rows(meta(INDEX), 2)
+    assert kernels.pairs(meta(EDGES), torch.zeros(23, 3), 5) is None
+
+
 def test_another_type_of_numbers() -> None:
     with pytest.raises(ValueError, match=r"native kernels run in float32 and float64, got torch.bfloat16"):
         native.convolution(X.bfloat16(), EDGES, Y.bfloat16(), W.bfloat16(), None, TEXT, 5)

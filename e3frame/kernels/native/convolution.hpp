@@ -229,11 +229,12 @@ struct Convolution {
 
     // What a thread works with.
     struct Workspace {
-        Buffer<S> sums, m, m_a, g, y, zero_weights;
+        Buffer<S> sums, m, m_a, g, y, gw, zero_weights;
         Buffer<Vec<S>> partial, scaled;
         explicit Workspace(const Convolution& c, int width)
             : sums(int64_t(CHUNK_NODES) * width), m(c.matrix_rows * N), m_a(c.matrix_rows * N), g(c.matrix_rows * N),
-              y(c.plan.dim_y * N), zero_weights(c.plan.weight_numel), partial(int64_t(c.deepest) * N), scaled(c.widest) {
+              y(c.plan.dim_y * N), gw(c.given.w_step * N), zero_weights(c.plan.weight_numel),
+              partial(int64_t(c.deepest) * N), scaled(c.widest) {
             std::fill_n(zero_weights.get(), c.plan.weight_numel, S(0));
             std::fill_n(partial.get(), int64_t(c.deepest) * N, Vec<S>{});
         }
@@ -256,10 +257,14 @@ struct Convolution {
             Tile<S> t;
             fill(t, edges.by_target, edges.target, at, edges.target_ptr[last], first, out.width, space);
             t.g = given.gy ? space.g.get() : nullptr;
+            t.add_gw = given.w_step == 0;
+            S* to[N] = {};
+            bool add[N];
             for (int e = 0; e < t.n; e++) {
                 const int64_t edge = edges.by_target[at + e], place = rows ? rows->place[at + e] : SharedRows<S>::WRITE;
-                t.gw[e] = !gw ? nullptr : place < 0 ? gw + row(edge) * given.w_step : rows->parts.get() + place * plan.weight_numel;
-                t.add_gw[e] = given.w_step == 0 || place == SharedRows<S>::ADD;
+                t.gw[e] = !gw ? nullptr : given.w_step == 0 ? gw : space.gw.get() + e * given.w_step;
+                if (gw) to[e] = place < 0 ? gw + row(edge) * given.w_step : rows->parts.get() + place * plan.weight_numel;
+                add[e] = place == SharedRows<S>::ADD;
                 t.gx[e] = part ? part->rows->get() + (edges.source[edge] - part->first) * in.width : nullptr;
             }
             for (size_t p = 0; p < paths.size(); p++) {
@@ -267,6 +272,8 @@ struct Convolution {
                 if (!forward.empty()) forward[p](t, paths[p]);
                 if (!backward.empty()) backward[p](t, paths[p]);
             }
+            if (gw && given.w_step)
+                for (int e = 0; e < t.n; e++) put(t.gw[e], to[e], add[e]);
             if (t.g) scatter_gy(edges.by_target + at, t.n, space.y.get(), t.g);
         }
         if (given.out) unpack(out, space.sums.get(), first, last, static_cast<S*>(given.out));
@@ -301,30 +308,43 @@ struct Convolution {
                 previous = node;
             }
             t.x[e] = x[edges.source[edge]], t.ax[e] = ax[edges.source[edge]], t.o[e] = o[edges.target[edge]];
-            t.w[e] = static_cast<const S*>(given.w) + row(edge) * given.w_step;
-            t.aw[e] = given.aw ? static_cast<const S*>(given.aw) + row(edge) * given.aw_step : space.zero_weights.get();
+            t.w[e] = met(static_cast<const S*>(given.w) + row(edge) * given.w_step, given.w_step);
+            t.aw[e] = space.zero_weights.get();
+            if (given.aw) t.aw[e] = met(static_cast<const S*>(given.aw) + row(edge) * given.aw_step, given.aw_step);
         }
         t.start[t.runs] = t.n;
         matrices(given.y, order + at, t.n, space.y.get(), t.m);
         if (DOUBLE) matrices(given.ay, order + at, t.n, space.y.get(), t.m_a);
     }
 
+    // Reads a row that the paths of a tile will read in pieces, in turn with those of other edges: in one go, the
+    // processor foresees what comes next.
+    static const S* met(const S* from, int64_t count) {
+        for (int64_t n = 0; n < count; n += 64 / sizeof(S)) static_cast<void>(*static_cast<const volatile S*>(from + n));
+        return from;
+    }
+
+    // Likewise the gradient of an edge's weights, which paths write in pieces, is put together before it goes out.
+    void put(const S* gw, S* to, bool add) const {
+        if (!add) std::memcpy(to, gw, given.w_step * sizeof(S));
+        else for (int64_t n = 0; n < given.w_step; n++) to[n] += gw[n];
+    }
+
     void unpack(const Layout<S>& layout, const S* rows, int64_t first, int64_t last, S* to) const {
         for (int64_t n = first; n < last; n++) layout.unpack(rows + (n - first) * layout.width, to + n * layout.plain);
     }
 
-    // Ask, while path p of a tile is computed, for what it will read and write in the next one, which begins at `next`:
-    // pieces of rows, too short and too many at once for the processor to foresee. And for a share of the nodes' rows.
+    // Ask, while path p of a tile is computed, for a share of the rows that the next one, which begins at `next`, will read
+    // and write.
     void prefetch(const int64_t* order, int64_t next, size_t p, const int64_t* nodes, const Packed<S>& rows, S* gw) const {
         const int64_t end = std::min(next + N, edges.num_edges);
-        if (given.w_step && paths[p].weight >= 0)
-            for (int64_t at = next; at < end; at++) {
-                const int64_t piece = row(order[at]) * given.w_step + paths[p].weight;
-                prefetch_row<0>(static_cast<const S*>(given.w) + piece, paths[p].mul);
-                if (DOUBLE && given.aw_step) prefetch_row<0>(static_cast<const S*>(given.aw) + piece, paths[p].mul);
-                if (gw) prefetch_row<1>(gw + piece, paths[p].mul);
-            }
-        for (int64_t at = next + p; at < end; at += paths.size()) prefetch_row<0>(rows[nodes[order[at]]], rows.step);
+        for (int64_t at = next + p; at < end; at += paths.size()) {
+            const int64_t edge = order[at], begin = row(edge) * given.w_step;
+            prefetch_row<0>(rows[nodes[edge]], rows.step);
+            prefetch_row<0>(static_cast<const S*>(given.w) + begin, given.w_step);
+            if (DOUBLE) prefetch_row<0>(static_cast<const S*>(given.aw) + row(edge) * given.aw_step, given.aw_step);
+            if (gw) prefetch_row<1>(gw + begin, given.w_step);
+        }
     }
     template <int WRITE> static void prefetch_row(const S* row, int64_t count) {
         for (int64_t n = 0; n < count; n += 64 / sizeof(S)) __builtin_prefetch(row + n, WRITE, 2);

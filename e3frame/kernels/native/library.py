@@ -213,8 +213,9 @@ def group(node: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
         ValueError: not integers of 64 bits, one for each entry.
         IndexError: a node is out of range.
     """
-    if node.dtype != torch.int64 or node.ndim != 1:
-        raise ValueError(f"an index must be int64, one for each row, got {node.dtype} of shape {tuple(node.shape)}")
+    if node.dtype != torch.int64 or node.ndim != 1 or not node.is_cpu:
+        given = f"{node.dtype} on {node.device.type} of shape {tuple(node.shape)}"
+        raise ValueError(f"an index must be int64 on the CPU, one for each row, got {given}")
     ptr, order = node.new_empty(num_nodes + 1), torch.empty_like(node)
     library = load()
     assert library is not None

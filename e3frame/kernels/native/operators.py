@@ -30,10 +30,17 @@ class Operator:
     def __init__(
         self, name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any], derivative: Derivative
     ) -> None:
-        self.run = run
+        def run_here(*inputs: Any) -> Any:
+            for item in inputs:
+                if isinstance(item, Tensor) and not item.is_cpu:  # its memory is not to be touched from here
+                    devices = sorted({item.device.type for item in inputs if isinstance(item, Tensor)})
+                    raise ValueError(f"{name} needs all tensors on one device, got some on {' and some on '.join(devices)}")
+            return run(*inputs)
+
+        self.run = run_here
         full = f"e3frame::{name}"
         torch.library.define(full, schema)
-        torch.library.impl(full, "CPU")(run)
+        torch.library.impl(full, "CPU")(run_here)
         torch.library.register_fake(full)(fake)
 
         def keep(ctx: Any, inputs: tuple, output: Any) -> None:
@@ -46,7 +53,7 @@ class Operator:
 
         def forward(ctx: Any, *inputs: Any) -> Any:
             _keep(ctx, inputs)
-            return run(*inputs)
+            return run_here(*inputs)
 
         torch.library.register_autograd(full, backward, setup_context=keep)
         self._op = getattr(torch.ops.e3frame, name).default

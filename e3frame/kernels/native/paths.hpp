@@ -32,7 +32,7 @@ struct Tile {
     S* gx[W<S>];                              // for each edge: where its part of gx is added; null: nowhere
     const S *w[W<S>], *aw[W<S>];
     S* gw[W<S>];                              // null: not wanted
-    bool add_gw[W<S>];                        // not the first of those that share this row
+    bool add_gw;                              // one row of gw for all edges
     S *m, *m_a, *g;                           // matrices of y and ay, and their gradients: [row][edge]
     Vec<S>*partial, *scaled;                  // room for sums over lanes, and for w x
 };
@@ -134,7 +134,7 @@ struct PathKernel {
                             if constexpr (DOUBLE) gw += load(ax + i * p.padded) * v[i] + load(x + i * p.padded) * v_a[i];
                             else gw += load(x + i * p.padded) * v[i];
                         }
-                        store_weights(t.gw[e], p, u, gw, t.add_gw[e]);
+                        store_weights(t.gw[e], p, u, gw, t.add_gw);
                     }
                     if (t.gx[e]) add_gx(t, p, e, u, v, v_a, t.gx[e]);
                 }

@@ -1,0 +1,58 @@
+"""Products of rows as text for the kernels: channel-wise ones, and fully connected ones by a single copy."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch.utils.weak import WeakIdKeyDictionary
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.algebra.plan import Instruction, ProductPlan
+from e3frame.kernels.native import plans
+from e3frame.kernels.native.linear import write_linear
+
+
+Written = tuple[str, str]
+"""A product as a convolution on a graph in which each row is an edge, and a linear map, with the weights of the product,
+of what comes out of it; that is empty where the convolution itself has the weights."""
+
+_written: WeakIdKeyDictionary = WeakIdKeyDictionary()
+
+
+def write_product(plan: ProductPlan) -> Written | None:
+    """The plan as text, or None if the kernels cannot run it; found by identity, which is fast."""
+    if plan not in _written:
+        _written[plan] = _write(plan)
+    return _written[plan]
+
+
+def _write(plan: ProductPlan) -> Written | None:
+    if plan.instructions and all(map(_mixes, plan.instructions)):
+        return _fully_connected(plan)
+    alike = replace(plan, instructions=tuple(map(_channel_wise, plan.instructions)))
+    return (plans.encode(alike), "") if plans.runs(alike) else None
+
+
+def _channel_wise(ins: Instruction) -> Instruction:
+    """All copies by all copies (uvuv) is copy by copy (uvu) where the second has one copy."""
+    alike = ins.connection_mode == "uvuv" and ins.path_shape[1] == 1
+    return ins._replace(connection_mode="uvu") if alike else ins
+
+
+def _mixes(ins: Instruction) -> bool:
+    """Whether a path mixes the products of all copies by the only copy of the second input."""
+    return ins.connection_mode == "uvw" and ins.path_shape[1] == 1
+
+
+def _fully_connected(plan: ProductPlan) -> Written | None:
+    """Σ_u W_uw (x_u ⊗ y): the product of each path without weights, then a linear map."""
+    products, maps, middle = [], [], []
+    for n, (ins, where) in enumerate(zip(plan.instructions, plan.weight_slices, strict=True)):
+        mul_u, _, mul_w = ins.path_shape
+        middle.append((mul_u, plan.irreps_out[ins.i_out].ir))
+        products.append(Instruction(ins.i_in1, ins.i_in2, n, "uvu", False, ins.path_weight, (mul_u, 1)))
+        maps.append((n, ins.i_out, where.start, 0, mul_w, 1.0))
+    first = replace(plan, irreps_out=Irreps(middle), instructions=tuple(products))
+    if not plans.runs(first):
+        return None
+    return plans.encode(first), write_linear(first.irreps_out, plan.irreps_out, 1, maps)
