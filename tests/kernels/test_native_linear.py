@@ -89,6 +89,16 @@ def test_self_connection_by_species(irreps: tuple[str, str, str], species: list[
     assert_same(call(by_species, index), call(general), inputs)
 
 
+def test_species_first_met_in_inference_mode() -> None:
+    module, species = SelfConnection("2x0e", "3x0e", "2x0e", 2), torch.tensor([1, 0, 1])
+    x, attributes = torch.randn(3, 2), torch.randn(2, 3).requires_grad_()
+    with torch.inference_mode():
+        expected = module(x, attributes[species], species)
+    out = module(x, attributes[species], species)
+    assert torch.equal(out, expected)
+    assert torch.autograd.grad(out.sum(), attributes)[0].any()
+
+
 def test_transposed_and_not_contiguous() -> None:
     text = write_linear(
         o3.Irreps("3x0e + 2x1o"), o3.Irreps("4x0e + 5x1o"), 1, [(0, 0, 0, 0, 4, 0.5), (1, 1, 12, 0, 5, 2.0)]

@@ -74,8 +74,7 @@ def rows(index: Tensor, num_indices: int) -> library.Rows:
 
 def first(index: Tensor, num_indices: int) -> Tensor:
     """The first row of each index, that of another where there is none."""
-    ptr, order, _ = _rows(index, num_indices).kept
-    return order[ptr[:-1].clamp(max=len(order) - 1)]
+    return _rows(index, num_indices).kept[3]
 
 
 def copy(index: Tensor, num_indices: int) -> Tensor:
@@ -100,10 +99,12 @@ def _rows(index: Tensor, num_indices: int) -> _Known:
     sizes, state = (num_indices,), _state(index)
     known = _recall(index, state, sizes)
     if known is None:
-        own = index.detach().clone(memory_format=torch.contiguous_format)
-        ptr, order = library.group(own, num_indices)
+        with torch.inference_mode(False):  # they are kept for whoever comes next
+            own = index.detach().clone(memory_format=torch.contiguous_format)
+            ptr, order = library.group(own, num_indices)
+            firsts = order[ptr[:-1].clamp(max=len(order) - 1)] if len(order) else order
         struct = library.Rows(len(index), order.data_ptr(), ptr.data_ptr())
-        known = _Known(state, sizes, struct, (ptr, order, own))
+        known = _Known(state, sizes, struct, (ptr, order, own, firsts))
         if state is not None:
             _known[index] = known
     return known

@@ -31,10 +31,7 @@ class Operator:
         self, name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any], derivative: Derivative
     ) -> None:
         def run_here(*inputs: Any) -> Any:
-            for item in inputs:
-                if isinstance(item, Tensor) and not item.is_cpu:  # its memory is not to be touched from here
-                    devices = sorted({item.device.type for item in inputs if isinstance(item, Tensor)})
-                    raise ValueError(f"{name} needs all tensors on one device, got some on {' and some on '.join(devices)}")
+            _check_devices(name, [item for item in inputs if isinstance(item, Tensor)])
             return run(*inputs)
 
         self.run = run_here
@@ -52,8 +49,8 @@ class Operator:
             return derivative(ctx.needs_input_grad, _kept(ctx), cotangents)
 
         def forward(ctx: Any, *inputs: Any) -> Any:
-            _keep(ctx, inputs)
-            return run_here(*inputs)
+            _check_devices(name, _keep(ctx, inputs))
+            return run(*inputs)
 
         torch.library.register_autograd(full, backward, setup_context=keep)
         self._op = getattr(torch.ops.e3frame, name).default
@@ -77,10 +74,25 @@ def watched() -> bool:
     return torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
-def _keep(ctx: Any, inputs: tuple) -> None:
-    ctx.places = [None if isinstance(item, Tensor) else (item,) for item in inputs]
-    ctx.save_for_backward(*(item for item in inputs if isinstance(item, Tensor)))
+def _check_devices(name: str, tensors: list[Tensor]) -> None:
+    """The memory of another device is not to be touched from here."""
+    for tensor in tensors:
+        if not tensor.is_cpu:
+            devices = sorted({tensor.device.type for tensor in tensors})
+            raise ValueError(f"{name} needs all tensors on one device, got some on {' and some on '.join(devices)}")
+
+
+def _keep(ctx: Any, inputs: tuple) -> list[Tensor]:
+    """For the derivative, everything; the tensors among it."""
+    tensors, ctx.places = [], []
+    for item in inputs:
+        tensor = isinstance(item, Tensor)
+        ctx.places.append(None if tensor else (item,))
+        if tensor:
+            tensors.append(item)
+    ctx.save_for_backward(*tensors)
     ctx.set_materialize_grads(False)
+    return tensors
 
 
 def _kept(ctx: Any) -> tuple:
