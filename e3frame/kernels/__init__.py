@@ -17,6 +17,7 @@ from torch import Tensor
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.plan import ProductPlan
 from e3frame.kernels import cuequivariance, reference
+from e3frame.kernels.constants import known_to_compilers
 from e3frame.kernels.native import groups
 from e3frame.kernels.native import library as native_library
 from e3frame.kernels.native import plans as native_plans
@@ -53,9 +54,9 @@ def _runs_on_cuda(x: Tensor, plan: ProductPlan) -> bool:
 
 
 # A compiler takes what these return for constants.
-_native_available = torch.compiler.assume_constant_result(lambda: _available())
-_native_plan = torch.compiler.assume_constant_result(lambda plan: native_plans.text_of(plan))
-_native_texts = torch.compiler.assume_constant_result(lambda plan: write_product(plan))
+_native_available = known_to_compilers(lambda: _available())
+_native_plan = known_to_compilers(lambda plan: native_plans.text_of(plan))
+_native_texts = known_to_compilers(lambda plan: write_product(plan))
 
 
 def backend() -> str:

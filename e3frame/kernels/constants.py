@@ -7,7 +7,7 @@ module by ``.float()``, and ``.double()`` could not bring the lost digits back.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +28,16 @@ def as_tensor(array: NDArray[Any], dtype: torch.dtype | None = None, device: Dev
     return torch.tensor(array, dtype=dtype, device=device)
 
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def known_to_compilers(function: Function) -> Function:
+    """Compilers take what it returns for a constant: ``torch.compiler.assume_constant_result``, which would import the
+    compiler, and that takes a second, for whoever compiles nothing."""
+    function._dynamo_marked_constant = True  # type: ignore[attr-defined]
+    return function
+
+
 def constant(compute: Callable[..., NDArray[np.float64]]) -> Callable[..., Tensor]:
     """The function ``(*key, dtype, device) -> Tensor`` of a cached function ``(*key) -> array``.
 
@@ -35,11 +45,11 @@ def constant(compute: Callable[..., NDArray[np.float64]]) -> Callable[..., Tenso
     such would have a variable shape under ``dynamic=True``.
     """
 
-    @torch.compiler.assume_constant_result
+    @known_to_compilers
     def values(*key: Hashable) -> list[float]:
         return compute(*key).ravel().tolist()
 
-    @torch.compiler.assume_constant_result
+    @known_to_compilers
     def shape(*key: Hashable) -> tuple[int, ...]:
         return compute(*key).shape
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from e3frame.algebra import wigner
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import Instruction, ProductPlan
-from e3frame.kernels.constants import constant
+from e3frame.kernels.constants import constant, known_to_compilers
 
 # For each mode: which copies are multiplied, the letters of the weights, and what is left. Copies are multiplied all
 # with all (uv), each with its partner (u), or all pairs u < v of one input (p).
@@ -219,7 +219,7 @@ class _Block(NamedTuple):
     i_outs: list[int]
 
 
-@torch.compiler.assume_constant_result
+@known_to_compilers
 def _layout(plan: ProductPlan) -> tuple[list[_Block], list[int], list[int]]:
     """The blocks, the sizes of the weights of each path, and those of the output terms.
 
