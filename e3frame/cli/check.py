@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from e3frame.algebra.irreps import Irreps
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.errors import DataError, SpecError, UserError
 from e3frame.spec.files import read_yaml
@@ -159,6 +160,8 @@ def show(typed: TypedModel, console: Console, species: tuple[str, ...] | None = 
     table.add_column("dim", justify="right")
     table.add_column("parameters", justify="right", no_wrap=True)
     outputs = {binding.key for binding in typed.outputs.values()}
+    for name, irreps in typed.spec.inputs.items():
+        table.add_row(name, "input", "graph", _shown(irreps), str(irreps.dim), "-")
     for one, two in zip(typed.steps, more.steps, strict=True):
         table.add_row(*_row(one, two, one.binding.key in outputs))
     console.print(table)
@@ -173,7 +176,12 @@ def _row(one: Step, two: Step, is_output: bool) -> list[str | Text]:
     name = Text(one.binding.key, style="bold green" if is_output else "")
     field = one.binding.field
     count = _count(one.num_parameters, two.num_parameters)
-    return [name, one.spec.kind, field.domain, str(field.irreps).replace("+", " + "), str(field.irreps.dim), count]
+    return [name, one.spec.kind, field.domain, _shown(field.irreps), str(field.irreps.dim), count]
+
+
+def _shown(irreps: Irreps) -> str:
+    """With room to break the line."""
+    return str(irreps).replace("+", " + ")
 
 
 def _count(for_one: int, for_two: int) -> str:

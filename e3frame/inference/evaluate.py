@@ -23,6 +23,7 @@ from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean
+from e3frame.spec.words import rounded
 from e3frame.train.checks import asked_of_frames, check_input
 from e3frame.train.labels import require_inputs
 from e3frame.train.losses import Loss
@@ -169,9 +170,9 @@ def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> No
         zero = f"{100 * errors.mae / errors.zero_mae:.1f} %"
     if errors.mae_per_atom is not None:
         mae, rmse, unit = errors.shown
-        table.add_row(name, split, frames, f"{mae:.4g}", f"{rmse:.4g}", unit.lstrip("/"), r2, "")
+        table.add_row(name, split, frames, rounded(mae, 4), rounded(rmse, 4), unit.lstrip("/"), r2, "")
         r2 = ""
-    table.add_row(name, split, frames, f"{errors.mae:.4g}", f"{errors.rmse:.4g}", errors.unit, r2, zero)
+    table.add_row(name, split, frames, rounded(errors.mae, 4), rounded(errors.rmse, 4), errors.unit, r2, zero)
 
 
 def evaluate(

@@ -17,7 +17,7 @@ from e3frame.network import Model
 from e3frame.spec.statistics import Statistics
 from e3frame.train.labels import missing_labels
 from e3frame.train.targets import TargetSpec
-from e3frame.viz.training import Compared, learning_curve, parity, save
+from e3frame.viz.training import Compared, learning_curve, parity, save, summed_up
 
 
 def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table:
@@ -90,8 +90,7 @@ def compared(name: str, evaluation: Evaluation, config: RunConfig) -> Compared:
     if config.task.targets[name].label.per == "node":
         kinds = np.broadcast_to(evaluation.species.numpy()[:, None], there.shape)[there]
         groups = {symbol: kinds == k for k, symbol in enumerate(config.model.species) if (kinds == k).any()}
-    text = f"MAE {mae:.3g} {shown}\nRMSE {rmse:.3g} {shown}"
-    return Compared(labels[there], predictions[there], unit, text, groups)
+    return Compared(labels[there], predictions[there], unit, summed_up(mae, rmse, shown), groups)
 
 
 def _reference(name: str, evaluation: Evaluation, config: RunConfig) -> NDArray[np.float64] | float:

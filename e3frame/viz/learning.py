@@ -31,13 +31,13 @@ def errors_by_size(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
             ax.annotate(f"{mean:.3g}", (size, mean), (6, 5), textcoords="offset points", fontsize=8.5, color=INK)
         if len(distinct) > 1:
             slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
-            text = f"N$^{{{slope:.2f}}}$"
+            text = f"error ∝ N$^{{{slope:.2f}}}$"
             ax.text(0.06, 0.08, text, transform=ax.transAxes, fontsize=10, color=INK)
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(FixedLocator(distinct))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        ax.margins(0.18, 0.14)
+        ax.margins(0.24, 0.14)
         log_scale(ax)
         ax.set_xlabel("training frames", color=INK, fontsize=9)
         ax.set_title(title, fontsize=10, loc="left")

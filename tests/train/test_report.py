@@ -57,7 +57,7 @@ def read(text: str) -> Reader:
 
 
 def test_the_page_needs_no_network(text: str, read: Reader) -> None:
-    assert len(read.sources) == 3  # learning curves, energy, forces
+    assert len(read.sources) == 4  # learning curves, energy, forces, and these by species
     for source in read.sources:
         head, data = source.split(",", 1)
         assert head == "data:image/png;base64"
@@ -105,6 +105,8 @@ def test_the_page_says_what_was_trained_on_what(finished: Finished, read: Reader
     assert list(forces.by_species) == ["H", "C", "O"]
     assert ["H", *(f"{forces.by_species['H'][key]:.4g}" for key in ("mae", "rmse"))] in read.rows
     assert any(row[0] == "train" and row[1] == "40" for row in read.rows)
+    assert ["energy", "label", "eV"] in [row[:3] for row in read.rows]
+    assert "labels that some lack" not in words
 
 
 def test_text_is_escaped() -> None:
