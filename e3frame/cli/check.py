@@ -55,8 +55,11 @@ def main(arguments: list[str]) -> int:
     for warning in found.warnings:
         _show_warning(warning, _console(stderr=True))
     run = found.run
-    if run is not None and not options.no_data and (options.full or run.config.data.is_local):
+    if run is None or options.no_data:
+        return 0
+    if options.full or run.config.data.is_local:
         return _look(run, options.full, _console())
+    _console().print("\nnot looked at the data; --full does", style="dim", highlight=False)
     return 0
 
 
@@ -85,9 +88,9 @@ def _look(run: TypedRun, full: bool, console: Console) -> int:
     for table in report(splits, asked, findings):
         console.print()
         console.print(table)
-    frames = ", ".join(f"{len(dataset)} {'sound' if broken else name}" for name, dataset in splits.items())
+    frames = ", ".join(f"{len(dataset):,} {'sound' if broken else name}" for name, dataset in splits.items())
     more = "" if full else "; --full looks at all"
-    console.print(f"looked at {frames} frames{more}", style="dim")
+    console.print(f"looked at {frames} frames{more}", style="dim", highlight=False)
     return int(any(finding.level == "error" for finding in findings))
 
 

@@ -145,16 +145,15 @@ def _require_finite(pairs: Mapping[str, Pair], task: TaskSpec, batch: Batch, whe
 
 def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
     """MAE, RMSE and R² of each target on each split; of vectors the MAE also in percent of that of predicting zero."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left", box=None, pad_edge=False)
     if any(errors.zero_mae for evaluation in splits.values() for errors in evaluation.errors.values()):
         table.caption = "of zero: the MAE in percent of that of predicting zero"
-    for heading in ("target", "split", "frames", "MAE", "RMSE", "", "R²", "of zero"):
-        left = heading in ("target", "split", "")
+    for heading in ("target", "split", "frames", "MAE", "RMSE", "unit", "R²", "of zero"):
+        left = heading in ("target", "split", "unit")
         table.add_column(heading, justify="left" if left else "right", no_wrap=heading == "target")
     for name in next(iter(splits.values())).pairs:
         for split, evaluation in splits.items():
             _add_rows(table, name, split, evaluation)
-        table.add_section()
     return table
 
 
@@ -163,7 +162,7 @@ def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> No
     if errors is None:
         table.add_row(name, split, "0", "", "", "no labels", "", "")
         return
-    frames = str(evaluation.frames if errors.frames is None else errors.frames)
+    frames = f"{evaluation.frames if errors.frames is None else errors.frames:,}"
     r2 = "" if errors.r2 is None else f"{errors.r2:.4f}"
     zero = ""
     if errors.zero_mae:

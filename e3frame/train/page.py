@@ -128,7 +128,9 @@ def _data(data: Splits, config: RunConfig) -> str:
     units |= {task.key(name): task.unit(name) for name in task.targets}
     rows = [[key, ", ".join(_roles(key, config)), unit, *_values(key, data)] for key, unit in units.items()]
     headings = ["key", "read as", "unit", "mean", "deviation", "smallest", "largest"]
-    html += "<h3>values in the training frames</h3>" + table(headings, rows, headings[3:])
+    html += "<h3>values in the training frames, of vectors and tensors by component</h3>" + table(
+        headings, rows, headings[3:]
+    )
     missing = [[line] for line in missing_labels(data, config.task)]
     return html + ("<h3>labels that some lack</h3>" + table([""], missing) if missing else "")
 
@@ -141,8 +143,7 @@ def _roles(key: str, config: RunConfig) -> Iterator[str]:
 
 
 def _values(key: str, data: Splits) -> list[str]:
-    found = label_range(data.train, key)
-    return [f"{number:.5g}" for number in (found.mean, found.deviation, found.smallest, found.largest)]
+    return label_range(data.train, key).written("mean", "deviation", "smallest", "largest")
 
 
 def _range(counts: torch.Tensor) -> str:
@@ -172,17 +173,18 @@ def _model(config: RunConfig) -> str:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     html = table(headings, rows, headings[4:], full=True)
     html += note(f"r_max {config.model.r_max:g} Å; species {', '.join(config.model.species)}")
-    html += "".join(map(note, _scale_shifts(config)))
+    html += columns(list(_scale_shifts(config)))
     return html + folded("the whole config", text)
 
 
-def _scale_shifts(config: RunConfig) -> Iterator[str]:
+def _scale_shifts(config: RunConfig) -> Iterator[tuple[str, str]]:
     """What the training data, or the user, said of each atom's share."""
     species = config.model.species
     for name, layer in config.model.outputs.items():
         if isinstance(layer, Pooling) and layer.per_species_scale_shift is not None:
             scales, shifts = layer.per_species_scale_shift.values(species)
             each = zip(species, scales, shifts, strict=True)
-            text = ", ".join(f"{symbol} {scale:.5g} x {shift:+.6g}" for symbol, scale, shift in each)
+            rows = [[symbol, f"{scale:.5g}", f"{shift:.6g}"] for symbol, scale, shift in each]
             unit = config.task.unit(name) if name in config.task.targets else ""
-            yield f"{name} of an atom from the network's x: {text} {unit}"
+            heading = f"{name} of an atom: scale × the network's value + shift{f' ({unit})' if unit else ''}"
+            yield heading, table(["species", "scale", "shift"], rows, ["scale", "shift"])

@@ -22,10 +22,10 @@ from e3frame.viz.training import Compared, learning_curve, parity, save, summed_
 
 def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table:
     """Frames of each split, and the statistics of the training frames."""
-    table = Table(title="data", title_justify="left", show_header=False)
+    table = Table(title="data", title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
-    frames = ", ".join(f"{len(dataset)} {name}" for name, dataset in splits.items())
+    frames = ", ".join(f"{len(dataset):,} {name}" for name, dataset in splits.items())
     atoms = splits.train.counts("z")
     table.add_row("frames", frames)
     table.add_row("atoms per frame", _range(int(atoms.min()), int(atoms.max())))

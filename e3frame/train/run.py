@@ -200,7 +200,7 @@ def train(
         if start is None:
             (folder / "metrics.csv").unlink(missing_ok=True)  # of a session without a checkpoint
     model = config.model.build().to(getattr(torch, config.trainer.weights))
-    console.print(model_line(model, config), highlight=False)
+    console.print(f"\n{model_line(model, config)}", highlight=False)
     if transfer is not None:
         console.print(transfer.text, highlight=False)
         apply(transfer, model, config.model.plugins)
@@ -234,7 +234,7 @@ def _conclude(result: RunResult, console: Console) -> None:
     folder = result.folder.resolve()
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     ended = f"{counted(result.epochs, 'epoch')} in {result.seconds:.0f} s"
-    console.print(f"{ended}; everything is in [bold]{shown}/[/bold]", highlight=False)
+    console.print(f"\n{ended}; everything is in [bold]{shown}/[/bold]", highlight=False)
     figures = ", ".join(sorted(path.name for path in result.folder.glob("*.png")))
     console.print(f"  report    report.html\n  model     {result.model.name}\n  errors    metrics.json, metrics.csv")
     console.print(f"  figures   {figures}")

@@ -121,7 +121,7 @@ def parity_by_species(compared: Compared) -> Figure:
         own = replace(compared, labels=compared.labels[where], predictions=compared.predictions[where])
         each, unit = _differences(own)
         text = summed_up(np.abs(each).mean(), np.sqrt(np.square(each).mean()), unit)
-        _draw_parity(ax, replace(own, errors=text), color)
+        _draw_parity(ax, replace(own, errors=text), color, bins=50)
         ax.set_title(name, fontsize=10, loc="left")
     return figure
 
@@ -137,14 +137,14 @@ def _differences(compared: Compared) -> tuple[NDArray[np.float64], str]:
     return factor * (compared.predictions - compared.labels), unit
 
 
-def _draw_parity(ax: Axes, compared: Compared, color: str = BLUE) -> None:
+def _draw_parity(ax: Axes, compared: Compared, color: str = BLUE, bins: int = 80) -> None:
     x, y = compared.labels, compared.predictions
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     margin = 0.04 * (high - low) or 1.0
     bounds = (low - margin, high + margin)
     if len(x) >= _MANY:
         within, shades = (*bounds, *bounds), density(color)
-        ax.hexbin(x, y, gridsize=110, bins="log", mincnt=1, cmap=shades, extent=within, linewidths=0.1)
+        ax.hexbin(x, y, gridsize=bins, bins="log", mincnt=1, cmap=shades, extent=within, linewidths=0.1)
     else:
         ax.plot(x, y, "o", color=color, ms=3.0, alpha=0.5, mew=0)
     ax.plot(bounds, bounds, color=MUTED, lw=0.9, zorder=3)

@@ -112,7 +112,7 @@ def report(splits: Splits, asked: Asked, findings: Sequence[Finding]) -> list[Ta
     for name, label in asked.labels.items():
         found = label_range(splits.train, name)
         shape = " × ".join(map(str, label.shape)) or "1"
-        numbers = [f"{number:.5g}" for number in (found.smallest, found.mean, found.largest)]
+        numbers = found.written("smallest", "mean", "largest")
         held.add_row(name, label.per, shape, asked.units.get(name, ""), *numbers, str(found.missing))
     return [held, findings_table(findings)]
 
