@@ -24,8 +24,8 @@ def test_each_species_has_its_points_and_errors() -> None:
     groups = {"H": np.array([True, True, False, False]), "O": np.array([False, False, True, True])}
     first, second = parity_by_species(Compared(labels, labels + errors, "eV/Å", "of all", groups)).axes
     assert [ax.get_title(loc="left") for ax in (first, second)] == ["H", "O"]
-    assert [text.get_text() for text in first.texts] == ["MAE 2 meV/Å\nRMSE 2.24 meV/Å"]
-    assert [text.get_text() for text in second.texts] == ["MAE 20 meV/Å\nRMSE 20 meV/Å"]
+    assert [text.get_text() for text in first.texts] == ["MAE 2.00 meV/Å\nRMSE 2.24 meV/Å"]
+    assert [text.get_text() for text in second.texts] == ["MAE 20.0 meV/Å\nRMSE 20.0 meV/Å"]
     np.testing.assert_allclose(second.lines[0].get_xydata(), np.stack([labels, labels + errors], 1)[2:])
 
 
