@@ -69,14 +69,14 @@ def importance(parts: Mapping[str, Mapping[str, float]], trials: int) -> Figure:
 
 
 def parallel_coordinates(points: Sequence[Mapping[str, Any]], values: Sequence[float], objective: str) -> Figure:
-    """One line for each complete trial through its parameters to its objective; the best lines are on top.
+    """One line for each complete trial through its parameters to its objective, in its colour; the best are on top.
 
     Args:
         points: parameter -> value, for each trial.
         values: of the objective.
     """
     names = list({name: None for point in points for name in point})
-    figure, (ax,) = new_figure(1, width=1.5 + 1.2 * (len(names) + 1), height=3.8)
+    figure, (ax,) = new_figure(1, width=0.6 + 1.25 * (len(names) + 1), height=3.8)
     columns = [_Column([point.get(name) for point in points]) for name in names] + [_Column(list(values))]
     norm = (LogNorm if columns[-1].log else Normalize)(min(values), max(values) if max(values) > min(values) else None)
     colors = ScalarMappable(norm, _COLORS)
@@ -92,7 +92,6 @@ def parallel_coordinates(points: Sequence[Mapping[str, Any]], values: Sequence[f
         ax.text(place, 1.05, name, fontsize=9, ha="center", va="bottom", color=INK)
     ax.set(xlim=(-0.3, len(columns) - 0.5), ylim=(-0.05, 1.12))
     ax.set_axis_off()
-    figure.colorbar(colors, ax=ax, label=objective, shrink=0.8, pad=0.02).ax.tick_params(labelsize=8.5)
     return figure
 
 
