@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from e3frame.algebra.irreps import Irreps
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.errors import DataError, SpecError, UserError
 from e3frame.spec.files import read_yaml
@@ -54,8 +55,11 @@ def main(arguments: list[str]) -> int:
     for warning in found.warnings:
         _show_warning(warning, _console(stderr=True))
     run = found.run
-    if run is not None and not options.no_data and (options.full or run.config.data.is_local):
+    if run is None or options.no_data:
+        return 0
+    if options.full or run.config.data.is_local:
         return _look(run, options.full, _console())
+    _console().print("\nnot looked at the data; --full does", style="dim", highlight=False)
     return 0
 
 
@@ -84,9 +88,9 @@ def _look(run: TypedRun, full: bool, console: Console) -> int:
     for table in report(splits, asked, findings):
         console.print()
         console.print(table)
-    frames = ", ".join(f"{len(dataset)} {'sound' if broken else name}" for name, dataset in splits.items())
+    frames = ", ".join(f"{len(dataset):,} {'sound' if broken else name}" for name, dataset in splits.items())
     more = "" if full else "; --full looks at all"
-    console.print(f"looked at {frames} frames{more}", style="dim")
+    console.print(f"looked at {frames} frames{more}", style="dim", highlight=False)
     return int(any(finding.level == "error" for finding in findings))
 
 
@@ -159,6 +163,8 @@ def show(typed: TypedModel, console: Console, species: tuple[str, ...] | None = 
     table.add_column("dim", justify="right")
     table.add_column("parameters", justify="right", no_wrap=True)
     outputs = {binding.key for binding in typed.outputs.values()}
+    for name, irreps in typed.spec.inputs.items():
+        table.add_row(name, "input", "graph", _shown(irreps), str(irreps.dim), "-")
     for one, two in zip(typed.steps, more.steps, strict=True):
         table.add_row(*_row(one, two, one.binding.key in outputs))
     console.print(table)
@@ -173,7 +179,12 @@ def _row(one: Step, two: Step, is_output: bool) -> list[str | Text]:
     name = Text(one.binding.key, style="bold green" if is_output else "")
     field = one.binding.field
     count = _count(one.num_parameters, two.num_parameters)
-    return [name, one.spec.kind, field.domain, str(field.irreps).replace("+", " + "), str(field.irreps.dim), count]
+    return [name, one.spec.kind, field.domain, _shown(field.irreps), str(field.irreps.dim), count]
+
+
+def _shown(irreps: Irreps) -> str:
+    """With room to break the line."""
+    return str(irreps).replace("+", " + ")
 
 
 def _count(for_one: int, for_two: int) -> str:

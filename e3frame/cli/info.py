@@ -15,6 +15,7 @@ from rich.text import Text
 import e3frame
 from e3frame.data.base import default_cache_folder
 from e3frame.spec.errors import UserError
+from e3frame.spec.words import counted
 
 
 def main(arguments: list[str]) -> int:
@@ -37,7 +38,7 @@ def _rows() -> Iterator[tuple[str, str]]:
 
     yield "e3frame", e3frame.__version__
     yield "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"
-    yield "torch", f"{torch.__version__}, {_counted(torch.get_num_threads(), 'thread')}"
+    yield "torch", f"{torch.__version__}, {counted(torch.get_num_threads(), 'thread')}"
     devices = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     yield "CUDA", ", ".join(devices) or "no device"
     try:
@@ -46,10 +47,6 @@ def _rows() -> Iterator[tuple[str, str]]:
         raise UserError(str(error)) from None
     yield from _optional()
     yield "cache", str(default_cache_folder())
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _optional() -> Iterator[tuple[str, str]]:

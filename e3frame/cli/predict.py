@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from e3frame.compose import from_overrides
 from e3frame.data.units import Units
 from e3frame.spec.base import Spec
+from e3frame.spec.words import counted
 
 _USAGE = """usage: e3frame predict model=FILE path=FILE [out=FILE] [units.length=bohr] ...
 
@@ -70,5 +71,5 @@ def main(arguments: list[str]) -> int:
         keys=config.keys,
         overwrite=config.overwrite,
     )
-    print(f"{count} frames written to {config.out}")
+    print(f"{counted(count, 'frame')} written to {config.out}")
     return 0

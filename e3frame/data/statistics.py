@@ -146,6 +146,11 @@ class Range(NamedTuple):
     deviation: float
     missing: int
 
+    def written(self, *names: str) -> list[str]:
+        """Some of these as text; a mean that is but what rounding left of zero as 0."""
+        rest = abs(self.mean) < 1e-8 * self.deviation
+        return ["0" if rest and name == "mean" else f"{getattr(self, name):.5g}" for name in names]
+
 
 def label_range(dataset: FrameSet, key: str) -> Range:
     """Over all frames, block by block (Chan, Golub, LeVeque 1983); NaN where there is no value at all."""

@@ -23,6 +23,7 @@ from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean
+from e3frame.spec.words import rounded
 from e3frame.train.checks import asked_of_frames, check_input
 from e3frame.train.labels import require_inputs
 from e3frame.train.losses import Loss
@@ -144,16 +145,15 @@ def _require_finite(pairs: Mapping[str, Pair], task: TaskSpec, batch: Batch, whe
 
 def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
     """MAE, RMSE and R² of each target on each split; of vectors the MAE also in percent of that of predicting zero."""
-    table = Table(title=title, title_justify="left", caption_justify="left")
+    table = Table(title=title, title_justify="left", caption_justify="left", box=None, pad_edge=False)
     if any(errors.zero_mae for evaluation in splits.values() for errors in evaluation.errors.values()):
         table.caption = "of zero: the MAE in percent of that of predicting zero"
-    for heading in ("target", "split", "frames", "MAE", "RMSE", "", "R²", "of zero"):
-        left = heading in ("target", "split", "")
+    for heading in ("target", "split", "frames", "MAE", "RMSE", "unit", "R²", "of zero"):
+        left = heading in ("target", "split", "unit")
         table.add_column(heading, justify="left" if left else "right", no_wrap=heading == "target")
     for name in next(iter(splits.values())).pairs:
         for split, evaluation in splits.items():
             _add_rows(table, name, split, evaluation)
-        table.add_section()
     return table
 
 
@@ -162,16 +162,16 @@ def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> No
     if errors is None:
         table.add_row(name, split, "0", "", "", "no labels", "", "")
         return
-    frames = str(evaluation.frames if errors.frames is None else errors.frames)
+    frames = f"{evaluation.frames if errors.frames is None else errors.frames:,}"
     r2 = "" if errors.r2 is None else f"{errors.r2:.4f}"
     zero = ""
     if errors.zero_mae:
         zero = f"{100 * errors.mae / errors.zero_mae:.1f} %"
     if errors.mae_per_atom is not None:
         mae, rmse, unit = errors.shown
-        table.add_row(name, split, frames, f"{mae:.4g}", f"{rmse:.4g}", unit.lstrip("/"), r2, "")
+        table.add_row(name, split, frames, rounded(mae, 4), rounded(rmse, 4), unit.lstrip("/"), r2, "")
         r2 = ""
-    table.add_row(name, split, frames, f"{errors.mae:.4g}", f"{errors.rmse:.4g}", errors.unit, r2, zero)
+    table.add_row(name, split, frames, rounded(errors.mae, 4), rounded(errors.rmse, 4), errors.unit, r2, zero)
 
 
 def evaluate(

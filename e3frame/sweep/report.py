@@ -130,11 +130,7 @@ def _importances(search: Search, complete: int) -> dict[str, dict[str, float]]:
 def _page(search: Search, trials: Sequence[Trial], images: Sequence[Path], command: Sequence[str], found: Trial) -> str:
     """One page that needs no other file."""
     spec, title = search.spec, html.escape(f"Sweep {search.spec.name}")
-    pictures = "\n".join(
-        f'<h2>{image.stem.replace("_", " ").capitalize()}</h2>\n<img alt="{image.stem}" src="data:image/png;base64,'
-        f'{base64.b64encode(image.read_bytes()).decode()}">'
-        for image in images
-    )
+    pictures = "\n".join(f"<h2>{image.stem.replace('_', ' ').capitalize()}</h2>\n{_image(image)}" for image in images)
     assert found.config is not None
     config = yaml.safe_dump(dict(found.config), sort_keys=False, allow_unicode=True, width=110)
     return (
@@ -146,6 +142,14 @@ def _page(search: Search, trials: Sequence[Trial], images: Sequence[Path], comma
         f"<h2>The best run (trial {found.number})</h2>\n<p><code>e3frame train best.yaml</code> makes it again.</p>\n"
         f"<details><summary>best.yaml</summary><pre>{html.escape(config)}</pre></details>\n</body></html>\n"
     )
+
+
+def _image(file: Path) -> str:
+    """A PNG of 150 dots per inch within the page, so large that its text is as large as that of the page."""
+    content = file.read_bytes()
+    width = int.from_bytes(content[16:20], "big") * 96 // 150
+    data = base64.b64encode(content).decode()
+    return f'<img alt="{file.stem}" width="{width}" src="data:image/png;base64,{data}">'
 
 
 def _rows(search: Search, trials: Sequence[Trial]) -> str:

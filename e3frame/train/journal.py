@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from e3frame.spec.words import rounded
 from e3frame.train.files import append_line, write_file
 from e3frame.train.limits import Limits
 from e3frame.train.metrics import units
@@ -70,7 +71,7 @@ class Journal:
         if last or part > self._printed:
             self._printed = part
             chosen = [values.get(f"{self.shown}_{name}") for name in ("loss", *self._on_screen)]
-            shown = ["" if value is None else f"{value:.4g}" for value in (values["train_loss"], *chosen)]
+            shown = ["" if value is None else rounded(value, 4) for value in (values["train_loss"], *chosen)]
             self._print([str(epoch), f"{int(seconds) // 60}:{int(seconds) % 60:02d}", f"{lr:.1e}", *shown])
 
     def read(self) -> str:

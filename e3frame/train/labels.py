@@ -96,7 +96,7 @@ def missing_labels(splits: Splits, task: TaskSpec) -> Iterator[str]:
         for split, dataset in splits.items():
             there = labelled(dataset, key, target.label.per)
             if not there.all():
-                yield f"{key} in {int(there.sum())} of {len(there)} {split} frames"
+                yield f"{key} in {int(there.sum()):,} of {len(there):,} {split} frames"
             if target.label.per == "edge":
                 yield from _missing_edges(dataset, key, split)
 

@@ -15,10 +15,12 @@ from e3frame.data.dataset import Splits
 from e3frame.data.statistics import label_range
 from e3frame.inference.evaluate import Evaluation
 from e3frame.layers._pooling import Pooling
+from e3frame.spec.words import counted, rounded
 from e3frame.train.labels import missing_labels
 from e3frame.train.report import compared, shown_split
+from e3frame.train.targets import KNOWN
 from e3frame.viz.html import Card, columns, folded, image, note, page, table
-from e3frame.viz.training import learning_curve, overview
+from e3frame.viz.training import learning_curve, overview, parity_by_species
 
 WIDTH = 10.6
 """Of the figures, in inches."""
@@ -45,10 +47,14 @@ def write_page(
     sections |= {f"{name}, {split} frames": _target(name, splits[split], config) for name in splits[split].errors}
     sections["Data"] = _data(data, config)
     sections["Model"] = _model(config)
-    lead = f"{run['parameters']:,} parameters, {run['epochs']} epochs ({run['steps']:,} steps) in {_time(run)}, "
-    lead += f"best epoch {run['best_epoch']}, seed {config.seed}; e3frame {run['e3frame']}, torch {run['torch']}"
-    path.write_text(page(config.name, lead, list(_cards(splits[split], split)), sections), encoding="utf-8")
+    path.write_text(page(config.name, _lead(config, run), list(_cards(splits[split], split)), sections), "utf-8")
     return path
+
+
+def _lead(config: RunConfig, run: Mapping[str, Any]) -> str:
+    parameters, epochs, steps = (counted(run[f"{noun}s"], noun) for noun in ("parameter", "epoch", "step"))
+    trained = f"{parameters}, {epochs} ({steps}) in {_time(run)}, best epoch {run['best_epoch']}, seed {config.seed}"
+    return f"{trained}; e3frame {run['e3frame']}, torch {run['torch']}"
 
 
 def _time(run: Mapping[str, Any]) -> str:
@@ -59,7 +65,7 @@ def _time(run: Mapping[str, Any]) -> str:
 def _cards(evaluation: Evaluation, split: str) -> Iterator[Card]:
     for name, errors in evaluation.errors.items():
         mae, _, unit = errors.shown
-        yield Card(f"{mae:.3g}", unit, f"{name} MAE, {split}")
+        yield Card(rounded(mae), unit, f"{name} MAE, {split}")
         if errors.r2 is not None:
             yield Card(f"{errors.r2:.4f}", "", f"{name} R², {split}")
 
@@ -70,7 +76,7 @@ def _errors(splits: Mapping[str, Evaluation]) -> str:
     for name in next(iter(splits.values())).pairs:
         found = [evaluation.errors.get(name) for evaluation in splits.values()]
         unit = next((errors.shown[2] for errors in found if errors is not None), "")
-        mae, rmse = (["" if e is None else f"{e.shown[k]:.4g}" for e in found] for k in (0, 1))
+        mae, rmse = (["" if e is None else rounded(e.shown[k], 4) for e in found] for k in (0, 1))
         r2 = ["" if e is None or e.r2 is None else f"{e.r2:.5f}" for e in found]
         rows.append([name, unit, *mae, *rmse, *r2])
     numbers = [f"{error} {split}" for error in ("MAE", "RMSE", "R²") for split in splits]
@@ -82,15 +88,19 @@ def _errors(splits: Mapping[str, Evaluation]) -> str:
 def _target(name: str, evaluation: Evaluation, config: RunConfig) -> str:
     errors, by_frame = evaluation.errors[name], evaluation.frame_errors[name]
     unit = errors.shown[2]
-    figure = overview(compared(name, evaluation, config), by_frame.numpy(), unit)
+    drawn = compared(name, evaluation, config)
+    html = image(overview(drawn, by_frame.numpy(), unit), f"{name}: parity, differences, error of each frame")
+    if len(drawn.groups) > 1:
+        html += image(parity_by_species(drawn), f"{name}: parity by species")
     parts = [
         (f"worst frames (RMSE in {unit})" if unit else "worst frames (RMSE)", _worst(by_frame, evaluation, config))
     ]
-    for heading, found in (("species", errors.by_species), ("irrep", errors.by_irrep)):
+    kinds = "species of the pair" if config.task.targets[name].label.per == "edge" else "species"
+    for heading, found in ((kinds, errors.by_species), ("irrep", errors.by_irrep)):
         if found:
-            rows = [[key, f"{both['mae']:.4g}", f"{both['rmse']:.4g}"] for key, both in found.items()]
+            rows = [[key, rounded(both["mae"], 4), rounded(both["rmse"], 4)] for key, both in found.items()]
             parts.append((f"by {heading} ({errors.unit})", table([heading, "MAE", "RMSE"], rows, ["MAE", "RMSE"])))
-    return image(figure, f"{name}: parity, differences, error of each frame") + columns(parts)
+    return html + columns(parts)
 
 
 def _worst(by_frame: torch.Tensor, evaluation: Evaluation, config: RunConfig) -> str:
@@ -100,7 +110,7 @@ def _worst(by_frame: torch.Tensor, evaluation: Evaluation, config: RunConfig) ->
         file, frame = evaluation.places[index]
         counts = zip(config.model.species, evaluation.composition[index].long().tolist(), strict=True)
         formula = Formula.from_dict({symbol: count for symbol, count in counts if count}).format("hill")
-        rows.append([file, str(frame), formula, f"{by_frame[index]:.4g}"])
+        rows.append([file, str(frame), formula, rounded(float(by_frame[index]), 4)])
     return table(["file", "frame", "formula", "error"], rows, ["frame", "error"])
 
 
@@ -113,17 +123,27 @@ def _data(data: Splits, config: RunConfig) -> str:
         rows[-1] += [f"{edges.sum() / atoms.sum():.2f}", ", ".join(dataset.species), f"{periodic:,}"]
     headings = ["split", "frames", "atoms per frame", "atoms", "neighbours per atom", "species", "periodic"]
     html = table(headings, rows, ["frames", "atoms", "neighbours per atom", "periodic"])
-    rows = [_label(name, data, config) for name in config.task.targets]
-    headings = ["label of the training frames", "unit", "mean", "deviation", "smallest", "largest"]
-    html += "<h3></h3>" + table(headings, rows, headings[2:])
-    missing = list(missing_labels(data, config.task))
-    return html + (note("Some frames have no label: " + "; ".join(missing) + ".") if missing else "")
+    task, inputs = config.task, config.model.inputs
+    units = {name: KNOWN[name][0] if name in KNOWN else "" for name in inputs}
+    units |= {task.key(name): task.unit(name) for name in task.targets}
+    rows = [[key, ", ".join(_roles(key, config)), unit, *_values(key, data)] for key, unit in units.items()]
+    headings = ["key", "read as", "unit", "mean", "deviation", "smallest", "largest"]
+    html += "<h3>values in the training frames, of vectors and tensors by component</h3>" + table(
+        headings, rows, headings[3:]
+    )
+    missing = [[line] for line in missing_labels(data, config.task)]
+    return html + ("<h3>labels that some lack</h3>" + table([""], missing) if missing else "")
 
 
-def _label(name: str, data: Splits, config: RunConfig) -> list[str]:
-    found = label_range(data.train, config.task.key(name))
-    numbers = (found.mean, found.deviation, found.smallest, found.largest)
-    return [config.task.key(name), config.task.unit(name), *(f"{number:.5g}" for number in numbers)]
+def _roles(key: str, config: RunConfig) -> Iterator[str]:
+    if key in config.task.labels:
+        yield "label"
+    if key in config.model.inputs:
+        yield "input"
+
+
+def _values(key: str, data: Splits) -> list[str]:
+    return label_range(data.train, key).written("mean", "deviation", "smallest", "largest")
 
 
 def _range(counts: torch.Tensor) -> str:
@@ -134,6 +154,10 @@ def _range(counts: torch.Tensor) -> str:
 def _model(config: RunConfig) -> str:
     typed = config.model.typed()
     rows = [
+        [name, "input", "graph", str(irreps).replace("+", " + "), str(irreps.dim), ""]
+        for name, irreps in config.model.inputs.items()
+    ]
+    rows += [
         [
             step.binding.key,
             step.spec.kind,
@@ -149,17 +173,18 @@ def _model(config: RunConfig) -> str:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     html = table(headings, rows, headings[4:], full=True)
     html += note(f"r_max {config.model.r_max:g} Å; species {', '.join(config.model.species)}")
-    html += "".join(map(note, _scale_shifts(config)))
+    html += columns(list(_scale_shifts(config)))
     return html + folded("the whole config", text)
 
 
-def _scale_shifts(config: RunConfig) -> Iterator[str]:
+def _scale_shifts(config: RunConfig) -> Iterator[tuple[str, str]]:
     """What the training data, or the user, said of each atom's share."""
     species = config.model.species
     for name, layer in config.model.outputs.items():
         if isinstance(layer, Pooling) and layer.per_species_scale_shift is not None:
             scales, shifts = layer.per_species_scale_shift.values(species)
             each = zip(species, scales, shifts, strict=True)
-            text = ", ".join(f"{symbol} {scale:.5g} x {shift:+.6g}" for symbol, scale, shift in each)
+            rows = [[symbol, f"{scale:.5g}", f"{shift:.6g}"] for symbol, scale, shift in each]
             unit = config.task.unit(name) if name in config.task.targets else ""
-            yield f"{name} of an atom from the network's x: {text} {unit}"
+            heading = f"{name} of an atom: scale × the network's value + shift{f' ({unit})' if unit else ''}"
+            yield heading, table(["species", "scale", "shift"], rows, ["scale", "shift"])

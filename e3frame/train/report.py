@@ -17,15 +17,15 @@ from e3frame.network import Model
 from e3frame.spec.statistics import Statistics
 from e3frame.train.labels import missing_labels
 from e3frame.train.targets import TargetSpec
-from e3frame.viz.training import Compared, learning_curve, parity, save
+from e3frame.viz.training import Compared, learning_curve, parity, save, summed_up
 
 
 def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table:
     """Frames of each split, and the statistics of the training frames."""
-    table = Table(title="data", title_justify="left", show_header=False)
+    table = Table(title="data", title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
-    frames = ", ".join(f"{len(dataset)} {name}" for name, dataset in splits.items())
+    frames = ", ".join(f"{len(dataset):,} {name}" for name, dataset in splits.items())
     atoms = splits.train.counts("z")
     table.add_row("frames", frames)
     table.add_row("atoms per frame", _range(int(atoms.min()), int(atoms.max())))
@@ -90,8 +90,7 @@ def compared(name: str, evaluation: Evaluation, config: RunConfig) -> Compared:
     if config.task.targets[name].label.per == "node":
         kinds = np.broadcast_to(evaluation.species.numpy()[:, None], there.shape)[there]
         groups = {symbol: kinds == k for k, symbol in enumerate(config.model.species) if (kinds == k).any()}
-    text = f"MAE {mae:.3g} {shown}\nRMSE {rmse:.3g} {shown}"
-    return Compared(labels[there], predictions[there], unit, text, groups)
+    return Compared(labels[there], predictions[there], unit, summed_up(mae, rmse, shown), groups)
 
 
 def _reference(name: str, evaluation: Evaluation, config: RunConfig) -> NDArray[np.float64] | float:

@@ -28,6 +28,7 @@ from e3frame.inference.saved import load_model, save_model
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.statistics import Statistics
+from e3frame.spec.words import counted
 from e3frame.train.averaging import averaged
 from e3frame.train.checkpoint import Checkpoint
 from e3frame.train.files import told, write_file
@@ -199,7 +200,7 @@ def train(
         if start is None:
             (folder / "metrics.csv").unlink(missing_ok=True)  # of a session without a checkpoint
     model = config.model.build().to(getattr(torch, config.trainer.weights))
-    console.print(model_line(model, config), highlight=False)
+    console.print(f"\n{model_line(model, config)}", highlight=False)
     if transfer is not None:
         console.print(transfer.text, highlight=False)
         apply(transfer, model, config.model.plugins)
@@ -232,8 +233,8 @@ def _conclude(result: RunResult, console: Console) -> None:
     console.print(error_table({split: result.errors[split]}, f"errors on the {split} frames"))
     folder = result.folder.resolve()
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    ended = f"{result.epochs} epochs in {result.seconds:.0f} s"
-    console.print(f"{ended}; everything is in [bold]{shown}/[/bold]", highlight=False)
+    ended = f"{counted(result.epochs, 'epoch')} in {result.seconds:.0f} s"
+    console.print(f"\n{ended}; everything is in [bold]{shown}/[/bold]", highlight=False)
     figures = ", ".join(sorted(path.name for path in result.folder.glob("*.png")))
     console.print(f"  report    report.html\n  model     {result.model.name}\n  errors    metrics.json, metrics.csv")
     console.print(f"  figures   {figures}")

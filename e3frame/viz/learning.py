@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from e3frame.spec.words import rounded
 from e3frame.viz.style import BLUE, INK, new_figure
 from e3frame.viz.training import log_scale
 
@@ -28,16 +29,16 @@ def errors_by_size(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
         ax.plot(distinct, means, color=BLUE, lw=1.6)
         ax.plot(sizes, errors, "o", color=BLUE, ms=5, mew=0)
         for size, mean in zip(distinct, means, strict=True):
-            ax.annotate(f"{mean:.3g}", (size, mean), (6, 5), textcoords="offset points", fontsize=8.5, color=INK)
+            ax.annotate(rounded(float(mean)), (size, mean), (6, 5), textcoords="offset points", fontsize=8.5, color=INK)
         if len(distinct) > 1:
             slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
-            text = f"N$^{{{slope:.2f}}}$"
+            text = f"error ∝ N$^{{{slope:.2f}}}$"
             ax.text(0.06, 0.08, text, transform=ax.transAxes, fontsize=10, color=INK)
         ax.set_xscale("log")
         ax.xaxis.set_major_locator(FixedLocator(distinct))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-        ax.margins(0.18, 0.14)
+        ax.margins(0.24, 0.14)
         log_scale(ax)
         ax.set_xlabel("training frames", color=INK, fontsize=9)
         ax.set_title(title, fontsize=10, loc="left")

@@ -17,7 +17,8 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from e3frame.viz.style import BLUE, INK, MUTED, ORANGE, new_figure
 
-_COLORS = "viridis_r"
+_COLORS = "viridis"
+"""Dark, which stands out on white, is small, which is good."""
 _DECADE = 5.0
 """Ratio of largest to smallest from which on positive values stand on a logarithmic axis."""
 
@@ -68,14 +69,14 @@ def importance(parts: Mapping[str, Mapping[str, float]], trials: int) -> Figure:
 
 
 def parallel_coordinates(points: Sequence[Mapping[str, Any]], values: Sequence[float], objective: str) -> Figure:
-    """One line for each complete trial through its parameters to its objective; the best lines are on top.
+    """One line for each complete trial through its parameters to its objective, in its colour; the best are on top.
 
     Args:
         points: parameter -> value, for each trial.
         values: of the objective.
     """
     names = list({name: None for point in points for name in point})
-    figure, (ax,) = new_figure(1, width=1.6 + 1.35 * (len(names) + 1), height=4.2)
+    figure, (ax,) = new_figure(1, width=0.6 + 1.25 * (len(names) + 1), height=3.8)
     columns = [_Column([point.get(name) for point in points]) for name in names] + [_Column(list(values))]
     norm = (LogNorm if columns[-1].log else Normalize)(min(values), max(values) if max(values) > min(values) else None)
     colors = ScalarMappable(norm, _COLORS)
@@ -87,11 +88,10 @@ def parallel_coordinates(points: Sequence[Mapping[str, Any]], values: Sequence[f
         ax.plot([place, place], [0, 1], color=INK, lw=0.8, zorder=1)
         for height, text in column.ticks:
             box = {"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.8}
-            ax.text(place + 0.04, height, text, fontsize=7.5, va="center", color=INK, bbox=box, zorder=3)
-        ax.text(place, 1.05, name, fontsize=8.5, ha="center", va="bottom", color=INK)
+            ax.text(place + 0.04, height, text, fontsize=8.5, va="center", color=INK, bbox=box, zorder=3)
+        ax.text(place, 1.05, name, fontsize=9, ha="center", va="bottom", color=INK)
     ax.set(xlim=(-0.3, len(columns) - 0.5), ylim=(-0.05, 1.12))
     ax.set_axis_off()
-    figure.colorbar(colors, ax=ax, label=objective, shrink=0.8, pad=0.02).ax.tick_params(labelsize=8)
     return figure
 
 

@@ -58,7 +58,8 @@ def draw_spherical_harmonics(irreps: int | IrrepsLike = 3, resolution: int = 60)
             ax = _new_axes(figure, (left, low, size / width, size / height), 1.45)
             Y = values[..., start + l + m, None]
             _draw_surface(ax, points * np.abs(Y) / largest, np.where(Y < 0, _NEGATIVE, _POSITIVE))
-            figure.text(left + 0.5 * size / width, low, f"m = {m}", fontsize=7, color=MUTED, ha="center")
+            order = f"m = {m}".replace("-", "−")
+            figure.text(left + 0.5 * size / width, low, order, fontsize=8, color=MUTED, ha="center")
             axes.append(ax)
         start += 2 * l + 1
     if degrees[0] < max(degrees):

@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
 
 INK = "#1f2933"
 MUTED = "#8a94a0"
 BLUE = "#2166ac"
 ORANGE = "#d6604d"
-DENSITY = "Blues"
 PALETTE = (BLUE, ORANGE, "#4d9221", "#7b3294", "#b8860b", "#35978f", "#8c510a", "#5e6a75")
 """Of several groups in one panel; what comes after the eighth is not drawn."""
 
 
-def new_figure(columns: int, width: float = 4.2, height: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure of one row of panels."""
-    figure = Figure(figsize=(width * columns, height), dpi=150, layout="constrained")
-    axes = [figure.add_subplot(1, columns, column + 1) for column in range(columns)]
+def new_figure(
+    panels: int, width: float = 4.2, height: float = 3.6, columns: int | None = None
+) -> tuple[Figure, list[Axes]]:
+    """A figure of some panels of ``width`` by ``height`` inches, in one row or in rows of so many columns."""
+    columns = min(panels, columns or panels)
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(width * columns, height * rows), dpi=150, layout="constrained")
+    axes = [figure.add_subplot(rows, columns, panel + 1) for panel in range(panels)]
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
         ax.spines[["left", "bottom"]].set_color(MUTED)
         ax.tick_params(colors=INK, labelsize=9)
         ax.title.set_color(INK)
     return figure, axes
+
+
+def density(color: str) -> LinearSegmentedColormap:
+    """From few points to many: the palest shade is one that a single point can be seen in."""
+    pale, dark = ([x * share + (1 - share) * end for x in to_rgb(color)] for share, end in ((0.4, 1.0), (0.4, 0.0)))
+    return LinearSegmentedColormap.from_list("density", [pale, color, dark])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from e3frame.viz.style import BLUE, DENSITY, INK, MUTED, ORANGE, PALETTE, new_figure
+from e3frame.spec.words import rounded
+from e3frame.viz.style import BLUE, INK, MUTED, ORANGE, PALETTE, density, new_figure
 
 _MANY = 3000
 """Points from which on their density is drawn in place of each."""
@@ -30,8 +31,8 @@ def learning_curve(metrics: Path, width: float | None = None) -> Figure:
         rows = list(csv.DictReader(file))
     names = [key.removeprefix("train_") for key in rows[0] if key.startswith("train_") and "_rmse" not in key]
     epochs = np.array([int(row["epoch"]) for row in rows])
-    size = {} if width is None else {"width": width / max(len(names), 3), "height": 2.5}
-    figure, axes = new_figure(len(names), **size)
+    panels = max(len(names), 3)
+    figure, axes = new_figure(len(names), 3.3 if width is None else width / panels, 2.8 if width is None else 2.5)
     for ax, name in zip(axes, names, strict=True):
         for split, color, label in (("train", MUTED, "training"), ("val", BLUE, "validation")):
             values = np.array([float(row[f"{split}_{name}"] or "nan") for row in rows])
@@ -113,16 +114,40 @@ def overview(compared: Compared, by_frame: NDArray[np.float64], by_frame_unit: s
     return figure
 
 
-def _draw_parity(ax: Axes, compared: Compared) -> None:
+def parity_by_species(compared: Compared) -> Figure:
+    """A parity plot for each of the first species, with the errors of its atoms."""
+    figure, axes = new_figure(min(len(compared.groups), len(PALETTE)), width=2.62, height=2.8, columns=4)
+    for ax, (name, where), color in zip(axes, compared.groups.items(), PALETTE, strict=False):
+        own = replace(compared, labels=compared.labels[where], predictions=compared.predictions[where])
+        each, unit = _differences(own)
+        text = summed_up(np.abs(each).mean(), np.sqrt(np.square(each).mean()), unit)
+        _draw_parity(ax, replace(own, errors=text), color, bins=50)
+        ax.set_title(name, fontsize=10, loc="left")
+    return figure
+
+
+def summed_up(mae: float, rmse: float, unit: str) -> str:
+    """Errors as the text of a parity plot."""
+    return f"MAE {rounded(mae)} {unit}\nRMSE {rounded(rmse)} {unit}"
+
+
+def _differences(compared: Compared) -> tuple[NDArray[np.float64], str]:
+    """Predictions less labels, and their unit."""
+    factor, unit = (1000.0, f"m{compared.unit}") if compared.unit.startswith("eV") else (1.0, compared.unit)
+    return factor * (compared.predictions - compared.labels), unit
+
+
+def _draw_parity(ax: Axes, compared: Compared, color: str = BLUE, bins: int = 80) -> None:
     x, y = compared.labels, compared.predictions
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     margin = 0.04 * (high - low) or 1.0
     bounds = (low - margin, high + margin)
     if len(x) >= _MANY:
-        ax.hexbin(x, y, gridsize=110, bins="log", mincnt=1, cmap=DENSITY, extent=(*bounds, *bounds), linewidths=0.1)
+        within, shades = (*bounds, *bounds), density(color)
+        ax.hexbin(x, y, gridsize=bins, bins="log", mincnt=1, cmap=shades, extent=within, linewidths=0.1)
     else:
-        ax.plot(x, y, "o", color=BLUE, ms=3.0, alpha=0.5, mew=0)
-    ax.plot(bounds, bounds, color=ORANGE, lw=0.9, zorder=3)
+        ax.plot(x, y, "o", color=color, ms=3.0, alpha=0.5, mew=0)
+    ax.plot(bounds, bounds, color=MUTED, lw=0.9, zorder=3)
     ax.set(xlim=bounds, ylim=bounds)
     ax.set_box_aspect(1)
     ax.xaxis.set_major_locator(MaxNLocator(5))
@@ -134,9 +159,7 @@ def _draw_parity(ax: Axes, compared: Compared) -> None:
 
 
 def _draw_histogram(ax: Axes, compared: Compared) -> None:
-    unit = compared.unit
-    factor, unit = (1000.0, f"m{unit}") if unit.startswith("eV") else (1.0, unit)
-    values = factor * (compared.predictions - compared.labels)
+    values, unit = _differences(compared)
     reach = float(np.quantile(np.abs(values), 0.998)) or 1.0
     bins = 61 if len(values) >= _MANY else 31
     if len(compared.groups) < 2:
@@ -152,7 +175,7 @@ def _draw_histogram(ax: Axes, compared: Compared) -> None:
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.set_box_aspect(1)
-    ax.set_xlabel("prediction - label" + (f" ({unit})" if unit else ""), color=INK, fontsize=9)
+    ax.set_xlabel("prediction − label" + (f" ({unit})" if unit else ""), color=INK, fontsize=9)
     ax.set_title("distribution of the differences", fontsize=10, loc="left")
 
 

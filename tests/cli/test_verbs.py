@@ -146,6 +146,7 @@ def test_train_from_the_command_line(cache: str, tmp_path: Path) -> None:
     results = {"config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors", "report.html"}
     assert names == figures | results
     assert "errors on the test frames" in done.stdout
+    assert "\n1 epoch in " in done.stdout
     wrong = [*command, "model.layers.mix1.irreps_out=8x3e"]
     done = subprocess.run(wrong, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1

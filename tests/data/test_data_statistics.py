@@ -12,7 +12,7 @@ from e3frame.data.dataset import GraphDataset
 from e3frame.data.graphs import make_graph
 from e3frame.data.sample import LABELS
 from e3frame.data.specs import SampleSpec
-from e3frame.data.statistics import compute_statistics
+from e3frame.data.statistics import Range, compute_statistics
 from e3frame.spec.errors import DataError
 
 REFERENCE = {"H": -13.6, "C": -1030.0, "N": -1485.0, "O": -2042.0}
@@ -115,6 +115,13 @@ def test_no_scale(data: GraphDataset, message: str) -> None:
     with pytest.raises(DataError) as caught:
         compute_statistics(data)
     assert str(caught.value) == message
+
+
+def test_a_mean_that_rounding_left_is_zero() -> None:
+    found = Range(smallest=-1.5, largest=2.0, mean=7.3e-11, deviation=1.1, missing=0)
+    assert found.written("smallest", "mean", "deviation") == ["-1.5", "0", "1.1"]
+    assert found._replace(mean=7.3e-7, largest=1e-11).written("mean", "largest") == ["7.3e-07", "1e-11"]
+    assert Range(2.0, 2.0, 2.0, 0.0, 0).written("mean") == ["2"]
 
 
 def test_sample() -> None:

@@ -323,13 +323,16 @@ def test_outliers_and_mixed_periodicity_are_told(splits: Splits) -> None:
     said = {finding.check: (finding.level, finding.text) for finding in findings}
     assert said["periodicity"] == (
         "warning",
-        "99 frames FFF, 1 frames TTT: C2H6O is TTT in 1 of them (frame 8 of memory) and not in 99",
+        "99 frames not periodic, 1 frame periodic; C2H6O: 1 periodic (frame 8 of memory), 99 otherwise",
     )
     copies[8] = splits.train[1700].clone()  # furan
-    copies[8].pbc = torch.tensor([[True, True, True]])
+    copies[8].pbc = torch.tensor([[True, True, False]])
     findings = look(Splits(GraphDataset.from_graphs(copies), None, None), Asked({}))
     assert findings[0] == Finding(
-        "periodicity", "ok", "99 frames FFF, 1 frames TTT (different compounds; only periodic frames have a stress)"
+        "periodicity",
+        "ok",
+        "99 frames not periodic, 1 frame periodic along a and b "
+        "(different compounds; only periodic frames have a stress)",
     )
     assert said["elements"] == ("error", "the model does not know O")
     assert said["energy"][0] == "warning"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -120,6 +121,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert set(result.errors["test"].errors) == {"dipole", "charges"}
     assert result.errors["test"].errors["charges"].mae < 1e-3  # in me; the sum is right by construction
     return folder
+
+
+def test_the_report_tells_of_the_inputs(trained: Path) -> None:
+    page = (trained / "run" / "report.html").read_text(encoding="utf-8")
+    for name, irreps, dim in (("total_charge", "1x0e", 1), ("field", "1x1o", 3)):
+        cells = "".join(f"<td>{text}</td>" for text in (name, "input", "graph", irreps))
+        assert f'<tr>{cells}<td class="number">{dim}</td>' in page
+    assert "<tr><td>total_charge</td><td>label, input</td><td>e</td>" in page
+    assert "<tr><td>field</td><td>input</td><td></td>" in page
 
 
 def test_predictions_follow_the_charge_of_the_frame(trained: Path) -> None:
@@ -269,3 +279,12 @@ def test_a_graph_without_the_input(trained: Path) -> None:
     with pytest.raises(UserError) as caught:
         model(graph | {"total_charge": model.species_index(graph["z"])})
     assert str(caught.value) == "the model reads total_charge, 1x0e of each of 1 graphs: its shape is (2,)"
+
+
+def test_check_shows_what_the_model_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "model.yaml"
+    file.write_text(yaml.safe_dump(MODEL, sort_keys=False), encoding="utf-8")
+    assert main(["check", str(file)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["total_charge", "input", "graph", "1x0e", "1", "-"] in lines
+    assert ["field", "input", "graph", "1x1o", "3", "-"] in lines

@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.runs import Finished
 
+from e3frame.spec.words import rounded
 from e3frame.viz.html import Card, folded, page, table
 
 VOID = {"meta", "img", "br"}
@@ -57,7 +58,7 @@ def read(text: str) -> Reader:
 
 
 def test_the_page_needs_no_network(text: str, read: Reader) -> None:
-    assert len(read.sources) == 3  # learning curves, energy, forces
+    assert len(read.sources) == 4  # learning curves, energy, forces, and these by species
     for source in read.sources:
         head, data = source.split(",", 1)
         assert head == "data:image/png;base64"
@@ -73,7 +74,9 @@ def test_the_worst_frames_are_named(finished: Finished, read: Reader) -> None:
         assert errors.shape == (200,)
         worst = int(errors.argmax())
         file, frame = test.places[worst]
-        row = next(row for row in read.rows if row[:2] == [file, str(frame)] and row[3] == f"{errors[worst]:.4g}")
+        row = next(
+            row for row in read.rows if row[:2] == [file, str(frame)] and row[3] == rounded(float(errors[worst]), 4)
+        )
         assert row[2] in ("C2H6O", "C4H4O")
 
 
@@ -103,8 +106,10 @@ def test_the_page_says_what_was_trained_on_what(finished: Finished, read: Reader
         assert expected in words
     forces = finished.result.errors["test"].errors["forces"]
     assert list(forces.by_species) == ["H", "C", "O"]
-    assert ["H", *(f"{forces.by_species['H'][key]:.4g}" for key in ("mae", "rmse"))] in read.rows
+    assert ["H", *(rounded(forces.by_species["H"][key], 4) for key in ("mae", "rmse"))] in read.rows
     assert any(row[0] == "train" and row[1] == "40" for row in read.rows)
+    assert ["energy", "label", "eV"] in [row[:3] for row in read.rows]
+    assert "labels that some lack" not in words
 
 
 def test_text_is_escaped() -> None:

@@ -13,7 +13,8 @@ def test_errors_by_size_joins_means_and_fits_a_power() -> None:
     figure = errors_by_size({"a (meV)": power, "b": seeds, "alone": [(7, 1.0)]})
     first, second, alone = figure.axes
     assert [ax.get_title(loc="left") for ax in figure.axes] == ["a (meV)", "b", "alone"]
-    assert "N$^{-0.50}$" in [text.get_text() for text in first.texts]
+    assert "error ∝ N$^{-0.50}$" in [text.get_text() for text in first.texts]
+    assert [text.get_text() for text in alone.texts] == ["1.00"]
     line, points = second.lines
     np.testing.assert_array_equal(line.get_xydata(), [[100, 2], [200, 4]])
     np.testing.assert_array_equal(points.get_xydata(), seeds)

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.image import imread
 from matplotlib.patches import PathPatch
 
+from e3frame.sweep.report import _image
 from e3frame.viz.search import error_against_cost, history, importance, parallel_coordinates
 from e3frame.viz.training import save
 
@@ -63,3 +64,11 @@ def test_error_against_cost_joins_the_front(tmp_path: Path) -> None:
     assert [text.get_text() for text in ax.texts] == ["5", "6"]
     assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
     assert imread(save(figure, tmp_path / "front.png")).std() > 0
+
+
+def test_a_page_shows_figures_at_their_size(tmp_path: Path) -> None:
+    figure = error_against_cost([1.0, 2.0], [3.0, 2.0], [0, 1], [0, 1], ("ms", "error"))
+    shown = _image(save(figure, tmp_path / "front.png"))
+    assert shown.startswith(
+        f'<img alt="front" width="{96 * figure.get_size_inches()[0]:.0f}" src="data:image/png;base64,'
+    )

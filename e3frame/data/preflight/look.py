@@ -24,6 +24,7 @@ from e3frame.data.preflight.tensors import check_frame
 from e3frame.data.statistics import label_range
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
+from e3frame.spec.words import counted
 
 SAMPLE = 400
 """Frames that the checks of labels look at, unless all are asked for."""
@@ -111,7 +112,7 @@ def report(splits: Splits, asked: Asked, findings: Sequence[Finding]) -> list[Ta
     for name, label in asked.labels.items():
         found = label_range(splits.train, name)
         shape = " × ".join(map(str, label.shape)) or "1"
-        numbers = [f"{number:.5g}" for number in (found.smallest, found.mean, found.largest)]
+        numbers = found.written("smallest", "mean", "largest")
         held.add_row(name, label.per, shape, asked.units.get(name, ""), *numbers, str(found.missing))
     return [held, findings_table(findings)]
 
@@ -147,8 +148,8 @@ def _thinned(dataset: FrameSet) -> FrameSet:
 def _periodicity(dataset: FrameSet) -> Finding:
     """Molecules and crystals in one set are sound; the same atoms with and without a cell are probably a slip."""
     periodic = dataset.stacked("pbc").numpy()
-    kinds = Counter("".join("T" if along else "F" for along in row) for row in periodic.tolist())
-    said = ", ".join(f"{count} frames {kind}" for kind, count in sorted(kinds.items()))
+    kinds = Counter(map(_along, periodic.tolist()))
+    said = ", ".join(f"{counted(count, 'frame')} {kind}" for kind, count in sorted(kinds.items()))
     if len(kinds) == 1:
         return Finding("periodicity", "ok", said)
     members: dict[bytes, dict[bytes, list[int]]] = {}
@@ -159,10 +160,16 @@ def _periodicity(dataset: FrameSet) -> Finding:
         return Finding("periodicity", "ok", f"{said} (different compounds; only periodic frames have a stress)")
     file, frame = dataset.where(mixed[0][0][0])
     formula = Formula.from_list([SYMBOLS[z] for z in dataset[mixed[0][0][0]].z.tolist()]).format("hill")
-    odd = "".join("T" if along else "F" for along in periodic[mixed[0][0][0]])
+    odd = _along(periodic[mixed[0][0][0]])
     few, many = len(mixed[0][0]), sum(map(len, mixed[0][1:]))
-    text = f"{said}: {formula} is {odd} in {few} of them (frame {frame} of {file}) and not in {many}"
+    text = f"{said}; {formula}: {few} {odd} (frame {frame} of {file}), {many} otherwise"
     return Finding("periodicity", "warning", text, "is pbc, or the cell, missing or left over in some frames?")
+
+
+def _along(row: Sequence[bool]) -> str:
+    """Along which vectors of the cell a frame is periodic, in words."""
+    names = [name for name, along in zip("abc", row, strict=True) if along]
+    return {0: "not periodic", 3: "periodic"}.get(len(names), f"periodic along {' and '.join(names)}")
 
 
 def _values(dataset: FrameSet, name: str, extensive: bool) -> list[Finding]:
