@@ -21,6 +21,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import torch
 from bench_models import e3frame_step, nequip_step
@@ -29,6 +30,9 @@ from rich.console import Console
 from rich.table import Table
 
 from e3frame.train.memory import keep_freed_memory
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 PARTS = ("operator", "modules", "step", "memory", "growth")
 CONVOLUTION = "convolution"
@@ -169,30 +173,46 @@ def show(part: str, rows: list[dict], console: Console) -> None:
     console.print(table)
 
 
-def draw(part: str, rows: list[dict], file: Path) -> None:
-    """Bars of the ratios: how many times faster, or smaller, than each peer."""
+def draw(rows: list[dict], file: Path) -> None:
+    """How many times faster, or smaller, than each peer; where there is no peer, the figures themselves."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     names = [name for name in rows[0] if name not in ("case", "what", "e3frame")]
+    panels = [("peer / e3frame", rows)]
     if not names:
-        return
-    labels = [f"{row['case']}, {row['what']}" for row in rows]
-    figure, ax = plt.subplots(figsize=(8, 0.32 * len(rows) * len(names) + 1.2), layout="constrained")
-    for k, name in enumerate(names):
-        at = [n + 0.8 * k / len(names) for n in range(len(rows))]
-        ratios = [row.get(name, 0) / row["e3frame"] for row in rows]
-        bars = ax.barh(at, ratios, height=0.75 / len(names), label=name)
-        ax.bar_label(bars, [f"{ratio:.1f}" if ratio else "" for ratio in ratios], padding=2, fontsize=8)
-    ax.set_yticks([n + 0.4 * (len(names) - 1) / len(names) for n in range(len(rows))], labels)
-    ax.invert_yaxis()
-    ax.set_xlabel("peer / e3frame")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.legend(frameon=False)
+        kinds = list(dict.fromkeys(row["what"] for row in rows))
+        panels = [(kind, [row for row in rows if row["what"] == kind]) for kind in kinds]
+    heights = [0.32 * len(own) * max(len(names), 1) + 0.6 for _, own in panels]
+    figure, axes = plt.subplots(
+        len(panels), figsize=(8, sum(heights) + 0.6), height_ratios=heights, squeeze=False, layout="constrained"
+    )
+    for ax, (label, own) in zip(axes[:, 0], panels, strict=True):
+        if names:
+            _bars(ax, [f"{row['case']}, {row['what']}" for row in own], _ratios(own, names), "{:.1f}")
+            ax.legend(frameon=False)
+        else:
+            _bars(ax, [row["case"] for row in own], {"e3frame": [row["e3frame"] for row in own]}, "{:.3g}")
+        ax.set_xlabel(label)
     figure.savefig(file, dpi=130)
     plt.close(figure)
+
+
+def _ratios(rows: list[dict], names: list[str]) -> dict[str, list[float]]:
+    return {name: [row.get(name, 0) / row["e3frame"] for row in rows] for name in names}
+
+
+def _bars(ax: Axes, labels: list[str], values: dict[str, list[float]], digits: str) -> None:
+    """A row for each label, with a bar for each name."""
+    for k, (name, own) in enumerate(values.items()):
+        at = [n + 0.8 * k / len(values) for n in range(len(own))]
+        bars = ax.barh(at, own, height=0.75 / len(values), label=name)
+        ax.bar_label(bars, [digits.format(value) if value else "" for value in own], padding=2, fontsize=8)
+    ax.set_yticks([n + 0.4 * (len(values) - 1) / len(values) for n in range(len(labels))], labels)
+    ax.invert_yaxis()
+    ax.spines[["top", "right"]].set_visible(False)
 
 
 def main() -> None:
@@ -225,7 +245,7 @@ def main() -> None:
             continue
         show(part, rows, console)
         (arguments.out / f"{part}.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
-        draw(part, rows, arguments.out / f"{part}.png")
+        draw(rows, arguments.out / f"{part}.png")
 
 
 if __name__ == "__main__":
