@@ -3,7 +3,8 @@
     pip install "e3nn==0.6.0" "nequip==0.19.1" cuequivariance-torch
     python scripts/bench.py operator modules  # the convolution alone; products, linear maps, harmonics, gates
     python scripts/bench.py step              # training steps and inference of a NequIP
-    python scripts/bench.py memory growth     # peak memory; time against the number of edges and against l
+    python scripts/bench.py memory growth     # peak memory; time and memory against the number of edges and l
+    python scripts/bench.py start             # of a new process
     python scripts/bench.py all --threads 2 --out runs/bench
 
 Every figure is the median of repetitions in which the sides take turns, so that a change of the machine's speed meets
@@ -34,7 +35,7 @@ from e3frame.train.memory import keep_freed_memory
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PARTS = ("operator", "modules", "step", "memory", "growth")
+PARTS = ("operator", "modules", "step", "memory", "growth", "start")
 CONVOLUTION = "convolution"
 
 
@@ -159,6 +160,24 @@ def growth(repetitions: int) -> list[dict]:
         rows.append({"case": f"{edges} edges", "what": "µs per edge", "e3frame": 1e3 * found["e3frame"] / edges})
         kilobytes = 1024 * peak_of(CONVOLUTION, edges) / edges
         rows.append({"case": f"{edges} edges", "what": "KiB per edge", "e3frame": kilobytes})
+    return rows
+
+
+def start(_: int) -> list[dict]:
+    """Seconds that a new process takes, the best of three, so that all files are in memory."""
+    rows = []
+    for case, code in (
+        ("import of torch", "import torch"),
+        ("import of e3frame.o3 and e3frame.nn", "import e3frame.o3, e3frame.nn"),
+        ("and first training step", "import bench_models; bench_models.e3frame_step(5, 15, False).train()"),
+        ("import of a training run", "import e3frame.train.run"),
+    ):
+        times = []
+        for _ in range(3):
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent)
+            times.append(time.perf_counter() - begin)
+        rows.append({"case": case, "what": "s", "e3frame": min(times)})
     return rows
 
 

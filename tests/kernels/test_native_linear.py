@@ -124,9 +124,7 @@ def test_errors() -> None:
         module(x, torch.tensor([0, 3, 0, 0]))
     with pytest.raises(IndexError, match="entry 2 has the index -1, which is not below 3"):
         module(x, torch.tensor([0, 1, -1, 0]))
-    with pytest.raises(
-        ValueError, match=r"an index must be int64 on the CPU, one for each row, got torch.int32 on cpu of shape \(4,\)"
-    ):
+    with pytest.raises(ValueError, match=r"an index must be int64 .* got torch.int32 on cpu of shape \(4,\)"):
         module(x, torch.zeros(4, dtype=torch.int32))
     with pytest.raises(ValueError, match=r"index of shape \(n,\), got \(4, 2\) and \(3,\)"):
         module(x, torch.zeros(3, dtype=torch.long))

@@ -240,9 +240,7 @@ def test_another_device(case: int) -> None:
 
 
 def test_an_index_on_another_device() -> None:
-    with pytest.raises(
-        ValueError, match=r"an index must be int64 on the CPU, .* got torch.int64 on meta of shape \(2,\)"
-    ):
+    with pytest.raises(ValueError, match=r"an index must be int64 on the CPU, .* got torch.int64 on meta of"):
         kernels.first_rows(meta(INDEX), 2)
     assert kernels.pairs(meta(EDGES), torch.zeros(23, 3), 5) is None
 

@@ -12,8 +12,8 @@ from e3frame.kernels.native import plans
 from e3frame.kernels.native.linear import write_linear
 
 Written = tuple[str, str]
-"""A product as a convolution on a graph in which each row is an edge, and a linear map of what comes out of it, with the
-weights of the product; that is empty where the convolution itself has them."""
+"""A product as a convolution on a graph in which each row is an edge, and a linear map of what comes out of it, with
+the weights of the product; that is empty where the convolution itself has them."""
 
 _written: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
