@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,6 @@ from e3frame.data.dataset import Splits
 from e3frame.data.statistics import label_range
 from e3frame.inference.evaluate import Evaluation
 from e3frame.layers._pooling import Pooling
-from e3frame.train.labels import missing_labels
 from e3frame.train.report import compared, shown_split
 from e3frame.viz.html import Card, columns, folded, image, note, page, table
 from e3frame.viz.training import learning_curve, overview
@@ -27,7 +26,12 @@ WORST = 5
 
 
 def write_page(
-    path: Path, config: RunConfig, data: Splits, splits: Mapping[str, Evaluation], run: Mapping[str, Any]
+    path: Path,
+    config: RunConfig,
+    data: Splits,
+    missing: Sequence[str],
+    splits: Mapping[str, Evaluation],
+    run: Mapping[str, Any],
 ) -> Path:
     """Write the report of a run.
 
@@ -35,6 +39,7 @@ def write_page(
         path: the HTML file.
         config: with its resolved model.
         data: the frames.
+        missing: labels that some of them lack.
         splits: the trained model on each split.
         run: numbers of the run as in ``metrics.json``.
     """
@@ -43,7 +48,7 @@ def write_page(
     sections = {"Learning curves": image(curves, "loss and errors by epoch")}
     sections["Errors"] = _errors(splits)
     sections |= {f"{name}, {split} frames": _target(name, splits[split], config) for name in splits[split].errors}
-    sections["Data"] = _data(data, config)
+    sections["Data"] = _data(data, missing, config)
     sections["Model"] = _model(config)
     lead = f"{run['parameters']:,} parameters, {run['epochs']} epochs ({run['steps']:,} steps) in {_time(run)}, "
     lead += f"best epoch {run['best_epoch']}, seed {config.seed}; e3frame {run['e3frame']}, torch {run['torch']}"
@@ -104,7 +109,7 @@ def _worst(by_frame: torch.Tensor, evaluation: Evaluation, config: RunConfig) ->
     return table(["file", "frame", "formula", "error"], rows, ["frame", "error"])
 
 
-def _data(data: Splits, config: RunConfig) -> str:
+def _data(data: Splits, missing: Sequence[str], config: RunConfig) -> str:
     rows = []
     for split, dataset in data.items():
         atoms, edges = dataset.counts("z"), dataset.counts("edge_index")
@@ -116,7 +121,6 @@ def _data(data: Splits, config: RunConfig) -> str:
     rows = [_label(name, data, config) for name in config.task.targets]
     headings = ["label of the training frames", "unit", "mean", "deviation", "smallest", "largest"]
     html += "<h3></h3>" + table(headings, rows, headings[2:])
-    missing = list(missing_labels(data, config.task))
     return html + (note("Some frames have no label: " + "; ".join(missing) + ".") if missing else "")
 
 
