@@ -21,8 +21,8 @@ SAME = 1e-4
 """Å: below which they are identical, apart from rounding, turning and shifting."""
 CANDIDATES = 24
 """Most similar frames, by their keys, that are compared distance by distance."""
-PIECE = 2_000
-"""Frames whose keys are computed in one go."""
+PIECE = 1_000_000
+"""Edges of the frames whose keys are computed in one go."""
 WIDTHS = np.array([0.7, 1.0, 1.5, 2.0, 2.5, 3.0])
 CHECK = "frames in two splits"
 
@@ -95,8 +95,10 @@ def _keys(dataset: FrameSet, r_max: float) -> _Keys:
 
 
 def _pieces(dataset: FrameSet) -> Iterator[FrameSet]:
-    for start in range(0, len(dataset), PIECE):
-        piece = dataset[list(range(start, min(start + PIECE, len(dataset))))]
+    edges = dataset.counts("edge_index").numpy()
+    number = (edges.cumsum() - edges) // PIECE
+    for frames in np.split(np.arange(len(dataset)), np.flatnonzero(np.diff(number)) + 1):
+        piece = dataset[frames.tolist()]
         # Frames that hold no edges find them when they are read.
         yield piece if dataset.has("edge_index") else GraphDataset.from_graphs(list(piece))
 
