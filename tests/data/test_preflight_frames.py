@@ -14,6 +14,7 @@ from ase.io import write
 
 from e3frame.cli import main
 from e3frame.data.dataset import GraphDataset, Splits
+from e3frame.data.frameset import FrameSet
 from e3frame.data.graphs import Graph, make_graph, without_edges
 from e3frame.data.preflight.broken import survey
 from e3frame.data.preflight.duplicates import check_duplicates
@@ -64,13 +65,23 @@ def test_pieces_change_nothing(splits: Splits, monkeypatch: pytest.MonkeyPatch) 
     both = Splits(train, splits.val[:10], None)
     whole = check_duplicates(both)
     assert whole[0].text.startswith("1 of 10 val frames are in training too (1 identical")
-    bare = [GraphDataset.from_graphs([without_edges(graph.clone()) for graph in d]) for _, d in both.items()]
-    for dataset in bare:
-        dataset.r_max = 4.0
+    bare, boxed = (
+        Splits(*(without_neighbours(d, periodic) for _, d in both.items()), None) for periodic in (False, True)
+    )
     for piece in (1, 150, 1000):
         monkeypatch.setattr("e3frame.data.preflight.duplicates.PIECE", piece)
-        assert [f.text.split(": ")[0] for f in check_duplicates(both)] == [f.text.split(": ")[0] for f in whole]
-        assert len(check_duplicates(Splits(*bare, None))) == len(whole)
+        for same in (both, bare, boxed):
+            assert [f.text.split(": ")[0] for f in check_duplicates(same)] == [f.text.split(": ")[0] for f in whole]
+
+
+def without_neighbours(dataset: FrameSet, periodic: bool) -> GraphDataset:
+    """The frames, perhaps in boxes whose images do not see each other."""
+    graphs = [without_edges(graph.clone()) for graph in dataset]
+    for graph in graphs:
+        graph.pbc, graph.cell = torch.full((1, 3), periodic), 30 * torch.eye(3, dtype=torch.float64)[None]
+    found = GraphDataset.from_graphs(graphs)
+    found.r_max = 4.0
+    return found
 
 
 def test_frames_of_many_edges_are_few_at_once(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:

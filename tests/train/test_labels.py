@@ -65,9 +65,9 @@ def test_which_frames_have_a_label() -> None:
 
 def test_each_label_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     data = dataset(molecule("H2O"), energy=[[1.0], [NAN]], forces=[np.ones((3, 3))] * 2)
-    blocks, read = GraphDataset.blocks, []
+    splits, blocks, read = Splits(data, data, None), GraphDataset.blocks, []
     monkeypatch.setattr(GraphDataset, "blocks", lambda self, *keys: read.extend(keys) or blocks(self, *keys))
-    require_labels(Splits(data, data, None), task(energy=ENERGY, forces=FORCES), ("val_energy_mae",))
+    require_labels(splits, task(energy=ENERGY, forces=FORCES), ("val_energy_mae",))
     assert sorted(read) == ["energy", "energy", "forces", "forces"]
 
 
