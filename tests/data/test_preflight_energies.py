@@ -92,9 +92,9 @@ def test_energies_of_two_units(unit: str, part: float, shift: float, graphs: lis
     other = len(copies) - first if part < 0.5 else first
     assert f", as of {FACTORS[unit]}: " in found[0].text
     if part != 0.5:
-        assert f"{other} of {len(copies)} frames are of the other one" in found[0].text
+        assert f"{other} of {len(copies)} frames differ so from others of their formula" in found[0].text
     if part < 0.5:
-        assert int(re.search(r"first frame (\d+) of memory", found[0].text)[1]) == first
+        assert int(re.search(r"frame (\d+) of memory first", found[0].text)[1]) == first
 
 
 def said_of(values: np.ndarray, graphs: list[Graph]) -> list[tuple[str, str]]:

@@ -77,12 +77,12 @@ def _of_two_units(
         return None
     named = {abs(np.log(ENERGY[a] / ENERGY[b])): f"{a} and {b}" for a, b in combinations(ENERGY, 2)}
     nearest = min(named, key=lambda known: abs(known - factor))
-    is_named = abs(nearest - factor) < 0.003 + 3 * scatter / np.sqrt(len(other))
+    is_named = abs(nearest - factor) < 0.003 + min(2 * scatter, 0.08)  # Hartree and kcal/mol are 0.17 apart
     file, frame = dataset.where(int(frames[other[0]]))
     what = f"as of {named[nearest]}" if is_named else "as of two levels of theory"
     text = (
         f"the {energy} of the same atoms is of two sizes, a factor of {np.exp(factor):.4g} apart, {what}: "
-        f"{len(other)} of {len(values)} frames are of the other one (first frame {frame} of {file})"
+        f"{len(other)} of {len(values)} frames differ so from others of their formula (frame {frame} of {file} first)"
     )
     hint = "were files put together? bring all frames to one unit" if is_named else "were files put together?"
     return Finding(energy, "error" if is_named else "warning", text, hint)
