@@ -122,8 +122,16 @@ def test_energies_of_one_unit_pass(graphs: list[Graph]) -> None:
         np.tile([1.0, 2.0, 3.0, 4.0], n // 4) * -100,  # levels
         np.linspace(-30, -1, n),  # a path of dissociation
         10 ** rng.uniform(-3, 2, size=n),
+        np.where(np.arange(n) < 6, -54, -30 * (1 + 0.1 * rng.normal(size=n))),  # outliers of isomers
     ):
         assert not [text for _, text in said_of(values, graphs) if "of two sizes" in text]
+
+
+def test_scattered_outliers_of_many_frames_are_not_of_another_unit(graphs: list[Graph]) -> None:
+    many = graphs * 4
+    energies = np.array([float(graph.energy) for graph in many])
+    energies[100:107] *= np.array([2.0, 3, 5, 9, 14, 22, 40])
+    assert not [text for _, text in said_of(energies, many) if "of two sizes" in text]
 
 
 def test_energies_of_two_levels_of_theory(graphs: list[Graph]) -> None:

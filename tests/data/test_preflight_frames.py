@@ -17,7 +17,7 @@ from e3frame.data.dataset import GraphDataset, Splits
 from e3frame.data.frameset import FrameSet
 from e3frame.data.graphs import Graph, make_graph, without_edges
 from e3frame.data.preflight.broken import survey
-from e3frame.data.preflight.duplicates import check_duplicates
+from e3frame.data.preflight.duplicates import _differences, _edges, check_duplicates
 from e3frame.data.preflight.findings import Finding
 from e3frame.data.preflight.look import Asked, _chosen, look
 from e3frame.data.sample import LABELS
@@ -72,6 +72,22 @@ def test_pieces_change_nothing(splits: Splits, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr("e3frame.data.preflight.duplicates.PIECE", piece)
         for same in (both, bare, boxed):
             assert [f.text.split(": ")[0] for f in check_duplicates(same)] == [f.text.split(": ")[0] for f in whole]
+
+
+def test_neighbours_are_those_within_the_cutoff(splits: Splits) -> None:
+    frames = splits.train[:1800:300]
+    bare, boxed = (without_neighbours(frames, periodic) for periodic in (False, True))
+    for r_max in (1.6, 4.0):
+        bare.r_max = boxed.r_max = r_max
+        one, other = _edges(bare), _edges(boxed)
+        assert 0 < len(one.r) == len(other.r)
+        rows = [np.lexsort((e.j, e.i)) for e in (one, other)]
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_allclose(a[rows[0]], b[rows[1]], atol=1e-12)
+    bare.r_max, boxed.r_max = 4.0, 1.6
+    same = np.arange(len(frames))
+    assert (_differences(bare, frames, same, same) < 1e-12).all()
+    assert np.isinf(_differences(boxed, frames, same, same)).all()
 
 
 def without_neighbours(dataset: FrameSet, periodic: bool) -> GraphDataset:
