@@ -98,7 +98,9 @@ def pack_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[Mole
     Args:
         wanted: their places in the set, in rising order.
     """
-    tensors = {row.cells[0]: row for row in _rows(files[-1:], {"XYZ_file", *COMPONENTS}) if row.cells}
+    tensors = {
+        row.cells[0]: row for row in _rows(files[-1:], {"XYZ_file", *COMPONENTS}) if len(row.cells) == len(row.header)
+    }
     columns = {"Index", "Elements", "XYZ_Ang", "Mulliken_pop", *PACK.values()}
     for row in _rows(files[:-1], columns, wanted):
         try:

@@ -231,3 +231,51 @@ def test_broken_molecules_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: p
         "looked at 10 sound frames",
     ):
         assert text in out
+
+
+@pytest.fixture
+def pack(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The first ten molecules of qm9pack, in files of its form."""
+    files = []
+    for file, lines in zip(qm9_sources.pack_files(), (6, 6, 1, 11), strict=True):
+        first = 0 if "polarizability" in file or not files else 5
+        with open(qm9_sources.pack_files()[0 if lines == 6 else len(files)], encoding="utf-8") as table:
+            rows = [next(table) for _ in range(11)]
+        files.append(Path(file).name)
+        Path(files[-1]).write_text("".join([rows[0], *rows[1 + first : first + lines]]))
+    monkeypatch.setattr(qm9_sources, "pack_files", lambda: files)
+    monkeypatch.setitem(qm9_sources.MOLECULES, "pack", 10)
+    return files
+
+
+PACK = {"kind": "qm9", "split": {"train": 8, "val": 1, "test": 1, "method": "time"}}
+PART, TENSORS = "qm9_part2.csv", "qm9_polarizability.csv"
+PACK_MISTAKES: dict[str, tuple[tuple[str, str, str], str]] = {
+    "no polarizability": (
+        (TENSORS, "dsgdb9nsd_000007", "dsgdb9nsd_999999"),
+        f"{PART}, frame 6\n  there is no polarizability of dsgdb9nsd_000007.xyz",
+    ),
+    "a row that is cut short": (
+        (TENSORS, ",18.560,0.000", ",18.560"), f"{PART}, frame 5\n  there is no polarizability of dsgdb9nsd_000006.xyz",
+    ),
+    "no column": (
+        (PART, "Dipole_debye", "Dipole"),
+        f"{PART}\n  has no column Dipole_debye\n  this is not a file of QM9, or one of another version",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PACK_MISTAKES)
+def test_qm9pack(case: str, pack: list[str]) -> None:
+    assert parse_data(PACK).load(4.0, QM9).test.stacked("frame").tolist() == [9]
+    edit, message = PACK_MISTAKES[case]
+    edited(*edit)
+    says(PACK, QM9, message)
+
+
+def test_qm9pack_that_is_cut_short(pack: list[str]) -> None:
+    whole = Path(PART).read_text()
+    Path(PART).write_text(whole[: whole.rindex("\n", 0, -1) + 200])
+    says(PACK, QM9, f"{PART}, frame 9\n  the row has 8 of 25 columns")
+    Path(PART).write_text(whole[: whole.rindex("\n", 0, -1) + 1])
+    says(PACK, QM9, ".\n  9 molecules are there, not 10\n  pip install --force-reinstall qm9pack")
