@@ -88,7 +88,7 @@ class RunConfig(Spec):
             raise error.under("model") from None
         self._check_species()
         for name in self.model.inputs:
-            check_input(name, self.model, self.task, self.data.label_names)
+            check_input(name, self.model, self.task, self.data)
         for name in self.task.targets:
             check_target(name, self.task, model, self.data)
         self._check_schedule()

@@ -109,7 +109,9 @@ def _loaded(config: RunConfig, full: bool) -> tuple[Splits, list[Finding]]:
             raise
     from e3frame.data.dataset import GraphDataset, Splits
 
-    return Splits(GraphDataset.from_graphs(found.sound, found.files), None, None), found.findings()
+    sound = GraphDataset.from_chunks(found.sound, found.files)
+    sound.r_max = r_max
+    return Splits(sound, None, None), found.findings()
 
 
 def _console(stderr: bool = False) -> Console:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from e3frame.data.files import FilesSpec
-from e3frame.data.units import Units
 from e3frame.spec.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ class AseDbSpec(FilesSpec):
     """Only rows that match, in ASE's language, such as ``natoms<20,converged=1``; null: all."""
 
     def reader(self) -> AseDbReader:
-        return AseDbReader(self.select, self.units)
+        return AseDbReader(self.select)
 
     def format_key(self) -> list[Any]:
         return [self.select]
@@ -37,15 +36,12 @@ class AseDbReader:
     """Frames are the rows by id."""
 
     select: str | None
-    units: Units
 
     def count(self, file: str) -> int:
         with _opened(file) as database:
             return database.count(self.select)
 
     def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms]]:
-        from e3frame.data.frames import checked
-
         offset, limit = (0, None) if frames is None else (frames[0], frames[-1] + 1 - frames[0])
         wanted = None if frames is None else set(frames)
         with _opened(file) as database:
@@ -53,7 +49,7 @@ class AseDbReader:
                 if wanted is None or frame in wanted:
                     atoms = row.toatoms()
                     atoms.info |= {**row.key_value_pairs, **row.data}
-                    yield frame, checked(atoms, self.units.length_factor(), file, frame)
+                    yield frame, atoms
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from e3frame.data.augment import AugmentSpec
 from e3frame.data.budget import BatchSize
-from e3frame.spec.errors import DataError, did_you_mean
+from e3frame.spec.errors import DataError, did_you_mean, nearest
 from e3frame.spec.registry import Kinded
 
 if TYPE_CHECKING:
@@ -89,6 +89,20 @@ class DataSpec(Kinded, family="data set"):
         """Where a label stands in the source, for the reader of a report."""
         return label
 
+    def way_to(self, label: str, alike: Collection[str] | None = None) -> str:
+        """What would work where a label is asked for that is not declared.
+
+        Args:
+            alike: labels that may have been meant; None: all.
+        """
+        match = nearest(label, self.label_names if alike is None else alike)
+        if match is not None:
+            return f"did you mean {match}?"
+        return f"labels there: {', '.join(self.label_names)}\n{self._source_of(label)}"
+
+    def _source_of(self, label: str) -> str:
+        return f"others come from files: data=xyz data.keys.{label}=KEY"
+
     def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
         """Graphs with neighbours within ``r_max`` (Å) and just these labels, or more.
 
@@ -102,8 +116,8 @@ class DataSpec(Kinded, family="data set"):
         return self.load(r_max, labels)
 
     def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey | None:
-        """Every frame of :meth:`sample`, or of all, with the broken ones told apart; None for data that are made once
-        for all, in which the first mistake says enough."""
+        """Every frame that :meth:`sample`, or with ``full`` :meth:`load`, reads, with the broken ones told apart; None
+        for data that nobody can break."""
         return None
 
     def cache_folder(self) -> Path:

@@ -135,6 +135,9 @@ class FilesSpec(DataSpec):
         key = self.keys.get(label) or self.keys["virial"]
         return f"{key} of {self.edges[label].index}" if label in self.edges else key
 
+    def _source_of(self, label: str) -> str:
+        return f"if the files hold it: data.keys.{label}=KEY"
+
     @property
     def known_species(self) -> None:
         return None
@@ -165,12 +168,14 @@ class FilesSpec(DataSpec):
 
         recipes = []
         for paths in filter(None, (self.path, self.val_path, self.test_path)):
-            recipe = replace(self.recipe(paths, r_max, labels), edges=True)
+            recipe = self.recipe(paths, r_max, labels)
             total = recipe.total()
             if not full and total is not None and total > 2 * SAMPLE:
                 recipe = replace(recipe, chosen=np.arange(SAMPLE) * total // SAMPLE)
+            elif total is not None and paths is self.path and self.split.takes_few:
+                recipe = replace(recipe, chosen=np.sort(np.concatenate(list(self._divided(total).values()))))
             recipes.append(recipe)
-        return survey(recipes)
+        return survey(recipes, self.processes)
 
     def reader(self) -> Reader:
         """What reads the files."""

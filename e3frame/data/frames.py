@@ -11,7 +11,6 @@ from ase.io import iread
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats, open_with_compression
 from ase.io.trajectory import TrajectoryReader
 
-from e3frame.data.units import Units
 from e3frame.spec.errors import DataError, did_you_mean
 
 
@@ -34,29 +33,33 @@ def count_frames(file: str, format: str | None) -> int | None:
 
 
 def read_frames(
-    file: str, format: str | None, units: Units, frames: Sequence[int] | None = None
-) -> Iterator[tuple[int, Atoms]]:
-    """Some frames of a file (in rising order; None: all) in Å, with their numbers, checked: elements, positions and
-    cell are known and finite.
+    file: str, format: str | None, frames: Sequence[int] | None = None
+) -> Iterator[tuple[int, Atoms | DataError]]:
+    """Some frames of a file (in rising order; None: all) as they stand there, with their numbers; in place of a frame
+    that cannot be read, what is wrong with it. Where nobody knows how many there are, it is the last one.
 
     Raises:
-        DataError: no frames, an unknown format, or a frame that cannot be read.
+        DataError: no frames, or an unknown format.
     """
     format = _format(file, format)
     if format in ("xyz", "extxyz") and frames is None:
         _scan_xyz(file, format)
     wanted = None if frames is None else set(frames)
     frame, last = (0, None) if frames is None else (frames[0], frames[-1] + 1)
-    read = iread(file, slice(frame, last), format=format, parallel=False, do_not_split_by_at_sign=True)
-    while True:
+    read: Iterator[Atoms] | None = None
+    while last is None or frame < last:
         try:
-            atoms = next(read, None)
-        except Exception as error:  # ASE's readers raise whatever they stumble on
-            raise _unreadable(file, format, error, frame) from error
-        if atoms is None:
+            if read is None:
+                read = iread(file, slice(frame, last), format=format, parallel=False, do_not_split_by_at_sign=True)
+            found = next(read, None)
+        except Exception as error:  # ASE's readers raise whatever they stumble on, and then are at their end
+            found, read = _unreadable(file, format, error, frame), None
+        if found is None:
             break
         if wanted is None or frame in wanted:
-            yield frame, checked(atoms, units.length_factor(), file, frame)
+            yield frame, found
+        if read is None and last is None:
+            return
         frame += 1
     if frame == 0:
         raise DataError("no frames", file=file)
@@ -113,12 +116,14 @@ def _count_xyz(file: str) -> int:
     return frame
 
 
-def checked(atoms: Atoms, length: float, file: str, frame: int) -> Atoms:
+def checked(atoms: Atoms | DataError, length: float, file: str, frame: int) -> Atoms:
     """``atoms`` in Å, whose lengths were in units of ``length`` Å.
 
     Raises:
-        DataError: no atoms, not an element, or a position or a cell that is not finite.
+        DataError: it could not be read, no atoms, not an element, or a position or a cell that is not finite.
     """
+    if isinstance(atoms, DataError):
+        raise atoms
     if len(atoms) == 0:
         raise DataError("no atoms", file=file, frame=frame)
     if not np.isfinite(atoms.positions).all():

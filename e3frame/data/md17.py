@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from e3frame.data.base import DataSpec, Label
-from e3frame.data.npz import NpzSpec, Structure
+from e3frame.data.npz import NpzSpec, Structure, arrays_of
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import Units
 from e3frame.spec.base import mistake, mistake_at, shown
@@ -23,6 +23,7 @@ from e3frame.spec.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
     from e3frame.data.dataset import Splits
+    from e3frame.data.preflight.broken import Survey
 
 FORMULAS = {
     "benzene": "C6H6",
@@ -70,6 +71,23 @@ class _Trajectory(DataSpec):
     def known_species(self) -> tuple[str, ...]:
         return tuple(sorted(re.findall("[A-Z][a-z]?", FORMULAS[self.molecule]), key=ATOMIC_NUMBERS.__getitem__))
 
+    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        return self._source().load(r_max, labels)
+
+    def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey:
+        return self._source().survey(r_max, labels, full)
+
+    def _source(self) -> NpzSpec:
+        """The raw files as arrays; raises DataError where one is not that of the trajectory."""
+        source = self._read_as(self._raw())
+        for file in (*source.path, *(source.test_path or ())):
+            self._require_mine(source, file)
+        return source
+
+    def _read_as(self, files: list[str]) -> NpzSpec:
+        """How raw files are read, and divided."""
+        raise NotImplementedError
+
     def _name(self) -> str:
         """torch_geometric's name of the trajectory."""
         raise NotImplementedError
@@ -98,12 +116,18 @@ class _Trajectory(DataSpec):
         shared = {key: getattr(self, key) for key in ("processes", "cache_dir", "storage", "neighbors")}
         return NpzSpec(path=path, units=Units(energy="kcal/mol"), split=split, **shared, **more)
 
-    def _require_molecule(self, splits: Splits, file: str) -> None:
-        """Raises DataError where the file is that of another molecule."""
+    def _require_mine(self, source: NpzSpec, file: str) -> None:
+        """Raises DataError where a file lacks an array, or is that of another molecule."""
         from ase.formula import Formula
 
-        found = Formula.from_list([SYMBOLS[z] for z in splits.train[0].z.tolist()])
-        if found.count() != Formula(FORMULAS[self.molecule]).count():
+        present, structure = arrays_of(file), source.structure
+        for key in (structure.positions, structure.numbers, *source.keys.values()):
+            if key not in present:
+                problem = f"has no array '{key}', it holds {', '.join(present)}"
+                raise DataError(problem, file=file, hint="this is the raw file of another set")
+        _, numbers, _ = source.reader().structures(file)
+        found = Formula.from_list([SYMBOLS[z] for z in numbers[:1].flatten().tolist()])
+        if len(numbers) and found.count() != Formula(FORMULAS[self.molecule]).count():
             problem = f"holds {found:hill}, {self.molecule} is {Formula(FORMULAS[self.molecule]):hill}"
             raise DataError(problem, file=file, hint="this is the raw file of another set")
 
@@ -128,16 +152,11 @@ class Md17Spec(_Trajectory):
             raise mistake("the test frames of ccsd are given", "leave out split.test")
         return self
 
-    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
-        files = self._raw()
+    def _read_as(self, files: list[str]) -> NpzSpec:
         if self.level == "ccsd":
-            spec = self._npz(files[:1], self.split, test_path=files[1:])
-        else:
-            test = {"test": 1000} if (self.split.test, self.split.test_index) == (None, None) else {}
-            spec = self._npz(files, self.split.replace(**test))
-        splits = spec.load(r_max, labels)
-        self._require_molecule(splits, files[0])
-        return splits
+            return self._npz(files[:1], self.split, test_path=files[1:])
+        test = {"test": 1000} if (self.split.test, self.split.test_index) == (None, None) else {}
+        return self._npz(files, self.split.replace(**test))
 
     def _name(self) -> str:
         molecule = self.molecule.replace("_", " ")
@@ -157,13 +176,10 @@ class Rmd17Spec(_Trajectory):
     split: SplitSpec = SplitSpec(train=950, val=50, method="random")
     """Sizes; with ``fold: null`` also how the frames are divided. Published results are for 950 + 50."""
 
-    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
-        file = self._raw()[0]
+    def _read_as(self, files: list[str]) -> NpzSpec:
         structure = Structure(positions="coords", numbers="nuclear_charges")
         keys = {"energy": "energies", "forces": "forces"}
-        splits = self._npz([file], self._division(file), structure=structure, keys=keys).load(r_max, labels)
-        self._require_molecule(splits, file)
-        return splits
+        return self._npz(files[:1], self._division(files[0]), structure=structure, keys=keys)
 
     def _division(self, file: str) -> SplitSpec:
         if self.fold is None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
 from e3frame.data.files import FilesSpec
-from e3frame.data.units import Units
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import DataError, nearest
 
@@ -43,7 +42,7 @@ class NpzSpec(FilesSpec):
     """The arrays of the structures: R, z as in MD17; rMD17 has coords and nuclear_charges."""
 
     def reader(self) -> NpzReader:
-        return NpzReader(self.structure, self.keys, self.units, self.edges)
+        return NpzReader(self.structure, self.keys, self.edges)
 
     def format_key(self) -> list[Any]:
         return [self.structure.model_dump()]
@@ -55,20 +54,17 @@ class NpzReader:
 
     structure: Structure
     keys: Mapping[str, str]
-    units: Units
     edges: Mapping[str, EdgeKeys] = field(default_factory=dict)
 
     def count(self, file: str) -> int:
-        return len(_arrays(file)[self._key(file, "positions")])
+        return len(arrays_of(file)[self._key(file, "positions")])
 
     def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms]]:
         import numpy as np
         from ase import Atoms
 
-        from e3frame.data.frames import checked
-
-        arrays = _arrays(file)
-        positions, numbers, cells = self._structures(file, arrays)
+        arrays = arrays_of(file)
+        positions, numbers, cells = self.structures(file)
         pairs = {keys.index for keys in self.edges.values()}
         rows = pairs | {self.keys[name] for name in self.edges} | {keys.shift for keys in self.edges.values()}
         labels = {key: arrays[key] for key in {*self.keys.values(), *rows} if key in arrays}
@@ -88,11 +84,17 @@ class NpzReader:
                     continue
                 # Only what has one row per atom loses the rows that stand for none.
                 atoms.info[key] = value[real] if value.ndim and len(value) == len(real) and not real.all() else value
-            yield frame, checked(atoms, self.units.length_factor(), file, frame)
+            yield frame, atoms
 
-    def _structures(self, file: str, arrays: dict[str, NDArray]) -> tuple[NDArray, NDArray, NDArray | None]:
+    def structures(self, file: str) -> tuple[NDArray, NDArray, NDArray | None]:
+        """Positions (frames, atoms, 3), atomic numbers (frames, atoms), and cells (frames, 3, 3) where there are such.
+
+        Raises:
+            DataError: an array is not there, or not of its shape.
+        """
         import numpy as np
 
+        arrays = arrays_of(file)
         positions = arrays[self._key(file, "positions")]
         numbers = arrays[self._key(file, "numbers")]
         if positions.ndim != 3 or positions.shape[2] != 3:
@@ -114,7 +116,7 @@ class NpzReader:
         return positions, np.broadcast_to(numbers.astype(np.int64), positions.shape[:2]), cells
 
     def _key(self, file: str, what: str) -> str:
-        key, present = getattr(self.structure, what), _arrays(file)
+        key, present = getattr(self.structure, what), arrays_of(file)
         if key not in present:
             match = nearest(key, present)
             hint = f"arrays there: {', '.join(present)}" + (f"; did you mean {match}?" if match else "")
@@ -132,7 +134,7 @@ def _renumbered(index: NDArray, real: NDArray) -> NDArray:
     return np.where(inside, numbers[np.where(inside, index, 0)], index)
 
 
-def _arrays(file: str) -> dict[str, NDArray]:
+def arrays_of(file: str) -> dict[str, NDArray]:
     """Every array of a file.
 
     Raises:

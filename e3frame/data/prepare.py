@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from e3frame.data.frames import checked
 from e3frame.data.graphs import Graph, make_graph, without_edges
 from e3frame.data.labels import LabelReader, read_group
 from e3frame.spec.elements import SYMBOLS
@@ -34,22 +35,24 @@ class Piece(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Consecutive graphs: each key's values one after another, and how many of them each graph has."""
+    """Consecutive graphs: each key's values one after another, how many of them each graph has, and what is wrong with
+    frames that have been left out."""
 
     values: dict[str, NDArray]
     counts: dict[str, NDArray[np.int64]]
+    broken: tuple[DataError, ...] = ()
 
 
 class Reader(Protocol):
-    """A format of files. Frames hold their labels under the file's keys, as ASE's readers leave them; lengths are Å.
-    A reader can be sent to another process."""
+    """A format of files. Frames hold their labels under the file's keys, as ASE's readers leave them, in its units. A
+    reader can be sent to another process."""
 
     def count(self, file: str) -> int | None:
         """How many frames a file has, where that is known without reading them."""
 
-    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms]]:
-        """Those frames, given in rising order (None: all), with their numbers; raises DataError for the first that is
-        wrong."""
+    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms | DataError]]:
+        """Those frames, given in rising order (None: all), with their numbers; what is wrong with it in place of one
+        that cannot be read. Raises DataError for a file that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Recipe:
         chosen: the frames to make, counted through all files, in rising order; None: all.
         piece: frames that one process makes in one go.
         edges: whether the graphs keep their edges, or only say how many they are.
+        tolerant: whether frames that are wrong are left out, and told with their chunk; else the first is an error.
     """
 
     reader: Reader
@@ -74,6 +78,7 @@ class Recipe:
     chosen: NDArray[np.int64] | None = None
     piece: int = 512
     edges: bool = True
+    tolerant: bool = False
 
     def pieces(self) -> Iterator[Piece]:
         """All frames of all files, in order; raises DataError where a file holds none."""
@@ -96,15 +101,27 @@ class Recipe:
         counts = [self.reader.count(file) for file in self.files]
         return None if None in counts else sum(counts)
 
-    def graphs(self, piece: Piece) -> Iterator[Graph]:
-        """The graphs of a piece; raises DataError for the first frame that is wrong."""
-        file = self.files[piece.file]
-        for frame, atoms in self.reader.read(file, piece.frames):
-            yield self.graph(atoms, frame, piece.file)
+    def chunk(self, piece: Piece) -> Chunk:
+        """The graphs of a piece; raises DataError for the first frame that is wrong, unless such are left out."""
+        broken: list[DataError] = []
+        packed = pack(self._graphs(piece, broken))
+        return packed._replace(broken=tuple(broken))
 
-    def graph(self, atoms: Atoms, frame: int, number: int) -> Graph:
+    def _graphs(self, piece: Piece, broken: list[DataError]) -> Iterator[Graph]:
+        for frame, atoms in self.reader.read(self.files[piece.file], piece.frames):
+            try:
+                graph = self.graph(atoms, frame, piece.file)
+            except DataError as error:
+                if not self.tolerant:
+                    raise
+                broken.append(error)
+            else:
+                yield graph
+
+    def graph(self, atoms: Atoms | DataError, frame: int, number: int) -> Graph:
         """One frame; raises DataError."""
         file = self.files[number]
+        atoms = checked(atoms, self.labels.units.length_factor(), file, frame)
         labels = self.labels.read(atoms, file, frame)
         try:
             graph = make_graph(atoms, self.r_max, labels, frame, number)
@@ -117,10 +134,6 @@ class Recipe:
             graph.group = torch.tensor([_code(read_group(atoms, self.group, file, frame))])
         graph = connected(graph, file, self.r_max)
         return graph if self.edges else without_edges(graph)
-
-    def chunk(self, piece: Piece) -> Chunk:
-        """The same, packed."""
-        return pack(self.graphs(piece))
 
 
 def prepared(recipe: Recipe, processes: int | None = None) -> Iterator[Chunk]:

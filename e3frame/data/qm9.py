@@ -16,11 +16,14 @@ from e3frame.spec.base import mistake
 from e3frame.spec.errors import DataError
 
 if TYPE_CHECKING:
-    from ase import Atoms
+    import numpy as np
+    from numpy.typing import NDArray
 
     from e3frame.data.dataset import Splits
     from e3frame.data.frameset import FrameSet
+    from e3frame.data.preflight.broken import Survey
     from e3frame.data.prepare import Recipe
+    from e3frame.data.qm9_sources import Molecule
 
 ENERGIES = ("U0", "U", "H", "G")
 GRAPH_LABELS = (
@@ -70,7 +73,22 @@ class Qm9Spec(DataSpec):
 
         from e3frame.data.dataset import Splits
 
-        recipe = self.recipe(r_max, labels)
+        recipe, parts = self._divided(self.recipe(r_max, labels))
+        whole = self.read(recipe)
+        if recipe.chosen is not None:
+            parts = {name: np.searchsorted(recipe.chosen, part) for name, part in parts.items()}
+        return Splits(**{name: whole[indices] if len(indices) else None for name, indices in parts.items()})
+
+    def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey:
+        from e3frame.data.preflight.broken import survey
+
+        recipe, _ = self._divided(self.recipe(r_max, labels))
+        return survey([recipe], self.processes)
+
+    def _divided(self, recipe: Recipe) -> tuple[Recipe, dict[str, NDArray[np.int64]]]:
+        """The recipe of what the splits take, and the places of each of them in the set."""
+        import numpy as np
+
         total = recipe.total()
         try:
             parts = self.split.divide(total)
@@ -78,10 +96,7 @@ class Qm9Spec(DataSpec):
             raise DataError(error.problem, file=error.file or recipe.files[0], hint=error.hint) from None
         # A learning curve's 1,000 molecules do not wait for the neighbours of all; the usual split is nearly all.
         few = self.split.takes_few and 2 * sum(map(len, parts.values())) < total
-        chosen = np.sort(np.concatenate(list(parts.values()))) if few else np.arange(total)
-        whole = self.read(replace(recipe, chosen=chosen if few else None))
-        found = {name: np.searchsorted(chosen, part) for name, part in parts.items()}
-        return Splits(**{name: whole[indices] if len(indices) else None for name, indices in found.items()})
+        return replace(recipe, chosen=np.sort(np.concatenate(list(parts.values()))) if few else None), parts
 
     def read(self, recipe: Recipe) -> FrameSet:
         """The molecules of a recipe; processed once and then kept on disk."""
@@ -131,7 +146,7 @@ class Qm9Reader:
 
         return (count_pack if self.source == "qm9pack" else count_raw)(self.files)
 
-    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms]]:
+    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[Molecule]:
         from e3frame.data.qm9_sources import pack_molecules, raw_molecules
 
         wanted = range(self.count(file)) if frames is None else frames

@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -36,6 +37,8 @@ PACK = {
 """qm9pack's columns."""
 COMPONENTS = ("A_xx", "A_xy", "A_xz", "A_xy", "A_yy", "A_yz", "A_xz", "A_yz", "A_zz")
 RAW = ("gdb9.sdf", "gdb9.sdf.csv", "uncharacterized.txt")
+MOLECULES = {"raw": 133_885, "pack": 130_831}
+"""Of the raw files all, of qm9pack those that are characterized."""
 
 
 def pack_files() -> list[str]:
@@ -68,45 +71,81 @@ def raw_files(root: Path) -> list[str]:
 
 def count_pack(files: Sequence[str]) -> int:
     """How many molecules qm9pack's files hold: a line each, below a header."""
-    return sum(_count_lines(file) - 1 for file in files[:-1])
+    found = sum(_count_lines(file) - 1 for file in files[:-1])
+    return _whole(found, "pack", Path(files[0]).parent, "pip install --force-reinstall qm9pack")
 
 
 def count_raw(files: Sequence[str]) -> int:
     """How many characterized molecules the raw files hold."""
-    return _count_lines(files[1]) - 1 - len(_skipped(files[2]))
+    found = _whole(_count_lines(files[1]) - 1, "raw", Path(files[1]), "cut short? delete it: it is fetched again")
+    return found - len(_skipped(files[2]))
 
 
-def pack_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[tuple[int, Atoms]]:
-    """Molecules with their labels under the names of the paper, and their numbers in GDB-9, counted from 0.
+def _whole(found: int, what: str, place: Path, hint: str) -> int:
+    """The number of molecules found; raises DataError where some are missing."""
+    if found != MOLECULES[what]:
+        raise DataError(f"{max(found, 0):,} molecules are there, not {MOLECULES[what]:,}", file=place, hint=hint)
+    return found
+
+
+Molecule = tuple[int, Atoms | DataError]
+"""The number of a molecule in GDB-9, from 0, and what is wrong with it in place of one that cannot be read."""
+
+
+def pack_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[Molecule]:
+    """Molecules with their labels under the names of the paper.
 
     Args:
         wanted: their places in the set, in rising order.
     """
-    tensors = {row["XYZ_file"]: row for _, row in _rows(files[-1:], {"XYZ_file", *COMPONENTS})}
+    tensors = {
+        row.cells[0]: row for row in _rows(files[-1:], {"XYZ_file", *COMPONENTS}) if len(row.cells) == len(row.header)
+    }
     columns = {"Index", "Elements", "XYZ_Ang", "Mulliken_pop", *PACK.values()}
-    for _, row in _rows(files[:-1], columns, wanted):
-        symbols = row["Elements"].strip("[]").replace("'", "").split(",")
-        atoms = Atoms([ATOMIC_NUMBERS[symbol] for symbol in symbols], _numbers(row["XYZ_Ang"]).reshape(-1, 3))
-        tensor = np.array([float(tensors[row["XYZ_file"]][key]) for key in COMPONENTS]).reshape(3, 3)
-        atoms.info = _converted({name: float(row[key]) for name, key in PACK.items()}, atoms)
-        atoms.info |= {"polarizability": tensor * LENGTH["bohr"] ** 3, "charges": _numbers(row["Mulliken_pop"])}
-        yield int(row["Index"]) - 1, atoms
+    for row in _rows(files[:-1], columns, wanted):
+        try:
+            yield _packed(row.read(), tensors)
+        except (ValueError, KeyError) as error:
+            yield row.number, _unreadable(error, row.file, row.number)
 
 
-def raw_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[tuple[int, Atoms]]:
+def _packed(row: dict[str, str], tensors: Mapping[str, _Row]) -> tuple[int, Atoms]:
+    symbols = row["Elements"].strip("[]").replace("'", "").split(",")
+    atoms = Atoms([ATOMIC_NUMBERS[symbol] for symbol in symbols], _numbers(row["XYZ_Ang"]).reshape(-1, 3))
+    if row["XYZ_file"] not in tensors:
+        raise ValueError(f"there is no polarizability of {row['XYZ_file']}")
+    tensor = tensors[row["XYZ_file"]].read()
+    matrix = np.array([float(tensor[key]) for key in COMPONENTS]).reshape(3, 3)
+    atoms.info = _converted({name: float(row[key]) for name, key in PACK.items()}, atoms)
+    atoms.info |= {"polarizability": matrix * LENGTH["bohr"] ** 3, "charges": _numbers(row["Mulliken_pop"])}
+    return int(row["Index"]) - 1, atoms
+
+
+def raw_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[Molecule]:
     """The same of the raw files, without the molecules that uncharacterized.txt lists."""
     structures, table, skipped = files
     skip = _skipped(skipped)
     kept = [number for number in range(_count_lines(table) - 1) if number not in skip]
     numbers = [kept[place] for place in wanted]
-    with open(structures, encoding="utf-8") as sdf:
+    with open(structures, encoding="utf-8", errors="replace") as sdf:
         passed = 0
-        for number, row in _rows([table], {"mol_id", "mu", "u0", "cv"}, numbers):
-            _skip_records(sdf, number - passed)
-            passed = number + 1
-            atoms = _next_molecule(sdf, structures, number)
-            atoms.info = _converted(dict(zip(TARGETS, map(float, list(row.values())[1:16]), strict=True)), atoms)
-            yield number, atoms
+        for row in _rows([table], {"mol_id", "mu", "u0", "cv"}, numbers):
+            for _ in range(row.number - passed):
+                _next_record(sdf)
+            passed, file = row.number + 1, structures
+            try:
+                atoms, file = _molecule(*_next_record(sdf)), table
+                values = map(float, list(row.read().values())[1:16])
+                atoms.info = _converted(dict(zip(TARGETS, values, strict=True)), atoms)
+            except (ValueError, KeyError) as error:
+                yield row.number, _unreadable(error, file, row.number)
+            else:
+                yield row.number, atoms
+
+
+def _unreadable(error: Exception, file: str, number: int) -> DataError:
+    problem = f"{error} is not an element of QM9" if isinstance(error, KeyError) else str(error)
+    return DataError(problem, file=file, frame=number)
 
 
 _BRACKETS = str.maketrans("", "", "[] ")
@@ -128,11 +167,14 @@ def _count_lines(file: str) -> int:
 def _skipped(file: str) -> set[int]:
     """Numbers of the uncharacterized molecules, from 0: the first column, which counts from 1, below nine lines of
     heading and above a footer."""
-    lines = Path(file).read_text(encoding="utf-8").split("\n")[9:-2]
+    lines = Path(file).read_text(encoding="utf-8", errors="replace").split("\n")[9:-2]
     try:
-        return {int(line.split()[0]) - 1 for line in lines}
+        found = {int(line.split()[0]) - 1 for line in lines}
     except (ValueError, IndexError):
-        raise DataError("is not QM9's list of uncharacterized molecules", file=file) from None
+        found = set()
+    if not found:
+        raise DataError("is not QM9's list of uncharacterized molecules", file=file)
+    return found
 
 
 def _converted(values: dict[str, float], atoms: Atoms) -> dict[str, object]:
@@ -147,18 +189,31 @@ def _converted(values: dict[str, float], atoms: Atoms) -> dict[str, object]:
     return labels
 
 
-def _rows(
-    files: Sequence[str], columns: set[str], wanted: Sequence[int] | None = None
-) -> Iterator[tuple[int, dict[str, str]]]:
-    """Rows of tables, with their numbers counted through all files; just those wanted (in rising order) are parsed.
+class _Row(NamedTuple):
+    """A line of a table: its number, counted through all files."""
+
+    file: str
+    number: int
+    header: list[str]
+    cells: list[str]
+
+    def read(self) -> dict[str, str]:
+        """By column; raises ValueError where the row is not complete."""
+        if len(self.cells) != len(self.header):
+            raise ValueError(f"the row has {len(self.cells)} of {len(self.header)} columns")
+        return dict(zip(self.header, self.cells, strict=True))
+
+
+def _rows(files: Sequence[str], columns: set[str], wanted: Sequence[int] | None = None) -> Iterator[_Row]:
+    """Rows of tables; just those wanted (in rising order) are parsed.
 
     Raises:
-        DataError: a column is not there, or a row is not complete.
+        DataError: a column is not there.
     """
     number, chosen = -1, None if wanted is None else set(wanted)
     for file in files:
-        with open(file, encoding="utf-8", newline="") as lines:
-            header = next(csv.reader([next(lines, "")]), [])
+        with open(file, encoding="utf-8", errors="replace", newline="") as lines:
+            header = _cells(next(lines, ""))
             missing = columns - set(header)
             if missing:
                 hint = "this is not a file of QM9, or one of another version"
@@ -166,32 +221,35 @@ def _rows(
             for line in lines:
                 number += 1
                 if chosen is None or number in chosen:
-                    values = next(csv.reader([line]), [])
-                    if len(values) != len(header):
-                        problem = f"the row has {len(values)} of {len(header)} columns"
-                        raise DataError(problem, file=file, frame=number)
-                    yield number, dict(zip(header, values, strict=True))
+                    yield _Row(file, number, header, _cells(line))
 
 
-def _skip_records(sdf: Iterator[str], count: int) -> None:
-    for _ in range(count):
-        for line in sdf:
-            if line.startswith("$$$$"):
-                break
-
-
-def _next_molecule(sdf: Iterator[str], file: str, index: int) -> Atoms:
-    """The next record of an SDF file, in the V2000 format."""
+def _cells(line: str) -> list[str]:
     try:
-        head = [next(sdf) for _ in range(4)]
-        if "V2000" not in head[3]:
-            raise ValueError(f"a V2000 record should stand here, not '{head[3].strip()[:40]}'")
-        rows = [next(sdf).split() for _ in range(int(head[3][:3]))]
-        atoms = Atoms([row[3] for row in rows], [[float(x) for x in row[:3]] for row in rows])
-        while not next(sdf).startswith("$$$$"):
-            pass
-    except (ValueError, IndexError, KeyError) as error:
-        raise DataError(f"cannot be read as SDF: {error}", file=file, frame=index) from None
-    except StopIteration:
-        raise DataError("the file ends here, but the table goes on", file=file, frame=index) from None
-    return atoms
+        return next(csv.reader([line]), [])
+    except csv.Error:  # a line of something else, too long
+        return []
+
+
+def _next_record(sdf: Iterator[str]) -> tuple[list[str], bool]:
+    """Lines of an SDF file up to the end of a record, and whether that was reached."""
+    lines = []
+    for line in sdf:
+        if line.startswith("$$$$"):
+            return lines, True
+        lines.append(line)
+    return lines, False
+
+
+def _molecule(lines: Sequence[str], whole: bool) -> Atoms:
+    """Of a record in the V2000 format; raises ValueError or KeyError where it is not."""
+    head = lines[3] if len(lines) > 3 else ""
+    if not ("V2000" in head and head[:3].strip().isdecimal()) and (head or whole):
+        raise ValueError(f"cannot be read as SDF: a V2000 record should stand here, not '{head.strip()[:40]}'")
+    if not whole:
+        raise ValueError("the file ends here, but the table goes on")
+    count = int(head[:3])
+    rows = [row for line in lines[4 : 4 + count] if len(row := line.split()) > 3]
+    if len(rows) < count:
+        raise ValueError(f"cannot be read as SDF: it has {len(rows)} of {count} atoms")
+    return Atoms([row[3] for row in rows], [[float(x) for x in row[:3]] for row in rows])

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from e3frame.data.files import FilesSpec
-from e3frame.data.units import Units
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from e3frame.spec.errors import DataError
 
 
 class XyzSpec(FilesSpec):
@@ -21,7 +22,7 @@ class XyzSpec(FilesSpec):
     """ASE's name of the format; null: by the file's name and content."""
 
     def reader(self) -> AseReader:
-        return AseReader(self.format, self.units)
+        return AseReader(self.format)
 
     def format_key(self) -> list[Any]:
         return [self.format]
@@ -32,14 +33,13 @@ class AseReader:
     """Any format of ASE's."""
 
     format: str | None
-    units: Units
 
     def count(self, file: str) -> int | None:
         from e3frame.data.frames import count_frames
 
         return count_frames(file, self.format)
 
-    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms]]:
+    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms | DataError]]:
         from e3frame.data.frames import read_frames
 
-        return read_frames(file, self.format, self.units, frames)
+        return read_frames(file, self.format, frames)

@@ -225,9 +225,10 @@ def task_of(saved: SavedModel, data: DataSpec) -> TaskSpec:
     task = TaskSpec(targets=found)
     for name in saved.spec.inputs:
         try:
-            check_input(name, saved.spec, task, data.label_names)
+            check_input(name, saved.spec, task, data, trained=True)
         except SpecError as error:
-            raise UserError(f"{saved.path}: {error.problem}" + (f"\n  {error.hint}" if error.hint else "")) from None
+            lines = [f"{saved.path}: {error.problem}", *(error.hint or "").splitlines()]
+            raise UserError("\n  ".join(lines)) from None
     return task
 
 

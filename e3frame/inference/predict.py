@@ -19,7 +19,7 @@ from torch_geometric.data import Batch
 
 from e3frame.data.batch import model_input
 from e3frame.data.edges import images
-from e3frame.data.frames import read_frames
+from e3frame.data.frames import checked, read_frames
 from e3frame.data.graphs import Graph, make_graph
 from e3frame.data.units import Units
 from e3frame.inference.inputs import FrameInputs
@@ -173,8 +173,8 @@ def _frames(files: Sequence[str], format: str | None, units: Units) -> Iterator[
     for file in files:
         if not Path(file).exists():
             raise DataError("no such file", file=file)
-        for frame, atoms in read_frames(file, format, units):
-            yield atoms, file, frame
+        for frame, atoms in read_frames(file, format):
+            yield checked(atoms, units.length_factor(), file, frame), file, frame
 
 
 def edges_of(atoms: Atoms, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from e3frame.algebra.irreps import Irreps
 from e3frame.data.base import DataSpec, Label
 from e3frame.model import ModelSpec, TypedModel
@@ -36,15 +34,19 @@ def asked_of_frames(model: ModelSpec, task: TaskSpec) -> dict[str, Label]:
     return task.labels | {name: input_label(irreps) for name, irreps in model.inputs.items()}
 
 
-def check_input(name: str, model: ModelSpec, task: TaskSpec, labels: Collection[str]) -> None:
-    """Check one input of the model against the data's keys, and against a target that learns the same.
+def check_input(name: str, model: ModelSpec, task: TaskSpec, data: DataSpec, trained: bool = False) -> None:
+    """Check one input of the model against the data's labels, and against a target that learns the same.
+
+    Args:
+        trained: the model is what it is, its inputs stay.
 
     Raises:
         SpecError: what does not fit, with the path from the root of the run config.
     """
     path, label = ("model", "inputs", name), input_label(model.inputs[name])
-    if name not in labels:
-        hint = did_you_mean(name, labels, "keys there")
+    if name not in data.label_names:
+        alike = [there for there in data.label_names if there not in KNOWN or KNOWN[there][1] == label]
+        hint = data.way_to(name, alike) + ("" if trained else "\nor take the input out of the model")
         raise SpecError(path, f"the data have no key '{name}', which the model reads", hint, at_key=True)
     learned = task.labels.get(name) or (KNOWN[name][1] if name in KNOWN else label)
     if learned != label:
@@ -123,8 +125,7 @@ def _check_label(path: tuple[str, ...], target: TargetSpec, key: str, data: Data
     at = "sum" if target.sum is not None else "key" if target.key is not None else None
     here = path if at is None else (*path, at)
     if key not in data.label_names:
-        hint = did_you_mean(key, data.label_names, "labels there")
-        raise SpecError(here, f"the data have no label '{key}'", hint, at_key=at is None)
+        raise SpecError(here, f"the data have no label '{key}'", data.way_to(key), at_key=at is None)
     if (misfit := data.edge_misfit(key, target.label)) is not None:
         raise SpecError(here, *misfit, at_key=at is None)
     if key not in KNOWN:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from e3frame.data.statistics import label_range
 from e3frame.inference.evaluate import Evaluation
 from e3frame.layers._pooling import Pooling
 from e3frame.spec.words import counted, rounded
-from e3frame.train.labels import missing_labels
 from e3frame.train.report import compared, shown_split
 from e3frame.train.targets import KNOWN
 from e3frame.viz.html import Card, columns, folded, image, note, page, table
@@ -29,7 +28,12 @@ WORST = 5
 
 
 def write_page(
-    path: Path, config: RunConfig, data: Splits, splits: Mapping[str, Evaluation], run: Mapping[str, Any]
+    path: Path,
+    config: RunConfig,
+    data: Splits,
+    missing: Sequence[str],
+    splits: Mapping[str, Evaluation],
+    run: Mapping[str, Any],
 ) -> Path:
     """Write the report of a run.
 
@@ -37,6 +41,7 @@ def write_page(
         path: the HTML file.
         config: with its resolved model.
         data: the frames.
+        missing: labels that some of them lack.
         splits: the trained model on each split.
         run: numbers of the run as in ``metrics.json``.
     """
@@ -45,7 +50,7 @@ def write_page(
     sections = {"Learning curves": image(curves, "loss and errors by epoch")}
     sections["Errors"] = _errors(splits)
     sections |= {f"{name}, {split} frames": _target(name, splits[split], config) for name in splits[split].errors}
-    sections["Data"] = _data(data, config)
+    sections["Data"] = _data(data, missing, config)
     sections["Model"] = _model(config)
     path.write_text(page(config.name, _lead(config, run), list(_cards(splits[split], split)), sections), "utf-8")
     return path
@@ -114,7 +119,7 @@ def _worst(by_frame: torch.Tensor, evaluation: Evaluation, config: RunConfig) ->
     return table(["file", "frame", "formula", "error"], rows, ["frame", "error"])
 
 
-def _data(data: Splits, config: RunConfig) -> str:
+def _data(data: Splits, missing: Sequence[str], config: RunConfig) -> str:
     rows = []
     for split, dataset in data.items():
         atoms, edges = dataset.counts("z"), dataset.counts("edge_index")
@@ -131,8 +136,8 @@ def _data(data: Splits, config: RunConfig) -> str:
     html += "<h3>values in the training frames, of vectors and tensors by component</h3>" + table(
         headings, rows, headings[3:]
     )
-    missing = [[line] for line in missing_labels(data, config.task)]
-    return html + ("<h3>labels that some lack</h3>" + table([""], missing) if missing else "")
+    lines = [[line] for line in missing]
+    return html + ("<h3>labels that some lack</h3>" + table([""], lines) if lines else "")
 
 
 def _roles(key: str, config: RunConfig) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,12 @@ from e3frame.inference.evaluate import Evaluation
 from e3frame.layers._pooling import Pooling
 from e3frame.network import Model
 from e3frame.spec.statistics import Statistics
-from e3frame.train.labels import missing_labels
 from e3frame.train.targets import TargetSpec
 from e3frame.viz.training import Compared, learning_curve, parity, save, summed_up
 
 
-def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table:
-    """Frames of each split, and the statistics of the training frames."""
+def data_table(splits: Splits, missing: Sequence[str], statistics: Statistics, typed: TypedRun) -> Table:
+    """Frames of each split, labels that some of them lack, and the statistics of the training frames."""
     table = Table(title="data", title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
@@ -30,7 +29,7 @@ def data_table(splits: Splits, statistics: Statistics, typed: TypedRun) -> Table
     table.add_row("frames", frames)
     table.add_row("atoms per frame", _range(int(atoms.min()), int(atoms.max())))
     table.add_row("species", ", ".join(statistics.species))
-    for number, line in enumerate(missing_labels(splits, typed.config.task)):
+    for number, line in enumerate(missing):
         table.add_row("" if number else "labels", line)
     for row in _scale_and_shift(statistics, typed):
         table.add_row(*row)

@@ -93,7 +93,7 @@ def run(
     with settings(config):
         splits = config.data.load(config.model.r_max, config.asked_of_frames)
         require_room(splits, config.data)
-        require_labels(splits, config.task, config.monitors)
+        missing = require_labels(splits, config.task, config.monitors)
         for _, dataset in splits.items():
             require_inputs(dataset, config.model.inputs)
         _look(splits, typed, console)
@@ -101,7 +101,7 @@ def run(
         statistics = compute_statistics(splits.train, *labels, mean=typed.is_mean)
         known = config.model if typed.transfer is None else typed.transfer.known(config.model)
         resolved = config.replace(model=_resolved(known, statistics))
-        console.print(data_table(splits, statistics, typed))
+        console.print(data_table(splits, missing, statistics, typed))
         fitted = train(resolved, typed.transfer, splits, folder, console, start, observers)
         if rank(config.trainer) > 0:
             return RunResult(folder, folder / "model.safetensors", {}, fitted.epochs, fitted.steps, fitted.seconds)
@@ -116,7 +116,7 @@ def run(
             result = RunResult(folder, model_file, errors, fitted.epochs, fitted.steps, fitted.seconds)
             metrics = _metrics(result, fitted, time.monotonic() - started)
             draw(result.errors, resolved, folder)
-            write_page(folder / "report.html", resolved, splits, result.errors, metrics["run"])
+            write_page(folder / "report.html", resolved, splits, missing, result.errors, metrics["run"])
             # Last, and in one step, because a run that has it is finished.
             part = folder / "metrics.json.part"
             write_metrics(part, metrics)

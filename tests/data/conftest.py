@@ -9,6 +9,9 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from support.sample import graphs, splits
+
+__all__ = ["graphs", "splits"]
 
 
 @pytest.fixture(autouse=True)

@@ -292,10 +292,11 @@ def test_a_disk_that_is_full(xyz: Path, cache: Path, monkeypatch: pytest.MonkeyP
 
 def test_outliers_are_sought_among_what_fits_into_memory(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, disk = both(mixed)
-    monkeypatch.setattr(look_module, "MAX_ATOMS", 40)
-    assert len(look_module._thinned(disk)) == 7  # 91 atoms: every third frame
-    monkeypatch.setattr(look_module, "MAX_ATOMS", 10**6)
-    assert len(look_module._thinned(disk)) == 19
+    monkeypatch.setattr(look_module, "MAX_ROWS", 40)
+    assert len(look_module._thinned(disk, {})) == 7  # 91 atoms: every third frame
+    assert len(look_module._thinned(disk, {"J": Label("edge")})) < 7  # there are more edges than atoms
+    monkeypatch.setattr(look_module, "MAX_ROWS", 10**6)
+    assert len(look_module._thinned(disk, {})) == 19
 
 
 def test_no_frames(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from e3frame.data.specs import parse_data
 from e3frame.data.xyz import XyzSpec
 from e3frame.spec.errors import DataError
 from e3frame.spec.validate import SpecErrors, validate
-from e3frame.train.labels import labelled
+from e3frame.train.labels import Held
 
 SCALAR, VECTOR, MATRIX = Label("edge"), Label("edge", (3,)), Label("edge", (3, 3))
 R_MAX = 3.2
@@ -285,4 +285,4 @@ def test_a_frame_without_pairs(tmp_path: Path) -> None:
         dataset = load(tmp_path / "a.xyz", edges={"index": "ij", "shift": "S"}, storage=storage)
         assert not dataset[0].J.isnan().any()
         assert dataset[1].J.isnan().all()
-        assert labelled(dataset, "J", "edge").tolist() == [True, False]
+        assert Held.of(dataset, "J", "edge").frames.tolist() == [True, False]

@@ -11,6 +11,7 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
+from support.qm9 import METHANE
 
 from e3frame.data import qm9_sources
 from e3frame.data.md17 import CCSD, FORMULAS
@@ -228,22 +229,6 @@ def test_a_download(arrays: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["ethanol"]
 
 
-METHANE = """gdb_{number}
-  -OEChem-03231823243D
-
-  5  4  0     0  0  0  0  0  0999 V2000
-   -0.0127    1.0858    0.0080 C   0  0  0  0  0  0  0  0  0  0  0  0
-    0.0022   -0.0060    0.0020 H   0  0  0  0  0  0  0  0  0  0  0  0
-    1.0117    1.4638    0.0003 H   0  0  0  0  0  0  0  0  0  0  0  0
-   -0.5408    1.4475   -0.8766 H   0  0  0  0  0  0  0  0  0  0  0  0
-   -0.5238    1.4379    0.9064 H   0  0  0  0  0  0  0  0  0  0  0  0
-  1  2  1  0  0  0  0
-  1  3  1  0  0  0  0
-  1  4  1  0  0  0  0
-  1  5  1  0  0  0  0
-M  END
-$$$$
-"""
 HEADER = "mol_id,A,B,C,mu,alpha,homo,lumo,gap,r2,zpve,u0,u298,h298,g298,cv,u0_atom,u298_atom,h298_atom,g298_atom\n"
 VALUES = (
     "157.7118,157.70997,157.70699,{mu},13.21,-0.3877,0.1171,0.5048,35.3641,0.044749,-40.47893,-40.476062,-40.475117,"
@@ -252,13 +237,14 @@ VALUES = (
 
 
 @pytest.fixture
-def raw_qm9(tmp_path: Path) -> str:
+def raw_qm9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Twelve methanes in the raw format, of which the third and the last are uncharacterized."""
     (tmp_path / "raw").mkdir()
     rows = [f"gdb_{k + 1}," + VALUES.format(mu=float(k)) for k in range(12)]
     (tmp_path / "raw" / "gdb9.sdf").write_text("".join(METHANE.format(number=k + 1) for k in range(12)))
     (tmp_path / "raw" / "gdb9.sdf.csv").write_text(HEADER + "".join(rows))
     (tmp_path / "raw" / "uncharacterized.txt").write_text("heading\n" * 9 + "    3  C  C\n   12  C  C\n2 compounds\n")
+    monkeypatch.setitem(qm9_sources.MOLECULES, "raw", 12)
     return str(tmp_path)
 
 

@@ -170,7 +170,8 @@ def test_predict_and_evaluate_read_the_charge(trained: Path, tmp_path: Path, cap
     with pytest.raises(UserError) as caught:
         evaluate(path, parse_data(data.model_dump() | {"keys": {"dipole": "mu", "field": "E"}}))
     assert str(caught.value) == (
-        f"{path}: the data have no key 'total_charge', which the model reads\n  keys there: dipole, field"
+        f"{path}: the data have no key 'total_charge', which the model reads\n  labels there: dipole, field\n"
+        "  if the files hold it: data.keys.total_charge=KEY"
     )
 
 
@@ -217,7 +218,25 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"data": {"kind": "sample"}},
         "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
-        "  keys there: energy, forces, dipole, polarizability",
+        "  labels there: energy, forces, dipole, polarizability\n"
+        "  others come from files: data=xyz data.keys.total_charge=KEY\n  or take the input out of the model",
+    ),
+    (
+        {"data": {"kind": "md17", "molecule": "ethanol"}},
+        "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
+        "  labels there: energy, forces\n"
+        "  others come from files: data=xyz data.keys.total_charge=KEY\n  or take the input out of the model",
+    ),
+    (
+        {"data": {"kind": "xyz", "path": "a.xyz", "keys": {"charges": "q", "totl_charge": "Q"}}},
+        "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
+        "  did you mean totl_charge?\n  or take the input out of the model",
+    ),
+    (
+        {"data": {"kind": "xyz", "path": "a.xyz", "keys": {"charges": "q", "dipole": "mu"}}},
+        "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
+        "  labels there: charges, dipole\n"
+        "  if the files hold it: data.keys.total_charge=KEY\n  or take the input out of the model",
     ),
     (
         {"model.inputs.total_charge": "1o", "model.outputs.dipole": DIPOLE | {"total_charge": 0.0},
@@ -228,7 +247,9 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("changes", "message"), UNFIT, ids=["no key", "another form"])
+@pytest.mark.parametrize(
+    ("changes", "message"), UNFIT, ids=["sample", "md17", "a typing error", "charges of atoms", "another form"]
+)
 def test_what_the_data_do_not_have(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         config(tmp_path, as_xyz(tmp_path), changes).typed()

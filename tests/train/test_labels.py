@@ -22,7 +22,7 @@ from e3frame.data.graphs import make_graph
 from e3frame.data.sample import SampleSpec
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
-from e3frame.train.labels import labelled, missing_labels, require_labels
+from e3frame.train.labels import Held, require_labels
 from e3frame.train.run import run
 from e3frame.train.targets import TaskSpec
 
@@ -51,17 +51,24 @@ FORCES = {"derive": "negative_gradient", "of": "energy"}
 def test_which_frames_have_a_label() -> None:
     none, some = np.full((3, 3), NAN), np.array([[NAN] * 3, [1.0] * 3, [NAN] * 3])
     data = dataset(molecule("H2O"), energy=[[1.0], [NAN], [3.0]], forces=[none, some, np.ones((3, 3))])
-    assert labelled(data, "energy", "graph").tolist() == [True, False, True]
-    assert labelled(data, "forces", "node").tolist() == [False, True, True]
-    assert labelled(data[[2, 1]], "forces", "node").tolist() == [True, True]
+    assert Held.of(data, "energy", "graph").frames.tolist() == [True, False, True]
+    assert Held.of(data, "forces", "node").frames.tolist() == [False, True, True]
+    assert Held.of(data[[2, 1]], "forces", "node").frames.tolist() == [True, True]
     splits = Splits(data, None, data[:2])
-    assert list(missing_labels(splits, task(energy=ENERGY, forces=FORCES))) == [
+    assert list(require_labels(splits, task(energy=ENERGY, forces=FORCES))) == [
         "energy in 2 of 3 train frames",
         "energy in 1 of 2 test frames",
         "forces in 2 of 3 train frames",
         "forces in 1 of 2 test frames",
     ]
-    require_labels(splits, task(energy=ENERGY, forces=FORCES))
+
+
+def test_each_label_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = dataset(molecule("H2O"), energy=[[1.0], [NAN]], forces=[np.ones((3, 3))] * 2)
+    splits, blocks, read = Splits(data, data, None), GraphDataset.blocks, []
+    monkeypatch.setattr(GraphDataset, "blocks", lambda self, *keys: read.extend(keys) or blocks(self, *keys))
+    require_labels(splits, task(energy=ENERGY, forces=FORCES), ("val_energy_mae",))
+    assert sorted(read) == ["energy", "energy", "forces", "forces"]
 
 
 def test_a_target_without_a_label() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from e3frame.data.graphs import Graph
 from e3frame.data.preflight.findings import Finding
-from e3frame.data.prepare import Piece, Recipe
+from e3frame.data.prepare import Chunk, Recipe, prepared
 from e3frame.spec.errors import DataError
 
 NAMED = 4
@@ -20,7 +19,7 @@ NAMED = 4
 class Survey(NamedTuple):
     """The sound frames of some files, and what is wrong with the others."""
 
-    sound: list[Graph]
+    sound: list[Chunk]
     broken: list[DataError]
     files: list[str]
 
@@ -29,14 +28,14 @@ class Survey(NamedTuple):
         kinds: dict[str, list[DataError]] = {}
         for error in self.broken:
             kinds.setdefault(_kind(error), []).append(error)
-        total = len(self.sound) + len(self.broken)
+        total = sum(len(chunk.counts["z"]) for chunk in self.sound) + len(self.broken)
         return [
             Finding("broken frames", "error", f"{len(errors)} of {total}: {_told(errors)}", errors[0].hint)
             for errors in kinds.values()
         ]
 
 
-def survey(recipes: Iterable[Recipe]) -> Survey:
+def survey(recipes: Iterable[Recipe], processes: int | None = None) -> Survey:
     """Every frame of some recipes.
 
     Raises:
@@ -44,35 +43,13 @@ def survey(recipes: Iterable[Recipe]) -> Survey:
     """
     found = Survey([], [], [])
     for recipe in recipes:
-        for frame in chain.from_iterable(_attempts(recipe, piece) for piece in recipe.pieces()):
-            if isinstance(frame, DataError):
-                found.broken.append(frame)
-            else:
-                frame.file = frame.file + len(found.files)
-                found.sound.append(frame)
+        for chunk in prepared(replace(recipe, tolerant=True), processes):
+            found.broken.extend(chunk.broken)
+            if chunk.values:
+                chunk.values["file"] += len(found.files)
+                found.sound.append(chunk)
         found.files.extend(recipe.files)
     return found
-
-
-def _attempts(recipe: Recipe, piece: Piece) -> Iterator[Graph | DataError]:
-    """The graph of each frame, or what is wrong with it."""
-    file, left = recipe.files[piece.file], piece.frames
-    while left is None or len(left):
-        reader = recipe.reader.read(file, left)
-        try:
-            for frame, atoms in reader:
-                try:
-                    yield recipe.graph(atoms, frame, piece.file)
-                except DataError as error:
-                    yield error
-            return
-        except DataError as error:  # which ends the reader: it is asked again for what comes later
-            if error.frame is None:
-                raise
-            yield error
-            if left is None:
-                return
-            left = [frame for frame in left if frame > error.frame]
 
 
 def _kind(error: DataError) -> str:

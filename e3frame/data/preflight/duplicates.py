@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from e3frame.data.dataset import GraphDataset, Splits
 from e3frame.data.frameset import FrameSet
-from e3frame.data.graphs import Graph
 from e3frame.data.preflight.findings import Finding
 
 NEAR = 0.01
@@ -21,8 +19,8 @@ SAME = 1e-4
 """Å: below which they are identical, apart from rounding, turning and shifting."""
 CANDIDATES = 24
 """Most similar frames, by their keys, that are compared distance by distance."""
-PIECE = 2_000
-"""Frames whose keys are computed in one go."""
+PIECE = 1_000_000
+"""Edges of the frames whose keys are computed in one go."""
 WIDTHS = np.array([0.7, 1.0, 1.5, 2.0, 2.5, 3.0])
 CHECK = "frames in two splits"
 
@@ -84,9 +82,18 @@ def _places(twins: _Twins, one: FrameSet, other: FrameSet) -> str:
     return f"frame {frame} of {file} is frame {twin} of {other_file}"
 
 
+class _Edges(NamedTuple):
+    """Of a piece: the frame of each edge, its atoms, all counted in the piece, and its length in Å."""
+
+    frame: NDArray[np.int64]
+    i: NDArray[np.int64]
+    j: NDArray[np.int64]
+    r: NDArray[np.float64]
+
+
 def _longest(dataset: FrameSet) -> float:
     """Where the sums end smoothly, so that an edge at the cutoff does not matter."""
-    return float(_lengths(next(_pieces(dataset)))[0].max(initial=0.1))
+    return float(_edges(next(_pieces(dataset))).r.max(initial=0.1))
 
 
 def _keys(dataset: FrameSet, r_max: float) -> _Keys:
@@ -94,26 +101,51 @@ def _keys(dataset: FrameSet, r_max: float) -> _Keys:
     return _Keys(np.concatenate(kinds), np.concatenate(sums))
 
 
+def _costs(dataset: FrameSet) -> NDArray[np.int64]:
+    """(frames,) what each takes in memory, in edges."""
+    if dataset.has("edge_index"):
+        return dataset.counts("edge_index").numpy()
+    return np.square(dataset.counts("z").numpy())
+
+
+def _parts(costs: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Places of what is looked at in one go."""
+    number = (costs.cumsum() - costs) // PIECE
+    return np.split(np.arange(len(costs)), np.flatnonzero(np.diff(number)) + 1)
+
+
 def _pieces(dataset: FrameSet) -> Iterator[FrameSet]:
-    for start in range(0, len(dataset), PIECE):
-        piece = dataset[list(range(start, min(start + PIECE, len(dataset))))]
-        # Frames that hold no edges find them when they are read.
-        yield piece if dataset.has("edge_index") else GraphDataset.from_graphs(list(piece))
+    for frames in _parts(_costs(dataset)):
+        yield dataset[frames.tolist()]
 
 
-def _lengths(piece: FrameSet) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """Of all edges, with the numbers of their atoms in the piece."""
-    atoms, edges = piece.counts("z").numpy(), piece.counts("edge_index").numpy()
-    # Edges count the atoms of their own frame.
-    j, i = piece.stacked("edge_index").numpy() + np.repeat(np.cumsum(atoms) - atoms, edges)
-    pos = piece.stacked("pos").numpy()
-    return np.linalg.norm(pos[j] + piece.stacked("edge_shift").numpy() - pos[i], axis=1), i, j
+def _edges(piece: FrameSet) -> _Edges:
+    """Those that the frames hold; else all that molecules have within the cutoff, or those that are found."""
+    atoms, pos = piece.counts("z").numpy(), piece.stacked("pos").numpy()
+    first = np.cumsum(atoms) - atoms  # edges count the atoms of their own frame
+    if piece.has("edge_index"):
+        edges = piece.counts("edge_index").numpy()
+        j, i = piece.stacked("edge_index").numpy() + np.repeat(first, edges)
+        r = np.linalg.norm(pos[j] + piece.stacked("edge_shift").numpy() - pos[i], axis=1)
+        return _Edges(np.repeat(np.arange(len(piece)), edges), i, j, r)
+    if piece.stacked("pbc").any():
+        return _edges(GraphDataset.from_graphs(list(piece)))
+    frame = np.repeat(np.arange(len(piece)), np.square(atoms))
+    i = np.repeat(np.arange(len(pos)), np.repeat(atoms, atoms))
+    j = _ranges(np.repeat(first, atoms), np.repeat(atoms, atoms))
+    r = np.linalg.norm(pos[j] - pos[i], axis=1)
+    near = (r < piece.r_max) & (i != j)
+    return _Edges(frame[near], i[near], j[near], r[near])
+
+
+def _ranges(first: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.int64]:
+    """``number`` integers from each of ``first`` on, one range after another."""
+    return np.arange(number.sum()) + np.repeat(first - np.cumsum(number) + number, number)
 
 
 def _keys_of(piece: FrameSet, r_max: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    atoms, edges, z = piece.counts("z").numpy(), piece.counts("edge_index").numpy(), piece.stacked("z").numpy()
-    frame = np.repeat(np.arange(len(piece)), edges)
-    r, i, j = _lengths(piece)
+    atoms, z = piece.counts("z").numpy(), piece.stacked("z").numpy()
+    frame, i, j, r = _edges(piece)
     weight = np.sqrt(z[i] * z[j]) / atoms[frame] * np.square(np.clip(1 - np.square(r / r_max), 0, None))
     shape = [np.bincount(frame, weight * np.exp(-np.square(r / width)), len(piece)) for width in WIDTHS]
     # An element is a random number of 60 bits, so that the sum over the atoms tells the composition.
@@ -125,43 +157,64 @@ def _keys_of(piece: FrameSet, r_max: float) -> tuple[NDArray[np.int64], NDArray[
 
 def _twins(mine: _Keys, theirs: _Keys, one: FrameSet, other: FrameSet, near: float = NEAR) -> _Twins:
     """Frames of ``one`` that are in ``other``, each with the most similar one; within one set, apart from itself."""
-    within = one is other
-    rows: list[tuple[int, int, float]] = []
-    for kind in np.intersect1d(mine.kind, theirs.kind):
-        a, b = np.flatnonzero(mine.kind == kind), np.flatnonzero(theirs.kind == kind)
+    frame, twin = _candidates(mine, theirs, near, one is other)
+    costs = _costs(one)[frame] + _costs(other)[twin]
+    parts = _parts(costs) if len(frame) else []
+    found = [_differences(one, other, frame[part], twin[part]) for part in parts]
+    distance = np.concatenate(found) if found else np.zeros(0)
+    best = np.lexsort((twin, distance, frame))
+    best = best[np.unique(frame[best], return_index=True)[1]]
+    best = best[distance[best] < near]
+    return _Twins(frame[best], twin[best], distance[best])
+
+
+def _candidates(mine: _Keys, theirs: _Keys, near: float, within: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Pairs of frames of one composition whose keys are near each other."""
+    pairs, groups = [np.zeros((2, 0), np.int64)], _groups(theirs.kind)
+    for kind, a in _groups(mine.kind).items():
+        b = groups.get(kind)
+        if b is None:
+            continue
         # The logarithm of a key changes by about as much as the distances (in Å) that it sums over.
         reach = near * np.abs(theirs.sums[b]).max() + 1e-9
-        tree = cKDTree(theirs.sums[b])
         count = min(CANDIDATES + within, len(b))
-        distance, place = tree.query(mine.sums[a], k=range(1, count + 1), distance_upper_bound=reach)
-        for k, near_ones in zip(a, np.where(np.isfinite(distance), place, -1), strict=True):
-            chosen = [int(b[p]) for p in near_ones if p >= 0 and not (within and b[p] == k)]
-            graph = one[int(k)] if chosen else None
-            found = [(_difference(graph, other[t]), t) for t in chosen]
-            if found and min(found)[0] < near:
-                rows.append((int(k), min(found)[1], min(found)[0]))
-    frame, twin, distance = zip(*rows, strict=True) if rows else ((), (), ())
-    return _Twins(np.array(frame, int), np.array(twin, int), np.array(distance, float))
+        distance, place = cKDTree(theirs.sums[b]).query(mine.sums[a], k=range(1, count + 1), distance_upper_bound=reach)
+        row, column = np.nonzero(np.isfinite(distance))
+        pairs.append(np.stack([a[row], b[place[row, column]]]))
+    frame, twin = np.concatenate(pairs, 1)
+    apart = (frame != twin) | (not within)
+    return frame[apart], twin[apart]
 
 
-def _distances(graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Pair of elements and length of each edge, sorted."""
-    j, i = graph.edge_index
-    r = (graph.pos[j] + graph.edge_shift - graph.pos[i]).norm(dim=1).numpy()
-    pair = (torch.minimum(graph.z[i], graph.z[j]) * 1000 + torch.maximum(graph.z[i], graph.z[j])).numpy()
-    order = np.lexsort((r, pair))
-    return pair[order], r[order]
+def _groups(kind: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
+    """Places of each kind."""
+    order = np.argsort(kind, kind="stable")
+    kinds, first = np.unique(kind[order], return_index=True)
+    return dict(zip(kinds.tolist(), np.split(order, first[1:]), strict=True))
 
 
-def _difference(one: Graph, other: Graph) -> float:
-    """Root mean square difference of the sorted distances; those at the cutoff that only one has are left out."""
-    (pairs, r), (other_pairs, s) = _distances(one), _distances(other)
-    total = number = 0.0
-    for pair in np.union1d(pairs, other_pairs):
-        a, b = r[pairs == pair], s[other_pairs == pair]
-        size = min(len(a), len(b))
-        if abs(len(a) - len(b)) > 2 + 0.1 * size:
-            return np.inf
-        total += float(np.square(a[:size] - b[:size]).sum())
-        number += size
-    return np.sqrt(total / number) if number else 0.0
+def _differences(
+    one: FrameSet, other: FrameSet, frame: NDArray[np.int64], twin: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Root mean square difference of the sorted distances of pairs of frames, by pairs of elements; those at the cutoff
+    that only one has are left out."""
+    (mine, a), (theirs, b) = (np.unique(frames, return_inverse=True) for frames in (frame, twin))
+    sets = one[mine.tolist()], other[theirs.tolist()]
+    edges = [_edges(piece) for piece in sets]
+    elements = [
+        np.sort(piece.stacked("z").numpy()[np.stack([e.i, e.j])], 0) for piece, e in zip(sets, edges, strict=True)
+    ]
+    types, kind = np.unique(np.concatenate([z[0] * 1000 + z[1] for z in elements]), return_inverse=True)
+    owner = np.concatenate([edges[0].frame, edges[1].frame + len(mine)]) * len(types) + kind.reshape(-1)
+    r = np.concatenate([e.r for e in edges])
+    r = r[np.lexsort((r, owner))]
+    number = np.bincount(owner, minlength=(len(mine) + len(theirs)) * len(types))
+    first = (number.cumsum() - number).reshape(-1, len(types))
+    number = number.reshape(-1, len(types))
+    b = b + len(mine)
+    size = np.minimum(number[a], number[b])
+    apart = r[_ranges(first[a].reshape(-1), size.reshape(-1))] - r[_ranges(first[b].reshape(-1), size.reshape(-1))]
+    shared = size.sum(1)
+    total = np.bincount(np.repeat(np.arange(len(frame)), shared), np.square(apart), len(frame))
+    unlike = (np.abs(number[a] - number[b]) > 2 + 0.1 * size).any(1)
+    return np.where(unlike, np.inf, np.sqrt(total / np.maximum(shared, 1)))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,12 @@ from e3frame.data.frameset import FrameSet
 from e3frame.data.preflight.findings import Finding
 from e3frame.data.units import ENERGY
 
+APART = np.log(1.5)
+"""Of the logarithm of an energy from that of the same atoms: what may be of another unit."""
+MIN_OTHERS = 5
+"""Fewer are outliers."""
+STRAYS = 0.01
+"""Part of the frames that may be of neither size."""
 COARSE = 0.005
 """Steps of rounding, in typical deviations of the energies, that hide what is to be learned."""
 
@@ -24,6 +32,9 @@ def check_energies(dataset: FrameSet, energy: str, references: bool) -> list[Fin
     if known.sum() < 2:
         return []
     counts, values = composition(dataset)[known], values[known]
+    mixed = _of_two_units(dataset, np.flatnonzero(known), values, counts, energy)
+    if mixed is not None:  # of which nothing else can be told
+        return [mixed]
     found = [_per_atom(values, counts, energy), _rounded(values, counts, energy)]
     if not references:
         found.append(_large(values, counts, energy))
@@ -42,6 +53,39 @@ def composition(dataset: FrameSet) -> NDArray[np.float64]:
 def residual(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
     """What is left of (frames,) above a sum over the atoms."""
     return values - counts @ np.linalg.lstsq(counts, values, rcond=None)[0]
+
+
+def _of_two_units(
+    dataset: FrameSet, frames: NDArray[np.int64], values: NDArray[np.float64], counts: NDArray[np.float64], energy: str
+) -> Finding | None:
+    """Energies of the same atoms differ by a part of them, whatever the temperature; those of two units, of two levels
+    of theory, or with and without free atoms, are of two sizes, with nothing between them."""
+    frames, values, counts = (rows[values != 0] for rows in (frames, values, counts))
+    size = np.log(np.abs(values))
+    _, kind = np.unique(counts, axis=0, return_inverse=True)
+    kind = kind.reshape(-1)
+    order = np.lexsort((size, kind))
+    first, number = np.unique(kind[order], return_index=True, return_counts=True)[1:]
+    apart = np.abs(size - size[order][first + (number - 1) // 2][kind])  # from the median of the same atoms
+    other = np.flatnonzero(apart > APART)
+    if len(other) < MIN_OTHERS:
+        return None
+    factor = float(np.median(apart[other]))
+    off = np.minimum(apart, np.abs(apart - factor))
+    scatter = float(np.median(np.abs(apart[other] - factor)))
+    if (off > factor / 8).mean() > STRAYS or (off[other] > factor / 8).mean() > 10 * STRAYS:
+        return None
+    named = {abs(np.log(ENERGY[a] / ENERGY[b])): f"{a} and {b}" for a, b in combinations(ENERGY, 2)}
+    nearest = min(named, key=lambda known: abs(known - factor))
+    is_named = abs(nearest - factor) < 0.003 + min(2 * scatter, 0.08)  # Hartree and kcal/mol are 0.17 apart
+    file, frame = dataset.where(int(frames[other[0]]))
+    what = f"as of {named[nearest]}" if is_named else "as of two levels of theory"
+    text = (
+        f"the {energy} of the same atoms is of two sizes, a factor of {np.exp(factor):.4g} apart, {what}: "
+        f"{len(other)} of {len(values)} frames differ so from others of their formula (frame {frame} of {file} first)"
+    )
+    hint = "were files put together? bring all frames to one unit" if is_named else "were files put together?"
+    return Finding(energy, "error" if is_named else "warning", text, hint)
 
 
 def _per_atom(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:

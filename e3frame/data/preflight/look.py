@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from ase.formula import Formula
+from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
@@ -28,10 +29,13 @@ from e3frame.spec.words import counted
 
 SAMPLE = 400
 """Frames that the checks of labels look at, unless all are asked for."""
-MAX_ATOMS = 5_000_000
-"""Atoms among whose labels outliers are sought, unless all are asked for."""
+MAX_ROWS = 5_000_000
+"""Values of a label among which outliers are sought, unless all are asked for."""
+MAX_EDGES = 10_000_000
+"""Of the frames that are held at once (0.4 GB)."""
 OUTLIER = 20.0
 """Deviations from the median, in units of the median deviation, that make a value an outlier."""
+ROWS = {"graph": "frames", "node": "atoms", "edge": "edges"}
 COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
 
 
@@ -60,11 +64,10 @@ class Asked:
 def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
     """Every check that the labels allow, on some frames or in full on all."""
     findings = _structure(splits.train, asked.species)
-    seen = splits.train if full else _thinned(splits.train)
-    graphs = [splits.train[k] for k in _chosen(len(splits.train), full)]
-    findings += [
-        found for name in asked.labels for found in _values(seen, name, name == asked.energy and not asked.is_mean)
-    ]
+    seen = splits.train if full else _thinned(splits.train, asked.labels)
+    graphs = [splits.train[k] for k in _chosen(splits.train, full)]
+    for name, label in asked.labels.items():
+        findings += _values(seen, name, label, name == asked.energy and not asked.is_mean)
     findings += _energies(seen, graphs, asked)
     if "stress" in asked.labels:
         findings.append(check_stress(graphs, asked.forces, energy=asked.energy))
@@ -74,11 +77,15 @@ def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
     return findings + check_duplicates(splits)
 
 
-def _chosen(total: int, full: bool) -> Sequence[int]:
-    """Frames to look at: pairs of neighbours at even distances, as those of a trajectory are alike."""
-    if full or total <= SAMPLE:
+def _chosen(dataset: FrameSet, full: bool) -> Sequence[int]:
+    """Frames to hold labels of against each other: pairs of neighbours at even distances, as those of a trajectory are
+    alike; in full, as many as memory has room for."""
+    total, edges = len(dataset), int(dataset.counts("edge_index").sum())
+    room = max(total * MAX_EDGES // max(edges, MAX_EDGES), 2)
+    number = min(room, total if full else SAMPLE)
+    if number >= total:
         return range(total)
-    starts = np.arange(SAMPLE // 2) * (total - 1) // (SAMPLE // 2)
+    starts = np.arange(number // 2) * (total - 1) // (number // 2)
     return np.unique(np.concatenate([starts, starts + 1])).tolist()
 
 
@@ -140,9 +147,10 @@ def _structure(dataset: FrameSet, species: Sequence[str] | None) -> list[Finding
     return found
 
 
-def _thinned(dataset: FrameSet) -> FrameSet:
-    """Frames at even distances, whose atoms fit into memory together; of most sets all."""
-    return dataset[:: 1 + int(dataset.counts("z").sum()) // MAX_ATOMS]
+def _thinned(dataset: FrameSet, labels: Mapping[str, Label]) -> FrameSet:
+    """Frames at even distances, each of whose labels fits into memory; of most sets all."""
+    rows = max(int(rows_of(dataset, per).sum()) for per in {"node", *(label.per for label in labels.values())})
+    return dataset[:: 1 + rows // MAX_ROWS]
 
 
 def _periodicity(dataset: FrameSet) -> Finding:
@@ -172,7 +180,7 @@ def _along(row: Sequence[bool]) -> str:
     return {0: "not periodic", 3: "periodic"}.get(len(names), f"periodic along {' and '.join(names)}")
 
 
-def _values(dataset: FrameSet, name: str, extensive: bool) -> list[Finding]:
+def _values(dataset: FrameSet, name: str, label: Label, extensive: bool) -> list[Finding]:
     """Outliers, and labels that are all the same.
 
     Args:
@@ -196,19 +204,17 @@ def _values(dataset: FrameSet, name: str, extensive: bool) -> list[Finding]:
     far = np.flatnonzero(deviation > OUTLIER * typical) if typical > 0 else []
     if not len(far):
         return []
-    what, sizes = _of(dataset, len(values))
-    worst = int(np.repeat(np.arange(len(dataset)), sizes)[rows][deviation.argmax()])
-    file, frame = dataset.where(worst)
+    frames = np.repeat(np.arange(len(dataset)), rows_of(dataset, label.per))
+    file, frame = dataset.where(int(frames[rows][deviation.argmax()]))
     text = (
-        f"{len(far)} of {len(size)} {what} are outliers: up to "
+        f"{len(far)} of {len(size)} {ROWS[label.per]} are outliers: up to "
         f"{deviation.max() / typical:.0f} typical deviations away, in frame {frame} of {file}"
     )
     return [Finding(name, "warning", text, "are they what they should be?")]
 
 
-def _of(dataset: FrameSet, rows: int) -> tuple[str, np.ndarray]:
-    """What a label of so many rows is of, and how many of them each frame has."""
-    for what, sizes in (("frames", np.ones(len(dataset), np.int64)), ("atoms", dataset.counts("z").numpy())):
-        if sizes.sum() == rows:
-            return what, sizes
-    return "edges", dataset.counts("edge_index").numpy()
+def rows_of(dataset: FrameSet, per: str) -> NDArray[np.int64]:
+    """(frames,) how many values of a label each frame has."""
+    if per == "graph":
+        return np.ones(len(dataset), np.int64)
+    return dataset.counts("z" if per == "node" else "edge_index").numpy()
