@@ -39,6 +39,7 @@ COMPONENTS = ("A_xx", "A_xy", "A_xz", "A_xy", "A_yy", "A_yz", "A_xz", "A_yz", "A
 RAW = ("gdb9.sdf", "gdb9.sdf.csv", "uncharacterized.txt")
 MOLECULES = {"raw": 133_885, "pack": 130_831}
 """Of the raw files all, of qm9pack those that are characterized."""
+CUT_SHORT = "cut short? delete it: it is fetched again"
 
 
 def pack_files() -> list[str]:
@@ -77,7 +78,7 @@ def count_pack(files: Sequence[str]) -> int:
 
 def count_raw(files: Sequence[str]) -> int:
     """How many characterized molecules the raw files hold."""
-    found = _whole(_count_lines(files[1]) - 1, "raw", Path(files[1]), "cut short? delete it: it is fetched again")
+    found = _whole(_count_lines(files[1]) - 1, "raw", Path(files[1]), CUT_SHORT)
     return found - len(_skipped(files[2]))
 
 
@@ -174,6 +175,9 @@ def _skipped(file: str) -> set[int]:
         found = set()
     if not found:
         raise DataError("is not QM9's list of uncharacterized molecules", file=file)
+    expected = MOLECULES["raw"] - MOLECULES["pack"]
+    if len(found) != expected:
+        raise DataError(f"lists {len(found):,} uncharacterized molecules, not {expected:,}", file=file, hint=CUT_SHORT)
     return found
 
 

@@ -141,6 +141,7 @@ def raw_qm9(monkeypatch: pytest.MonkeyPatch) -> dict:
     Path(TABLE).write_text(HEADER + "".join(ROW.format(number=k + 1, mu=k / 4) for k in range(20)))
     Path(LIST).write_text("heading\n" * 9 + "    3  C  C\n   20  C  C\n2 compounds\n")
     monkeypatch.setitem(qm9_sources.MOLECULES, "raw", 20)
+    monkeypatch.setitem(qm9_sources.MOLECULES, "pack", 18)
     return {"kind": "qm9", "source": "pyg", "root": ".", "split": {"train": 16, "val": 1, "test": 1}}
 
 
@@ -203,6 +204,8 @@ def test_raw_qm9_that_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     Path(SDF).write_bytes(b"")
     says(raw, QM9, f"{SDF}, frame 0\n  the file ends here, but the table goes on")
     Path(SDF).write_bytes(whole[SDF])
+    Path(LIST).write_bytes(whole[LIST].replace(b"   20  C  C\n", b""))
+    says(raw, QM9, f"{LIST}\n  lists 1 uncharacterized molecules, not 2\n  {hint}")
     Path(LIST).write_bytes(b"")
     says(raw, QM9, f"{LIST}\n  is not QM9's list of uncharacterized molecules")
     Path(TABLE).write_bytes(b"\xff\xfe\x00" * 100_000)  # another file altogether

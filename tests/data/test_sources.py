@@ -245,6 +245,7 @@ def raw_qm9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "raw" / "gdb9.sdf.csv").write_text(HEADER + "".join(rows))
     (tmp_path / "raw" / "uncharacterized.txt").write_text("heading\n" * 9 + "    3  C  C\n   12  C  C\n2 compounds\n")
     monkeypatch.setitem(qm9_sources.MOLECULES, "raw", 12)
+    monkeypatch.setitem(qm9_sources.MOLECULES, "pack", 10)
     return str(tmp_path)
 
 
