@@ -12,10 +12,11 @@ import yaml
 from e3frame.cli import VERBS, main
 from e3frame.compose import config_folder, load_run, read_yaml
 from e3frame.config import RunConfig
+from e3frame.data.md17 import Md17Spec
 from e3frame.data.specs import DataSpec
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import UserError
-from e3frame.spec.validate import validate
+from e3frame.spec.validate import SpecErrors, validate
 from e3frame.train.targets import TaskSpec
 
 ROOT = config_folder().parent
@@ -50,6 +51,25 @@ def test_the_errors_are_what_it_says(file: Path, old: str, new: str) -> None:
     with pytest.raises(UserError) as caught:
         read_yaml(file).parse(ModelSpec, ModelSpec.typed)
     assert f"```\n{caught.value}\n```" in TEXT
+
+
+def test_the_levels_of_md17() -> None:
+    """Both texts name each level but the default, and the config the molecules that there are of it."""
+    text = (ROOT / "configs" / "data" / "md17.yaml").read_text(encoding="utf-8")
+    (said,) = re.findall(r"level: dft # or ccsd: (.*); or fhi_aims: (.*)", text)
+    for level, molecules in zip(("ccsd", "fhi_aims"), said, strict=True):
+        assert re.search(rf"`(data\.level=)?{level}`", TEXT)
+        with pytest.raises(SpecErrors) as caught:
+            validate(Md17Spec, {"molecule": "uracil", "level": level})
+        hint = str(caught.value.errors[0]).partition("there are of ")[2]
+        assert sorted(hint.split(", ")) == molecules.split(", ")
+
+
+def test_every_result_says_how_it_is_run() -> None:
+    table = TEXT.split("| what | run with | energy, meV per molecule")[1].split("\n\n")[0]
+    rows = [row.split("|")[1:-1] for row in table.splitlines()[2:]]
+    assert len(rows) >= 4
+    assert all("`" in row[1] for row in rows)
 
 
 def test_the_table_of_data_keys() -> None:

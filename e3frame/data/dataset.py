@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from torch_geometric.data import InMemoryDataset
 from e3frame.data.disk import open_or_write
 from e3frame.data.frameset import FrameSet
 from e3frame.data.graphs import Graph
+from e3frame.data.parts import clear_parts, part_of
 from e3frame.data.prepare import Chunk
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
@@ -163,6 +163,7 @@ def load_or_build(
     Raises:
         DataError: there are no graphs.
     """
+    clear_parts(path)
     if storage == "disk":
         dataset: FrameSet = open_or_write(path.with_suffix(".db"), files, build)
     elif (held := _load(path, files)) is not None:
@@ -176,7 +177,7 @@ def load_or_build(
 
 def write_atomically(path: Path, content: bytes) -> Path | None:
     """Write a cache file in one step, so that no reader ever sees half of it; None where the folder is not writable."""
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)

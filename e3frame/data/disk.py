@@ -14,7 +14,6 @@ from contextlib import closing
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
-from uuid import uuid4
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from torch_geometric.data import OnDiskDataset, SQLiteDatabase
 
 from e3frame.data.frameset import FrameSet
 from e3frame.data.graphs import Graph
+from e3frame.data.parts import part_of
 from e3frame.data.prepare import Chunk
 from e3frame.spec.errors import DataError
 
@@ -132,7 +132,7 @@ def open_or_write(path: Path, files: Sequence[str], build: Callable[[], Iterable
 
 def write(path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]]) -> None:
     """Write all graphs, of which a few are in memory at a time; the file takes its name when it is whole."""
-    part = path.with_name(f"{path.name}.{uuid4().hex}.part")
+    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         part.touch()

@@ -71,13 +71,16 @@ def _unreadable(file: str, format: str, error: Exception, frame: int | None = No
 
 def _format(file: str, format: str | None) -> str:
     try:
-        if Path(file).stat().st_size == 0:
-            raise DataError("no frames", file=file)
-        name = format or filetype(file)
-    except OSError as error:
-        raise DataError(f"cannot be opened: {error.strerror}", file=file) from error
+        empty = Path(file).stat().st_size == 0
+        name = "" if empty else format or filetype(file)
     except UnknownFileTypeError:
         name = ""
+    except OSError as error:
+        raise DataError(f"cannot be opened: {error.strerror or error}", file=file) from error
+    except Exception as error:  # of a compressed file that is damaged
+        raise DataError(f"cannot be read: {str(error) or type(error).__name__}", file=file) from error
+    if empty:
+        raise DataError("no frames", file=file)
     if name in ioformats:
         return name
     if format is None:
@@ -88,7 +91,9 @@ def _format(file: str, format: str | None) -> str:
 def _scan_xyz(file: str, format: str) -> int:
     try:
         return _count_xyz(file)
-    except (UnicodeDecodeError, EOFError, OSError) as error:
+    except DataError:
+        raise
+    except Exception as error:  # not text, or a compressed file that is damaged
         raise _unreadable(file, format, error) from error
 
 

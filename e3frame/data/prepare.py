@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from threading import Thread
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -171,7 +172,7 @@ def _by_processes(recipe: Recipe, pieces: Sequence[Piece], workers: int) -> Iter
     """As ``map`` would, with few pieces under way at a time, so that a large set is never in memory as a whole."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pending: deque = deque()
-    with ProcessPoolExecutor(workers, context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with ProcessPoolExecutor(workers, context, initializer=_begin) as pool:
         try:
             for piece in pieces:
                 pending.append(pool.submit(recipe.chunk, piece))
@@ -185,6 +186,19 @@ def _by_processes(recipe: Recipe, pieces: Sequence[Piece], workers: int) -> Iter
         finally:
             for future in pending:
                 future.cancel()
+
+
+def _begin() -> None:
+    """Of a worker: one thread computes, and another sees to it that it ends with its parent, however that ends."""
+    torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _code(group: str) -> int:

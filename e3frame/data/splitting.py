@@ -166,11 +166,10 @@ def read_index(file: str, total: int) -> NDArray[np.int64]:
 
     path = Path(file).expanduser()
     try:
-        raw = np.load(path) if path.suffix == ".npy" else path.read_text(encoding="utf-8")
-        index = np.array(raw.replace(",", " ").split() if isinstance(raw, str) else raw, dtype=np.int64).reshape(-1)
+        index = _whole_numbers(path)
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror or error}", file=path) from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, OverflowError) as error:
         raise DataError(f"numbers of frames are required: {error}", file=path) from None
     outside = index[(index < 0) | (index >= total)]
     if len(outside):
@@ -181,6 +180,19 @@ def read_index(file: str, total: int) -> NDArray[np.int64]:
     if not len(index):
         raise DataError("no frames are listed", file=path)
     return unique
+
+
+def _whole_numbers(path: Path) -> NDArray[np.int64]:
+    """Of a text, or of an array; raises ValueError or OverflowError where it holds something else."""
+    import numpy as np
+
+    if path.suffix != ".npy":
+        return np.array(path.read_text(encoding="utf-8").replace(",", " ").split(), dtype=np.int64)
+    with path.open("rb") as file:
+        raw = np.lib.format.read_array(file)
+    if raw.size and raw.dtype.kind not in "iu":  # NumPy would cut off what follows the point
+        raise ValueError(f"the array holds {raw.dtype}")
+    return raw.astype(np.int64).reshape(-1)
 
 
 def _require_apart(listed: Mapping[str, NDArray[np.int64]], files: Mapping[str, str | None]) -> None:

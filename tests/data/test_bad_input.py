@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -176,6 +179,7 @@ def test_an_empty_file(kind: str, ethanol: list[Atoms]) -> None:
     says(raw, f"{FILES[kind]}\n  {EMPTY[kind]}")
 
 
+COMPRESS = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
 CUT = {
     "xyz": ", frame 9\n  the file ends after 8 of 9 atoms",
     "ase_db": "\n  cannot be read as an ASE database: database disk image is malformed",
@@ -190,6 +194,47 @@ def test_a_truncated_file(kind: str, ethanol: list[Atoms]) -> None:
     whole = path.read_bytes()
     path.write_bytes(whole[: whole.rindex(b"\nH")] if kind == "xyz" else whole[: len(whole) // 2])
     says(raw, f"{FILES[kind]}{CUT[kind]}")
+
+
+ENDED = "Compressed file ended before the end-of-stream marker was reached"
+
+
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_a_compressed_file(suffix: str, ethanol: list[Atoms]) -> None:
+    """Whole, cut short, damaged, and not compressed at all."""
+    _xyz(ethanol)
+    plain, path = Path("a.xyz").read_bytes(), Path(f"b.xyz.{suffix}")
+    whole, raw = COMPRESS[suffix](plain), {"kind": "xyz", "path": str(path)}
+    middle = len(whole) // 2
+    path.write_bytes(whole)
+    assert len(parse_data(raw).load(4.0, LABELS).train) == 8
+    path.write_bytes(whole[:middle])
+    says(raw, f"{path}\n  cannot be read: {ENDED}")
+    says({**raw, "format": "extxyz"}, f"{path}\n  cannot be read as extxyz: {ENDED}")
+    for content in (whole[:middle] + b"\xff" * 40 + whole[middle + 40 :], plain):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=rf"^b\.xyz\.{suffix}\n  cannot be (read|opened): (?!None)\w"):
+            parse_data(raw).load(4.0, LABELS)
+
+
+@pytest.mark.usefixtures("ethanol")
+def test_a_compressed_file_whose_beginning_is_sound(frames: Callable[..., list[Atoms]]) -> None:
+    """By it ASE knows the format."""
+    _xyz(frames(300, "CH3CH2OH"))
+    whole = gzip.compress(Path("a.xyz").read_bytes())
+    Path("b.xyz.gz").write_bytes(whole[: len(whole) // 2])
+    says({"kind": "xyz", "path": "b.xyz.gz"}, f"b.xyz.gz\n  cannot be read as extxyz: {ENDED}")
+
+
+def test_a_truncated_trajectory_of_ase(ethanol: list[Atoms]) -> None:
+    write("a.traj", ethanol)
+    whole = Path("a.traj").read_bytes()
+    for length, where in ((len(whole) // 2, ", frame 4"), (20, "")):
+        Path("a.traj").write_bytes(whole[:length])
+        says(
+            {"kind": "xyz", "path": "a.traj"},
+            f"a.traj{where}\n  cannot be read as traj: buffer is smaller than requested size",
+        )
 
 
 def test_a_database_without_rows(ethanol: list[Atoms]) -> None:

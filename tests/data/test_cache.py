@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from ase.io import write
 
 from e3frame.data import dataset as module
 from e3frame.data import frames as frames_module
+from e3frame.data import parts
 from e3frame.data.dataset import GraphDataset, write_atomically
 from e3frame.data.specs import Label, XyzSpec
 from e3frame.data.statistics import compute_statistics
@@ -102,6 +107,31 @@ def test_writing_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(KeyboardInterrupt):
             write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
+
+
+def test_unfinished_files_of_processes_that_are_gone(xyz: Path, cache: Path) -> None:
+    path, here = read(xyz).cached, parts._here()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    gone, stays = f"{here}-{ended.pid}-0a1b.part", f"{here}-{os.getpid()}-0a1b.part"
+    assert re.fullmatch(rf"{re.escape(path.name)}\.{here}-{os.getpid()}-\w+\.part", parts.part_of(path).name)
+    left = [f"{path.name}.{gone}", f"{path.stem}.db.{gone}", f"{path.stem}-0a1b.json.{gone}"]
+    kept = [f"{path.name}.{stays}", f"{path.stem}.db.{stays}"]
+    kept += [f"xyz-0a1b.db.{gone}"]  # another set
+    kept += [f"{path.name}.0123456789ab-{ended.pid}-0a1b.part", f"{path.name}.0a1b.part"]  # by nobody knows whom
+    for name in left + kept:
+        (cache / name).touch()
+    read(xyz)
+    assert sorted(file.name for file in cache.glob("*.part")) == sorted(kept)
+
+
+def test_an_unfinished_file_that_cannot_be_removed(xyz: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = read(xyz).cached
+    monkeypatch.setattr(parts, "_is_gone", lambda pid: True)
+    part = parts.part_of(path)
+    part.mkdir()
+    assert len(read(xyz)) == 10
+    assert part.exists()
 
 
 def test_a_folder_that_cannot_be_written_is_no_obstacle(xyz: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -30,9 +30,29 @@ import sys
 from e3frame.data.specs import Label, XyzSpec
 labels = {"energy": Label("graph"), "forces": Label("node", (3,))}
 print("ready", flush=True)
-splits = XyzSpec(path=sys.argv[1], processes=1).load(4.0, labels)
+splits = XyzSpec(path=sys.argv[1], processes=int(sys.argv[2]), storage=sys.argv[3]).load(4.0, labels)
 print(float(splits.train.stacked("forces").sum()))
 """
+
+
+HELD = """
+import sys
+from e3frame.data import disk
+
+fill = disk._fill
+
+def held(part, chunks, files):
+    def all_but_the_last():
+        for number, chunk in enumerate(chunks):
+            yield chunk
+            if number == 1:
+                print("writing", flush=True)
+                sys.stdin.readline()
+    fill(part, all_but_the_last(), files)
+
+disk._fill = held
+"""
+"""Put before LOAD: it waits with two of three pieces in the file."""
 
 
 def in_pieces(path: Path, processes: int) -> GraphDataset:
@@ -64,7 +84,7 @@ def test_the_first_wrong_frame_is_the_one_that_is_told(xyz: Path) -> None:
 
 def test_killed_halfway_and_twice_at_once(xyz: Path, cache: Path, frames: Callable[..., list[Atoms]]) -> None:
     write(xyz, frames(1500), format="extxyz")
-    command = [sys.executable, "-c", LOAD, str(xyz)]
+    command = [sys.executable, "-c", LOAD, str(xyz), "1", "memory"]
     started = subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ | {"E3FRAME_CACHE": str(cache)})
     assert started.stdout.readline() == b"ready\n"
     time.sleep(0.1)
@@ -80,6 +100,27 @@ def test_killed_halfway_and_twice_at_once(xyz: Path, cache: Path, frames: Callab
     again = subprocess.run(command, capture_output=True, text=True, check=True)
     assert again.stdout == said[0]
     assert "damaged" not in again.stderr
+
+
+def test_killed_while_it_writes_to_disk(xyz: Path, cache: Path, frames: Callable[..., list[Atoms]]) -> None:
+    """What it left is cleared by the next one, but not while it lives; its own processes end with it."""
+    write(xyz, frames(1500), format="extxyz")
+    command = [sys.executable, "-c", HELD + LOAD, str(xyz), "2", "disk"]
+    writing = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert [writing.stdout.readline() for _ in range(2)] == ["ready\n", "writing\n"]
+    (part,) = cache.glob("*.part")
+    assert part.stat().st_size > 50_000
+    spec = XyzSpec(path=str(xyz), processes=1, storage="disk")
+    path = spec.read(spec.path, 4.0, LABELS).cached
+    assert sorted(cache.iterdir()) == sorted([part, path])
+    path.unlink()
+    writing.kill()
+    assert writing.communicate(timeout=60) == ("", None)  # what its workers could write to is closed, too
+    assert list(cache.iterdir()) == [part]
+    again = spec.read(spec.path, 4.0, LABELS)
+    assert list(cache.iterdir()) == [path]
+    assert len(again) == 1500
+    assert again[1499].frame == 1499
 
 
 def replaced(frames: list[Atoms], atoms: Atoms) -> list[Atoms]:

@@ -109,6 +109,51 @@ def test_index_files_that_cannot_be_used(tmp_path: Path) -> None:
         SplitSpec(method="index", train_index=str(other)).divide(50)
 
 
+def in_npy(content: object) -> Callable[[Path], None]:
+    return lambda path: np.save(path, content)
+
+
+def cut(path: Path) -> None:
+    np.save(path, [1, 2])
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+ARRAY_MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "floats": (in_npy([1.5, 2.0]), "numbers of frames are required: the array holds float64"),
+    "a mask": (in_npy([True, False]), "numbers of frames are required: the array holds bool"),
+    "words": (in_npy(["a", "bc"]), "numbers of frames are required: the array holds <U2"),
+    "nothing": (in_npy([]), "no frames are listed"),
+    "an empty file": (
+        lambda path: path.write_bytes(b""),
+        "numbers of frames are required: EOF: reading magic string, expected 8 bytes got 0",
+    ),
+    "a cut file": (cut, "numbers of frames are required: …"),
+    "text": (lambda path: path.write_text("1 2 3 4 5"), "numbers of frames are required: …"),
+    "several arrays": (
+        lambda path: np.savez(path.with_suffix(".npz"), a=[1]) or path.with_suffix(".npz").rename(path),
+        "numbers of frames are required: …",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ARRAY_MISTAKES)
+def test_arrays_that_are_no_index(case: str, tmp_path: Path) -> None:
+    path, (made, message) = tmp_path / "i.npy", ARRAY_MISTAKES[case]
+    made(path)
+    with pytest.raises(DataError) as caught:
+        SplitSpec(method="index", train_index=str(path)).divide(50)
+    said, whole = str(caught.value), f"{path}\n  {message}"
+    assert said.startswith(whole[:-1]) if whole.endswith("…") else said == whole
+
+
+def test_a_number_that_is_far_too_large(tmp_path: Path) -> None:
+    path = tmp_path / "i.txt"
+    path.write_text("1 99999999999999999999")
+    with pytest.raises(DataError, match=r"numbers of frames are required: .*too large") as caught:
+        SplitSpec(method="index", train_index=str(path)).divide(50)
+    assert str(caught.value).startswith(f"{path}\n")
+
+
 SPEC_MISTAKES = [
     ({"key": "a"}, "key\n  key is for method: group, method is time\n  write method: group, or leave it out"),
     ({"method": "group"}, "method group needs a key: that of the frames to keep together\n  for example key: molecule"),

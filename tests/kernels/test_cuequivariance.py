@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from e3frame import kernels
 from e3frame.algebra.paths import plan_convolution, plan_elementwise, plan_explicit, plan_full, plan_fully_connected
 from e3frame.algebra.plan import ProductPlan
 from e3frame.kernels import cuequivariance, reference
@@ -71,3 +75,65 @@ def test_plans_it_does_not_have() -> None:
     assert not cuequivariance.runs(plan_full("2x0e", "2x1o"))  # uvuv
     mixed = plan_explicit("2x0e", "2x0e", "2x0e", [(0, 0, 0, "uvu", True), (0, 0, 0, "uuu", False)])
     assert not cuequivariance.runs(mixed)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ProductPlan, str | None]]:
+    """Tensors pass for those on a GPU; what is asked of cuequivariance, which runs on the CPU in the end."""
+    calls, module = [], cuequivariance._module
+
+    def naive(plan: ProductPlan, method: str | None) -> Callable:
+        calls.append((plan, method))
+        return module(plan, "naive")
+
+    monkeypatch.setattr(cuequivariance, "_module", naive)
+    monkeypatch.setattr(kernels, "_runs_on_cuda", lambda x, plan: True)
+    monkeypatch.setattr(kernels, "runs_natively", lambda x: False)
+    return calls
+
+
+@pytest.mark.parametrize("weights", ["of each edge", "shared by all", "shared by some"])
+def test_convolutions_go_there_on_cuda(weights: str, asked: list) -> None:
+    plan = plan_convolution("4x0e + 4x1o", "0e + 1o", "0e + 1o")
+    x, y, w = inputs(plan, 5, 11, shared=weights == "shared by all")
+    edge_index = torch.randint(5, (2, 11), generator=torch.Generator().manual_seed(1))
+    rows = torch.arange(11) % 3 if weights == "shared by some" else None
+    every = w if rows is None else w[rows]
+    found = kernels.convolution(x, edge_index, y, w, plan, 5, rows)
+    compare(reference.convolution(x, edge_index, y, every, plan, 5), found, (x, y, w))
+    assert asked == [(plan, None)]
+
+
+@pytest.mark.parametrize("weights", ["of each row", "shared", "none"])
+def test_products_go_there_on_cuda(weights: str, asked: list) -> None:
+    plan = plan_elementwise("3x0e + 2x1o", "3x1o + 2x1e") if weights == "none" else PLANS["uvw"]
+    x, y, w = inputs(plan, 6, 6, weights == "shared")
+    given, tensors = (None, (x, y)) if weights == "none" else (w, (x, y, w))
+    compare(reference.product(x, y, given, plan), kernels.product(x, y, given, plan), tensors)
+    assert asked == [(plan, None)]
+
+
+def test_products_of_other_shapes_stay(asked: list) -> None:
+    plan = PLANS["uvw"]
+    x, y, w = inputs(plan, 6, 6, shared=True)
+    for x_, y_ in ((x[None], y[None]), (x[:1], y), (x[0], y[0])):
+        torch.testing.assert_close(kernels.product(x_, y_, w, plan), reference.product(x_, y_, w, plan), **CLOSE)
+    assert not asked
+
+
+def test_when_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    there, here = (SimpleNamespace(device=torch.device(name)) for name in ("cuda", "cpu"))
+    plan = PLANS["uvw"]
+    monkeypatch.delenv("E3FRAME_BACKEND", raising=False)
+    monkeypatch.setattr(cuequivariance, "installed", lambda: True)
+    assert kernels._runs_on_cuda(there, plan)
+    assert not kernels._runs_on_cuda(here, plan)
+    assert not kernels._runs_on_cuda(there, plan_full("2x0e", "2x1o"))
+    with monkeypatch.context() as compiling:
+        compiling.setattr(torch.compiler, "is_compiling", lambda: True)
+        assert not kernels._runs_on_cuda(there, plan)
+    monkeypatch.setenv("E3FRAME_BACKEND", "reference")
+    assert not kernels._runs_on_cuda(there, plan)
+    monkeypatch.delenv("E3FRAME_BACKEND")
+    monkeypatch.setattr(cuequivariance, "installed", lambda: False)
+    assert not kernels._runs_on_cuda(there, plan)

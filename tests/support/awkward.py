@@ -22,6 +22,9 @@ def main() -> None:
     torch.set_num_threads(2)
     for dtype in (torch.float32, torch.float64):
         run_convolutions(dtype)
+        run_shared_rows(dtype)
+        run_pairs(dtype)
+        run_bad_indices(dtype)
         run_linear(dtype)
         run_differences(dtype)
         run_pointwise(dtype)
@@ -36,19 +39,84 @@ def run_convolutions(dtype: object) -> None:
         if edges == 300 and name in ("l4", "l6"):
             continue
         x, edge_index, y, w = graph(plan, edges, sources, targets, shared=shared, dtype=dtype)
-        list(derivatives(partial(convolve, plan, edge_index, targets), (x, y, w), 2))
+        list(derivatives(partial(convolve, plan, edge_index, None, targets), (x, y, w), 2))
     for local in (False, True):
         plan = PLANS["tails"]
         x, edge_index, y, w = large_graph(plan, local, dtype)
-        list(derivatives(partial(convolve, plan, edge_index, len(x)), (x, y, w), 2))
+        list(derivatives(partial(convolve, plan, edge_index, None, len(x)), (x, y, w), 2))
 
 
-def convolve(plan: object, edge_index: object, targets: int, *tensors: object) -> object:
+def run_shared_rows(dtype: object) -> None:
+    """Edges that share one row of weights, some of a few, some of many, of which not all are taken."""
+    import torch
+    from support.native import PLANS, derivatives, graph, large_graph
+
+    def run(plan: object, tensors: object, numbers: tuple[int, ...], targets: int) -> None:
+        x, edge_index, y, _ = tensors
+        for number in numbers:
+            rows = torch.randint(number, (len(y),), generator=torch.Generator().manual_seed(number))
+            w = torch.randn(number, plan.weight_numel, dtype=dtype)
+            list(derivatives(partial(convolve, plan, edge_index, rows, targets), (x, y, w), 2))
+
+    for plan, (edges, targets) in product(PLANS.values(), ((0, 0), (0, 2), (1, 1), (7, 4))):
+        run(plan, graph(plan, edges, targets, targets, dtype=dtype), (1, 5), targets)
+    plan = PLANS["tails"]
+    run(plan, graph(plan, 300, 70, 130, dtype=dtype), (1, 150), 130)
+    for local in (False, True):
+        run(plan, large_graph(plan, local, dtype), (3500,), 3000)
+
+
+def run_pairs(dtype: object) -> None:
+    import torch
+    from ase.build import bulk
+
+    from e3frame import kernels
+    from e3frame.data.graphs import make_graph
+
+    for atoms in (bulk("Cu"), bulk("NaCl", "rocksalt", 5.6)):
+        graph = make_graph(atoms, 4.0)
+        rows, edges = kernels.pairs(graph.edge_index, graph.edge_shift.to(dtype), len(atoms))
+        assert len(rows) == 2 * len(edges) > 0
+    for nodes in (0, 3):
+        rows, edges = kernels.pairs(torch.zeros(2, 0, dtype=torch.int64), torch.zeros(0, 3, dtype=dtype), nodes)
+        assert len(rows) == len(edges) == 0
+
+
+def run_bad_indices(dtype: object) -> None:
+    """Whatever has an index that is out of range is refused, and touches no memory."""
+    import pytest
+    import torch
+    from support.native import PLANS, graph
+
+    from e3frame import kernels, nn, o3
+
+    plan = PLANS["tails"]
+    x, edge_index, y, w = graph(plan, 7, 4, 4, dtype=dtype)
+    linear = o3.IndexedLinear("2x0e", "3x0e", 4).to(dtype)
+    for change in (4, 100, 2**40, -5, -(2**40)):
+        wrong, one_end = edge_index + change, edge_index.clone()
+        one_end[1, 6] = change
+        refused = [
+            partial(kernels.convolution, x, edge_index, y, w[:4], plan, 4, wrong[0]),
+            partial(linear, torch.zeros(7, 2, dtype=dtype), wrong[0]),
+        ]
+        for edges in (wrong, one_end):
+            refused += [
+                partial(kernels.convolution, x, edges, y, w, plan, 4),
+                partial(kernels.pairs, edges, torch.zeros(7, 3, dtype=dtype), 4),
+                partial(nn.edge_vectors, torch.zeros(4, 3, dtype=dtype), edges, None),
+            ]
+        for call in refused:
+            with pytest.raises(IndexError, match="has the index"):
+                call()
+
+
+def convolve(plan: object, edge_index: object, rows: object, targets: int, *tensors: object) -> object:
     from e3frame.kernels.native import convolution as native
     from e3frame.kernels.native import plans
 
     x, y, w = tensors
-    return native.convolution(x, edge_index, y, w, None, plans.encode(plan), targets)
+    return native.convolution(x, edge_index, y, w, rows, plans.encode(plan), targets)
 
 
 def run_linear(dtype: object) -> None:
