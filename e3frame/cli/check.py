@@ -17,8 +17,8 @@ from e3frame.spec.layer import Step
 
 if TYPE_CHECKING:
     from e3frame.config import RunConfig, TypedRun
-    from e3frame.data.dataset import Splits
     from e3frame.data.preflight.findings import Finding
+    from e3frame.data.sampled import Sample
 
 
 class _Checked(NamedTuple):
@@ -30,11 +30,11 @@ class _Checked(NamedTuple):
     run: TypedRun | None = None
 
 
-_DESCRIPTION = """Type-check a model, without torch and without data; then look at one's own files, if the run has such.
+_DESCRIPTION = """Type-check a model, without torch and without data; then look at some frames of a run's data, if any.
 
   e3frame check configs/model/nequip.yaml          a model file, or the config.yaml of a run
   e3frame check model=nequip data=sample           a run config, with overrides
-  e3frame check data=xyz data.path=md.xyz          ... and some frames of the files; --full: all of them
+  e3frame check data=xyz data.path=md.xyz          ... and some frames of each split; --full: all of them
 """
 
 
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("what", nargs="*", help="one YAML file, or overrides of the run config")
     parser.add_argument("--config-dir", help="a folder with further config groups")
-    parser.add_argument("--full", action="store_true", help="look at all frames of the data, of any kind")
+    parser.add_argument("--full", action="store_true", help="look at all frames of the data, downloaded if need be")
     parser.add_argument("--no-data", action="store_true", help="do not look at the data")
     options = parser.parse_args(arguments)
     files = [what for what in options.what if "=" not in what and not what.startswith("~")]
@@ -57,9 +57,10 @@ def main(arguments: list[str]) -> int:
     run = found.run
     if run is None or options.no_data:
         return 0
-    if options.full or run.config.data.is_local:
+    absent = run.config.data.absent
+    if options.full or absent is None:
         return _look(run, options.full, _console())
-    _console().print("\nnot looked at the data; --full does", style="dim", highlight=False)
+    _console().print(f"\ndata not looked at: {absent}", style="dim", highlight=False)
     return 0
 
 
@@ -77,7 +78,7 @@ def _look(run: TypedRun, full: bool, console: Console) -> int:
     from e3frame.data.sampling import require_room
     from e3frame.train.labels import require_inputs, require_labels
 
-    splits, broken = _loaded(run.config, full)
+    (splits, totals), broken = _loaded(run.config, full)
     require_room(splits, run.config.data)
     for _, dataset in splits.items():
         require_inputs(dataset, run.config.model.inputs)
@@ -88,21 +89,25 @@ def _look(run: TypedRun, full: bool, console: Console) -> int:
     for table in report(splits, asked, findings):
         console.print()
         console.print(table)
-    frames = ", ".join(f"{len(dataset):,} {'sound' if broken else name}" for name, dataset in splits.items())
-    more = "" if full else "; --full looks at all"
+    held = {name: len(dataset) for name, dataset in splits.items()}
+    frames = ", ".join(f"{held[name]:,} of {total:,} {name}" for name, total in totals.items())
+    frames = f"{held['train']:,} sound" if broken else frames
+    more = "" if full or held == totals else "; --full looks at all"
     console.print(f"looked at {frames} frames{more}", style="dim", highlight=False)
     return int(any(finding.level == "error" for finding in findings))
 
 
-def _loaded(config: RunConfig, full: bool) -> tuple[Splits, list[Finding]]:
+def _loaded(config: RunConfig, full: bool) -> tuple[Sample, list[Finding]]:
     """The frames, and what is wrong with those that are broken; the others are then all taken together.
 
     Raises:
         DataError: a file that cannot be read, or no frame is sound.
     """
+    from e3frame.data.sampled import Sample
+
     r_max, labels = config.model.r_max, config.asked_of_frames
     try:
-        return (config.data.load if full else config.data.sample)(r_max, labels), []
+        return Sample.whole(config.data.load(r_max, labels)) if full else config.data.sample(r_max, labels), []
     except DataError as error:
         found = None if error.frame is None else config.data.survey(r_max, labels, full)
         if found is None or not found.broken or not found.sound:
@@ -111,7 +116,7 @@ def _loaded(config: RunConfig, full: bool) -> tuple[Splits, list[Finding]]:
 
     sound = GraphDataset.from_chunks(found.sound, found.files)
     sound.r_max = r_max
-    return Splits(sound, None, None), found.findings()
+    return Sample(Splits(sound, None, None), {}), found.findings()
 
 
 def _console(stderr: bool = False) -> Console:

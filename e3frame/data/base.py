@@ -18,11 +18,15 @@ if TYPE_CHECKING:
     from e3frame.data.dataset import Splits
     from e3frame.data.edge_keys import EdgeKeys
     from e3frame.data.preflight.broken import Survey
+    from e3frame.data.sampled import Sample
 
 
 def default_cache_folder() -> Path:
     """Where processed data are kept unless a spec says otherwise."""
     return Path(os.environ.get("E3FRAME_CACHE") or "~/.cache/e3frame").expanduser()
+
+
+NOT_FETCHED = "not downloaded yet; --full downloads and looks at all"
 
 
 class Label(NamedTuple):
@@ -66,9 +70,9 @@ class DataSpec(Kinded, family="data set"):
     turn with its molecule), or warn of it alone."""
 
     @property
-    def is_local(self) -> bool:
-        """Whether ``e3frame check`` looks into the data unasked."""
-        return False
+    def absent(self) -> str | None:
+        """Why ``e3frame check`` cannot look into the data as they are; None where it can."""
+        return None
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -111,9 +115,11 @@ class DataSpec(Kinded, family="data set"):
         """
         raise NotImplementedError
 
-    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
-        """Some frames, or all where that costs no more."""
-        return self.load(r_max, labels)
+    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Sample:
+        """Some frames of each split, or all where they are few, and how many there are."""
+        from e3frame.data.sampled import Sample
+
+        return Sample.whole(self.load(r_max, labels))
 
     def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey | None:
         """Every frame that :meth:`sample`, or with ``full`` :meth:`load`, reads, with the broken ones told apart; None

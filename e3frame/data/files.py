@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from e3frame.data.frameset import FrameSet
     from e3frame.data.preflight.broken import Survey
     from e3frame.data.prepare import Reader, Recipe
-
-
-SAMPLE = 500
-"""Frames of a first look."""
+    from e3frame.data.sampled import Sample, Source
 
 
 def _paths(raw: Any) -> Any:
@@ -142,40 +139,72 @@ class FilesSpec(DataSpec):
     def known_species(self) -> None:
         return None
 
-    @property
-    def is_local(self) -> bool:
-        return True
+    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Sample:
+        from e3frame.data.sampled import Sample, are_few
 
-    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
-        """``SAMPLE`` frames of ``path`` at even distances, as training frames, not kept on disk; of few, all."""
+        sources = self._sources(r_max, labels)
+        found = None if are_few(sources) else self._sampled(sources)
+        return found or Sample.whole(self.load(r_max, labels))
+
+    def _sampled(self, sources: Sequence[Source]) -> Sample | None:
+        """None where all frames must be read."""
         import numpy as np
 
-        from e3frame.data.dataset import GraphDataset, Splits
-        from e3frame.data.prepare import prepared
+        from e3frame.data.sampled import Sample
 
-        recipe = self.recipe(self.path, r_max, labels)
-        total = recipe.total()
-        if total is None or total <= 2 * SAMPLE:
-            return self.load(r_max, labels)
-        chosen = np.arange(SAMPLE) * total // SAMPLE
-        chunks = prepared(replace(recipe, chosen=chosen, edges=True), self.processes)
-        return Splits(GraphDataset.from_chunks(chunks, recipe.files), None, None)
+        sets: dict[str, FrameSet] = {}
+        totals: dict[str, int] = {}
+        for source in sources:
+            sets |= source.taken(self.processes)
+            totals |= source.totals
+        if self.split.method == "group":  # the groups are known now, and those of some frames are divided as all are
+            whole, total = sets.pop("train"), totals.pop("train")
+            groups = whole.stacked("group").numpy()
+            totals = self.split.sizes(total, self._elsewhere()) | totals
+            if len(np.unique(groups)) < len(totals):
+                return None
+            parts = self._divided(total, groups)
+            sets |= {name: whole[part] for name, part in parts.items() if len(part)}
+        return Sample.of(sets, totals)
 
     def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey:
+        from e3frame.data.preflight.broken import survey
+        from e3frame.data.sampled import are_few
+
+        sources = self._sources(r_max, labels)
+        whole = full or are_few(sources)
+        return survey([self._part(source) if whole else source.thinned().recipe for source in sources], self.processes)
+
+    def _sources(self, r_max: float, labels: Mapping[str, Label]) -> list[Source]:
+        """What is read of ``path``, and of the files of other splits.
+
+        Raises:
+            DataError: a file or a list that is not there, or a split that does not fit the frames.
+        """
         import numpy as np
 
-        from e3frame.data.preflight.broken import survey
+        from e3frame.data.sampled import Source
 
-        recipes = []
-        for paths in filter(None, (self.path, self.val_path, self.test_path)):
-            recipe = self.recipe(paths, r_max, labels)
+        sources = []
+        for name in ("train", *sorted(self._elsewhere())):
+            recipe = self.recipe(self.path if name == "train" else getattr(self, f"{name}_path"), r_max, labels)
             total = recipe.total()
-            if not full and total is not None and total > 2 * SAMPLE:
-                recipe = replace(recipe, chosen=np.arange(SAMPLE) * total // SAMPLE)
-            elif total is not None and paths is self.path and self.split.takes_few:
-                recipe = replace(recipe, chosen=np.sort(np.concatenate(list(self._divided(total).values()))))
-            recipes.append(recipe)
-        return survey(recipes, self.processes)
+            if total is None:
+                parts = None
+            elif name != "train" or self.split.method == "group":
+                parts = {name: np.arange(total)}
+            else:
+                parts = self._divided(total)
+            sources.append(Source(recipe, parts))
+        return sources
+
+    def _part(self, source: Source) -> Recipe:
+        """A source's recipe, of which some frames may be in no split."""
+        import numpy as np
+
+        if source.parts is None or not self.split.takes_few or "train" not in source.parts:
+            return source.recipe
+        return replace(source.recipe, chosen=np.sort(np.concatenate(list(source.parts.values()))))
 
     def reader(self) -> Reader:
         """What reads the files."""
@@ -190,6 +219,8 @@ class FilesSpec(DataSpec):
 
         from e3frame.data.dataset import Splits
 
+        for name in self._elsewhere():  # what is not there is told before anything is read
+            expanded(getattr(self, f"{name}_path"))
         total = self.recipe(self.path, r_max, labels).total() if self.split.takes_few else None
         if total is None:
             whole = self.read(self.path, r_max, labels)

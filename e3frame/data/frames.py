@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from io import StringIO
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from ase import Atoms
-from ase.io import iread
+from ase.io import iread, read
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats, open_with_compression
 from ase.io.trajectory import TrajectoryReader
 
@@ -42,27 +45,70 @@ def read_frames(
         DataError: no frames, or an unknown format.
     """
     format = _format(file, format)
+    if frames is not None and format in SPARSE and frames[-1] - frames[0] > 2 * len(frames):
+        yield from SPARSE[format](file, format, frames)
+        return
     if format in ("xyz", "extxyz") and frames is None:
         _scan_xyz(file, format)
     wanted = None if frames is None else set(frames)
     frame, last = (0, None) if frames is None else (frames[0], frames[-1] + 1)
-    read: Iterator[Atoms] | None = None
+    held: Iterator[Atoms] | None = None
     while last is None or frame < last:
         try:
-            if read is None:
-                read = iread(file, slice(frame, last), format=format, parallel=False, do_not_split_by_at_sign=True)
-            found = next(read, None)
+            if held is None:
+                held = iread(file, slice(frame, last), format=format, parallel=False, do_not_split_by_at_sign=True)
+            found = next(held, None)
         except Exception as error:  # ASE's readers raise whatever they stumble on, and then are at their end
-            found, read = _unreadable(file, format, error, frame), None
+            found, held = _unreadable(file, format, error, frame), None
         if found is None:
             break
         if wanted is None or frame in wanted:
             yield frame, found
-        if read is None and last is None:
+        if held is None and last is None:
             return
         frame += 1
     if frame == 0:
         raise DataError("no frames", file=file)
+
+
+def _sparse_xyz(file: str, format: str, frames: Sequence[int]) -> Iterator[tuple[int, Atoms | DataError]]:
+    """Few frames of a file that :func:`count_frames` has found whole: the others are passed over line by line."""
+    for frame, text in _texts(file, frames):
+        try:
+            yield frame, read(StringIO(text), format=format, parallel=False)
+        except Exception as error:  # as above
+            yield frame, _unreadable(file, format, error, frame)
+
+
+def _texts(file: str, frames: Sequence[int]) -> Iterator[tuple[int, str]]:
+    wanted, frame, held = set(frames), -1, []
+    with open_with_compression(file, "r") as lines:
+        for line in lines:
+            if line.lstrip().startswith("VEC"):  # which may follow the atoms
+                held += [line] * bool(held)
+                continue
+            if held:
+                yield frame, "".join(held)
+            frame, held = frame + 1, []
+            if frame > frames[-1]:
+                return
+            atoms = islice(lines, int(line) + 1)
+            held = [line, *atoms] if frame in wanted else deque(atoms, maxlen=0)
+    if held:
+        yield frame, "".join(held)
+
+
+def _sparse_traj(file: str, format: str, frames: Sequence[int]) -> Iterator[tuple[int, Atoms | DataError]]:
+    with TrajectoryReader(file) as held:
+        for frame in frames:
+            try:
+                yield frame, held[frame]
+            except Exception as error:  # as above
+                yield frame, _unreadable(file, format, error, frame)
+
+
+SPARSE = {"xyz": _sparse_xyz, "extxyz": _sparse_xyz, "traj": _sparse_traj}
+"""How few frames are read of many, by the format."""
 
 
 def _unreadable(file: str, format: str, error: Exception, frame: int | None = None) -> DataError:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from e3frame.data.base import DataSpec, Label
+from e3frame.data.base import NOT_FETCHED, DataSpec, Label
 from e3frame.data.npz import NpzSpec, Structure, arrays_of
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import Units
@@ -22,8 +22,11 @@ from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 from e3frame.spec.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
+    from torch_geometric.datasets import MD17
+
     from e3frame.data.dataset import Splits
     from e3frame.data.preflight.broken import Survey
+    from e3frame.data.sampled import Sample
 
 FORMULAS = {
     "benzene": "C6H6",
@@ -52,6 +55,18 @@ CCSD = {"benzene": "(T)", "aspirin": "", "malonaldehyde": "(T)", "ethanol": "(T)
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 
 
+def _torch_geometrics(name: str, root: str | Path) -> MD17:
+    """Paths and download of torch_geometric's data set, without its processing."""
+    from torch_geometric.datasets import MD17
+
+    class Raw(MD17):
+        def __init__(self) -> None:
+            self.root, self.name = str(root), name
+            self.revised, self.ccsd = "revised" in name, "CCSD" in name
+
+    return Raw()
+
+
 class _Trajectory(DataSpec):
     """What MD17 and rMD17 have in common."""
 
@@ -74,6 +89,15 @@ class _Trajectory(DataSpec):
     def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
         return self._source().load(r_max, labels)
 
+    @property
+    def absent(self) -> str | None:
+        root = self._root()
+        here = root.is_dir() and all((root / name).exists() for name in self._raw_names())
+        return None if here else NOT_FETCHED
+
+    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Sample:
+        return self._source().sample(r_max, labels)
+
     def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey:
         return self._source().survey(r_max, labels, full)
 
@@ -92,25 +116,21 @@ class _Trajectory(DataSpec):
         """torch_geometric's name of the trajectory."""
         raise NotImplementedError
 
+    def _root(self) -> Path:
+        return Path(self.root or self.cache_folder() / "raw").expanduser()
+
+    def _raw_names(self) -> list[str]:
+        """The raw files, relative to their folder."""
+        root = self._root()
+        return [str(Path(path).relative_to(root)) for path in _torch_geometrics(self._name(), root).raw_paths]
+
     def _raw(self) -> list[str]:
         """The raw files, downloaded if need be."""
-        from torch_geometric.datasets import MD17
-
         from e3frame.data.download import fetched
 
         name = self._name()
-
-        class Raw(MD17):
-            """Paths and download of torch_geometric's data set, without its processing."""
-
-            def __init__(self, root: str) -> None:
-                self.root, self.name = root, name
-                self.revised, self.ccsd = "revised" in name, "CCSD" in name
-
-        root = Path(self.root or self.cache_folder() / "raw").expanduser()
-        here = Raw(str(root))
-        names = [str(Path(path).relative_to(root)) for path in here.raw_paths]
-        return [str(path) for path in fetched(root, names, lambda part: Raw(part).download(), name)]
+        files = fetched(self._root(), self._raw_names(), lambda part: _torch_geometrics(name, part).download(), name)
+        return [str(path) for path in files]
 
     def _npz(self, path: list[str], split: SplitSpec, **more: Any) -> NpzSpec:
         shared = {key: getattr(self, key) for key in ("processes", "cache_dir", "storage", "neighbors")}

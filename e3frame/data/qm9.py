@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from e3frame.data.base import DataSpec, Label
+from e3frame.data.base import NOT_FETCHED, DataSpec, Label
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import Units
 from e3frame.spec.base import mistake
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from e3frame.data.preflight.broken import Survey
     from e3frame.data.prepare import Recipe
     from e3frame.data.qm9_sources import Molecule
+    from e3frame.data.sampled import Sample
 
 ENERGIES = ("U0", "U", "H", "G")
 GRAPH_LABELS = (
@@ -68,6 +69,14 @@ class Qm9Spec(DataSpec):
     def known_species(self) -> tuple[str, ...]:
         return ("H", "C", "N", "O", "F")
 
+    @property
+    def absent(self) -> str | None:
+        from e3frame.data.qm9_sources import RAW, is_installed
+
+        if self.source == "qm9pack":
+            return None if is_installed() else "the package qm9pack is not installed"
+        return None if all((self._root() / "raw" / name).exists() for name in RAW) else NOT_FETCHED
+
     def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
         import numpy as np
 
@@ -79,11 +88,20 @@ class Qm9Spec(DataSpec):
             parts = {name: np.searchsorted(recipe.chosen, part) for name, part in parts.items()}
         return Splits(**{name: whole[indices] if len(indices) else None for name, indices in parts.items()})
 
+    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Sample:
+        from e3frame.data.sampled import Sample, Source, are_few
+
+        source = Source(*self._divided(self.recipe(r_max, labels)))
+        found = None if are_few([source]) else Sample.of(source.taken(self.processes), source.totals)
+        return found or Sample.whole(self.load(r_max, labels))
+
     def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey:
         from e3frame.data.preflight.broken import survey
+        from e3frame.data.sampled import Source, are_few
 
-        recipe, _ = self._divided(self.recipe(r_max, labels))
-        return survey([recipe], self.processes)
+        source = Source(*self._divided(self.recipe(r_max, labels)))
+        whole = full or are_few([source])
+        return survey([source.recipe if whole else source.thinned().recipe], self.processes)
 
     def _divided(self, recipe: Recipe) -> tuple[Recipe, dict[str, NDArray[np.int64]]]:
         """The recipe of what the splits take, and the places of each of them in the set."""
@@ -131,7 +149,10 @@ class Qm9Spec(DataSpec):
 
         if self.source == "qm9pack":
             return pack_files()
-        return raw_files(Path(self.root or self.cache_folder() / "raw" / "qm9").expanduser())
+        return raw_files(self._root())
+
+    def _root(self) -> Path:
+        return Path(self.root or self.cache_folder() / "raw" / "qm9").expanduser()
 
 
 @dataclass(frozen=True)

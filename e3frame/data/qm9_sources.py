@@ -42,6 +42,12 @@ MOLECULES = {"raw": 133_885, "pack": 130_831}
 CUT_SHORT = "cut short? delete it: it is fetched again"
 
 
+def is_installed() -> bool:
+    """Whether qm9pack is there."""
+    spec = find_spec("qm9pack")
+    return spec is not None and bool(spec.submodule_search_locations)
+
+
 def pack_files() -> list[str]:
     """qm9pack's files.
 

@@ -5,7 +5,7 @@ Made by ``scripts/make_sample.py``, which says how.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,9 +18,13 @@ from e3frame.spec.elements import ATOMIC_NUMBERS
 from e3frame.spec.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from e3frame.data.dataset import Splits
     from e3frame.data.graphs import Graph
     from e3frame.data.prepare import Chunk
+    from e3frame.data.sampled import Sample
 
 FILE = Path(__file__).with_name("sample.npz")
 MOLECULES = {
@@ -84,24 +88,50 @@ class SampleSpec(DataSpec):
 
         from e3frame.data.dataset import Splits, content_key, load_or_build
 
+        self._require_held(labels)
+        stored = self.neighbors == "stored"
+        key = content_key([FILE], r_max if stored else [r_max, "edges"])
+        path = self.cache_folder() / f"sample-{key}.safetensors"
+        with np.load(FILE) as arrays:
+            parts = self._divided(arrays)
+            build = partial(_chunks, arrays, r_max, stored)
+            dataset = load_or_build(path, ["data=sample"], build, r_max, self.storage)
+        return Splits(**{name: dataset[part] for name, part in parts.items()})
+
+    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Sample:
+        import numpy as np
+
+        from e3frame.data.dataset import GraphDataset, Splits
+        from e3frame.data.prepare import pack
+        from e3frame.data.sampled import Sample, thinned
+
+        self._require_held(labels)
+        with np.load(FILE) as arrays:
+            parts = self._divided(arrays)
+            few = thinned(parts)
+            chosen = np.sort(np.concatenate(list(few.values())))
+            whole = GraphDataset.from_chunks([pack(_graphs(arrays, r_max, set(chosen.tolist())))], ["data=sample"])
+        splits = Splits(**{name: whole[np.searchsorted(chosen, part)] for name, part in few.items()})
+        return Sample(splits, {name: len(part) for name, part in parts.items()})
+
+    def _require_held(self, labels: Mapping[str, Label]) -> None:
         self.require_declared(labels)
         for name, label in labels.items():
             if LABELS[name] != label:
                 held = LABELS[name]
                 raise DataError(f"{name} is of shape {held.shape} per {held.per}, not {label.shape} per {label.per}")
-        stored = self.neighbors == "stored"
-        key = content_key([FILE], r_max if stored else [r_max, "edges"])
-        path = self.cache_folder() / f"sample-{key}.safetensors"
-        with np.load(FILE) as arrays:
-            molecule = np.concatenate([np.full(len(arrays[f"{name}.split"]), k) for k, name in enumerate(MOLECULES)])
-            split = np.concatenate([arrays[f"{name}.split"] for name in MOLECULES])
-            build = partial(_chunks, arrays, r_max, stored)
-            dataset = load_or_build(path, ["data=sample"], build, r_max, self.storage)
+
+    def _divided(self, arrays: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
+        """The places of the frames of each split among all."""
+        import numpy as np
+
+        molecule = np.concatenate([np.full(len(arrays[f"{name}.split"]), k) for k, name in enumerate(MOLECULES)])
+        split = np.concatenate([arrays[f"{name}.split"] for name in MOLECULES])
         mine = np.isin(molecule, [list(MOLECULES).index(name) for name in self.chosen])
         train, val, test = (np.flatnonzero(mine & (split == number)) for number in range(3))
         if self.num_train is not None:
             train = train[np.arange(self.num_train) * len(train) // self.num_train]
-        return Splits(dataset[train], dataset[val], dataset[test])
+        return {"train": train, "val": val, "test": test}
 
 
 def _chunks(arrays: Mapping[str, Any], r_max: float, stored: bool) -> list[Chunk]:
@@ -112,24 +142,27 @@ def _chunks(arrays: Mapping[str, Any], r_max: float, stored: bool) -> list[Chunk
     return [pack(graphs if stored else map(without_edges, graphs))]
 
 
-def _graphs(arrays: Mapping[str, Any], r_max: float) -> Iterator[Graph]:
+def _graphs(arrays: Mapping[str, Any], r_max: float, chosen: Container[int] | None = None) -> Iterator[Graph]:
     import numpy as np
     from ase import Atoms
 
     from e3frame.data.graphs import make_graph
     from e3frame.data.prepare import connected
 
-    frame = 0
+    first = 0
     for name in MOLECULES:
         data = {key: arrays[f"{name}.{key}"].astype(np.float64) for key in ("pos", *LABELS)}
+        z = arrays[f"{name}.z"]
         alpha = data["polarizability"][:, [0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(-1, 3, 3)
         for k, positions in enumerate(data["pos"]):
+            if chosen is not None and first + k not in chosen:
+                continue
             labels = {
                 "energy": data["energy"][k : k + 1],
                 "forces": data["forces"][k],
                 "dipole": data["dipole"][k : k + 1],
                 "polarizability": alpha[k : k + 1],
             }
-            graph = make_graph(Atoms(arrays[f"{name}.z"], positions), r_max, labels, frame)
+            graph = make_graph(Atoms(z, positions), r_max, labels, first + k)
             yield connected(graph, "data=sample", r_max)
-            frame += 1
+        first += len(alpha)

@@ -145,7 +145,7 @@ def test_check_looks_at_files(
     out = capsys.readouterr().out
     assert "labels of the training frames" in out
     assert "frames in two splits" in out
-    assert out.endswith("looked at 24 train, 3 val, 3 test frames; --full looks at all\n")
+    assert out.endswith("\nlooked at 24 of 24 train, 3 of 3 val, 3 of 3 test frames\n")
     assert main([*given, "--no-data"]) == 0
     assert "labels" not in capsys.readouterr().out
     write("a.xyz", frames(5), format="extxyz")

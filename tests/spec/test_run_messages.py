@@ -110,24 +110,26 @@ HYDRA = {"hydra", "omegaconf", "antlr4"}
 
 
 @pytest.mark.parametrize(
-    ("argument", "absent"),
+    ("arguments", "absent"),
     [
         ("configs/model/nequip.yaml", TORCH | HYDRA),
         ("configs/model/tfn.yaml", TORCH | HYDRA),
-        ("run.yaml", TORCH | HYDRA),
-        ("model=nequip", TORCH),
+        ("run.yaml --no-data", TORCH | HYDRA),
+        ("model=nequip --no-data", TORCH),
+        ("model=nequip data=md17 data.molecule=ethanol data.root=none", TORCH),
     ],
 )
-def test_check_imports_little(argument: str, absent: set[str], tmp_path: Path) -> None:
-    if argument == "run.yaml":
-        argument = str(tmp_path / argument)
-        config = load_run(["model=tfn"]).config
-        Path(argument).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+def test_check_imports_little(arguments: str, absent: set[str], tmp_path: Path) -> None:
+    """Before it looks at data, if any are to be looked at."""
+    config = load_run(["model=tfn"]).config
+    file = tmp_path / "run.yaml"
+    file.write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     code = (
-        "import sys; from e3frame.cli import main; code = main(['check', sys.argv[1]]);"
+        "import sys; from e3frame.cli import main; code = main(['check', *sys.argv[1:]]);"
         "print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr); sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code, argument], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-c", code, *arguments.replace("run.yaml", str(file)).split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     imported = set(done.stderr.split())
     assert {"e3frame", "pydantic"} <= imported
