@@ -251,7 +251,10 @@ class TypedRun:
         known = None if species == "auto" else species
         outputs = self.config.model.outputs.values()
         references = any(isinstance(o, Pooling) and o.per_species_scale_shift is not None for o in outputs)
-        return Asked(task.labels, self.energy_label, self.forces_label, known, units, references, self.is_mean)
+        files = self.config.data.file_units
+        factors = {} if files is None else {key: files.label_factor(key) for key in task.labels}
+        labels = self.energy_label, self.forces_label
+        return Asked(task.labels, *labels, known, units, factors, references, self.is_mean)
 
 
 def typed_run(composed: Composed) -> TypedRun:

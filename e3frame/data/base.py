@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from e3frame.data.edge_keys import EdgeKeys
     from e3frame.data.preflight.broken import Survey
     from e3frame.data.sampled import Sample
+    from e3frame.data.units import Units
 
 
 def default_cache_folder() -> Path:
@@ -83,6 +84,11 @@ class DataSpec(Kinded, family="data set"):
     def known_species(self) -> tuple[str, ...] | None:
         """Chemical symbols by atomic number where they are known without reading the data, else None."""
         raise NotImplementedError
+
+    @property
+    def file_units(self) -> Units | None:
+        """Units that the user says the files have; None where that is known."""
+        return None
 
     @property
     def edge_labels(self) -> Mapping[str, EdgeKeys]:

@@ -125,6 +125,10 @@ class FilesSpec(DataSpec):
         return tuple("stress" if name == "virial" else name for name in self.keys)
 
     @property
+    def file_units(self) -> Units:
+        return self.units
+
+    @property
     def edge_labels(self) -> Mapping[str, EdgeKeys]:
         return self.edges
 

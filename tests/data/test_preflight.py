@@ -60,6 +60,7 @@ def test_units_that_do_not_fit(mistake: str, graphs: list[Graph]) -> None:
 
 
 def test_units_that_fit_are_let_pass(graphs: list[Graph]) -> None:
+    """Those of a common wrong unit, too: its size tells it, in test_preflight_sizes.py."""
     assert check_gradient(changed(graphs, energy=1 / KCAL, forces=1 / KCAL)).level == "ok"
     assert check_gradient(graphs[:5]).level == "note"
     unrelated = changed(graphs)

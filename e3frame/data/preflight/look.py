@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from ase.formula import Formula
@@ -19,7 +19,8 @@ from e3frame.data.graphs import Graph
 from e3frame.data.preflight.duplicates import check_duplicates
 from e3frame.data.preflight.energies import check_energies, composition, residual
 from e3frame.data.preflight.findings import Finding
-from e3frame.data.preflight.gradient import check_belonging, check_gradient
+from e3frame.data.preflight.gradient import check_belonging, check_gradient, labelled
+from e3frame.data.preflight.plausible import check_forces, check_lengths, check_totals
 from e3frame.data.preflight.stress import check_stress
 from e3frame.data.preflight.tensors import check_frame
 from e3frame.data.statistics import label_range
@@ -35,6 +36,7 @@ MAX_EDGES = 10_000_000
 """Of the frames that are held at once (0.4 GB)."""
 OUTLIER = 20.0
 """Deviations from the median, in units of the median deviation, that make a value an outlier."""
+ODD = ("warning", "error")
 ROWS = {"graph": "frames", "node": "atoms", "edge": "edges"}
 COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
 
@@ -48,6 +50,7 @@ class Asked:
         energy, forces: those of them that belong together, if there are such.
         species: elements that the model knows; None: whichever come.
         units: of the labels, for the report.
+        factors: from numbers in the files to the labels; 1 for those that are not named.
         references: whether the model adds up reference energies of the atoms.
         is_mean: whether ``energy`` is a mean over the atoms, not a sum.
     """
@@ -57,6 +60,7 @@ class Asked:
     forces: str | None = None
     species: Sequence[str] | None = None
     units: Mapping[str, str] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
     references: bool = True
     is_mean: bool = False
 
@@ -68,13 +72,34 @@ def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
     graphs = [splits.train[k] for k in _chosen(splits.train, full)]
     for name, label in asked.labels.items():
         findings += _values(seen, name, label, name == asked.energy and not asked.is_mean)
-    findings += _energies(seen, graphs, asked)
+    findings += _physics(seen, graphs, asked)
+    for name, dataset in splits.items():
+        if dataset is not splits.train:
+            findings += _also(name, dataset, asked, findings)
+    return findings + check_duplicates(splits)
+
+
+def _physics(seen: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
+    """Signs, units, and what turns with the molecule."""
+    found = [check_lengths(graphs), *_energies(seen, graphs, asked)]
     if "stress" in asked.labels:
-        findings.append(check_stress(graphs, asked.forces, energy=asked.energy))
+        found.append(check_stress(graphs, asked.forces, energy=asked.energy))
     for name, label in asked.labels.items():
         if label.per == "graph" and label.shape in ((3,), (3, 3)) and name != "stress":
-            findings += [found for found in [check_frame(graphs, name)] if found is not None]
-    return findings + check_duplicates(splits)
+            found.append(check_frame(graphs, name))
+    return [finding for finding in found if finding is not None]
+
+
+def _also(name: str, dataset: FrameSet, asked: Asked, known: Sequence[Finding]) -> list[Finding]:
+    """What is odd about another split, and not about the training frames. It does not make training vain."""
+    odd = {finding.check for finding in known if finding.level in ODD}
+    graphs = [dataset[k] for k in _chosen(dataset, False)]
+    found = _physics(_thinned(dataset, asked.labels), graphs, asked)
+    return [
+        replace(finding, check=f"{finding.check}, {name}", level="warning")
+        for finding in found
+        if finding.level in ODD and finding.check not in odd
+    ]
 
 
 def _chosen(dataset: FrameSet, full: bool) -> Sequence[int]:
@@ -94,9 +119,11 @@ def _energies(dataset: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[
     found: list[Finding] = []
     if asked.energy is not None and not asked.is_mean and (asked.forces is not None or asked.energy == "energy"):
         found += check_energies(dataset, asked.energy, asked.references)
+        found += filter(None, [check_totals(dataset, asked.energy, asked.factors.get(asked.energy, 1.0))])
     if asked.forces is not None:
         belonging = check_belonging(graphs, asked.forces)
-        found += [] if belonging is None else [belonging]
+        size = check_forces(labelled(graphs, asked.forces), asked.forces, asked.factors.get(asked.forces, 1.0))
+        found += filter(None, [belonging, size])
         # Forces that have to do with nothing cannot be the gradient of anything.
         if asked.energy is not None and (belonging is None or belonging.level == "ok"):
             found.append(check_gradient(graphs, asked.energy, asked.forces))
