@@ -94,11 +94,19 @@ class FilesSpec(DataSpec):
     @model_validator(mode="after")
     def _units_of_all(self) -> FilesSpec:
         unknown = [name for name in self.keys if name not in DIMENSIONS]
-        if unknown and self.units.replace(stress=None) != Units():
+        if unknown and (self.units.length, self.units.energy) != (Units().length, Units().energy):
             raise mistake(
                 f"units convert {', '.join(DIMENSIONS)} alone; it is not known what '{unknown[0]}' is",
                 f"if it is an energy, write keys: {{energy: {self.keys[unknown[0]]}}}",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _units_of_keys(self) -> FilesSpec:
+        for label, unit in self.units.of_labels.items():
+            if label not in self.keys:
+                hint = f"give data.keys.{label}, or leave data.units.{label} out"
+                raise mistake_at(("units", label), unit, mistake(f"{label} is in {unit}, but no key holds it", hint))
         return self
 
     @model_validator(mode="after")

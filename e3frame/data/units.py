@@ -5,9 +5,10 @@ Values are CODATA 2022 (the mole units are exact).
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 
 from e3frame.spec.base import Spec, mistake, shown
 from e3frame.spec.errors import did_you_mean
@@ -28,16 +29,39 @@ LENGTH = {"Å": 1.0, "bohr": 0.529177210544, "nm": 10.0}
 PRESSURE = {"eV/Å^3": 1.0, "GPa": 1e9 * 1e-30 / 1.602176634e-19, "kbar": 1e8 * 1e-30 / 1.602176634e-19}
 """Stress units in eV/Å^3."""
 
+FORCE = {f"{energy}/{length}": ENERGY[energy] / LENGTH[length] for energy in ENERGY for length in LENGTH}
+"""Force units in eV/Å."""
+
+DIPOLE = {"e*Å": 1.0, "D": 1e-21 / 299_792_458 / 1.602176634e-19 / 1e-10, "e*bohr": LENGTH["bohr"]}
+"""Dipole units in e*Å."""
+
+POLARIZABILITY = {"Å^3": 1.0, "bohr^3": LENGTH["bohr"] ** 3}
+"""Polarizability units in Å^3."""
+
+OF_LABELS = {
+    "forces": FORCE,
+    "stress": PRESSURE,
+    "virial": ENERGY,
+    "dipole": DIPOLE,
+    "polarizability": POLARIZABILITY,
+}
+"""Labels that can have a unit of their own."""
+
 ALIASES = {
     "A": "Å",
     "Ang": "Å",
     "Angstrom": "Å",
     "angstrom": "Å",
     "Bohr": "bohr",
+    "a0": "bohr",
     "Ha": "Hartree",
     "hartree": "Hartree",
-    "eV/A^3": "eV/Å^3",
+    "Debye": "D",
+    "debye": "D",
+    "A^3": "Å^3",
+    "a0^3": "bohr^3",
 }
+"""Other names of units, or of their parts."""
 
 DIMENSIONS = {
     "energy": (1, 0),
@@ -54,14 +78,23 @@ taken as they stand."""
 
 
 class Units(Spec):
-    """Units of a file; those of derived labels follow (forces are in energy/length, polarizabilities in length^3)."""
+    """Units of a file; those of derived labels follow (forces are in energy/length, polarizabilities in length^3), if
+    they have none of their own."""
 
     length: str = "Å"
     """Å (or A), bohr, nm."""
     energy: str = "eV"
     """eV, meV, Hartree, Ry, kcal/mol, kJ/mol."""
+    forces: str | None = None
+    """Any unit of energy by any of length, such as Hartree/bohr; null: energy/length."""
     stress: str | None = None
     """eV/Å^3 (or eV/A^3), GPa, kbar; null: energy/length^3."""
+    virial: str | None = None
+    """A unit of energy; null: that of the energy."""
+    dipole: str | None = None
+    """e*Å (or e*A), D, e*bohr; null: e*length."""
+    polarizability: str | None = None
+    """Å^3 (or A^3), bohr^3; null: length^3."""
 
     @field_validator("length", mode="before")
     @classmethod
@@ -73,10 +106,15 @@ class Units(Spec):
     def _energy(cls, name: Any) -> str:
         return _known(name, ENERGY, "energy")
 
-    @field_validator("stress", mode="before")
+    @field_validator(*OF_LABELS, mode="before")
     @classmethod
-    def _stress(cls, name: Any) -> str | None:
-        return None if name is None else _known(name, PRESSURE, "stress")
+    def _of_label(cls, name: Any, info: ValidationInfo) -> str | None:
+        return None if name is None else _known(name, OF_LABELS[info.field_name], info.field_name)
+
+    @property
+    def of_labels(self) -> dict[str, str]:
+        """Labels that have a unit of their own."""
+        return {label: unit for label in OF_LABELS if (unit := getattr(self, label)) is not None}
 
     def length_factor(self) -> float:
         """A length of the file times this is in Å."""
@@ -88,8 +126,8 @@ class Units(Spec):
         >>> Units(length="nm", energy="meV").label_factor("forces")
         0.0001
         """
-        if label == "stress" and self.stress is not None:
-            return PRESSURE[self.stress]
+        if label in self.of_labels:
+            return OF_LABELS[label][self.of_labels[label]]
         energy, length = DIMENSIONS.get(label, (0, 0))
         return ENERGY[self.energy] ** energy * LENGTH[self.length] ** length
 
@@ -97,7 +135,17 @@ class Units(Spec):
 def _known(name: Any, table: dict[str, float], what: str) -> str:
     if not isinstance(name, str):
         raise mistake(f"the name of a unit of {what} is required, got {shown(name)}", f"known: {', '.join(table)}")
-    name = ALIASES.get(name, name)
-    if name not in table:
+    found = canonical(name)
+    if found not in table:
         raise mistake(f"no unit of {what} is called {shown(name)}", did_you_mean(name, table))
-    return name
+    return found
+
+
+def canonical(name: str) -> str:
+    """The name of a unit without aliases.
+
+    >>> canonical("Ha/Bohr"), canonical("eV/A^3"), canonical("kcal/mol/A")
+    ('Hartree/bohr', 'eV/Å^3', 'kcal/mol/Å')
+    """
+    parts = re.split(r"([*/])", ALIASES.get(name, name))
+    return "".join(ALIASES.get(part, part) for part in parts)

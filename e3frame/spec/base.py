@@ -26,9 +26,10 @@ def mistake(problem: str, hint: str | None = None, *, offset: int | None = None,
     return PydanticCustomError("mistake", "{problem}", context)
 
 
-def mistake_at(key: str, value: Any, error: Exception) -> ValidationError:
-    """The same, placed at ``key`` of the mapping that is being validated."""
-    return ValidationError.from_exception_data("spec", [InitErrorDetails(type=error, loc=(key,), input=value)])
+def mistake_at(key: str | tuple[str, ...], value: Any, error: Exception) -> ValidationError:
+    """The same, placed at ``key`` of the mapping that is being validated, or at the end of a path that begins there."""
+    path = (key,) if isinstance(key, str) else key
+    return ValidationError.from_exception_data("spec", [InitErrorDetails(type=error, loc=path, input=value)])
 
 
 @dataclass(frozen=True, eq=False)

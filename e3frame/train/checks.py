@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from e3frame.algebra.irreps import Irreps
 from e3frame.data.base import DataSpec, Label
+from e3frame.data.units import ENERGY, OF_LABELS, canonical
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import shown
 from e3frame.spec.errors import SpecError, did_you_mean, nearest
@@ -70,6 +71,14 @@ def check_target(name: str, task: TaskSpec, model: TypedModel, data: DataSpec) -
     _check_label(path, target, task.key(name), data)
 
 
+def _of_files(label: str, unit: str, data: DataSpec) -> str:
+    """What would work where another unit is asked for than that in which a label is learned."""
+    known = ENERGY if label == "energy" else OF_LABELS.get(label, {})
+    if data.file_units is None or canonical(unit) not in known:
+        return "leave it out"
+    return f"leave it out; for files that are in {unit}: data.units.{label}={unit}"
+
+
 def _no_output(path: tuple[str, ...], name: str, target: TargetSpec, model: TypedModel) -> SpecError:
     if target.derive is not None:
         if target.of not in model.outputs:
@@ -132,11 +141,8 @@ def _check_label(path: tuple[str, ...], target: TargetSpec, key: str, data: Data
         return
     unit, label = KNOWN[key]
     if target.unit is not None and target.unit != unit:
-        raise SpecError(
-            (*path, "unit"),
-            f"'{key}' is learned in {unit}, got {shown(target.unit)}",
-            "the units of the files are set in data.units",
-        )
+        hint = _of_files(key, target.unit, data)
+        raise SpecError((*path, "unit"), f"'{key}' is learned in {unit}, got {shown(target.unit)}", hint)
     if target.label != label:
         shape = _form(label)
         asked = f"{target.label.shape} per {target.label.per}" if target.label.shape else f"one per {target.label.per}"

@@ -251,7 +251,9 @@ def test_a_split_larger_than_the_set(kind: str, ethanol: list[Atoms]) -> None:
 @pytest.mark.parametrize(
     ("quantity", "name", "hint"),
     [("energy", "kcal", "did you mean kcal/mol?"), ("length", "furlong", "known: Å, bohr, nm"),
-     ("stress", "Pa", "did you mean GPa?")],
+     ("stress", "Pa", "did you mean GPa?"), ("dipole", "Debey", "known: e*Å, D, e*bohr"),
+     ("forces", "Hartree/bor", "did you mean Hartree/bohr?"), ("virial", "kJmol", "did you mean kJ/mol?"),
+     ("polarizability", "bohr", "did you mean bohr^3?")],
 )  # fmt: skip
 def test_a_unit_that_does_not_exist(kind: str, quantity: str, name: str, hint: str) -> None:
     with pytest.raises(SpecErrors) as caught:

@@ -13,7 +13,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from e3frame.data.specs import Label, XyzSpec
-from e3frame.data.units import ENERGY, LENGTH
+from e3frame.data.units import DIPOLE as DIPOLE_UNITS
+from e3frame.data.units import ENERGY, FORCE, LENGTH
 from e3frame.spec.errors import DataError
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
@@ -121,8 +122,38 @@ def test_units(energy: str, length: str, frames: MakeFrames, tmp_path: Path) -> 
         np.testing.assert_allclose(graph.forces, forces, rtol=1e-12)
 
 
+DIPOLE, ALPHA = Label("graph", (3,)), Label("graph", (3, 3))
+
+
+def test_units_of_labels(frames: MakeFrames, tmp_path: Path) -> None:
+    """Each has its own, whatever the units of energies and lengths; also under other names."""
+    made = frames(2)
+    value, forces = made[0].get_potential_energy(), made[0].get_forces()
+    for atoms in made:
+        atoms.cell, atoms.pbc = 9.0 * np.eye(3), True
+        atoms.calc = SinglePointCalculator(atoms, energy=value, forces=forces)
+        atoms.info |= {"mu": np.array([1.85, 0.0, -1.0]), "alpha": 10.0 * np.eye(3), "V": 5.0 * np.eye(3)}
+    write(tmp_path / "a.xyz", made, format="extxyz")
+    keys = {"energy": "energy", "forces": "forces", "dipole": "mu", "polarizability": "alpha", "virial": "V"}
+    units = {"energy": "Ha", "forces": "Ha/Bohr", "dipole": "Debye", "polarizability": "a0^3", "virial": "kJ/mol"}
+    labels = LABELS | {"dipole": DIPOLE, "polarizability": ALPHA, "stress": ALPHA}
+    (graph, _) = read(tmp_path / "a.xyz", labels, keys=keys, units=units)
+    bohr, hartree = LENGTH["bohr"], ENERGY["Hartree"]
+    np.testing.assert_allclose(graph.pos, made[0].positions, atol=1e-8)
+    np.testing.assert_allclose(graph.energy, [value * hartree], rtol=1e-8)
+    np.testing.assert_allclose(graph.forces, forces * hartree / bohr, rtol=1e-7, atol=1e-6)
+    np.testing.assert_allclose(graph.dipole, [[1.85 * 0.20819434, 0.0, -0.20819434]], rtol=1e-7)
+    np.testing.assert_allclose(graph.polarizability[0], 10.0 * bohr**3 * np.eye(3), rtol=1e-12)
+    np.testing.assert_allclose(graph.stress[0], -5.0 * ENERGY["kJ/mol"] / 9.0**3 * np.eye(3), rtol=1e-12)
+    (graph, _) = read(tmp_path / "a.xyz", {"dipole": DIPOLE}, keys=keys, units={"length": "bohr"})
+    np.testing.assert_allclose(graph.dipole, [[1.85 * bohr, 0.0, -bohr]], rtol=1e-12)
+
+
 def test_unit_table_agrees_with_ase() -> None:
     from ase import units
+
+    assert DIPOLE_UNITS["D"] == pytest.approx(units.Debye, rel=1e-7)
+    assert FORCE["Hartree/bohr"] == pytest.approx(units.Hartree / units.Bohr, rel=1e-7)
 
     mole = {"kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol}
     theirs = {"Hartree": units.Hartree, "Ry": units.Rydberg, **mole}

@@ -37,8 +37,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"task.targets.energy.unit": "kcal/mol"},
-        "task.targets.energy.unit\n  'energy' is learned in eV, got kcal/mol\n"
-        "  the units of the files are set in data.units",
+        "task.targets.energy.unit\n  'energy' is learned in eV, got kcal/mol\n  leave it out",
     ),
     (
         {"task.targets.energy": REMOVED},

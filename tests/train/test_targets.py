@@ -48,11 +48,11 @@ def test_units_follow_the_label() -> None:
     raw = {
         "stress": {"derive": "strain_gradient", "of": "energy"},
         "charges": {"irreps": "0e", "per": "node", "sum": "total_charge"},
-        "mine": {"irreps": "0e", "per": "graph", "unit": "furlong"},
+        "mine": {"irreps": "0e", "per": "graph", "unit": "cal/(mol K)"},
         "other": {"irreps": "0e", "per": "graph"},
     }
     task = validate(TaskSpec, {"targets": raw})
-    assert [task.unit(name) for name in raw] == ["eV/Å^3", "e", "furlong", ""]
+    assert [task.unit(name) for name in raw] == ["eV/Å^3", "e", "cal/(mol K)", ""]
 
 
 def test_weights_change_with_the_epochs() -> None:
@@ -68,6 +68,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (ENERGY | {"cartesian": "ij"},
      "cartesian\n  irreps says what the target is, cartesian as well\n  leave one of them out"),
     ({"irreps": "0e"}, "per is required: graph, node or edge"),
+    (ENERGY | {"unit": "furlong"},
+     "unit\n  no unit is called furlong\n  known are such as eV, kcal/mol, e*Å^2, D, ppm; null: none"),
+    (ENERGY | {"unit": "kcal/mole"}, "unit\n  no unit is called mole\n  did you mean mol?"),
     (ENERGY | {"per": "atom"}, "per\n  must be one of graph, node, edge; got atom"),
     (ENERGY | {"per": "edge", "per_atom": True},
      "per_atom\n  per: edge has one value per edge already\n  leave per_atom out"),
