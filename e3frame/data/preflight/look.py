@@ -75,7 +75,7 @@ def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
     findings += _physics(seen, graphs, asked)
     for name, dataset in splits.items():
         if dataset is not splits.train:
-            findings += _also(name, dataset, asked, findings)
+            findings += _also(name, dataset, asked, findings, full)
     return findings + check_duplicates(splits)
 
 
@@ -90,11 +90,11 @@ def _physics(seen: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Find
     return [finding for finding in found if finding is not None]
 
 
-def _also(name: str, dataset: FrameSet, asked: Asked, known: Sequence[Finding]) -> list[Finding]:
+def _also(name: str, dataset: FrameSet, asked: Asked, known: Sequence[Finding], full: bool) -> list[Finding]:
     """What is odd about another split, and not about the training frames. It does not make training vain."""
     odd = {finding.check for finding in known if finding.level in ODD}
-    graphs = [dataset[k] for k in _chosen(dataset, False)]
-    found = _physics(_thinned(dataset, asked.labels), graphs, asked)
+    graphs = [dataset[k] for k in _chosen(dataset, full)]
+    found = _physics(dataset if full else _thinned(dataset, asked.labels), graphs, asked)
     return [
         replace(finding, check=f"{finding.check}, {name}", level="warning")
         for finding in found
