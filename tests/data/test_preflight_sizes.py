@@ -110,11 +110,12 @@ def metals() -> list[Graph]:
 
 
 def relaxed() -> list[Graph]:
-    """Minima with what a relaxation left of the forces, which says nothing."""
-    made = [atoms for name in ("CH3OH", "C2H6", "H2O", "CH3CN", "C6H6") for atoms in springs(name, 20, step=1e-4)]
-    rng, held = np.random.default_rng(0), graphs_of(made)
+    """What a relaxation left of the forces may still be of the sign of a spring, and of any stiffness."""
+    held = graphs_of([atoms for name in ("CH3OH", "C2H6", "CH3CN", "C6H6") for atoms in springs(name, 20)])
+    rng = np.random.default_rng(0)
     for graph in held:
-        graph.forces = graph.forces.new_tensor(0.01 * rng.normal(size=graph.forces.shape))
+        noise = graph.forces.new_tensor(0.06 * rng.normal(size=graph.forces.shape))
+        graph.forces = graph.forces * LENGTH["bohr"] / HARTREE + noise
     return held
 
 
@@ -169,7 +170,7 @@ def test_positions_in_bohr() -> None:
     assert check_lengths([make_graph(molecule("SiH4"), 4.0)] * 20) is None
 
 
-def test_a_split_of_another_unit(splits: Splits) -> None:
+def test_a_split_of_another_unit(splits: Splits, graphs: list[Graph]) -> None:
     """Files of their own can be wrong alone: that is a warning, and once for what all have."""
     test = [splits.test[k].clone() for k in range(0, 400, 4)]
     kcal = GraphDataset.from_graphs(changed(test, forces=1 / ENERGY["kcal/mol"], energy=1 / ENERGY["kcal/mol"]))
@@ -178,6 +179,9 @@ def test_a_split_of_another_unit(splits: Splits) -> None:
     assert [(found.check, found.level) for found in findings if found.level != "ok"] == [
         ("size of the forces, test", "warning")
     ]
+    train = GraphDataset.from_graphs(changed(graphs, forces=1 / ENERGY["kcal/mol"], energy=1 / ENERGY["kcal/mol"]))
+    findings = look(Splits(train, None, kcal), asked)
+    assert [found.check for found in findings if found.level != "ok"] == ["size of the forces"]
     turned = GraphDataset.from_graphs(changed(test, forces=-1.0, polarizability=-1.0))
     findings = look(Splits(splits.train, None, turned), asked)
     assert [(found.check, found.level) for found in findings if found.level != "ok"] == [
