@@ -182,7 +182,7 @@ def test_the_embedded_data_are_looked_at(splits: Splits, capsys: pytest.CaptureF
     out = capsys.readouterr().out
     assert "the forces are the negative gradient" in out
     few, totals = SampleSpec().sample(4.0, LABELS)
-    said = ", ".join(f"{len(dataset)} of {totals[name]} {name}" for name, dataset in few.items())
+    said = ", ".join(f"{len(dataset)} of {totals[name]:,} {name}" for name, dataset in few.items())
     assert out.endswith(f"\nlooked at {said} frames; --full looks at all\n")
     assert totals == {"train": 1800, "val": 200, "test": 400}
     for name, dataset in few.items():
@@ -237,4 +237,4 @@ def test_a_tensor_of_another_frame_is_found_in_qm9(capsys: pytest.CaptureFixture
     assert main(["check", "experiment=polarizability", "data=qm9"]) == 1
     out = capsys.readouterr().out
     assert "it does not turn with the molecule" in out
-    assert out.endswith(" of 110000 train, 24 of 10000 val, 24 of 10831 test frames; --full looks at all\n")
+    assert out.endswith(" of 110,000 train, 24 of 10,000 val, 24 of 10,831 test frames; --full looks at all\n")

@@ -56,9 +56,9 @@ def test_check_counts_the_species_of_the_data(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert out.startswith("r_max 5 Å, species auto: H C N O\n")
     assert ["total", "278,176"] in [line.split() for line in out.splitlines()]
-    assert out.endswith("\nnot looked at the data; --full does\n")
+    assert out.endswith(" of 400 test frames; --full looks at all\n")
     assert main(["check", "--no-data", "model=nequip", "data=sample"]) == 0
-    assert "not looked" not in capsys.readouterr().out
+    assert "looked at" not in capsys.readouterr().out
 
 
 TARGETS = [
