@@ -128,20 +128,21 @@ def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor
         raise ValueError(f"the product has {plan.weight_numel} weights, got none")
     if x.ndim == 2 and x.shape[0] == y.shape[0] and y.ndim == 2 and _runs_on_cuda(x, plan):
         return cuequivariance.product(x, y, w, plan)
-    same = x.dtype == y.dtype and (w is None or w.dtype == x.dtype)
+    w = x.new_empty(0) if w is None else w  # a product may have weights, of no copies
+    same = x.dtype == y.dtype == w.dtype
     if same and runs_natively(x) and (texts := _native_texts(plan)) and not (texts[1] and w.ndim > 1):
         return _native_product(x, y, w, plan, *texts)
     return reference.product(x, y, w, plan)
 
 
-def _native_product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan, text: str, line: str) -> Tensor:
+def _native_product(x: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, text: str, line: str) -> Tensor:
     """A product of rows is a convolution on a graph in which each row is an edge, between two nodes of its own; and a
     linear map ``line`` of that where the weights mix copies."""
-    shared = w is None or w.ndim == 1
+    shared = w.ndim == 1
     lead = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], () if shared else w.shape[:-1])
     rows = prod(lead)
     x, y = (t.expand(*lead, -1).reshape(rows, t.shape[-1]) for t in (x, y))
-    own = x.new_empty(0) if w is None or line else w if shared else w.expand(*lead, -1).reshape(rows, plan.weight_numel)
+    own = x.new_empty(0) if line else w if shared else w.expand(*lead, -1).reshape(rows, plan.weight_numel)
     edge_index = torch.arange(rows, device=x.device).expand(2, rows)
     out = native_convolution(x, edge_index, y, own, None, text, rows)
     return (native_linear(out, w, None, line, False) if line else out).view(*lead, plan.irreps_out.dim)

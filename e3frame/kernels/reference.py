@@ -114,10 +114,12 @@ def _mix_all(x: Tensor, y: Tensor, w: Tensor, degrees: tuple[int, int, int], sca
     """``(z,u,i), (z,v,j), (u,v,w) -> (z,w,k)``, in the order that leaves least to multiply."""
     l1, l2, l3 = degrees
     u, v, num_out = w.shape
-    if l2 == 0 and v > 1:  # the matrix of each row
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    x, y = x.to(dtype), y.to(dtype)
+    if l2 == 0 and num_out < v * (2 * l3 + 1) and l3 > 0:  # the matrix of each row
         matrices = (y.squeeze(-1) * (scale / sqrt(2 * l3 + 1))) @ w.transpose(0, 1).flatten(1)
         return matrices.unflatten(-1, (u, num_out)).mT @ x
-    if l1 == 0 and u > 1:
+    if l1 == 0 and num_out < u * (2 * l3 + 1) and l3 > 0:
         matrices = (x.squeeze(-1) * (scale / sqrt(2 * l3 + 1))) @ w.flatten(1)
         return matrices.unflatten(-1, (v, num_out)).mT @ y
     c = _wigner_3j(l1, l2, l3, dtype=x.dtype, device=x.device) * scale

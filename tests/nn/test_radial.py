@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from support.native import needs_native
 from torch.autograd import gradcheck, gradgradcheck
 
 from e3frame.math.radial import sinc
@@ -236,6 +237,7 @@ def test_edge_vectors_take_gradients_back_to_nodes_and_shifts():
         ({"edge_shift": torch.zeros(3, 3)}, ValueError, r"edge_shift must have shape \(2, 3\), got \(3, 3\)"),
     ],
 )
+@needs_native
 def test_edge_vectors_of_wrong_arguments(change: dict, error: type[Exception], message: str):
     right = {"pos": torch.zeros(5, 3), "edge_index": torch.tensor([[0, 1], [1, 0]]), "edge_shift": torch.zeros(2, 3)}
     with pytest.raises(error, match=message):

@@ -251,6 +251,19 @@ def test_several_products_compile_as_one(generator: torch.Generator, compiled: C
     torch.testing.assert_close(fast(x, y), call(x, y), **CLOSE)
 
 
+@pytest.mark.parametrize("irreps_in2", ["1x0e", "2x0e"])
+def test_weights_of_no_copies(irreps_in2: str) -> None:
+    module = o3.FullyConnectedTensorProduct("0x1o", irreps_in2, "4x1o")
+    y = torch.randn(3, module.irreps_in2.dim)
+    assert torch.equal(module(torch.zeros(3, 0), y), torch.zeros(3, 12))
+
+
+def test_inputs_of_two_types_are_promoted() -> None:
+    module = o3.FullyConnectedTensorProduct("8x0e + 2x1o", "2x0e", "4x0e + 3x1o")
+    x, charges = torch.randn(5, module.irreps_in1.dim), torch.tensor([[1, 0], [-1, 2], [0, 0], [3, 1], [2, 2]])
+    torch.testing.assert_close(module(x, charges), module(x, charges.to(x.dtype)))
+
+
 def test_output_mask() -> None:
     module, theirs = pair("unreached and empty")
     torch.testing.assert_close(module.output_mask, theirs.output_mask)
