@@ -15,8 +15,8 @@ def counted(number: int, noun: str) -> str:
 def rounded(value: float, digits: int = 3) -> str:
     """A number with so many digits that count, and large ones without an exponent.
 
-    >>> rounded(0.012), rounded(1234.5), rounded(12345.6, 4), rounded(445.0, 4), rounded(1005.2, 4)
-    ('0.0120', '1,230', '12,350', '445.0', '1005')
+    >>> rounded(0.012), rounded(1234.5), rounded(12345.6, 4), rounded(445.0, 4), rounded(1005.2, 4), rounded(999.6)
+    ('0.0120', '1,230', '12,350', '445.0', '1005', '1,000')
     """
     text = f"{value:#.{digits}g}".rstrip(".")
-    return f"{float(text):,.0f}" if 10**digits <= abs(value) < 1e6 else text
+    return f"{float(text):,.0f}" if 10**digits <= abs(float(text)) < 1e6 else text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from e3frame.algebra.irreps import Irreps
 from e3frame.data.base import DataSpec, Label
+from e3frame.data.unit_names import unknown_part
 from e3frame.data.units import ENERGY, OF_LABELS, canonical
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import shown
@@ -65,6 +66,8 @@ def check_target(name: str, task: TaskSpec, model: TypedModel, data: DataSpec) -
         SpecError: what does not fit, with the path from the root of the run config.
     """
     path, target = ("task", "targets", name), task.targets[name]
+    if target.unit is not None and (unknown := unknown_part(target.unit)) is not None:
+        raise SpecError((*path, "unit"), *unknown)
     if name not in model.outputs:
         raise _no_output(path, name, target, model)
     _check_type(path, target, name, model)

@@ -9,7 +9,6 @@ from pydantic import Field, field_validator, model_validator
 from e3frame.algebra.cartesian import cartesian_irreps
 from e3frame.algebra.irreps import Irreps
 from e3frame.data.base import Label
-from e3frame.data.unit_names import require_exists
 from e3frame.spec import layer
 from e3frame.spec.base import Spec, mistake, mistake_at
 from e3frame.spec.elements import Element
@@ -81,13 +80,6 @@ class TargetSpec(Spec):
     component_weights: tuple[float, ...] | None = None
     """A factor for each irrep, in their order: two for 2x0e, or for the 0e + 2e of a polarizability. The components of
     one irrep have one factor, so that the loss does not depend on the orientation."""
-
-    @field_validator("unit")
-    @classmethod
-    def _exists(cls, unit: str | None) -> str | None:
-        if unit is not None:
-            require_exists(unit)
-        return unit
 
     @model_validator(mode="after")
     def _said_once(self) -> TargetSpec:

@@ -127,6 +127,16 @@ def test_energies_of_one_unit_pass(graphs: list[Graph]) -> None:
         assert not [text for _, text in said_of(values, graphs) if "of two sizes" in text]
 
 
+def test_two_charge_states_of_one_molecule_are_no_error(graphs: list[Graph]) -> None:
+    """Such as methanol and its cation, whose atomization energies are nearly as far apart as Hartree and Ry."""
+    ethanol = [graph for graph in graphs if graph.num_nodes == 9]
+    rng, n = np.random.default_rng(0), len(ethanol)
+    values = np.where(np.arange(n) % 4 == 0, -11.4, -22.2) + 0.25 * rng.normal(size=n)
+    ((level, text),) = said_of(values, ethanol)
+    assert level == "warning"
+    assert "is of two sizes" in text
+
+
 def test_scattered_outliers_of_many_frames_are_not_of_another_unit(graphs: list[Graph]) -> None:
     many = graphs * 4
     energies = np.array([float(graph.energy) for graph in many])

@@ -220,6 +220,16 @@ def test_broken_frames_of_several_files_and_of_bare_graphs(
         assert "in frame 10 of a_2.xyz" in out
 
 
+def test_twins_that_are_single_atoms() -> None:
+    """Such as the reference atom in each of two files."""
+    lone = make_graph(molecule("H2O")[:1], 4.0)
+    graphs = [make_graph(molecule(name), 4.0) for name in ("H2O", "CH4", "NH3")] + [lone, lone.clone()]
+    for k, graph in enumerate(graphs):
+        graph.frame = torch.tensor([k])
+    found = check_duplicates(Splits(GraphDataset.from_graphs(graphs), None, None))
+    assert [finding.text for finding in found if "frame 3" in finding.text] != []
+
+
 def test_an_outlier_among_labels_of_edges_is_found_in_its_frame() -> None:
     """Also where there are as many edges as atoms, or as frames."""
     lone, pair = make_graph(molecule("H2O")[:1], 4.0), make_graph(molecule("H2"), 4.0)

@@ -205,6 +205,8 @@ def _differences(
         np.sort(piece.stacked("z").numpy()[np.stack([e.i, e.j])], 0) for piece, e in zip(sets, edges, strict=True)
     ]
     types, kind = np.unique(np.concatenate([z[0] * 1000 + z[1] for z in elements]), return_inverse=True)
+    if not len(types):  # single atoms
+        return np.zeros(len(frame))
     owner = np.concatenate([edges[0].frame, edges[1].frame + len(mine)]) * len(types) + kind.reshape(-1)
     r = np.concatenate([e.r for e in edges])
     r = r[np.lexsort((r, owner))]

@@ -15,6 +15,8 @@ APART = np.log(1.5)
 """Of the logarithm of an energy from that of the same atoms: what may be of another unit."""
 MIN_OTHERS = 5
 """Fewer are outliers."""
+CHARGED = np.log(3.0)
+"""A smaller factor, such as that of Hartree and Ry, may be that of two states of the same atoms, or of two charges."""
 STRAYS = 0.01
 """Part of the frames that may be of neither size."""
 COARSE = 0.005
@@ -33,9 +35,9 @@ def check_energies(dataset: FrameSet, energy: str, references: bool) -> list[Fin
         return []
     counts, values = composition(dataset)[known], values[known]
     mixed = _of_two_units(dataset, np.flatnonzero(known), values, counts, energy)
-    if mixed is not None:  # of which nothing else can be told
+    if mixed is not None and mixed.level == "error":  # of which nothing else can be told
         return [mixed]
-    found = [_per_atom(values, counts, energy), _rounded(values, counts, energy)]
+    found = [mixed, _per_atom(values, counts, energy), _rounded(values, counts, energy)]
     if not references:
         found.append(_large(values, counts, energy))
     return [finding for finding in found if finding is not None]
@@ -85,7 +87,8 @@ def _of_two_units(
         f"{len(other)} of {len(values)} frames differ so from others of their formula (frame {frame} of {file} first)"
     )
     hint = "were files put together? bring all frames to one unit" if is_named else "were files put together?"
-    return Finding(energy, "error" if is_named else "warning", text, hint)
+    sure = is_named and factor > CHARGED
+    return Finding(energy, "error" if sure else "warning", text, hint)
 
 
 def _per_atom(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:

@@ -67,10 +67,10 @@ def check_forces(graphs: Sequence[Graph], forces: str = "forces", factor: float 
     ratio, check = _stiffness(graphs, forces), f"size of the {forces}"
     if ratio is None:
         return _large(graphs, forces)
-    if ratio < 0:
+    named = _named(abs(ratio) / factor) if abs(np.log(abs(ratio))) > GROSS else []
+    if ratio < 0 and (named or abs(np.log(-ratio)) <= GROSS):
         text = f"by the {forces}, bonds to hydrogen do not hold: what is stretched is pushed further apart"
         return Finding(check, "warning", text, f"turn the sign of the {forces} in the file, and that of the energies?")
-    named = _named(ratio / factor) if abs(np.log(ratio)) > GROSS else []
     if not named:  # a factor of no unit may be in the nature of the data, as of differences between two levels
         return None
     text = f"by the {forces}, bonds to hydrogen are {ratio:.3g} times as stiff as they are in nature"
