@@ -14,8 +14,8 @@ PREFIXED = frozenset({
 """Those that take a prefix, such as k or m."""
 PLAIN = frozenset({
     "Å", "Ang", "Angstrom", "angstrom", "bohr", "Bohr", "a0", "nm", "kcal", "kJ", "meV", "atm", "amu", "u", "Da", "min",
-    "h", "rad", "deg", "°", "%", "ppm", "ppb", "μB", "μ_B", "mu_B", "muB", "kB", "hbar", "au", "a.u.",
-    "Eh", "E_h", "ea0", "Rydberg", "Torr", "erg", "Ω", "atom", "atoms", "electron", "electrons", "states", "dimensionless",
+    "h", "rad", "deg", "°", "%", "ppm", "ppb", "μB", "μ_B", "mu_B", "muB", "kB", "hbar", "au", "a.u.", "Eh",
+    "E_h", "ea0", "Rydberg", "Torr", "erg", "Ω", "atom", "atoms", "electron", "electrons", "states", "dimensionless",
 })  # fmt: skip
 PREFIXES = tuple("fpnuµμmcdkMGT")
 _PART = re.compile(r"e?a0|[^\s\d*/·^()+\-⁺⁻⁰¹²³⁴-⁹]+")
