@@ -230,11 +230,3 @@ def test_raw_files_that_are_here(capsys: pytest.CaptureFixture[str], tmp_path: P
     out = capsys.readouterr().out
     assert "the forces are the negative gradient" in out
     assert out.endswith(" of 150 train, 24 of 50 val, 24 of 100 test frames; --full looks at all\n")
-
-
-def test_a_tensor_of_another_frame_is_found_in_qm9(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("qm9pack")
-    assert main(["check", "experiment=polarizability", "data=qm9"]) == 1
-    out = capsys.readouterr().out
-    assert "it does not turn with the molecule" in out
-    assert out.endswith(" of 110,000 train, 24 of 10,000 val, 24 of 10,831 test frames; --full looks at all\n")
