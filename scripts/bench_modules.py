@@ -30,7 +30,7 @@ def modules() -> Iterator[tuple[str, nn.Module, nn.Module, tuple[Tensor, ...]]]:
     """What is run, the two modules with equal weights, and the inputs."""
     for name, arguments, irreps, rows in CASES:
         own, peer = getattr(e3frame.o3, name)(*arguments), getattr(e3nn.o3, name)(*arguments)
-        if any(True for _ in own.parameters()):
+        if list(own.parameters()):
             peer.load_state_dict(e3frame.o3.state_dict_for_e3nn(own, peer))
         label = f"{name}, {' by '.join(irreps)}, {rows} rows"
         yield label, own, peer, tuple(torch.randn(rows, e3nn.o3.Irreps(one).dim) for one in irreps)

@@ -159,9 +159,9 @@ def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tenso
         edge_shift: (e, 3), the lattice translation of the source; that of the reverse is exactly its negative.
     """
     plain = type(edge_index) is Tensor and type(edge_shift) is Tensor and not torch.compiler.is_compiling()
-    if not plain or watched() or not runs_natively(edge_shift) or edge_index.dtype != torch.int64:
+    if not plain or watched() or not runs_natively(edge_shift):
         return None
-    if not edge_index.is_cpu:
+    if edge_index.dtype != torch.int64 or not edge_index.is_cpu:
         return None
     if edge_shift.shape != (edge_index.shape[-1], 3) or edge_shift.requires_grad:
         return None

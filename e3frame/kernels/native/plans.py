@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, wraps
 from math import prod
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from torch.utils.weak import WeakIdKeyDictionary
@@ -24,15 +24,28 @@ def runs(plan: ProductPlan) -> bool:
     return all(ins.connection_mode == "uvu" and max(plan.degrees(ins)) <= _LARGEST_DEGREE for ins in plan.instructions)
 
 
-_texts: WeakIdKeyDictionary = WeakIdKeyDictionary()
+Result = TypeVar("Result")
 
 
+def kept_with_plans(write: Callable[[ProductPlan], Result]) -> Callable[[ProductPlan], Result]:
+    """The function, whose results are kept as long as the plan; that is found by identity, which is fast."""
+    known: WeakIdKeyDictionary = WeakIdKeyDictionary()
+    unknown = object()
+
+    @wraps(write)
+    def find(plan: ProductPlan) -> Result:
+        found = known.get(plan, unknown)
+        if found is unknown:
+            found = known[plan] = write(plan)
+        return found
+
+    return find
+
+
+@kept_with_plans
 def text_of(plan: ProductPlan) -> str:
-    """The encoded plan, or nothing if the kernels cannot run it; found by identity, which is fast."""
-    text = _texts.get(plan)
-    if text is None:
-        text = _texts[plan] = encode(plan) if runs(plan) else ""
-    return text
+    """The encoded plan, or nothing if the kernels cannot run it."""
+    return encode(plan) if runs(plan) else ""
 
 
 @lru_cache(maxsize=1024)

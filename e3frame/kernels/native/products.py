@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch.utils.weak import WeakIdKeyDictionary
-
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import Instruction, ProductPlan
 from e3frame.kernels.native import plans
@@ -15,17 +13,10 @@ Written = tuple[str, str]
 """A product as a convolution on a graph in which each row is an edge, and a linear map of what comes out of it, with
 the weights of the product; that is empty where the convolution itself has them."""
 
-_written: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
-
+@plans.kept_with_plans
 def write_product(plan: ProductPlan) -> Written | None:
-    """The plan as text, or None if the kernels cannot run it; found by identity, which is fast."""
-    if plan not in _written:
-        _written[plan] = _write(plan)
-    return _written[plan]
-
-
-def _write(plan: ProductPlan) -> Written | None:
+    """The plan as text, or None if the kernels cannot run it."""
     if plan.instructions and all(map(_mixes, plan.instructions)):
         return _fully_connected(plan)
     alike = replace(plan, instructions=tuple(map(_channel_wise, plan.instructions)))
