@@ -95,6 +95,14 @@ class DataSpec(Kinded, family="data set"):
         """Of the labels, those that pairs of atoms have, and the keys of the pairs."""
         return {}
 
+    def files_read(self) -> list[str]:
+        """Files of the user's whose content decides what the data are; none for data that are always the same.
+
+        Raises:
+            DataError: one is not there.
+        """
+        return []
+
     def key_of(self, label: str) -> str:
         """Where a label stands in the source, for the reader of a report."""
         return label

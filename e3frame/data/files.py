@@ -140,6 +140,10 @@ class FilesSpec(DataSpec):
     def edge_labels(self) -> Mapping[str, EdgeKeys]:
         return self.edges
 
+    def files_read(self) -> list[str]:
+        paths = [self.path, self.val_path or (), self.test_path or (), self.split.index_files]
+        return list(dict.fromkeys(file for some in paths for file in expanded(some)))
+
     def key_of(self, label: str) -> str:
         key = self.keys.get(label) or self.keys["virial"]
         return f"{key} of {self.edges[label].index}" if label in self.edges else key

@@ -91,6 +91,12 @@ class SplitSpec(Spec):
         return self
 
     @property
+    def index_files(self) -> tuple[str, ...]:
+        """Lists of frames that the method index reads."""
+        files = (self.train_index, self.val_index, self.test_index)
+        return tuple(file for file in files if file is not None)
+
+    @property
     def takes_few(self) -> bool:
         """Whether the sizes are numbers or lists, so that most of a large set may be left out."""
         if self.method in ("index", "group"):

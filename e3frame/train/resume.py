@@ -11,6 +11,7 @@ import yaml
 from e3frame.spec.base import shown
 from e3frame.spec.errors import PathKey, UserError, dotted
 from e3frame.spec.validate import SpecErrors, validate
+from e3frame.train.contents import require_same_data
 
 if TYPE_CHECKING:
     from e3frame.config import RunConfig
@@ -84,7 +85,7 @@ def look(folder: Path, config: RunConfig) -> list[Difference]:
 
     Raises:
         Finished: it is this run, and finished.
-        UserError: it is another run.
+        UserError: it is another run, or its data have changed.
     """
     held = [name for name in RESULTS if (folder / name).exists()]
     if not held:
@@ -99,6 +100,7 @@ def look(folder: Path, config: RunConfig) -> list[Difference]:
             "  choose another folder, or delete it"
         ) from None
     changed = require_same(raw, config, folder)
+    require_same_data(folder, config)
     if "metrics.json" in held and not changed and config.ckpt in (None, "last"):
         raise Finished(f"{folder} holds this run, finished: there is nothing to do")
     return changed
@@ -125,6 +127,7 @@ def find(folder: Path, config: RunConfig) -> tuple[Checkpoint | None, list[str]]
             raise UserError(f"ckpt={path}: {error}") from None
         except OSError as error:
             raise UserError(f"ckpt={path}: {error.strerror}") from None
+        require_same_data(path.parent.parent, config)
         if found.done and require_same(found.config, config, path):
             raise UserError(f"ckpt={path}: the end of a run, whose schedule is over\n  name the one before it")
         return found, [f"going on from {path}"]

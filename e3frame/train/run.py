@@ -31,6 +31,7 @@ from e3frame.spec.statistics import Statistics
 from e3frame.spec.words import counted
 from e3frame.train.averaging import averaged
 from e3frame.train.checkpoint import Checkpoint
+from e3frame.train.contents import record
 from e3frame.train.files import told, write_file
 from e3frame.train.fit import Fitted, fit, fitted_before
 from e3frame.train.init import Transfer
@@ -197,6 +198,7 @@ def train(
     if rank(config.trainer) == 0:
         (folder / "metrics.json").unlink(missing_ok=True)  # of an earlier end
         write_file(folder / "config.yaml", f"# e3frame {e3frame.__version__}\n{text}".encode())
+        record(folder, config)
         if start is None:
             (folder / "metrics.csv").unlink(missing_ok=True)  # of a session without a checkpoint
     model = config.model.build().to(getattr(torch, config.trainer.weights))
