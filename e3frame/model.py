@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationInfo, field_validator
@@ -16,9 +14,10 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationInfo, field_
 import e3frame.layers  # noqa: F401  (registers every kind)
 from e3frame.algebra.irreps import Irreps
 from e3frame.layers.edge_vectors import EdgeVectors
+from e3frame.spec import plugins as plugin_modules
 from e3frame.spec.base import Spec, mistake, mistake_at
 from e3frame.spec.elements import Element
-from e3frame.spec.errors import SpecError, did_you_mean
+from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import (
     POS,
@@ -55,7 +54,8 @@ class ModelSpec(Spec):
     """Named layers and the outputs that are read from them."""
 
     plugins: tuple[str, ...] = ()
-    """Modules, or entry points of the group ``e3frame.layers``, that define further kinds of layers."""
+    """Modules, or entry points of the group ``e3frame.layers``, that define further kinds of layers. A module is
+    imported if it is an entry point, or if the user names it too: ``plugins=my_layers`` on the command line."""
     r_max: float = Field(gt=0)
     """Cutoff radius of the graph in Å."""
     species: auto(Annotated[tuple[Element, ...], Field(min_length=1)], lambda s: s.species) = "auto"  # type: ignore[valid-type]
@@ -72,14 +72,11 @@ class ModelSpec(Spec):
 
     @field_validator("plugins", mode="after")
     @classmethod
-    def _import(cls, plugins: tuple[str, ...]) -> tuple[str, ...]:
-        known = {entry.name: entry for entry in entry_points(group="e3frame.layers")}
-        for plugin in plugins:
-            try:
-                known[plugin].load() if plugin in known else import_module(plugin)
-            except ImportError as error:
-                hint = did_you_mean(plugin, known, "installed plugins")
-                raise mistake(f"plugin {plugin} cannot be imported: {error}", hint) from None
+    def _import(cls, plugins: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        try:
+            plugin_modules.load(plugins, (info.context or {}).get("plugins", ()))
+        except SpecError as error:
+            raise mistake(error.problem, error.hint) from None
         return plugins
 
     @field_validator("inputs", mode="after")

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec
 from e3frame.network import Model
 from e3frame.spec.errors import UserError, nearest
+from e3frame.spec.plugins import untrusted, way_to_trust
 from e3frame.spec.validate import SpecErrors, validate
 from e3frame.train.targets import TaskSpec
 
@@ -105,7 +105,7 @@ class SavedModel:
             )
         raw = json.loads(metadata["spec"])
         _allow_plugins(path, raw.get("plugins", []), plugins)
-        spec = _parsed(path, ModelSpec, raw)
+        spec = _parsed(path, ModelSpec, raw, plugins)
         task = _parsed(path, TaskSpec, json.loads(metadata["task"])) if "task" in metadata else None
         return cls(path, spec, task, getattr(torch, metadata["dtype"]), weights)
 
@@ -163,17 +163,15 @@ def _existing(path: str | Path) -> Path:
 
 def _allow_plugins(path: Path, named: Collection[str], allowed: Collection[str]) -> None:
     """A file may not decide on its own what is imported."""
-    installed = {entry.name for entry in entry_points(group="e3frame.layers")}
-    for plugin in named:
-        if plugin not in installed and plugin not in allowed:
-            raise UserError(
-                f"{path}: its layers need the plugin {plugin}, which is not installed as one\n"
-                f"  if you trust it: load_model(..., plugins=[{plugin!r}])"
-            )
+    stranger = untrusted(named, allowed)
+    if stranger is not None:
+        raise UserError(
+            f"{path}: its layers need the plugin {stranger}, which is not installed as one\n  {way_to_trust(stranger)}"
+        )
 
 
-def _parsed(path: Path, cls: type[BaseModel], raw: Any) -> Any:
+def _parsed(path: Path, cls: type[BaseModel], raw: Any, plugins: Collection[str] = ()) -> Any:
     try:
-        return validate(cls, raw)
+        return validate(cls, raw, plugins=plugins)
     except SpecErrors as errors:
         raise UserError(f"{path}: its spec is not valid here: {errors.errors[0]}") from None

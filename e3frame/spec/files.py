@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,10 +55,24 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Composed:
-    """A config that is not validated yet."""
+    """A config that is not validated yet.
+
+    Attributes:
+        plugins: those that the user named himself, beside what the config lists.
+    """
 
     raw: dict[str, Any]
     sources: Sources
+    plugins: tuple[str, ...] = ()
+
+    def with_plugins(self, named: Sequence[str]) -> Composed:
+        """The same with plugins that the user named, which the model then lists."""
+        inside = self.raw.get("model")
+        model = inside if isinstance(inside, dict) else self.raw
+        listed = model.get("plugins") or []
+        if named and "layers" in model and isinstance(listed, list):
+            model["plugins"] = [*listed, *(plugin for plugin in named if plugin not in listed)]
+        return replace(self, plugins=(*self.plugins, *named))
 
     def parse(self, cls: type[S], check: Callable[[S], Any] | None = None) -> S:
         """The config as a spec.
@@ -71,7 +85,7 @@ class Composed:
             SpecError: the mistake that stands first, with its source.
         """
         try:
-            spec = validate(cls, self.raw)
+            spec = validate(cls, self.raw, plugins=self.plugins)
             if check is not None:
                 check(spec)
         except SpecErrors as errors:

@@ -15,6 +15,7 @@ from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import Spec, shown
 from e3frame.spec.errors import SpecError, did_you_mean, dotted
 from e3frame.spec.layer import Step
+from e3frame.spec.plugins import untrusted, way_to_trust
 from e3frame.spec.validate import SpecErrors, validate
 
 Factor = Annotated[float, Field(gt=0)]
@@ -107,13 +108,11 @@ def read_spec(path: Path, plugins: tuple[str, ...]) -> ModelSpec:
         raise SpecError(where, f"{path}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError):
         raise SpecError(where, f"{path} is not a model of e3frame") from None
-    unknown = [plugin for plugin in raw.get("plugins", []) if plugin not in plugins]
-    if unknown:
-        raise SpecError(
-            where, f"{path} needs the plugin {unknown[0]}", f"if you trust it: model.plugins=[{unknown[0]}]"
-        )
+    stranger = untrusted(raw.get("plugins", []), plugins)
+    if stranger is not None:
+        raise SpecError(where, f"{path} needs the plugin {stranger}", way_to_trust(stranger))
     try:
-        return validate(ModelSpec, raw)
+        return validate(ModelSpec, raw, plugins=plugins)
     except SpecErrors as errors:
         raise SpecError(where, f"the spec of {path} is not valid here: {errors.errors[0]}") from None
 

@@ -170,6 +170,6 @@ def test_a_file_does_not_decide_what_is_imported(
         load_model(path)
     assert str(caught.value) == (
         f"{path}: its layers need the plugin somebodys_layers, which is not installed as one\n"
-        "  if you trust it: load_model(..., plugins=['somebodys_layers'])"
+        "  if you trust it: plugins=somebodys_layers on the command line, plugins=['somebodys_layers'] in Python"
     )
     assert load_model(path, plugins=["somebodys_layers"]).spec.plugins == ("somebodys_layers",)
