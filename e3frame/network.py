@@ -18,6 +18,7 @@ from e3frame.spec.layer import (
     BATCH,
     CELL,
     CREATE_GRAPH,
+    DTYPE,
     EDGE_INDEX,
     EDGE_PAIRS,
     EDGE_SHIFT,
@@ -160,7 +161,7 @@ class Model(nn.Module):
         return outputs if outer else {name: value.detach() for name, value in outputs.items()}
 
     def _inputs(self, graph: Mapping[str, Tensor], create_graph: bool) -> dict[str, Tensor]:
-        pos, edge_shift = graph["pos"].to(self.dtype), graph["edge_shift"].to(self.dtype)
+        pos, edge_shift = graph["pos"].double(), graph["edge_shift"].double()
         batch, num_graphs = graph.get("batch"), graph.get("num_graphs", 1)
         batch = torch.zeros_like(graph["z"]) if batch is None else batch
         if POS in self._differentiates and not pos.requires_grad:
@@ -175,11 +176,12 @@ class Model(nn.Module):
             SPECIES: self.species_index(graph["z"]),
             EDGE_INDEX: graph["edge_index"],
             EDGE_SHIFT: edge_shift,
-            CELL: pos.new_zeros(num_graphs, 3, 3) if cell is None else cell.to(self.dtype),
+            CELL: pos.new_zeros(num_graphs, 3, 3) if cell is None else cell.double(),
             STRAIN: strain,
             BATCH: batch,
             NUM_GRAPHS: num_graphs,
             CREATE_GRAPH: create_graph,
+            DTYPE: self.dtype,
             **{input_key(name): self._input(name, graph, num_graphs) for name in self.spec.inputs},
         }
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from e3frame.algebra.irreps import Irrep, Irreps
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import CREATE_GRAPH, POS, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import CREATE_GRAPH, DTYPE, POS, Field, LayerSpec, Scope, Signature
 from e3frame.spec.reach import require_claim
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class NegativeGradient(LayerSpec):
             raise SpecError(("of",), f"one scalar per graph is required, {energy} has {energy.irreps.dim} components")
         out = Field(Irreps([(1, Irrep(1, -energy.irreps[0].ir.p))]), "node")
         require_claim(self.irreps_out, out.irreps, f"the gradient of '{energy.name}'")
-        return Signature((energy.key, POS, CREATE_GRAPH), out, differentiates=(POS,))
+        return Signature((energy.key, POS, CREATE_GRAPH, DTYPE), out, differentiates=(POS,))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.gradient import NegativeGradient

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from e3frame.algebra.irreps import Irreps
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import CELL, CREATE_GRAPH, STRAIN, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import CELL, CREATE_GRAPH, DTYPE, STRAIN, Field, LayerSpec, Scope, Signature
 from e3frame.spec.reach import require_claim
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class StrainGradient(LayerSpec):
             raise SpecError(("of",), f"one even scalar per graph is required, {energy} is not")
         out = Field(Irreps("0e + 2e"), "graph")
         require_claim(self.irreps_out, out.irreps, f"the stress of '{energy.name}'")
-        return Signature((energy.key, STRAIN, CELL, CREATE_GRAPH), out, differentiates=(STRAIN,))
+        return Signature((energy.key, STRAIN, CELL, CREATE_GRAPH, DTYPE), out, differentiates=(STRAIN,))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.gradient import StrainGradient

@@ -38,6 +38,8 @@ class Dipole(nn.Module):
     ) -> Tensor:
         """Charges (n, 1), or charges and vectors (n, 4); positions (n, 3); (n,), (n,) -> (num_graphs, 3).
 
+        Positions may be float64 where the charges are not: far from the origin the result is then as exact as there.
+
         Args:
             total_charge: (num_graphs, 1), of each graph.
         """
@@ -45,7 +47,7 @@ class Dipole(nn.Module):
         weighted = group_sum(mass * pos, batch, num_graphs)
         centre = weighted / group_sum(mass, batch, num_graphs).clamp(min=torch.finfo(mass.dtype).tiny)
         charges = self.charges(x[:, :1], batch, num_graphs, total_charge)
-        each = charges * (pos - centre.index_select(0, batch))
+        each = charges * (pos - centre.index_select(0, batch)).to(charges.dtype)
         if x.shape[1] > 1:
             each = each + x[:, 1:]
         return group_sum(each, batch, num_graphs)

@@ -10,18 +10,22 @@ from e3frame import kernels
 __all__ = ["EdgeVectors", "edge_pairs", "edge_vectors", "safe_norm"]
 
 
-def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None = None) -> Tensor:
+def edge_vectors(
+    pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None = None, dtype: torch.dtype | None = None
+) -> Tensor:
     """pos[j] + shift - pos[i] for each edge from source j to target i.
 
     Args:
         pos: (n, 3), Å.
         edge_index: (2, e), rows j and i.
         edge_shift: (e, 3), Å, the lattice translation of the source; None for no periodic images.
+        dtype: of the result; None: that of the positions. Far from the origin positions in float32 are no longer exact,
+            their differences are: give positions in float64, and float32 here.
 
     Returns:
         (e, 3), Å.
     """
-    return kernels.edge_vectors(pos, edge_index, edge_shift)
+    return kernels.edge_vectors(pos, edge_index, edge_shift).to(dtype=dtype)
 
 
 def edge_pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor] | None:
@@ -43,6 +47,8 @@ def safe_norm(x: Tensor, dim: int = -1, keepdim: bool = False) -> Tensor:
 class EdgeVectors(nn.Module):
     """`edge_vectors` as a module."""
 
-    def forward(self, pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None = None) -> Tensor:
-        """(n, 3), (2, e), (e, 3) -> (e, 3)."""
-        return edge_vectors(pos, edge_index, edge_shift)
+    def forward(
+        self, pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> Tensor:
+        """(n, 3), (2, e), (e, 3) -> (e, 3) of type ``dtype``."""
+        return edge_vectors(pos, edge_index, edge_shift, dtype)

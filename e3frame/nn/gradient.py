@@ -17,17 +17,20 @@ __all__ = ["NegativeGradient", "StrainGradient", "strained"]
 class NegativeGradient(nn.Module):
     """F_i = -∂(Σ_g E_g)/∂r_i: for an energy in eV, in eV/Å. Graphs share no atoms, so the sum mixes nothing."""
 
-    def forward(self, energy: Tensor, pos: Tensor, create_graph: bool = False) -> Tensor:
+    def forward(
+        self, energy: Tensor, pos: Tensor, create_graph: bool = False, dtype: torch.dtype | None = None
+    ) -> Tensor:
         """Energies (g, 1) that depend on positions (n, 3) -> forces (n, 3).
 
         Args:
             energy: energies of the graphs.
             pos: positions, which require gradients.
             create_graph: whether the forces will be differentiated in turn, as in training.
+            dtype: of the forces; None: that of the positions.
         """
         # The graph is kept so that several outputs may be differentiated; it is freed with the energy.
         (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=create_graph, retain_graph=True)
-        return -gradient
+        return -gradient.to(dtype=dtype)
 
 
 def _read_symmetric_basis() -> NDArray[np.float64]:
@@ -54,7 +57,14 @@ def strained(x: Tensor, strain: Tensor, graph: Tensor) -> Tensor:
 class StrainGradient(nn.Module):
     """σ_g = (1/V_g) ∂E_g/∂ε_g as irreps 0e + 2e: for an energy in eV, in eV/Å^3, with ASE's sign."""
 
-    def forward(self, energy: Tensor, strain: Tensor, cell: Tensor, create_graph: bool = False) -> Tensor:
+    def forward(
+        self,
+        energy: Tensor,
+        strain: Tensor,
+        cell: Tensor,
+        create_graph: bool = False,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
         """Energies (g, 1) that depend on the strain (g, 3, 3) -> (g, 6); NaN where the cell has no volume.
 
         Args:
@@ -62,6 +72,7 @@ class StrainGradient(nn.Module):
             strain: zeros that require gradients, see :func:`strained`.
             cell: (g, 3, 3), the lattice vectors in its rows.
             create_graph: whether the stress will be differentiated in turn, as in training.
+            dtype: of the stress; None: that of the strain.
         """
         # Where the energy does not depend on the strain, as of atoms without neighbours, the stress is zero.
         (gradient,) = torch.autograd.grad(
@@ -77,4 +88,4 @@ class StrainGradient(nn.Module):
         irreps = gradient.flatten(1) @ basis.flatten(1).mT
         # Divided by one first: the derivative of a quotient by zero would be NaN although it is masked.
         flat = volume == 0
-        return (irreps / volume.masked_fill(flat, 1.0)).masked_fill(flat, torch.nan)
+        return (irreps / volume.masked_fill(flat, 1.0)).masked_fill(flat, torch.nan).to(dtype=dtype)

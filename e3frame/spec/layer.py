@@ -28,6 +28,9 @@ Domain = Literal["node", "edge", "graph"]
 # What every graph brings along; layers name these beside the fields in their Signature.inputs.
 POS, SPECIES, BATCH = "graph.pos", "graph.species", "graph.batch"
 EDGE_INDEX, EDGE_SHIFT = "graph.edge_index", "graph.edge_shift"
+DTYPE = "graph.dtype"
+"""The type of the model's numbers. Positions, shifts, cells and strains are float64, so that their differences do not
+depend on where a molecule stands; a layer that reads them gives what it has computed of them in this type."""
 EDGE_PAIRS = "graph.edge_pairs"
 """Where inputs stand once for an edge and its reverse (``Signature.per_pair``), the row of each edge in them."""
 NUM_GRAPHS = "graph.num_graphs"
