@@ -48,7 +48,8 @@ class DisplacedFrames(Dataset):
         graph = self.frames[draw.index]
         shifts = np.random.default_rng([self.seed, *draw]).normal(size=tuple(graph.pos.shape))
         graph.pos = graph.pos + self.noise.deviation * torch.from_numpy(shifts)
-        return with_neighbors(graph, self.noise.r_max)
+        # Noise may bring two atoms together, which is no fault of the data.
+        return with_neighbors(graph, self.noise.r_max, closest=0.0)
 
 
 class DrawnBatches(SharedBatches):

@@ -49,13 +49,18 @@ class Pairs:
         found = np.full((edge_index.shape[1], *self.values.shape[1:]), np.nan)
         if not edge_index.shape[1]:
             return found, np.zeros(len(self.index), dtype=bool)
-        span, atoms = int(np.abs(image).max()), int(max(edge_index.max(), self.index.max(initial=0))) + 1
-        edges = _codes(edge_index.T, image, span, atoms)
+        # Images may be far away, but there are few different ones, which are counted.
+        atoms = int(max(edge_index.max(), self.index.max(initial=0))) + 1
+        edges, codes, near = _code(edge_index.T, atoms), _code(self.index, atoms), np.ones(len(self.index), dtype=bool)
+        for component, own in zip(image.T, self.image.T, strict=True):
+            known = np.unique(component)
+            place = np.searchsorted(known, own).clip(max=len(known) - 1)
+            near &= known[place] == own
+            edges = edges * len(known) + np.searchsorted(known, component)
+            codes = codes * len(known) + place
         order = np.argsort(edges)
-        near = (np.abs(self.image) <= span).all(1)
-        codes = np.where(near, _codes(self.index, self.image, span, atoms), -1)
         edge = order[np.searchsorted(edges, codes, sorter=order) % len(order)]
-        there = edges[edge] == codes
+        there = near & (edges[edge] == codes)
         found[edge[there]] = self.values[there]
         return found, there
 
@@ -166,9 +171,6 @@ def _shown(pairs: Pairs, row: int) -> str:
     return f"the pair ({a}, {b})" + (f" with the image {image.tolist()}" if image.any() else "")
 
 
-def _codes(index: NDArray[np.int64], image: NDArray[np.int64], span: int, atoms: int) -> NDArray[np.int64]:
-    """A number >= 0 for each pair of so many atoms and an image of which no component is beyond ``span``."""
-    code = index[:, 0] * atoms + index[:, 1]
-    for component in image.T:
-        code = code * (2 * span + 1) + component + span
-    return code
+def _code(index: NDArray[np.int64], atoms: int) -> NDArray[np.int64]:
+    """A number for each pair of so many atoms."""
+    return index[:, 0] * atoms + index[:, 1]

@@ -14,6 +14,7 @@ from ase.io import iread, read
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats, open_with_compression
 from ase.io.trajectory import TrajectoryReader
 
+from e3frame.data.neighbors import require_numbers
 from e3frame.spec.errors import DataError, did_you_mean
 
 
@@ -177,13 +178,10 @@ def checked(atoms: Atoms | DataError, length: float, file: str, frame: int) -> A
         raise atoms
     if len(atoms) == 0:
         raise DataError("no atoms", file=file, frame=frame)
-    if not np.isfinite(atoms.positions).all():
-        atom = int(np.argwhere(~np.isfinite(atoms.positions))[0, 0])
-        raise DataError(
-            f"the position of atom {atom} is not finite: {atoms.positions[atom].tolist()}", file=file, frame=frame
-        )
-    if not np.isfinite(atoms.cell.array).all():
-        raise DataError(f"the cell is not finite: {atoms.cell.array.tolist()}", file=file, frame=frame)
+    try:
+        require_numbers(atoms)
+    except ValueError as error:
+        raise DataError(str(error), file=file, frame=frame) from None
     if (atoms.numbers == 0).any():
         raise DataError(f"atom {int(np.argmin(atoms.numbers))} is not an element", file=file, frame=frame)
     if length != 1.0:

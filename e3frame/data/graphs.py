@@ -11,7 +11,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 from torch_geometric.data import Data
 
-from e3frame.data.neighbors import neighbors
+from e3frame.data.neighbors import CLOSEST, neighbors
 
 
 class Graph(Data):
@@ -37,7 +37,7 @@ def make_graph(
     """The graph of ``atoms`` with neighbours within ``r_max`` (Å); ``labels`` are (1, ...) or (n, ...) already.
 
     Raises:
-        ValueError: the cell does not fit its periodic directions.
+        ValueError: positions or a cell that make no graph; see `neighbors`.
     """
     edge_index, edge_shift = neighbors(atoms, r_max)
     return Graph(
@@ -60,10 +60,10 @@ def without_edges(graph: Graph) -> Graph:
     return graph
 
 
-def with_neighbors(graph: Graph, r_max: float) -> Graph:
-    """The graph with the edges within ``r_max`` (Å) that its positions have."""
+def with_neighbors(graph: Graph, r_max: float, closest: float = CLOSEST) -> Graph:
+    """The graph with the edges within ``r_max`` (Å) that its positions have; arguments as for `neighbors`."""
     atoms = Atoms(graph.z.numpy(), graph.pos.numpy(), cell=graph.cell[0].numpy(), pbc=graph.pbc[0].numpy())
-    graph.edge_index, graph.edge_shift = map(torch.from_numpy, neighbors(atoms, r_max))
+    graph.edge_index, graph.edge_shift = map(torch.from_numpy, neighbors(atoms, r_max, closest))
     if "edges" in graph:
         del graph.edges
     return graph
