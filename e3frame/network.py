@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -136,13 +136,14 @@ class Model(nn.Module):
         """Of the weights, and of what runs between input and output."""
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
-    def forward(self, graph: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def forward(self, graph: Mapping[str, Tensor], fields: Collection[str] = ()) -> dict[str, Tensor]:
         """The outputs by name; derivatives among them can be differentiated again where gradients are enabled.
 
         Args:
             graph: ``pos`` (n, 3) Å, ``z`` (n,) atomic numbers, ``edge_index`` (2, e), ``edge_shift`` (e, 3) Å, for
                 several graphs ``batch`` (n,) with ``num_graphs``, for a stress ``cell`` (g, 3, 3) Å, and the spec's
                 ``inputs`` (g, components) by their names.
+            fields: keys of layers per node or graph whose results are returned as well.
 
         Raises:
             UserError: an input is not there, or of another size.
@@ -157,7 +158,7 @@ class Model(nn.Module):
                 values[key] = self.layers[key](*(given if pairs is None else self._paired.given(key, given, pairs)))
             if pairs is not None:
                 values |= self._paired.per_edge(values, self._outputs.values(), pairs)
-        outputs = {name: values[key] for name, key in self._outputs.items()}
+        outputs = {name: values[key] for name, key in self._outputs.items()} | {key: values[key] for key in fields}
         return outputs if outer else {name: value.detach() for name, value in outputs.items()}
 
     def _inputs(self, graph: Mapping[str, Tensor], create_graph: bool) -> dict[str, Tensor]:

@@ -11,7 +11,6 @@ from e3frame.compose import compose_config
 from e3frame.data.specs import AnyData, SplitSpec
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
-from e3frame.spec.regular import require_new
 
 _USAGE = """usage: e3frame evaluate model=FILE data=NAME [data.KEY=VALUE ...] [split=test] [out=FILE]
 
@@ -21,8 +20,7 @@ model   a model.safetensors
 data    a data config, as in training
 split   train, val, test (the default) or all: files are not divided then
 device  cpu (the default) or cuda
-out     a JSON file for the errors; they are printed in any case
-overwrite  true replaces an existing out"""
+out     a JSON file for the errors; they are printed in any case"""
 
 
 class EvaluateConfig(Spec):
@@ -38,8 +36,6 @@ class EvaluateConfig(Spec):
     """Where to run."""
     out: str | None = None
     """A JSON file for the errors."""
-    overwrite: bool = False
-    """Replace ``out``."""
 
 
 def main(arguments: list[str]) -> int:
@@ -52,8 +48,6 @@ def main(arguments: list[str]) -> int:
     composed = compose_config([a for a in arguments if a not in models], config_name="evaluate")
     composed.raw["model"] = models[0].removeprefix("model=")
     config = composed.parse(EvaluateConfig)
-    if config.out is not None:
-        require_new(Path(config.out), config.overwrite)
     from e3frame.inference.evaluate import error_table, evaluate, write_metrics
 
     whole = config.split == "all" and "split" in type(config.data).model_fields

@@ -18,7 +18,6 @@ from omegaconf import DictConfig
 from e3frame.compose import Composed, compose_config, config_folder, load_run, normalize_overrides, read_yaml, typed_run
 from e3frame.config import RunConfig
 from e3frame.spec.errors import SpecError, UserError
-from e3frame.spec.files import read_text
 
 
 def main(arguments: list[str]) -> int:
@@ -36,9 +35,7 @@ def main(arguments: list[str]) -> int:
         _warn(typed.warnings)
         chosen = _choose_folder(typed.config)
     elif given.multirun:
-        folders = [o.partition("=")[2] for o in given.overrides if o.startswith("folder=")]
-        _require_own_sweep(folders)
-        chosen = [f"hydra.sweep.dir={folder}" for folder in folders]
+        chosen = [f"hydra.sweep.dir={o.partition('=')[2]}" for o in given.overrides if o.startswith("folder=")]
     flags = [argument for argument in arguments if argument not in given.overrides]
     if given.multirun:
         from e3frame.cli.grid import checked
@@ -87,13 +84,6 @@ def _choose_folder(config: RunConfig) -> list[str]:
     with suppress(Finished):
         look(folder, config)
     return [f"hydra.run.dir='{folder}'"]
-
-
-def _require_own_sweep(folders: Sequence[str]) -> None:
-    """Hydra writes multirun.yaml over whatever has this name."""
-    for file in (Path(folder) / "multirun.yaml" for folder in folders):
-        if file.exists() and "app_name: e3frame" not in read_text(file):
-            raise UserError(f"{file}\n  this file is of another program\n  choose another folder")
 
 
 def _go_on(folder: Path) -> int:

@@ -6,53 +6,86 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
+from numpy.typing import NDArray
 
+from e3frame.inference.device import Device
 from e3frame.inference.predict import RESULTS, Predictor, as_ase, edges_of
-from e3frame.inference.saved import Device
+from e3frame.spec.errors import UserError, did_you_mean
+
+_OF_ASE = ("atoms", "label", "directory")
+_ELSEWHERE = {
+    "default_dtype": "dtype",
+    "precision": "dtype",
+    **dict.fromkeys(("model_path", "model_paths", "path", "file", "checkpoint", "potential"), "model"),
+    **dict.fromkeys(("use_gpu", "gpu", "cuda"), "device"),
+    **dict.fromkeys(("charge_key", "info_keys"), "keys"),
+}
+"""What other calculators call a keyword of ours."""
 
 
 class E3FrameCalculator(Calculator):
     """Energy in eV, forces in eV/Å and stress in eV/Å^3 of a saved model, as far as it has them; periodic or not.
 
+    A model with an output ``energy`` has forces and, in a cell that is periodic in three directions, a stress, whether
+    it was trained on them or not; where the energy is a sum over atoms, also ``energies`` (n,) of the atoms.
+
     ``results`` holds all outputs of the model: those that ASE has no name for under their own, such as a
     polarizability (3, 3); with outputs per edge also ``edge_index`` (e, 2) and, of a periodic system, ``edge_shift``
-    (e, 3), as :class:`e3frame.data.edge_keys.EdgeKeys` describes them. What the model reads besides the structure is
-    taken from ``atoms.info``: a total charge from ``atoms.info["total_charge"]``, or ``atoms.info["charge"]``.
+    (e, 3), as :class:`e3frame.data.edge_keys.EdgeKeys` describes them. Its arrays cannot be changed in place. What the
+    model reads besides the structure is taken from ``atoms.info``: a total charge from ``atoms.info["total_charge"]``,
+    or ``atoms.info["charge"]``.
 
     Args:
-        model: the file of a trained model.
+        model: the file of a trained model, the folder of its run, or ``runs/<name>`` for the newest run of that name.
         device: where to run it.
         dtype: of its weights; None: as it was trained. float64 for vibrations and the like.
         plugins: as for :func:`e3frame.load_model`.
         keys: input of the model: the key of ``atoms.info`` that holds it, where it has another name there.
+        kwargs: of ASE's calculators: ``atoms``, ``label``, ``directory``.
 
     Raises:
-        UserError: the model cannot be read, or the atoms lack an input of it or hold an element that it does not know.
+        UserError: the model cannot be read, a keyword is unknown, or the atoms lack an input of the model or hold an
+            element that it does not know, or what it predicts for them is not finite.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress", "dipole", "charges"]
+    implemented_properties: ClassVar[list[str]] = [*RESULTS, "free_energy"]
 
     def __init__(
         self,
-        model: str | Path,
+        model: str | Path | None = None,
         device: Device = "cpu",
-        dtype: str | None = None,
+        dtype: torch.dtype | str | None = None,
         plugins: Collection[str] = (),
         keys: Mapping[str, str] | None = None,
         **kwargs: Any,
     ) -> None:
+        _require_known(kwargs)
+        if model is None:
+            raise UserError("E3FrameCalculator needs a model\n  model='runs/.../model.safetensors'")
         super().__init__(**kwargs)
         self.predictor = Predictor(model, device, dtype, plugins, keys)
-        given = [name for name in RESULTS if name in self.predictor.outputs]
+        given = [name for name in RESULTS if name in self.predictor.names]
         self.implemented_properties = [*given, *(["free_energy"] if "energy" in given else [])]
+        self._read: dict[str, NDArray[np.float64]] = {}
+        self._weights: torch.Tensor | None = None
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Nothing of a calculator can be changed once it is made."""
+        if kwargs:
+            raise UserError(f"{', '.join(kwargs)} cannot be set\n  make a new calculator")
+        return {}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; ASE does not look at ``atoms.info``."""
+        """What has changed since the last calculation; ASE looks neither at ``atoms.info`` nor at the model."""
         changes = super().check_state(atoms, tol)
-        if not changes and self.predictor.inputs.changed(self.atoms, atoms):
+        if not changes and self.predictor.inputs.changed(self._read, atoms):
             return ["info"]
+        if not changes and (self._weights is None or not torch.equal(self._weights, _content(self.predictor.model))):
+            return ["weights"]
         return changes
 
     def calculate(
@@ -61,12 +94,35 @@ class E3FrameCalculator(Calculator):
         properties: Collection[str] = ("energy",),
         system_changes: Collection[str] = tuple(all_changes),
     ) -> None:
+        self.results = {}  # a calculation that fails leaves none that could be taken for its own
         super().calculate(atoms, properties, system_changes)
+        if self.atoms is None:
+            raise UserError("the calculator has no atoms\n  atoms.calc = calculator, or give it atoms")
         graph = self.predictor.graph(self.atoms)
+        self._read, self._weights = self.predictor.inputs.read(self.atoms), _content(self.predictor.model)
         (values,) = self.predictor.run([graph])
-        self.results = {name: as_ase(name, value) for name, value in values.items()}
+        results = {name: as_ase(name, value) for name, value in values.items()}
         if any(output.domain == "edge" for output in self.predictor.outputs.values()):
             index, shift = edges_of(self.atoms, graph)
-            self.results |= {"edge_index": index} | ({} if shift is None else {"edge_shift": shift})
+            results |= {"edge_index": index} | ({} if shift is None else {"edge_shift": shift})
         if "energy" in values:
-            self.results["free_energy"] = self.results["energy"]
+            results["free_energy"] = results["energy"]
+        for value in results.values():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+        self.results = results
+
+
+def _require_known(given: Mapping[str, Any]) -> None:
+    known = ("model", "device", "dtype", "plugins", "keys", *_OF_ASE)
+    for name in given:
+        if name not in known:
+            match = _ELSEWHERE.get(name.lower())
+            hint = f"did you mean {match}?" if match else did_you_mean(name, known, "known")
+            raise UserError(f"E3FrameCalculator has no keyword '{name}'\n  {hint}")
+
+
+def _content(model: torch.nn.Module) -> torch.Tensor:
+    """All numbers of a model as bytes."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return torch.cat([tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in tensors])

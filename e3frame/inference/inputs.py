@@ -35,7 +35,7 @@ class FrameInputs:
         for name in keys:
             if name not in inputs:
                 raise UserError(f"the model reads no input '{name}'\n  {did_you_mean(name, inputs, 'inputs')}")
-        self.inputs, self.keys = inputs, keys
+        self.inputs, self.keys = inputs, dict(keys)
 
     def read(self, atoms: Atoms, file: str | None = None, frame: int | None = None) -> dict[str, NDArray[np.float64]]:
         """The value of each input, (1, ...).
@@ -56,10 +56,14 @@ class FrameInputs:
             found[name] = read_label(bare, name, key, input_label(irreps), file, frame)
         return found
 
-    def changed(self, before: Atoms, after: Atoms) -> bool:
-        """Whether the atoms differ in an input."""
-        values = [[atoms.info.get(self._key(name, atoms)) for name in self.inputs] for atoms in (before, after)]
-        return any(not np.array_equal(a, b) for a, b in zip(*values, strict=True))
+    def changed(self, before: Mapping[str, NDArray[np.float64]], atoms: Atoms) -> bool:
+        """Whether the atoms have other inputs than those that :meth:`read` gave before, by their values: arrays of
+        ``atoms.info`` may be changed in place, and ASE does not copy them."""
+        try:
+            now = self.read(atoms)
+        except DataError:
+            return True  # what is wrong is said by the calculation
+        return any(not np.array_equal(before.get(name), value) for name, value in now.items())
 
     def _key(self, name: str, atoms: Atoms) -> str:
         if name in self.keys:

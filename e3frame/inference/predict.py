@@ -21,17 +21,17 @@ from e3frame.data.batch import model_input
 from e3frame.data.edges import images
 from e3frame.data.frames import checked, read_frames
 from e3frame.data.graphs import Graph, make_graph
-from e3frame.data.parts import part_of
 from e3frame.data.units import Units
+from e3frame.inference.derived import summand, with_derivatives
+from e3frame.inference.device import Device, read_device
 from e3frame.inference.inputs import FrameInputs
-from e3frame.inference.saved import Device, SavedModel, cartesian_outputs
+from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 from e3frame.spec.errors import DataError, UserError
-from e3frame.spec.regular import require_new
 
-RESULTS = ("energy", "forces", "stress", "dipole", "charges")
+RESULTS = ("energy", "energies", "forces", "stress", "dipole", "charges")
 """Outputs that ASE knows by name, in its forms; others become entries of ``info`` and ``arrays``."""
 
 
@@ -73,16 +73,18 @@ def predict(
         DataError: a frame cannot be read, lacks an input of the model, or holds an element that it does not know.
     """
     out = Path(out)
-    require_new(out, overwrite)
+    if out.exists() and not overwrite:
+        raise UserError(f"{out} exists already\n  choose another name, or overwrite it on purpose")
     predictor = Predictor(model, device, plugins=plugins, keys=keys)
     frames = _frames([str(file) for file in files], format, units or Units())
-    part = part_of(out)
+    part = out.with_name(f"{out.name}.{os.getpid()}.part")
     count = 0
     try:
         with part.open("w", encoding="utf-8") as handle:
             while chunk := list(islice(frames, batch_size)):
                 graphs = [predictor.graph(*frame) for frame in chunk]
-                each = zip(chunk, graphs, predictor.run(graphs), strict=True)
+                places = [(file, frame) for _, file, frame in chunk]
+                each = zip(chunk, graphs, predictor.run(graphs, places), strict=True)
                 write_extxyz(handle, [_with(atoms, graph, v, predictor) for (atoms, _, _), graph, v in each])
                 count += len(chunk)
         os.replace(part, out)
@@ -100,6 +102,10 @@ class Predictor:
         keys: input of the model: the key of ``atoms.info`` that holds it, where it is not called so there. A
             ``total_charge`` is also looked for under ``charge``.
 
+    Attributes:
+        outputs: types of the model's outputs and of what follows from its energy.
+        names: of these, and of the energies of the atoms.
+
     Raises:
         UserError: the model reads no such input.
     """
@@ -108,64 +114,105 @@ class Predictor:
         self,
         model: str | Path,
         device: Device = "cpu",
-        dtype: str | None = None,
+        dtype: torch.dtype | str | None = None,
         plugins: Collection[str] = (),
         keys: Mapping[str, str] | None = None,
     ) -> None:
         saved = SavedModel.read(model, plugins)
-        self.model, self.device = saved.build(device, dtype), device
         self.inputs = FrameInputs(saved.spec.inputs, keys or {})
-        self.outputs = saved.spec.typed().outputs
-        self.stresses = [name for name, layer in saved.spec.outputs.items() if isinstance(layer, StrainGradient)]
-        self.cartesian = {name: CartesianTensor(f) for name, f in cartesian_outputs(saved.spec, saved.task).items()}
+        spec = with_derivatives(saved.spec)
+        typed = spec.typed()
+        self.model, self.device = saved.build(device, dtype, spec), read_device(device)
+        self.outputs = typed.outputs
+        self.summand = summand(typed)
+        self.names = (*self.outputs, *(["energies"] if self.summand else []))
+        self.stresses = [name for name, layer in spec.outputs.items() if isinstance(layer, StrainGradient)]
+        self.trained = set(saved.spec.outputs)
+        self.cartesian = {name: CartesianTensor(f) for name, f in cartesian_outputs(spec, saved.task).items()}
 
     def graph(self, atoms: Atoms, file: str | None = None, frame: int | None = None) -> Graph:
         """The graph of ``atoms``.
 
         Raises:
-            DataError: an element that the model has not learned, an input that it lacks, or a cell that is none.
+            DataError: no atoms, an element that the model has not learned, an input that it lacks, or a cell that is
+                none.
         """
+        if len(atoms) == 0:
+            raise DataError("no atoms", file=file, frame=frame)
         species = self.model.spec.species
         unknown = sorted(set(atoms.numbers.tolist()) - {ATOMIC_NUMBERS[symbol] for symbol in species})
         if unknown:
-            symbols = ", ".join(SYMBOLS[number] for number in unknown)
             hint = f"it knows {', '.join(species)}"
-            raise DataError(f"the model does not know {symbols}", file=file, frame=frame, hint=hint)
+            raise DataError(f"the model does not know {_named(unknown)}", file=file, frame=frame, hint=hint)
         inputs = self.inputs.read(atoms, file, frame)
         try:
             return make_graph(atoms, self.model.spec.r_max, inputs)
         except ValueError as error:
             raise DataError(str(error), file=file, frame=frame) from error
 
-    def run(self, graphs: Sequence[Graph]) -> list[dict[str, NDArray[np.float64]]]:
+    def run(
+        self, graphs: Sequence[Graph], places: Sequence[tuple[str, int]] | None = None
+    ) -> list[dict[str, NDArray[np.float64]]]:
         """The outputs of each graph: (components,) per graph, (atoms, components) per node, and for a Cartesian tensor
-        an axis of 3 for each index in place of the components. A stress is left out where the cell has no volume."""
+        an axis of 3 for each index in place of the components. A stress is left out where the cell has no volume, or is
+        not periodic; one that was not trained also where it is not periodic in all directions.
+
+        Args:
+            places: file and frame of each graph, for messages.
+
+        Raises:
+            DataError: what the model gives is not finite.
+        """
         batch = Batch.from_data_list(list(graphs)).to(self.device)
+        fields = () if self.summand is None else (self.summand,)
         with torch.no_grad():
-            outputs = self.model(model_input(batch, inputs=self.model.spec.inputs))
+            outputs = self.model(model_input(batch, inputs=self.model.spec.inputs), fields)
+            if self.summand is not None:
+                pool = self.model.layers[self.outputs["energy"].key]
+                outputs["energies"] = pool.of_nodes(outputs.pop(self.summand), self.model.species_index(batch.z))
         arrays = {name: self._shown(name, tensor).numpy() for name, tensor in outputs.items()}
         edges = torch.cumsum(torch.tensor([0, *(graph.edge_index.shape[1] for graph in graphs)]), 0).tolist()
         bounds = {"node": batch.ptr.tolist(), "edge": edges}
-        return [
-            {
-                name: array[k] if domain == "graph" else array[bounds[domain][k] : bounds[domain][k + 1]]
-                for name, array in arrays.items()
-                if (domain := self.outputs[name].domain) != "graph"
-                or not (name in self.stresses and np.isnan(array[k]).any())
-            }
-            for k in range(len(graphs))
-        ]
+        found = []
+        for k, graph in enumerate(graphs):
+            values = {name: self._of_graph(name, array, k, bounds) for name, array in arrays.items()}
+            values = {name: value for name, value in values.items() if self._has(name, graph)}
+            _require_finite(values, places[k] if places is not None else (None, None))
+            found.append(values)
+        return found
+
+    def _of_graph(self, name: str, array: NDArray, k: int, bounds: Mapping[str, Sequence[int]]) -> NDArray[np.float64]:
+        domain = self.outputs[name].domain if name in self.outputs else "node"
+        return array[k] if domain == "graph" else array[bounds[domain][k] : bounds[domain][k + 1]]
+
+    def _has(self, name: str, graph: Graph) -> bool:
+        if name not in self.stresses:
+            return True
+        periodic = graph.pbc.any() if name in self.trained else graph.pbc.all()
+        return bool(periodic) and float(torch.linalg.det(graph.cell[0])) != 0
 
     def _shown(self, name: str, tensor: Tensor) -> Tensor:
         tensor = tensor.to("cpu", torch.float64)
         return self.cartesian[name].to_cartesian(tensor) if name in self.cartesian else tensor
 
 
+def _named(numbers: Sequence[int]) -> str:
+    """Elements by their symbols, and what is none by its number."""
+    return ", ".join(SYMBOLS[n] if 0 < n < len(SYMBOLS) else f"the atomic number {n}" for n in numbers)
+
+
+def _require_finite(values: Mapping[str, NDArray], place: tuple[str | None, int | None]) -> None:
+    for name, value in values.items():
+        if not np.isfinite(value).all():
+            hint = "atoms that are much too close, or a number too large for the dtype of the model?"
+            raise DataError(f"the model's {name} is not finite", file=place[0], frame=place[1], hint=hint)
+
+
 def as_ase(name: str, value: NDArray[np.float64]) -> NDArray[np.float64] | float:
     """A result in the form in which ASE keeps it: a number, Voigt's six components (xx, yy, zz, yz, xz, xy), ..."""
     if name == "stress" and value.shape == (3, 3):
         return full_3x3_to_voigt_6_stress(value)
-    if name == "charges":
+    if name in ("charges", "energies"):
         return value.reshape(-1)
     return value.item() if value.shape == (1,) else value
 

@@ -3,31 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import BaseModel
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
 import e3frame
-from e3frame.data.parts import replace_file
+from e3frame.inference.device import Device, read_device, read_dtype
+from e3frame.inference.header import FORMAT, Header, Held, not_a_model, read_bytes
 from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec
 from e3frame.network import Model
-from e3frame.spec.errors import UserError, nearest
-from e3frame.spec.plugins import untrusted, way_to_trust
-from e3frame.spec.validate import SpecErrors, validate
+from e3frame.spec.base import shown
+from e3frame.spec.errors import FileError
 from e3frame.train.targets import TaskSpec
-
-FORMAT = 1
-"""Of the file: raise it when older versions of e3frame could not read what is written."""
-
-Device = torch.device | str
 
 
 def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> Path:
@@ -48,7 +41,9 @@ def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> 
     if task is not None:
         metadata["task"] = task.model_dump_json()
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    replace_file(path, _ordered(save(weights, metadata)))
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part.write_bytes(_ordered(save(weights, metadata)))
+    os.replace(part, path)
     return path
 
 
@@ -61,72 +56,122 @@ def load_model(
     """The model in a file that :func:`save_model` wrote, ready to predict: in eval mode, its weights frozen.
 
     Args:
-        path: the file.
+        path: the file, the folder of its run, or ``runs/<name>`` for the newest run of that name.
         device: where to put it.
-        dtype: of the weights; None: that in which it was trained, in which it predicts what it predicted then.
+        dtype: of the weights, such as float64; None: that in which it was trained, in which it predicts what it
+            predicted then.
         plugins: modules that may be imported because the model's spec names them. Installed plugins of e3frame need
             not be listed.
 
     Raises:
-        UserError: there is no such file, it is not a model, it is of a newer version, or its weights are not those of
-            its spec.
+        UserError: there is no such file, it is not a model, it is of a newer version, its weights are not those of its
+            spec, or not finite, or there is no such device.
     """
     return SavedModel.read(path, plugins).build(device, dtype)
 
 
 @dataclass(frozen=True)
 class SavedModel:
-    """What a file holds."""
+    """A model file whose header has been read."""
 
-    path: Path
-    spec: ModelSpec
-    task: TaskSpec | None
-    dtype: torch.dtype
-    weights: Mapping[str, Tensor]
+    header: Header
 
     @classmethod
     def read(cls, path: str | Path, plugins: Collection[str] = ()) -> SavedModel:
-        """Read a file without building the model; the arguments and errors of :func:`load_model`."""
-        path = _existing(path)
-        try:
-            with safe_open(path, framework="pt") as opened:
-                metadata = opened.metadata() or {}
-                weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise UserError(f"{path}: not a safetensors file, or a damaged one: {error}") from None
-        if "e3frame" not in metadata or "spec" not in metadata:
-            raise UserError(f"{path}: a safetensors file, but not a model of e3frame")
-        if int(metadata.get("format", 0)) > FORMAT:
-            raise UserError(
-                f"{path}: written by e3frame {metadata['e3frame']}, which is newer than this, {e3frame.__version__}\n"
-                "  pip install --upgrade e3frame"
-            )
-        raw = json.loads(metadata["spec"])
-        _allow_plugins(path, raw.get("plugins", []), plugins)
-        spec = _parsed(path, ModelSpec, raw, plugins)
-        task = _parsed(path, TaskSpec, json.loads(metadata["task"])) if "task" in metadata else None
-        return cls(path, spec, task, getattr(torch, metadata["dtype"]), weights)
+        """Read the header of a file, and not yet its weights; the arguments and errors of :func:`load_model`."""
+        return cls(Header.read(path, plugins))
 
-    def build(self, device: Device = "cpu", dtype: torch.dtype | str | None = None) -> Model:
-        """The model with its weights; arguments as for :func:`load_model`."""
-        wanted = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    @property
+    def path(self) -> Path:
+        return self.header.path
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.header.spec
+
+    @property
+    def task(self) -> TaskSpec | None:
+        return self.header.task
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the weights, as they were trained."""
+        return read_dtype(self.header.dtype)
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """The tensors of the file, by name.
+
+        Raises:
+            FileError: the file is another than that whose header was read.
+        """
+        held = self.header.tensors
+        count = max((each.end for each in held.values()), default=0)
+        content = bytearray(read_bytes(self.path, self.header.start, count))
+        if len(content) < count:
+            raise not_a_model(self.path, "it has been changed while it was read")
+        return {name: _tensor(each, content) for name, each in held.items()}
+
+    def build(
+        self, device: Device = "cpu", dtype: torch.dtype | str | None = None, spec: ModelSpec | None = None
+    ) -> Model:
+        """The model with its weights; arguments and errors as for :func:`load_model`.
+
+        Args:
+            spec: the file's with further outputs that have no weights; None: the file's.
+        """
+        device, wanted = read_device(device), self.dtype if dtype is None else read_dtype(dtype)
         with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced; the caller's seed is not touched
-            model = self.spec.build().to(self.dtype)
+            model = (spec or self.spec).build().to(self.dtype)
         self._require_fit(model.state_dict())
-        model.load_state_dict(self.weights)
-        return model.to(device=device, dtype=wanted or self.dtype).eval().requires_grad_(False)
+        weights = self.weights
+        self._require_finite(weights)
+        model.load_state_dict(weights)
+        return model.to(device=device, dtype=wanted).eval().requires_grad_(False)
 
     def _require_fit(self, expected: Mapping[str, Tensor]) -> None:
-        problems = [f"no {name}" for name in expected if name not in self.weights]
-        problems += [f"{name} is not a part of it" for name in self.weights if name not in expected]
+        held = self.header.tensors
+        wanted = {name: (_NAMES.get(tensor.dtype), tuple(tensor.shape)) for name, tensor in expected.items()}
+        problems = [f"no {name}" for name in wanted if name not in held]
+        problems += [f"{shown(name)} is not a part of it" for name in held if name not in wanted]
         problems += [
-            f"{name} is {tuple(self.weights[name].shape)}, the spec needs {tuple(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in self.weights and self.weights[name].shape != tensor.shape
+            f"{name} is {held[name].dtype} {held[name].shape}, the spec needs {dtype} {shape}"
+            for name, (dtype, shape) in wanted.items()
+            if name in held and (held[name].dtype, held[name].shape) != (dtype, shape)
         ]
         if problems:
-            more = f", and {len(problems) - 3} more" if len(problems) > 3 else ""
-            raise UserError(f"{self.path}: the weights do not fit the spec: {'; '.join(problems[:3])}{more}")
+            more = f", and {len(problems) - 2} more" if len(problems) > 2 else ""
+            raise not_a_model(self.path, f"its weights do not fit its spec: {'; '.join(problems[:2])}{more}")
+
+    def _require_finite(self, weights: Mapping[str, Tensor]) -> None:
+        for name, tensor in weights.items():
+            bad = int((~torch.isfinite(tensor)).sum())
+            if bad:
+                problem = f"{bad:,} of the {tensor.numel():,} numbers in {name} are not finite"
+                hint = "its training has failed, or the file was changed: take the model of another run"
+                raise FileError(self.path, problem, hint)
+
+
+_TORCH = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_NAMES = {dtype: name for name, dtype in _TORCH.items()}
+
+
+def _tensor(held: Held, content: bytearray) -> Tensor:
+    if held.begin == held.end:
+        return torch.empty(held.shape, dtype=_TORCH[held.dtype])
+    rows = torch.frombuffer(memoryview(content)[held.begin : held.end], dtype=torch.uint8).clone()
+    return rows.view(_TORCH[held.dtype]).reshape(held.shape)
 
 
 def cartesian_outputs(spec: ModelSpec, task: TaskSpec | None = None) -> dict[str, str]:
@@ -145,31 +190,3 @@ def _ordered(content: bytes) -> bytes:
     header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
     return len(header).to_bytes(8, "little") + header + content[start:]
-
-
-def _existing(path: str | Path) -> Path:
-    path = Path(path).expanduser()
-    if path.is_dir():
-        inside = path / "model.safetensors"
-        hint = f"\n  did you mean {inside}?" if inside.exists() else ""
-        raise UserError(f"{path}: a folder, not a model file{hint}")
-    if not path.exists():
-        match = nearest(path.name, [p.name for p in path.parent.iterdir()]) if path.parent.is_dir() else None
-        raise UserError(f"{path}: no such file" + (f"\n  did you mean {path.parent / match}?" if match else ""))
-    return path
-
-
-def _allow_plugins(path: Path, named: Collection[str], allowed: Collection[str]) -> None:
-    """A file may not decide on its own what is imported."""
-    stranger = untrusted(named, allowed)
-    if stranger is not None:
-        raise UserError(
-            f"{path}: its layers need the plugin {stranger}, which is not installed as one\n  {way_to_trust(stranger)}"
-        )
-
-
-def _parsed(path: Path, cls: type[BaseModel], raw: Any, plugins: Collection[str] = ()) -> Any:
-    try:
-        return validate(cls, raw, plugins=plugins)
-    except SpecErrors as errors:
-        raise UserError(f"{path}: its spec is not valid here: {errors.errors[0]}") from None

@@ -128,9 +128,13 @@ class Pool(nn.Module):
 
     def forward(self, x: Tensor, species: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
         """(n, ...), (n,), (n,) -> (num_graphs, ...)."""
-        nodes = x.to(torch.float64) if self.scale_shift is None else self.scale_shift(x, species)
+        nodes = self.of_nodes(x, species)
         out = (group_sum if self.reduce == "sum" else group_mean)(nodes, batch, num_graphs)
         return out.to(x.dtype) if self.scale_shift is None else out
+
+    def of_nodes(self, x: Tensor, species: Tensor) -> Tensor:
+        """(n, ...) and (n,) -> (n, ...) in float64: what each node has in the sum, or in the mean."""
+        return x.to(torch.float64) if self.scale_shift is None else self.scale_shift(x, species)
 
     def extra_repr(self) -> str:
         return self.reduce

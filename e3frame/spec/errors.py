@@ -10,6 +10,8 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
+from e3frame.spec.words import printable
+
 PathKey = tuple[str | int, ...]
 
 
@@ -110,3 +112,23 @@ class DataError(UserError):
         lines = [", ".join(where)] if where else []
         lines += [f"  {line}" for text in (self.problem, self.hint) if text for line in text.splitlines()]
         return "\n".join(lines)
+
+
+class FileError(UserError):
+    """A file of ours, such as a trained model, that is not what it should be.
+
+    >>> print(FileError("runs/mine", "no such file", "did you mean runs/main?"))
+    runs/mine
+      no such file
+      did you mean runs/main?
+    """
+
+    def __init__(self, file: str | Path, problem: str, hint: str | None = None) -> None:
+        super().__init__(file, problem, hint)
+        self.file = file
+        self.problem = problem
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [f"  {line}" for text in (self.problem, self.hint) if text for line in text.splitlines()]
+        return "\n".join([printable(str(self.file)), *lines])

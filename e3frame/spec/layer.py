@@ -7,7 +7,7 @@ which tensors its module is called with and the type of what it returns, and ``b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -281,3 +281,16 @@ def resolve(spec: Any, statistics: Statistics) -> Any:
         answers = [mark for mark in info.metadata if isinstance(mark, FromData)]
         changes[name] = answers[0].answer(statistics) if answers and value == "auto" else resolve(value, statistics)
     return spec.replace(**changes)
+
+
+def unresolved(spec: Any, path: PathKey = ()) -> Iterator[PathKey]:
+    """Where a spec still says ``auto`` for what the training data would answer."""
+    if isinstance(spec, Mapping):
+        for key, value in spec.items():
+            yield from unresolved(value, (*path, key))
+    elif isinstance(spec, Spec):
+        for name, info in type(spec).model_fields.items():
+            value = getattr(spec, name)
+            if value == "auto" and any(isinstance(mark, FromData) for mark in info.metadata):
+                yield (*path, name)
+            yield from unresolved(value, (*path, name))

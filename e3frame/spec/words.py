@@ -1,4 +1,4 @@
-"""Numbers in sentences and tables."""
+"""Numbers and foreign text in sentences and tables."""
 
 from __future__ import annotations
 
@@ -20,3 +20,13 @@ def rounded(value: float, digits: int = 3) -> str:
     """
     text = f"{value:#.{digits}g}".rstrip(".")
     return f"{float(text):,.0f}" if 10**digits <= abs(float(text)) < 1e6 else text
+
+
+def printable(text: str, longest: int = 300) -> str:
+    r"""Text from a stranger's file as it can be shown: escapes for what a terminal would act on or cannot print.
+
+    >>> printable("a\x1b[31m\n")
+    'a\\x1b[31m\\n'
+    """
+    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:longest])
+    return shown if len(text) <= longest else f"{shown}..."

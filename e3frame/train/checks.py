@@ -65,13 +65,18 @@ def check_target(name: str, task: TaskSpec, model: TypedModel, data: DataSpec) -
     Raises:
         SpecError: what does not fit, with the path from the root of the run config.
     """
+    check_output(name, task, model)
+    _check_label(("task", "targets", name), task.targets[name], task.key(name), data)
+
+
+def check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
+    """Check one target against the model's outputs alone; the errors of :func:`check_target`."""
     path, target = ("task", "targets", name), task.targets[name]
     if target.unit is not None and (unknown := unknown_part(target.unit)) is not None:
         raise SpecError((*path, "unit"), *unknown)
     if name not in model.outputs:
         raise _no_output(path, name, target, model)
     _check_type(path, target, name, model)
-    _check_label(path, target, task.key(name), data)
 
 
 def _of_files(label: str, unit: str, data: DataSpec) -> str:

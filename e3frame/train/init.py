@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -11,12 +10,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from e3frame.inference.header import Header
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import Spec, shown
-from e3frame.spec.errors import SpecError, did_you_mean, dotted
+from e3frame.spec.errors import FileError, SpecError, did_you_mean, dotted
 from e3frame.spec.layer import Step
-from e3frame.spec.plugins import untrusted, way_to_trust
-from e3frame.spec.validate import SpecErrors, validate
+from e3frame.spec.validate import validate
 
 Factor = Annotated[float, Field(gt=0)]
 
@@ -39,11 +38,10 @@ class InitSpec(Spec):
         Raises:
             SpecError: there is no such model, a pattern fits nothing, or a layer does not fit and is not reset.
         """
-        path = Path(self.model).expanduser()
-        path = path / "model.safetensors" if path.is_dir() else path
-        held = read_spec(path, spec.plugins)
+        header = read_header(self.model, spec.plugins)
+        path, held = header.path, header.spec
         layers = {step.binding.key: step for step in typed.steps if step.num_parameters}
-        earlier = {step.binding.key: step for step in held.typed().steps if step.num_parameters}
+        earlier = {step.binding.key: step for step in header.typed.steps if step.num_parameters}
         for key, patterns in (("reset", self.reset), ("freeze", self.freeze), ("lr", self.lr)):
             for pattern in patterns:
                 if not any(fnmatchcase(name, pattern) for name in layers):
@@ -93,28 +91,16 @@ class Transfer:
         return validate(ModelSpec, {**raw, "layers": _filled(raw["layers"], held["layers"])})
 
 
-def read_spec(path: Path, plugins: tuple[str, ...]) -> ModelSpec:
-    """The spec in the header of a model file, read without torch.
+def read_header(path: str, plugins: Collection[str]) -> Header:
+    """The header of the model to start from.
 
     Raises:
-        SpecError: there is no such file, or it is no model of e3frame.
+        SpecError: there is no such model.
     """
-    where = ("init", "model")
     try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            raw = json.loads(json.loads(file.read(min(size, 100_000_000)))["__metadata__"]["spec"])
-    except OSError as error:
-        raise SpecError(where, f"{path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise SpecError(where, f"{path} is not a model of e3frame") from None
-    stranger = untrusted(raw.get("plugins", []), plugins)
-    if stranger is not None:
-        raise SpecError(where, f"{path} needs the plugin {stranger}", way_to_trust(stranger))
-    try:
-        return validate(ModelSpec, raw, plugins=plugins)
-    except SpecErrors as errors:
-        raise SpecError(where, f"the spec of {path} is not valid here: {errors.errors[0]}") from None
+        return Header.read(path, plugins)
+    except FileError as error:
+        raise SpecError(("init", "model"), f"{error.file}: {error.problem}", error.hint) from None
 
 
 def lr_factor(init: InitSpec | None) -> Callable[[str], float]:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -14,6 +20,7 @@ from support.runs import Finished
 import e3frame
 from e3frame.data.batch import model_input
 from e3frame.data.loader import make_loader
+from e3frame.inference.paths import model_path
 from e3frame.inference.saved import SavedModel, load_model, save_model
 from e3frame.network import Model
 from e3frame.spec.errors import UserError
@@ -98,65 +105,237 @@ def test_the_default_dtype_does_not_matter(finished: Finished, batch: dict[str, 
     assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+def message(path: Path, **arguments: Any) -> str:
+    with pytest.raises(UserError) as caught:
+        load_model(path, **arguments)
+    return str(caught.value)
+
+
 def test_no_file(tmp_path: Path, finished: Finished) -> None:
-    with pytest.raises(UserError, match=r"nowhere.safetensors: no such file$"):
-        load_model(tmp_path / "nowhere.safetensors")
-    with pytest.raises(UserError, match=r"mode.safetensors: no such file\n  did you mean .*/model.safetensors\?"):
-        load_model(finished.folder / "mode.safetensors")
-    with pytest.raises(UserError, match=r"a folder, not a model file\n  did you mean .*/model.safetensors\?"):
-        load_model(finished.folder)
+    nowhere = tmp_path / "nowhere.safetensors"
+    assert message(nowhere) == f"{nowhere}\n  no such file"
+    typo, model = finished.folder / "mode.safetensors", finished.result.model
+    assert message(typo) == f"{typo}\n  no such file\n  did you mean {model}?"
+    assert message(tmp_path) == f"{tmp_path}\n  a folder that holds no run"
+    assert message(Path("a\0b")) == "a\\x00b\n  this cannot be the name of a file"
+    assert message(Path("n" * 300)).endswith("\n  cannot be read: File name too long")
+
+
+def test_a_run_is_named_by_its_folder_or_its_name(finished: Finished, tmp_path: Path) -> None:
+    """The newest run of a name, by the date in its name; a model is never taken silently from an older one."""
+    content = finished.result.model.read_bytes()
+    name = tmp_path / "runs" / "water"
+    runs = [name / date for date in ("2026-01-02_03-04-05", "2025-12-31_23-59-59")]
+    for folder in runs:
+        folder.mkdir(parents=True)
+        (folder / "config.yaml").write_text("seed: 0\n")
+        (folder / "model.safetensors").write_bytes(content)
+    assert model_path(runs[1]) == runs[1] / "model.safetensors"
+    assert model_path(name) == runs[0] / "model.safetensors"
+    assert SavedModel.read(name).path == runs[0] / "model.safetensors"
+    (runs[0] / "model.safetensors").unlink()
+    assert message(name) == (
+        f"{runs[0]}\n  the newest run, has no model.safetensors yet\n"
+        f"  an earlier run has: {runs[1] / 'model.safetensors'}"
+    )
+    assert message(runs[0]) == f"{runs[0]}\n  has no model.safetensors yet\n  it is written when the training ends"
+    assert message(tmp_path / "runs") == f"{tmp_path / 'runs'}\n  a folder that holds no run\n  runs there: {name}"
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    fifo, plug = tmp_path / "fifo", tmp_path / "socket"
+    os.mkfifo(fifo)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(plug))
+        for path, kind in ((fifo, "a named pipe"), (plug, "a socket"), (Path("/dev/zero"), "a device")):
+            assert message(path) == f"{path}\n  not a model of e3frame: it is {kind}, not a file"
 
 
 def test_not_a_safetensors_file(tmp_path: Path, finished: Finished) -> None:
-    path = tmp_path / "model.safetensors"
-    for content in (b"", b"not at all a model", finished.result.model.read_bytes()[:-7]):
+    path, whole = tmp_path / "model.safetensors", finished.result.model.read_bytes()
+    size = int.from_bytes(whole[:8], "little")
+    beginning = "it does not begin as a safetensors file, or its end is missing"
+    cases = {
+        b"": beginning,
+        b"not at all a model": beginning,
+        pickle.dumps({"state_dict": 1}) * 9: beginning,
+        whole[: size // 2]: beginning,
+        b"\xff" * 8 + whole[8:]: beginning,
+        b"\x08" + bytes(7) + b"[[[[]]]]": "its header is not a mapping",
+        b"\x08" + bytes(7) + b'{"a":1,}': "its header is not JSON: ",
+        b"\x14" + bytes(7) + b'{"a":null,"a":null} ': "its header is not JSON: a key comes twice",
+        b"\0\0\x03" + bytes(5) + b"[" * 196608: "its header is nested too deeply",
+        whole[:-7]: "its header tells of ",
+        whole + b"more": "its header tells of ",
+    }
+    for content, problem in cases.items():
         path.write_bytes(content)
-        with pytest.raises(UserError, match=r"model.safetensors: not a safetensors file, or a damaged one: "):
-            load_model(path)
+        assert message(path).startswith(f"{path}\n  not a model of e3frame: {problem}"), problem
+    with path.open("wb") as file:  # a header of a terabyte in a file that has it, at least in name
+        file.write((1 << 40).to_bytes(8, "little"))
+        file.truncate((1 << 40) + 8)
+    assert "its header has 1,099,511,627,776 bytes, at most 8,388,608 are read" in message(path)
 
 
 def test_not_a_model(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"x": torch.zeros(1)}, path)
-    with pytest.raises(UserError, match=r"other.safetensors: a safetensors file, but not a model of e3frame$"):
-        load_model(path)
+    assert message(path) == f"{path}\n  not a model of e3frame: a safetensors file of something else"
 
 
 def test_a_newer_model(finished: Finished, tmp_path: Path, header: dict[str, str]) -> None:
     path = rewritten(finished, tmp_path / "m.safetensors", header | {"format": "2", "e3frame": "9.0.0"})
-    with pytest.raises(UserError) as caught:
-        load_model(path)
-    assert str(caught.value) == (
-        f"{path}: written by e3frame 9.0.0, which is newer than this, {e3frame.__version__}\n"
+    assert message(path) == (
+        f"{path}\n  written by e3frame 9.0.0, which is newer than this, {e3frame.__version__}\n"
         "  pip install --upgrade e3frame"
     )
 
 
-def test_a_spec_that_is_not_valid(finished: Finished, tmp_path: Path, header: dict[str, str]) -> None:
-    spec = json.loads(header["spec"])
-    spec["layers"]["readout"]["kind"] = "liner"
-    path = rewritten(finished, tmp_path / "m.safetensors", header | {"spec": json.dumps(spec)})
-    with pytest.raises(UserError) as caught:
-        load_model(path)
-    assert str(caught.value) == (
-        f"{path}: its spec is not valid here: layers.readout.kind\n  no layer is called liner\n  did you mean linear?"
-    )
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"format": "one"}, "its format is not a number: one"),
+        ({"format": "-1"}, "its format is not a number: -1"),
+        ({"format": "0"}, "there is no format 0"),
+        ({"dtype": "load"}, "its dtype must be one of float32, float64, bfloat16, float16; got load"),
+        ({"dtype": "int64"}, "its dtype must be one of float32, float64, bfloat16, float16; got int64"),
+        ({"spec": "[]"}, "its spec is not a mapping"),
+        ({"spec": "{"}, "its spec is not JSON: "),
+        ({"spec": '{"r_max": NaN}'}, "its spec is not JSON: NaN is not a number"),
+        ({"spec": "[" * 100_000}, "its spec is nested too deeply"),
+        ({"task": "7"}, "its task is not a mapping"),
+        ({"task": '{"targets": {}}'}, "task.targets: at least 1 must be given, got 0"),
+        ({"format": None}, "its header has no text 'format'"),
+        ({"dtype": "\x1b[31m"}, "its dtype must be one of float32, float64, bfloat16, float16; got \\x1b[31m"),
+    ],
+)
+def test_every_text_of_the_header_is_checked(
+    finished: Finished, tmp_path: Path, header: dict[str, str], changes: dict[str, str | None], problem: str
+) -> None:
+    texts = {key: text for key, text in (header | changes).items() if text is not None}
+    path = rewritten(finished, tmp_path / "m.safetensors", texts)
+    assert message(path).startswith(f"{path}\n  not a model of e3frame: {problem}")
+
+
+def test_every_value_of_the_spec_is_checked(finished: Finished, tmp_path: Path, header: dict[str, str]) -> None:
+    """As ``e3frame check`` does, and against the weights that are there, before anything is built."""
+    cases: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "spec.layers.readout.kind: no layer is called liner": lambda s: s["layers"]["readout"].update(kind="liner"),
+        "spec.r_max: must be > 0, got -1": lambda s: s.update(r_max=-1),
+        "spec.species is still auto": lambda s: s.update(species="auto"),
+        "spec.layers.conv.avg_num_neighbors is still auto": lambda s: s["layers"]["conv"].update(
+            avg_num_neighbors="auto"
+        ),
+        "spec.outputs.energy.per_species_scale_shift.scale is still auto": (
+            lambda s: s["outputs"]["energy"]["per_species_scale_shift"].update(scale="auto")
+        ),
+        "spec.outputs.forces.of: no field is called 'enrgy'": lambda s: s["outputs"]["forces"].update(of="enrgy"),
+        "spec.plugins must be a list of names, got 7": lambda s: s.update(plugins=7),
+        "spec.plugins must be a list of names, got os": lambda s: s.update(plugins="os"),
+        "task.targets.forces: the model has no output 'forces'": lambda s: s["outputs"].pop("forces"),
+        "its spec needs ": lambda s: s["layers"]["species"].update(irreps_out="1000x0e"),
+        "its weights do not fit its spec: ": lambda s: s["layers"]["radial"].update(num_basis=5),
+    }
+    for problem, change in cases.items():
+        spec = json.loads(header["spec"])
+        change(spec)
+        path = rewritten(finished, tmp_path / "m.safetensors", header | {"spec": json.dumps(spec)})
+        assert message(path).startswith(f"{path}\n  not a model of e3frame: {problem}"), problem
 
 
 def test_weights_that_do_not_fit(finished: Finished, tmp_path: Path, header: dict[str, str]) -> None:
     weights = SavedModel.read(finished.result.model).weights
     name = next(key for key in weights if key.startswith("layers.readout."))
-    shape = tuple(weights[name].shape)
-    path = tmp_path / "m.safetensors"
+    shape, path = tuple(weights[name].shape), tmp_path / "m.safetensors"
     cases = {
-        f"no {name}": {name: None},
+        f"no {name}": {name: None, "layers.more": torch.zeros(99)},
         "odd is not a part of it": {"odd": torch.zeros(1)},
-        f"{name} is (1, 2, 3), the spec needs {shape}": {name: torch.zeros(1, 2, 3)},
+        f"{name} is F32 (1, 2, 30), the spec needs F32 {shape}": {name: torch.zeros(1, 2, 30)},
+        f"{name} is F64 {shape}, the spec needs F32 {shape}": {name: weights[name].double()},
     }
     for problem, changes in cases.items():
-        with pytest.raises(UserError) as caught:
-            load_model(rewritten(finished, path, header, **changes))
-        assert str(caught.value) == f"{path}: the weights do not fit the spec: {problem}"
+        found = message(rewritten(finished, path, header, **changes))
+        assert found.startswith(f"{path}\n  not a model of e3frame: its weights do not fit its spec: {problem}")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"dtype": "F32"},
+        {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1 << 40, 1 << 40], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [True], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": "1", "data_offsets": [0, 4]},
+        {"dtype": "F4096", "shape": [1], "data_offsets": [0, 4]},
+        {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0, 4, 8]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [4, 0]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [1e308, 0]},
+        [],
+        None,
+    ],
+)
+def test_what_the_header_says_of_a_tensor(entry: Any, finished: Finished, tmp_path: Path) -> None:
+    content = finished.result.model.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    path, held = tmp_path / "m.safetensors", json.loads(content[8:end])
+    text = json.dumps(held | {next(name for name in held if name != "__metadata__"): entry}).encode()
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content[end:])
+    assert message(path).startswith(f"{path}\n  not a model of e3frame: its header does not say what ")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_said_aloud(
+    value: float, finished: Finished, tmp_path: Path, header: dict[str, str]
+) -> None:
+    weights = SavedModel.read(finished.result.model).weights
+    name = next(key for key in weights if key.startswith("layers.readout."))
+    weights[name].view(-1)[:2] = value
+    path = rewritten(finished, tmp_path / "m.safetensors", header, **{name: weights[name]})
+    assert message(path) == (
+        f"{path}\n  2 of the {weights[name].numel()} numbers in {name} are not finite\n"
+        "  its training has failed, or the file was changed: take the model of another run"
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "hint"),
+    [
+        ("fp64", "did you mean float64?"),
+        ("double", "did you mean float64?"),
+        ("flaot64", "did you mean float64?"),
+        (np.float64, "did you mean float64?"),
+        ("bf16", "did you mean bfloat16?"),
+        ("load", None),
+        (torch.int64, None),
+        (torch.complex64, None),
+        (7, None),
+    ],
+)
+def test_there_is_no_such_dtype(dtype: Any, hint: str | None, finished: Finished) -> None:
+    lines = message(finished.result.model, dtype=dtype).splitlines()
+    assert lines[0].startswith("dtype=")
+    assert lines[0].endswith(": there is no such type of numbers")
+    if hint is not None:
+        assert lines[1].strip() == hint
+    assert lines[-1] == "  known: float32, float64, bfloat16, float16"
+
+
+@pytest.mark.parametrize(
+    ("device", "problem"),
+    [
+        ("gpu", "there is no such device"),
+        ("cpu:0:0", "there is no such device"),
+        ("cuda:99", "this machine has none"),
+        ("meta", "this machine has none"),
+        ("xla", "this machine has none"),
+        (None, "there is no such device"),
+    ],
+)
+def test_there_is_no_such_device(device: Any, problem: str, finished: Finished) -> None:
+    found = message(finished.result.model, device=device)
+    assert found.startswith(f"device={device}: {problem}")
+    assert "cpu" in found.splitlines()[-1]
 
 
 def test_a_file_does_not_decide_what_is_imported(
@@ -169,7 +348,7 @@ def test_a_file_does_not_decide_what_is_imported(
     with pytest.raises(UserError) as caught:
         load_model(path)
     assert str(caught.value) == (
-        f"{path}: its layers need the plugin somebodys_layers, which is not installed as one\n"
+        f"{path}\n  its layers need the plugin somebodys_layers, which is not installed as one\n"
         "  if you trust it: plugins=somebodys_layers on the command line, plugins=['somebodys_layers'] in Python"
     )
     assert load_model(path, plugins=["somebodys_layers"]).spec.plugins == ("somebodys_layers",)

@@ -126,11 +126,13 @@ def test_what_does_not_fit_is_said_before_anything_runs(
         "init.freeze\n  all layers are frozen: there is nothing to train"
     )
     assert wrong(make_config, {"init": {"model": "none.safetensors"}}) == (
-        "init.model\n  none.safetensors: No such file or directory"
+        "init.model\n  none.safetensors: no such file"
     )
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
-    assert wrong(make_config, {"init": {"model": str(other)}}) == f"init.model\n  {other} is not a model of e3frame"
+    assert wrong(make_config, {"init": {"model": str(other)}}) == (
+        f"init.model\n  {other}: not a model of e3frame: a safetensors file of something else"
+    )
     assert wrong(make_config, {"init": {"model": str(file), "reset": ["*"]}}).startswith(
         f"init.model\n  no layer of {file} is used"
     )

@@ -1,0 +1,56 @@
+"""Where a model runs and in which numbers, as a user writes it."""
+
+from __future__ import annotations
+
+import torch
+
+from e3frame.inference.header import WEIGHTS
+from e3frame.spec.base import shown
+from e3frame.spec.errors import UserError, did_you_mean, nearest
+
+Device = torch.device | str
+
+_DTYPES = {name: getattr(torch, name) for name in WEIGHTS}
+_SHORT = {
+    **dict.fromkeys(("fp64", "f64", "double", "64", "float"), "float64"),
+    **dict.fromkeys(("fp32", "f32", "single", "32"), "float32"),
+    **dict.fromkeys(("fp16", "f16", "half", "16"), "float16"),
+    **dict.fromkeys(("bf16", "brain"), "bfloat16"),
+}
+"""What others call them."""
+
+
+def read_dtype(dtype: torch.dtype | str) -> torch.dtype:
+    """The type of that name.
+
+    Raises:
+        UserError: it is none that a model can have.
+    """
+    name = str(dtype).removeprefix("torch.").strip()
+    if name in _DTYPES and isinstance(dtype, torch.dtype | str):
+        return _DTYPES[name]
+    plain = getattr(dtype, "__name__", name).lower()
+    match = _SHORT.get(plain) or nearest(plain, WEIGHTS)
+    hint = f"did you mean {match}?\n  " if match else ""
+    raise UserError(f"dtype={shown(name)}: there is no such type of numbers\n  {hint}known: {', '.join(WEIGHTS)}")
+
+
+def read_device(device: Device) -> torch.device:
+    """The device of that name, which is there.
+
+    Raises:
+        UserError: there is no such device, or not on this machine.
+    """
+    there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    if torch.backends.mps.is_available():
+        there.append("mps")
+    try:
+        found = torch.device(device)
+    except (RuntimeError, TypeError, ValueError):
+        hint = did_you_mean(str(device), dict.fromkeys([*there, "cuda"]), "devices here")
+        raise UserError(f"device={shown(str(device))}: there is no such device\n  {hint}") from None
+    named = f"{found.type}:{found.index or 0}" if found.type == "cuda" else found.type
+    if named not in there or (found.type != "cuda" and found.index):
+        why = "" if found.type != "cuda" or torch.cuda.is_available() else ", or torch cannot use it"
+        raise UserError(f"device={found}: this machine has none{why}\n  devices here: {', '.join(there)}")
+    return found

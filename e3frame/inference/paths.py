@@ -1,0 +1,109 @@
+"""Where a trained model is: in its file, in the folder of its run, or in the newest run of a name."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from pathlib import Path
+
+from e3frame.spec.errors import FileError, nearest
+
+MODEL = "model.safetensors"
+_OF_A_RUN = ("config.yaml", MODEL)
+_DATE = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
+
+
+def model_path(path: str | Path) -> Path:
+    """The file of a model.
+
+    Args:
+        path: the file, the folder of a run, or ``runs/<name>``, which means the newest run of that name.
+
+    Raises:
+        FileError: there is none.
+    """
+    path = _expanded(path)
+    if not _is_folder(path):
+        return path
+    folder = run_folder(path)
+    if (folder / MODEL).exists():
+        return folder / MODEL
+    newest = "the newest run, " if folder != path else ""
+    earlier = [run / MODEL for run in _runs(path) if (run / MODEL).exists()] if newest else []
+    hint = f"an earlier run has: {earlier[-1]}" if earlier else "it is written when the training ends"
+    raise FileError(folder, f"{newest}has no {MODEL} yet".lstrip(), hint)
+
+
+def run_folder(path: str | Path) -> Path:
+    """The folder of a run.
+
+    Args:
+        path: the folder, or ``runs/<name>``, which means the newest run of that name.
+
+    Raises:
+        FileError: there is none.
+    """
+    path = _expanded(path)
+    if not _is_folder(path):
+        raise FileError(path, "is a file, the folder of a run is required", _hint_of_folder(path))
+    if _is_run(path):
+        return path
+    runs = _runs(path)
+    if not runs:
+        inside = sorted({str(file.parent.parent) for file in path.glob("*/*/config.yaml")})
+        raise FileError(path, "a folder that holds no run", f"runs there: {', '.join(inside[:8])}" if inside else None)
+    return runs[-1]
+
+
+def _expanded(path: str | Path) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise FileError(path, "there is no such user") from None
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one.
+
+    Raises:
+        FileError: there is nothing of this name, or it cannot be looked at.
+    """
+    try:
+        path.stat()
+        return path.is_dir()
+    except FileNotFoundError:
+        raise FileError(path, "no such file", _alike(path)) from None
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise FileError(path, "this cannot be the name of a file") from None
+
+
+def _alike(path: Path) -> str | None:
+    try:
+        match = nearest(path.name, [other.name for other in path.parent.iterdir()])
+    except OSError:
+        return None
+    return None if match is None else f"did you mean {path.parent / match}?"
+
+
+def _hint_of_folder(path: Path) -> str | None:
+    return f"did you mean {path.parent}?" if _is_run(path.parent) else None
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in _OF_A_RUN)
+
+
+def _runs(folder: Path) -> list[Path]:
+    """The runs in a folder, the newest last."""
+    return sorted((inner for inner in folder.iterdir() if inner.is_dir() and _is_run(inner)), key=_began)
+
+
+def _began(run: Path) -> tuple[str, str]:
+    """When a run was begun: its name says so, unless the user gave it another."""
+    if _DATE.fullmatch(run.name):
+        return run.name, run.name
+    files = [run / name for name in _OF_A_RUN if (run / name).exists()]
+    written = datetime.fromtimestamp(min(file.stat().st_mtime for file in files))
+    return written.strftime("%Y-%m-%d_%H-%M-%S"), run.name
