@@ -62,7 +62,6 @@ class Composer:
         self.common, self.config_dir = list(common), config_dir
         self.groups = _groups(config_dir)
         self._bases: dict[tuple[str, ...], tuple[DictConfig, Sources]] = {}
-        self._parser = OverridesParser.create()
 
     def compose(self, overrides: Sequence[str] = ()) -> Composed:
         """The config of one run; the same as ``compose_config`` gives for ``common`` and ``overrides``.
@@ -73,12 +72,8 @@ class Composer:
         values = [override for override in overrides if self.is_value(override)]
         base, placed = self._base(tuple(override for override in overrides if override not in values))
         config, sources = copy.deepcopy(base), Sources(dict(placed.places))
+        _set_values(config, sources, values, self.config_dir)
         with _told(overrides, self.config_dir):
-            for override in values:
-                text = override.removeprefix("++")
-                parsed = self._parser.parse_override(_normalized(text, set()))
-                OmegaConf.update(config, parsed.key_or_group, parsed.value(), merge=True, force_add=True)
-                sources.add_override(tuple(parsed.key_or_group.split(".")), text, parsed.value())
             return Composed(resolved(config, sources), sources)
 
     def is_value(self, override: str) -> bool:
@@ -179,8 +174,52 @@ def fixed_overrides(overrides: Sequence[str], config_dir: str | None = None) -> 
     return [text for text, override in pairs if not override.is_sweep_override() and not text.startswith("hydra")]
 
 
+def choices(config_dir: str | None) -> dict[str, list[str]]:
+    """The configs of each group, those of the user's own folder among them."""
+    found: dict[str, set[str]] = {}
+    for root in _roots(config_dir):
+        for folder in filter(Path.is_dir, root.iterdir()):
+            found.setdefault(folder.name, set()).update(path.stem for path in folder.glob("*.yaml"))
+    return {group: sorted(names) for group, names in found.items()}
+
+
+def file_choice(file: Path, config_dir: str | None) -> str:
+    """The name by which Hydra finds a YAML file anywhere on the disk, as a choice of any group.
+
+    It goes up from the folder of the group to the root of the file system, and down again, so that it is the same file
+    from every folder of configs.
+    """
+    up = max(len(root.resolve().parts) for root in _roots(config_dir))
+    return "../" * (up + 1) + file.resolve().with_suffix("").relative_to(file.resolve().anchor).as_posix()
+
+
+def with_values(composed: Composed, overrides: Sequence[str]) -> Composed:
+    """A config with some values replaced.
+
+    Raises:
+        UserError: an override that cannot be read, or that chooses a config of a group or removes a key.
+    """
+    for override in overrides:
+        if override[0] == "~" or override.lstrip("+").partition("=")[0] in _groups(None):
+            problem = "a config that is whole already takes key=value alone: it has no groups to choose from"
+            raise UserError(f"command-line override {override}\n  {problem}")
+    config, sources = OmegaConf.create(composed.raw), Sources(dict(composed.sources.places))
+    _set_values(config, sources, overrides, None)
+    return Composed(resolved(config, sources), sources)
+
+
+def _set_values(config: DictConfig, sources: Sources, overrides: Sequence[str], config_dir: str | None) -> None:
+    parser = OverridesParser.create()
+    with _told(overrides, config_dir):
+        for override in overrides:
+            text = override.removeprefix("++")
+            parsed = parser.parse_override(_normalized(text, set()))
+            OmegaConf.update(config, parsed.key_or_group, parsed.value(), merge=True, force_add=True)
+            sources.add_override(tuple(parsed.key_or_group.split(".")), text, parsed.value())
+
+
 def _groups(config_dir: str | None) -> set[str]:
-    return {path.name for root in _roots(config_dir) for path in root.iterdir() if path.is_dir()}
+    return set(choices(config_dir))
 
 
 def _normalized(override: str, groups: set[str]) -> str:
@@ -203,16 +242,14 @@ def _chooses(override: str, groups: set[str]) -> bool:
 
 def _refuse_no_choice(overrides: Sequence[str], config_dir: str | None) -> None:
     """Hydra has no message for a group without a choice; ``experiment`` alone may be null."""
-    groups = _groups(config_dir)
+    groups = choices(config_dir)
     for override in overrides:
         group, _, value = override.partition("=")
         if group in groups and "," in value and value[:1] not in "[{":
             _refuse_sweep((group,), override, "-m runs once for each")
         if value in ("null", "") and group != "experiment" and group in groups:
-            folders = (root / group for root in _roots(config_dir))
-            choices = sorted({path.stem for folder in folders for path in folder.glob("*.yaml")})
             problem = f"one config of the group is required, got {value or 'nothing'}"
-            hint = f"configs there: {', '.join(choices)}"
+            hint = f"configs there: {', '.join(groups[group])}"
             raise SpecError((group,), problem, hint, source=f"command-line override {override}")
 
 

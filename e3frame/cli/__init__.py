@@ -20,6 +20,7 @@ VERBS = {
     "info": "versions, the kernels in use and why, optional libraries",
     "irreps": "what irreps hold, and their products: e3frame irreps 1o x 1o",
     "draw": "pictures of tensor products, of spherical harmonics, and of what more data are worth",
+    "completion": "completion of verbs, groups and keys for bash, zsh and fish",
 }
 
 
@@ -58,12 +59,23 @@ def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "e3frame":
+            raise
+        print(_missing(error.name.partition(".")[0]), file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:  # as in ``e3frame --help | head -1``; what is left goes nowhere, also at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _missing(package: str) -> str:
+    """The message for a package that is not installed."""
+    project = {"yaml": "pyyaml", "hydra": "hydra-core"}.get(package, package)
+    return f"this verb needs the package {package}, which is not installed\n  pip install {project}"
 
 
 def _usage() -> str:

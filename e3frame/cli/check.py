@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
@@ -10,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e3frame.algebra.irreps import Irreps
+from e3frame.cli.shorthand import beginning, expanded, read_run
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.errors import DataError, SpecError, UserError
 from e3frame.spec.files import read_yaml
@@ -47,8 +49,8 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--full", action="store_true", help="look at all frames of the data, downloaded if need be")
     parser.add_argument("--no-data", action="store_true", help="do not look at the data")
     options = parser.parse_args(arguments)
-    files = [what for what in options.what if "=" not in what and not what.startswith("~")]
-    found = _check_file(options.what) if files else _check_run(options)
+    start, overrides = beginning(options.what)
+    found = _check_run(overrides, options.config_dir) if start is None else _check_file(start, overrides)
     show(found.model, _console(), found.species)
     if found.run is not None:
         _show_targets(found.run, _console())
@@ -124,27 +126,23 @@ def _console(stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, width=120)
 
 
-def _check_file(what: list[str]) -> _Checked:
+def _check_file(start: Path, overrides: list[str]) -> _Checked:
     """A model file, or the config.yaml of a run; neither needs Hydra."""
-    if len(what) > 1:
-        raise UserError(f"one file, or overrides of the run config; got {' '.join(what)}")
-    composed = read_yaml(what[0])
+    composed = read_yaml(start / "config.yaml" if start.is_dir() else start)
     if "defaults" in composed.raw:
-        raise UserError(
-            f"{what[0]}\n  it has a defaults list: check it as part of a run, e3frame check model=<its name>"
-        )
-    if "model" in composed.raw:
+        raise UserError(f"{start}\n  it has a defaults list: check it as part of a run, e3frame check model={start}")
+    if "model" in composed.raw or overrides or start.is_dir():
         from e3frame.config import typed_run
 
-        return _of_run(typed_run(composed))
+        return _of_run(typed_run(read_run(start, overrides)))
     typed = composed.parse(ModelSpec, ModelSpec.typed).typed()
     return _Checked(typed, None, tuple(map(composed.sources.place, typed.warnings)))
 
 
-def _check_run(options: argparse.Namespace) -> _Checked:
+def _check_run(overrides: list[str], config_dir: str | None) -> _Checked:
     from e3frame.compose import load_run
 
-    return _of_run(load_run(options.what, options.config_dir))
+    return _of_run(load_run(expanded(overrides, config_dir), config_dir))
 
 
 def _of_run(run: TypedRun) -> _Checked:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from e3frame.cli.shorthand import expanded
 from e3frame.compose import Composer, compose_config, typed_run
 from e3frame.config import RunConfig
 from e3frame.spec.base import Spec
@@ -45,7 +46,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--config-dir", help="a folder with further config groups")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    spec, composer, base = _checked(options.overrides, options.config_dir)
+    spec, composer, base = _checked(expanded(options.overrides, options.config_dir), options.config_dir)
     search = open_search(spec, composer.compose().raw, (Path("runs") / spec.name).resolve())
     if options.worker is not None:
         return _work(search, options.worker, composer, base)

@@ -8,6 +8,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 
 import hydra
@@ -15,37 +16,43 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from e3frame.compose import Composed, compose_config, config_folder, load_run, normalize_overrides, read_yaml, typed_run
+from e3frame.cli.shorthand import beginning, expanded, read_run, unknown_option
+from e3frame.compose import compose_config, config_folder, load_run, normalize_overrides, typed_run
 from e3frame.config import RunConfig
 from e3frame.spec.errors import SpecError, UserError
 
 
 def main(arguments: list[str]) -> int:
     """Everything that Hydra's command line offers (--help, --cfg job, -m, ...), with mistakes told before torch."""
-    if len(arguments) == 1 and arguments[0].endswith((".yaml", ".yml")):
-        return _again(arguments[0])
-    if len(arguments) == 1 and Path(arguments[0]).is_dir():
-        return _go_on(Path(arguments[0]))
     given = _hydra_arguments(arguments)
+    start, typed_words = beginning(given.overrides)
+    if start is not None:
+        if given.multirun or given.cfg or given.config_dir:
+            raise UserError(f"{start}\n  a finished config goes with key=value alone, and with no option")
+        return _from_file(start, typed_words)
+    overrides = expanded(typed_words, given.config_dir)
     if given.cfg:
-        compose_config(given.overrides, config_dir=given.config_dir)
+        compose_config(overrides, config_dir=given.config_dir)
     chosen: list[str] = []
-    if not (given.cfg or given.help or given.hydra_help or given.info or given.multirun):
-        typed = load_run(given.overrides, given.config_dir)
+    trains = not (given.cfg or given.help or given.hydra_help or given.info)
+    if trains and not given.multirun:
+        typed = load_run(overrides, given.config_dir)
         _warn(typed.warnings)
         chosen = _choose_folder(typed.config)
     elif given.multirun:
-        chosen = [f"hydra.sweep.dir={o.partition('=')[2]}" for o in given.overrides if o.startswith("folder=")]
+        chosen = [f"hydra.sweep.dir={o.partition('=')[2]}" for o in overrides if o.startswith("folder=")]
     flags = [argument for argument in arguments if argument not in given.overrides]
     if given.multirun:
         from e3frame.cli.grid import checked
 
-        overrides = checked(given.overrides, given.config_dir)
+        for_hydra = checked(overrides, given.config_dir)
     else:
-        overrides = normalize_overrides(given.overrides, given.config_dir)
-    sys.argv = [sys.argv[0], *flags, *overrides, *chosen]
+        for_hydra = normalize_overrides(overrides, given.config_dir)
+    sys.argv = [sys.argv[0], *flags, *for_hydra, *chosen]
     from e3frame.train.resume import Finished
 
+    if trains:
+        import_module("e3frame.train.run")  # what is not installed is told from here, and not by Hydra
     failures: list[UserError] = []
 
     def job(_: DictConfig) -> None:
@@ -86,17 +93,10 @@ def _choose_folder(config: RunConfig) -> list[str]:
     return [f"hydra.run.dir='{folder}'"]
 
 
-def _go_on(folder: Path) -> int:
-    """The run of a folder, from where it stopped."""
-    return _run(read_yaml(folder / "config.yaml"), folder)
-
-
-def _again(file: str) -> int:
-    """A run from the config.yaml of another one."""
-    return _run(read_yaml(file), None)
-
-
-def _run(composed: Composed, folder: Path | None) -> int:
+def _from_file(start: Path, overrides: Sequence[str]) -> int:
+    """A run from the config.yaml of another one; or, of a run's folder, from where it stopped."""
+    folder = start if start.is_dir() else None
+    composed = read_run(start, overrides)
     typed = typed_run(composed)
     _warn(typed.warnings)
     from e3frame.train.resume import Finished
@@ -127,5 +127,5 @@ def _hydra_arguments(arguments: Sequence[str]) -> Namespace:
     parser = get_args_parser()
     given, unknown = parser.parse_known_intermixed_args(list(arguments))
     if unknown:
-        raise UserError(f"{unknown[0]} is no option\n  options are those of Hydra: --help, --cfg job, --config-dir, -m")
+        raise unknown_option(unknown[0], "--help, --cfg job, --config-dir, -m")
     return given

@@ -20,8 +20,6 @@ ATOMIC_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
 
 
 def _element(symbol: Any) -> str:
-    if symbol is False:
-        raise mistake("a chemical symbol is required, got false", "YAML reads No as false: quote it, 'No'")
     if not isinstance(symbol, str):
         known = isinstance(symbol, int) and symbol is not True and 0 < symbol < len(SYMBOLS)
         hint = f"write {SYMBOLS[symbol]}" if known else None

@@ -12,6 +12,7 @@ import yaml
 
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import SpecError, UserError
+from e3frame.spec.foreign import ours
 from e3frame.spec.sources import Sources
 from e3frame.spec.validate import SpecErrors, validate
 
@@ -96,12 +97,18 @@ class Composed:
         return spec
 
     def _hinted(self, error: SpecError) -> SpecError:
-        """An unknown key of the root may be meant for one of the groups: ``path`` for ``data.path``."""
-        if not (error.at_key and len(error.path) == 1):
+        """An unknown key may be one of a group, ``path`` for ``data.path``, or have its name from another code."""
+        if not (error.at_key and error.problem == "unknown key"):
             return error
-        name = error.path[0]
+        name, hint = str(error.path[-1]), error.hint or ""
         inside = [f"{group}.{name}" for group, value in self.raw.items() if isinstance(value, dict) and name in value]
-        hint = f"did you mean {' or '.join(inside)}?" if inside else error.hint
+        known = None if f"{name.lower()}?" in hint.lower() else ours(name)
+        if known is not None and "model" not in self.raw:  # a model file
+            known = known.removeprefix("model.") if known.startswith("model.") else None
+        if len(error.path) == 1 and inside:
+            hint = f"did you mean {' or '.join(inside)}?"
+        elif known is not None:
+            hint = f"did you mean {known}?"
         return SpecError(error.path, error.problem, hint, at_key=True)
 
 

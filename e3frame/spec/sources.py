@@ -8,7 +8,8 @@ from pathlib import Path
 
 import yaml
 
-from e3frame.spec.errors import PathKey, SpecError
+from e3frame.spec.errors import PathKey, SpecError, dotted
+from e3frame.spec.yaml_traps import misread, word_for
 
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -23,6 +24,8 @@ class Place:
     key_line: int = 0
     key_column: int = 0
     quoted: bool = False
+    written: str | None = None
+    """The text of a value without quotes, which YAML or Hydra may read as a number or a switch."""
 
     def shown(self, offset: int | None, at_key: bool) -> str:
         if not self.line:
@@ -30,6 +33,18 @@ class Place:
         if at_key and self.key_line:
             return f"{self.text}:{self.key_line}:{self.key_column}"
         return f"{self.text}:{self.line}:{self.column + (0 if offset is None else offset + self.quoted)}"
+
+    def quoting(self, error: SpecError) -> str | None:
+        """The hint of an error whose cause may be how YAML reads a text without quotes."""
+        if self.written is None:
+            return error.hint
+        quoted = f"'{self.written}'"
+        if not self.line:  # the shell takes one pair of quotes away
+            quoted = f'"{dotted(error.path)}={quoted}"'
+        word = word_for(self.written) if self.line else None
+        if word is not None:
+            return f"YAML reads {self.written} as {word}; quote it: {quoted}"
+        return f"quote it: {quoted}" if error.problem.startswith("a text is required") else error.hint
 
 
 @dataclass
@@ -48,7 +63,8 @@ class Sources:
 
     def add_override(self, path: PathKey, override: str, value: object = None) -> None:
         """A ``key=value`` of the command line; a mapping is merged, so it covers just the keys it names."""
-        self.places[path] = Place(f"command-line override {override}")
+        written = None if isinstance(value, str | Mapping | list | None) else override.partition("=")[2]
+        self.places[path] = Place(f"command-line override {override}", written=written)
         children = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
         for key, child in children:
             self.add_override((*path, key), override, child)
@@ -62,7 +78,8 @@ class Sources:
             if place is not None:
                 exact = depth == len(error.path)
                 source = place.shown(error.offset if exact else None, error.at_key and exact)
-                return SpecError(error.path, error.problem, error.hint, source=source)
+                hint = place.quoting(error) if exact and not error.at_key else error.hint
+                return SpecError(error.path, error.problem, hint, source=source)
         return error
 
     def order(self, error: SpecError) -> tuple[int, int]:
@@ -77,7 +94,11 @@ class Sources:
         mark = node.start_mark
         key_mark = mark if key is None else key.start_mark
         quoted = isinstance(node, yaml.ScalarNode) and node.style in ("'", '"')
-        self.places[path] = Place(file, mark.line + 1, mark.column + 1, key_mark.line + 1, key_mark.column + 1, quoted)
+        written = node.value if isinstance(node, yaml.ScalarNode) and not node.style else None
+        place = Place(file, mark.line + 1, mark.column + 1, key_mark.line + 1, key_mark.column + 1, quoted, written)
+        self.places[path] = place
+        _require_plain(path, key, place, is_key=True)
+        _require_plain(path, node, place)
         if isinstance(node, yaml.MappingNode):
             for child_key, child in node.value:
                 self._add_node(child, (*path, child_key.value), child_key, file)
@@ -92,3 +113,12 @@ def shown_path(path: Path) -> str:
         return str(path.resolve().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def _require_plain(path: PathKey, node: yaml.Node | None, place: Place, is_key: bool = False) -> None:
+    """Raise SpecError for a key or a value that YAML reads as something else than it looks like."""
+    read_as = None if node is None else misread(node, is_key)
+    if read_as is not None:
+        hint = f"quote it: '{node.value}'" if is_key else f"write that number, or quote the text: '{node.value}'"
+        problem = f"YAML reads {node.value} as {read_as}"
+        raise SpecError(path, problem, hint, source=place.shown(None, is_key))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -90,6 +91,16 @@ def test_a_folder_alone_goes_on(
     assert main(["train", "mine"]) == 0
     assert "going on from mine/checkpoints/step-000000002.ckpt" in capsys.readouterr().out
     assert Path("mine/metrics.json").exists()
+
+
+def test_a_finished_run_goes_on_for_longer(train: Train, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("folder=runs/mine", "trainer.max_epochs=2") == 0
+    capsys.readouterr()
+    assert main(["train", "runs/mine", "trainer.max_epochs=3"]) == 0
+    assert "going on from" in capsys.readouterr().out
+    assert main(["train", "runs/mine"]) == 0
+    assert capsys.readouterr().out == "runs/mine holds this run, finished: there is nothing to do\n"
+    assert yaml.safe_load(Path("runs/mine/config.yaml").read_text())["trainer"]["max_epochs"] == 3
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib"])

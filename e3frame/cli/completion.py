@@ -1,0 +1,150 @@
+"""``e3frame completion``: what a shell asks for when the user presses Tab."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from e3frame.spec.errors import UserError
+
+_DESCRIPTION = """Print the completion of a shell: of verbs, groups, their configs, keys and files.
+
+  eval "$(e3frame completion bash)"                                   in ~/.bashrc
+  eval "$(e3frame completion zsh)"                                    in ~/.zshrc, after compinit
+  e3frame completion fish > ~/.config/fish/completions/e3frame.fish
+"""
+
+_BASH = """_e3frame() {
+    local line=${COMP_LINE:0:COMP_POINT} word reply
+    word=${line##*[[:space:]]}
+    local IFS=$'\\n'
+    reply=($(e3frame completion --words "$line" 2>/dev/null))
+    COMPREPLY=()
+    # Bash breaks words at = and :, and replaces what comes after the last of them.
+    local kept=${word%"${word##*[=:]}"}
+    for each in "${reply[@]}"; do COMPREPLY+=("${each#"$kept"}"); done
+    [[ ${#COMPREPLY[@]} == 1 && ${COMPREPLY[0]} =~ [=./]$ ]] && compopt -o nospace
+    return 0
+}
+complete -F _e3frame e3frame"""
+
+_ZSH = """_e3frame() {
+    local -a reply
+    reply=("${(@f)$(e3frame completion --words "$LBUFFER" 2>/dev/null)}")
+    compadd -S '' -a reply
+}
+compdef _e3frame e3frame"""
+
+_FISH = "complete -c e3frame -f -a '(e3frame completion --words (commandline -cp | string collect))'"
+
+_SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+_COMPOSED = ("check", "train", "sweep")
+"""Verbs that take overrides of the run config."""
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        "e3frame completion", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("shell", nargs="?", choices=_SCRIPTS)
+    parser.add_argument("--words", metavar="LINE", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.words is not None:
+        print("\n".join(candidates(options.words)))
+    elif options.shell is None:
+        raise UserError(f"e3frame completion\n  the name of a shell is required: {', '.join(_SCRIPTS)}")
+    else:
+        print(_SCRIPTS[options.shell])
+    return 0
+
+
+def candidates(line: str) -> list[str]:
+    """What may stand in the place of the last word of a command line.
+
+    Args:
+        line: the line up to the cursor, from ``e3frame`` on.
+    """
+    from e3frame.cli import VERBS
+
+    words = line.split()
+    word = "" if not line or line[-1].isspace() else words.pop()
+    if len(words) <= 1:
+        found: Iterator[str] = iter(VERBS)
+    elif words[1] in _COMPOSED:
+        found = _overrides(word, words[1:])
+    else:
+        found = _arguments(words[1], word)
+    return sorted({text for text in found if text.startswith(word)})
+
+
+def _overrides(word: str, words: Sequence[str]) -> Iterator[str]:
+    """Overrides of the config that the words before it compose."""
+    from e3frame.compose import choices
+
+    key, equals, value = word.partition("=")
+    configs = choices(None)
+    if equals:
+        for name in configs.get(key, ()):
+            yield f"{key}={name}"
+        yield from (f"{key}={path}" for path in _paths(value))
+        return
+    yield from (f"{group}=" for group in configs if group != "sweep" or words[0] == "sweep")
+    yield from _keys(_config(words[1:]), word)
+    if len(words) == 1:
+        yield from _paths(word)
+
+
+def _config(words: Sequence[str]) -> Mapping[str, Any]:
+    """The composed config; that of no overrides where they are wrong, as they may be while they are typed."""
+    from e3frame.cli.shorthand import expanded
+    from e3frame.compose import compose_config
+
+    for overrides in ([word for word in words if word[:1] != "-"], []):
+        try:
+            return compose_config(expanded(overrides)).raw
+        except UserError:
+            continue
+    return {}
+
+
+def _keys(raw: Mapping[str, Any], word: str) -> Iterator[str]:
+    """The keys at the depth that is being typed: ``trainer.`` goes on, ``trainer.max_epochs=`` is whole."""
+    *parents, _ = word.split(".")
+    inner: Any = raw
+    for name in parents:
+        inner = inner.get(name) if isinstance(inner, Mapping) else None
+    for name, value in inner.items() if isinstance(inner, Mapping) else ():
+        path = ".".join([*parents, str(name)])
+        yield f"{path}." if isinstance(value, Mapping) and value else f"{path}="
+
+
+def _arguments(verb: str, word: str) -> Iterator[str]:
+    if verb == "layers":
+        import e3frame.layers  # noqa: F401  (registers every kind)
+        from e3frame.spec.layer import LayerSpec
+
+        yield from LayerSpec.members
+    elif verb == "completion":
+        yield from _SCRIPTS
+    elif verb in ("draw", "evaluate", "predict"):
+        if verb == "draw":
+            yield from ("tp", "sh", "errors")
+        key, equals, value = word.rpartition("=")
+        yield from (f"{key}{equals}{path}" for path in _paths(value))
+
+
+def _paths(text: str) -> Iterator[str]:
+    """Files and folders whose path begins so."""
+    folder, _, start = text.rpartition("/")
+    place = Path(folder or ("/" if text.startswith("/") else ".")).expanduser()
+    try:
+        entries = sorted(os.scandir(place), key=lambda entry: entry.name)
+    except OSError:
+        return
+    for entry in entries:
+        if entry.name.startswith(start) and (start or not entry.name.startswith(".")):
+            prefix = text[: len(text) - len(start)]
+            yield f"{prefix}{entry.name}{'/' if entry.is_dir() else ''}"

@@ -1,0 +1,148 @@
+"""What people type on the command line in place of ``key=value``: files, run folders, names of configs.
+
+Hydra is imported when it is needed: a file is checked without it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from e3frame.spec.errors import SpecError, UserError, nearest
+from e3frame.spec.files import Composed, read_yaml
+from e3frame.spec.foreign import ours
+
+_YAML = (".yaml", ".yml")
+_DATA_KINDS = {".db": "ase_db", ".npz": "npz"}
+"""Kind of data by the ending of a file's name; all others are read by ASE (``xyz``)."""
+
+
+def beginning(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
+    """Split off a run folder or a YAML file that the arguments begin with: ``runs/mine trainer.max_epochs=12``.
+
+    Returns:
+        The folder or the file, or None; and the other arguments.
+    """
+    first = arguments[0] if arguments else ""
+    path = Path(first).expanduser()
+    if first and "=" not in first and first[0] not in "~+" and (path.is_dir() or path.suffix in _YAML):
+        return path, list(arguments[1:])
+    return None, list(arguments)
+
+
+def read_run(start: Path, overrides: Sequence[str] = ()) -> Composed:
+    """The config of a run's folder, or of its config.yaml, with some values replaced.
+
+    Raises:
+        UserError: there is no such file, it is a model and not a run, or an override is wrong.
+    """
+    file = start / "config.yaml" if start.is_dir() else start
+    if start.is_dir() and not file.exists():
+        raise UserError(f"{start}\n  there is no config.yaml in this folder: it holds no run")
+    composed = read_yaml(file)
+    if "layers" in composed.raw and "model" not in composed.raw:
+        raise UserError(f"{file}\n  this is a model, not a run\n  write model={file}, and data=... for what it learns")
+    if not overrides:
+        return composed
+    from e3frame.compose import choices, with_values
+
+    for text in overrides:
+        if "=" not in text and text[0] != "~":
+            raise UserError(f"{text}\n  {_not_an_override(text, choices(None))}")
+    return with_values(composed, overrides)
+
+
+def expanded(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
+    """Overrides in the form that Hydra takes.
+
+    ``model=./mine.yaml`` chooses a file by its path, and ``data=md.xyz`` becomes ``data=xyz data.path=md.xyz``. So does
+    each value of a grid, as in ``model=a.yaml,b.yaml``.
+
+    Raises:
+        UserError: a file that does not exist, or a word that is no override, with the override that it may stand for.
+    """
+    from e3frame.compose import choices
+
+    configs = choices(config_dir)
+    return [form for text in overrides for form in _forms(text, configs, config_dir)]
+
+
+def unknown_option(option: str, options: str) -> UserError:
+    """The message for an option that there is not, which may be one of another code."""
+    name, _, value = option.partition("=")
+    known = ours(name)
+    hint = f"options: {options}"
+    if known is not None:
+        hint = f"write {known}" if "=" in known else f"write {known}={value or '...'}"
+    return UserError(f"{name}\n  there is no such option\n  {hint}")
+
+
+def _forms(text: str, configs: Mapping[str, Sequence[str]], config_dir: str | None) -> list[str]:
+    key, equals, value = text.partition("=")
+    if not equals and text[:1] != "~":
+        raise UserError(f"{text}\n  {_not_an_override(text, configs)}")
+    group = key.lstrip("+")
+    if group not in configs or value[:1] in ("[", "{", "'", '"'):
+        return [text]
+    files = [part for part in value.split(",") if _looks_like_a_file(part)]
+    if not files:
+        return [text]
+    if all(part.endswith(_YAML) for part in files):
+        for part in files:
+            _require_file(group, part, text, configs)
+        from e3frame.compose import file_choice
+
+        parts = (_quoted(file_choice(_path(p), config_dir)) if p in files else p for p in value.split(","))
+        return [f"{key}={','.join(parts)}"]
+    if group != "data":
+        raise _mistaken(group, text, f"a YAML file or the name of a config is required, got {files[0]}", configs)
+    kinds = {_DATA_KINDS.get(Path(part).suffix, "xyz") for part in value.split(",")}
+    if len(kinds) > 1:
+        raise SpecError(
+            ("data",), f"files of one kind are required, got {value}", source=f"command-line override {text}"
+        )
+    return [f"data={kinds.pop()}", f"data.path={','.join(map(_quoted, value.split(',')))}"]
+
+
+def _looks_like_a_file(value: str) -> bool:
+    return bool(Path(value).suffix) or "/" in value
+
+
+def _path(value: str) -> Path:
+    return Path(value).expanduser()
+
+
+def _require_file(group: str, value: str, text: str, configs: Mapping[str, Sequence[str]]) -> None:
+    if not _path(value).is_file():
+        raise _mistaken(group, text, f"there is no file {value}", configs, Path(value).stem)
+    if not value.endswith(".yaml"):
+        raise _mistaken(group, text, f"the name of the file must end in .yaml, got {value}", {})
+
+
+def _mistaken(
+    group: str, text: str, problem: str, configs: Mapping[str, Sequence[str]], name: str | None = None
+) -> SpecError:
+    match = nearest(name, configs[group]) if name else None
+    hint = f"did you mean {group}={match}?" if match else None
+    if hint is None and configs:
+        hint = f"configs of e3frame: {', '.join(configs[group])}"
+    return SpecError((group,), problem, hint, source=f"command-line override {text}")
+
+
+def _not_an_override(text: str, configs: Mapping[str, Sequence[str]]) -> str:
+    """What a word that is no override may stand for."""
+    groups = [group for group, names in configs.items() if text in names]
+    if groups:
+        return f"an override is key=value: did you mean {' or '.join(f'{group}={text}' for group in groups)}?"
+    if Path(text).suffix in _YAML or Path(text).is_dir():
+        return "a run folder or a config file comes first, before all overrides"
+    if _looks_like_a_file(text):
+        return f"an override is key=value: did you mean data={text}?"
+    return "an override is key=value, such as model=nequip or trainer.max_epochs=20"
+
+
+def _quoted(value: str) -> str:
+    """As Hydra's grammar takes any text."""
+    plain = all(char.isalnum() or char in "/-_.+*?@%" for char in value)
+    return value if plain else json.dumps(value, ensure_ascii=False)

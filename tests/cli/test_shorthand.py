@@ -1,0 +1,215 @@
+"""What people type in place of overrides: files, folders, bare names, names of other codes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from e3frame.cli import main
+from e3frame.cli.shorthand import beginning, expanded, read_run
+from e3frame.compose import choices, config_folder, load_run, typed_run
+from e3frame.config import RunConfig
+from e3frame.spec.errors import UserError, dotted
+from e3frame.spec.foreign import FOREIGN, ours
+
+NEQUIP = (config_folder() / "model" / "nequip_small.yaml").read_text(encoding="utf-8")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _written(path: str, text: str = NEQUIP) -> Path:
+    file = Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["mine.yaml", "./mine.yaml", "sub/mine.v2.yaml", "../{here}/mine.yaml", "with space/my model.yaml", "{abs}/a.yaml"],
+)
+def test_a_file_of_a_group_by_its_path(path: str, tmp_path: Path) -> None:
+    path = path.format(here=tmp_path.name, abs=tmp_path)
+    file = _written(path, NEQUIP.replace("r_max: 4.0", "r_max: 3.25"))
+    assert "r_max: 3.25" in file.read_text(encoding="utf-8")
+    config = load_run(expanded([f"model={path}", "trainer.max_epochs=2"])).config
+    assert config.model.r_max == 3.25
+    assert config.trainer.max_epochs == 2
+
+
+def test_a_file_is_the_same_one_with_a_folder_of_configs() -> None:
+    """Whatever lies at the same place seen from the other folder."""
+    _written("a/mine.yaml", NEQUIP.replace("r_max: 4.0", "r_max: 3.5"))
+    _written("b/c/model/spare.yaml")
+    assert load_run(expanded(["model=a/mine.yaml"], "b/c"), "b/c").config.model.r_max == 3.5
+
+
+def test_a_mistake_in_such_a_file_has_its_place() -> None:
+    _written("mine.yaml", NEQUIP.replace("kind: gate", "kind: gaet", 1))
+    line = next(n for n, text in enumerate(Path("mine.yaml").read_text().splitlines(), 1) if "gaet" in text)
+    with pytest.raises(UserError, match=rf"^mine\.yaml:{line}:\d+  model\.layers\..*kind"):
+        load_run(expanded(["model=mine.yaml"]))
+
+
+@pytest.mark.parametrize(
+    ("typed", "kind", "path"),
+    [
+        ("data=md.xyz", "xyz", ("md.xyz",)),
+        ("data=sub/md.extxyz", "xyz", ("sub/md.extxyz",)),
+        ("data=/a b/md.traj", "xyz", ("/a b/md.traj",)),
+        ("data=frames.db", "ase_db", ("frames.db",)),
+        ("data=*.xyz", "xyz", ("*.xyz",)),
+    ],
+)
+def test_a_file_of_data(typed: str, kind: str, path: tuple[str, ...]) -> None:
+    config = load_run(expanded([typed])).config
+    assert (config.data.kind, config.data.path) == (kind, path)
+
+
+def test_a_grid_of_files() -> None:
+    _written("a.yaml")
+    _written("b.yaml")
+    (override,) = expanded(["model=a.yaml,b.yaml,tfn"])
+    values = override.removeprefix("model=").split(",")
+    assert [Path(value).name for value in values] == ["a", "b", "tfn"]
+    assert expanded(["data=a.xyz,b.xyz"]) == ["data=xyz", "data.path=a.xyz,b.xyz"]
+
+
+def test_what_is_an_override_already_stays() -> None:
+    overrides = ["model=nequip", "~data.keys.forces", "+data.keys.q=Q", "data={kind: sample}", "hydra.run.dir=a/b.c"]
+    assert expanded(overrides) == overrides
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        (
+            "model=nope.yaml",
+            "command-line override model=nope.yaml  model\n  there is no file nope.yaml\n  configs of e3f",
+        ),
+        ("model=nequp.yaml", "model=nequp.yaml  model\n  there is no file nequp.yaml\n  did you mean model=nequip?"),
+        ("model=mine.yml", "model=mine.yml  model\n  the name of the file must end in .yaml, got mine.yml"),
+        (
+            "optimizer=adam.py",
+            "optimizer\n  a YAML file or the name of a config is required, got adam.py\n  configs of",
+        ),
+        ("data=a.xyz,b.db", "data\n  files of one kind are required, got a.xyz,b.db"),
+        ("nequip", "nequip\n  an override is key=value: did you mean model=nequip?"),
+        ("md.xyz", "md.xyz\n  an override is key=value: did you mean data=md.xyz?"),
+        ("frobnicate", "frobnicate\n  an override is key=value, such as model=nequip or trainer.max_epochs=20"),
+        ("mine.yaml", "mine.yaml\n  a run folder or a config file comes first, before all overrides"),
+    ],
+)
+def test_what_cannot_be_understood(typed: str, message: str) -> None:
+    _written("mine.yml")
+    with pytest.raises(UserError) as caught:
+        expanded(["seed=1", typed])
+    assert message in str(caught.value)
+
+
+@pytest.fixture
+def run_folder() -> Path:
+    """A folder as a run leaves it, as far as its config goes."""
+    import yaml
+
+    config = load_run(["model=nequip_small", "trainer.max_epochs=5"]).config
+    return _written("runs/mine/config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)).parent
+
+
+def test_a_run_with_other_values(run_folder: Path) -> None:
+    for start in (run_folder, run_folder / "config.yaml"):
+        assert beginning([str(start), "trainer.max_epochs=12"]) == (start, ["trainer.max_epochs=12"])
+        typed = typed_run(read_run(start, ["trainer.max_epochs=12", "name=longer"]))
+        assert (typed.config.trainer.max_epochs, typed.config.name) == (12, "longer")
+        assert typed_run(read_run(start)).config.trainer.max_epochs == 5
+    assert beginning(["trainer.max_epochs=12"]) == (None, ["trainer.max_epochs=12"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["trainer.max_epoch=3"],
+            "command-line override trainer.max_epoch=3  trainer.max_epoch\n  unknown key\n  did you",
+        ),
+        (["task=energy"], "command-line override task=energy\n  a config that is whole already takes key=value alone"),
+        (["~seed"], "command-line override ~seed\n  a config that is whole already takes key=value alone"),
+        (["energy"], "energy\n  an override is key=value: did you mean model=energy or task=energy?"),
+    ],
+)
+def test_wrong_values_of_a_run(run_folder: Path, overrides: list[str], message: str, capsys) -> None:
+    for verb in ("check", "train"):
+        assert main([verb, str(run_folder), *overrides]) == 1
+        assert capsys.readouterr().err.startswith(message)
+
+
+def test_a_model_file_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
+    _written("mine.yaml")
+    assert main(["train", "mine.yaml", "data=sample"]) == 1
+    assert capsys.readouterr().err == (
+        "mine.yaml\n  this is a model, not a run\n  write model=mine.yaml, and data=... for what it learns\n"
+    )
+    Path("empty").mkdir()
+    assert main(["train", "empty"]) == 1
+    assert capsys.readouterr().err == "empty\n  there is no config.yaml in this folder: it holds no run\n"
+
+
+def test_names_of_other_codes_are_keys_of_ours() -> None:
+    """Each hint is an override that is valid, or a key that the default run has or may be given."""
+    files = load_run(["data=xyz", "data.path=a.xyz", "data.keys.stress=s", "task=energy_forces_stress"])
+    runs = [files.config, load_run(["scheduler=plateau"]).config]
+    held = {path for run in runs for path in _paths(run.model_dump(mode="json"))}
+    for key in set(FOREIGN.values()):
+        group, equals, choice = key.partition("=")
+        known = key == "ckpt=last" or choice in choices(None)[group] if equals else key in held
+        assert known or key in ("init.model", "data.keys.virial", "data.keys.dipole"), key
+
+
+def _paths(raw: object, prefix: str = "") -> Iterator[str]:
+    for name, value in raw.items() if isinstance(raw, dict) else ():
+        yield f"{prefix}{name}"
+        yield from _paths(value, f"{prefix}{name}.")
+
+
+@pytest.mark.parametrize("name", ["hidden_irreps", "num_layers", "default_dtype", "E0s", "max_num_epochs", "l_max"])
+def test_a_name_of_another_code(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "--no-data", f"{name}=1"]) == 1
+    expected = f"command-line override {name}=1  {name}\n  unknown key\n  did you mean {ours(name)}?\n"
+    assert capsys.readouterr().err == expected
+    assert main(["train", f"--{name}=1"]) == 1
+    assert capsys.readouterr().err == f"--{name}\n  there is no such option\n  write {ours(name)}=1\n"
+
+
+def test_an_own_key_that_is_near_comes_before_another_codes() -> None:
+    with pytest.raises(UserError, match=r"did you mean optimizer\.lr\?"):
+        load_run(["lr=1"])
+    with pytest.raises(UserError, match=r"did you mean radial_mlp\?"):
+        load_run(["model.layers.first_conv.radial_MLP=[8]"])
+    for name in RunConfig.model_fields:
+        assert ours(name) is None, dotted((name,))
+
+
+def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
+    """Commands that need torch say so without it; others run."""
+    blocker = "import sys; sys.modules['torch'] = None; from e3frame.cli import main; sys.exit(main(sys.argv[1:]))"
+    said = {}
+    for arguments in (["train", "data=sample"], ["check", "--no-data", "data=sample"], ["layers"], ["info"]):
+        done = subprocess.run([sys.executable, "-c", blocker, *arguments], capture_output=True, text=True, cwd=tmp_path)
+        said[arguments[0]] = (done.returncode, done.stderr)
+    assert said["train"] == (1, "this verb needs the package torch, which is not installed\n  pip install torch\n")
+    assert [said[verb] for verb in ("check", "layers")] == [(0, ""), (0, "")]
+    assert said["info"][0] in (0, 1)
+    assert "Traceback" not in said["info"][1]
+
+
+def test_every_group_has_configs() -> None:
+    found = choices(None)
+    assert {"model", "data", "task", "optimizer", "scheduler", "trainer", "logger"} <= set(found)
+    assert all(found.values())
