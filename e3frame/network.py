@@ -147,6 +147,7 @@ class Model(nn.Module):
 
         Raises:
             UserError: an input is not there, or of another size.
+            ValueError: an element that is not among the model's species (found on the CPU only).
         """
         outer = torch.is_grad_enabled()
         with torch.set_grad_enabled(outer or bool(self._differentiates)):
@@ -174,7 +175,7 @@ class Model(nn.Module):
             edge_shift = strained(edge_shift, strain, batch.index_select(0, graph["edge_index"][1]))
         return {
             POS: pos,
-            SPECIES: self.species_index(graph["z"]),
+            SPECIES: self.species_index.checked(graph["z"]),
             EDGE_INDEX: graph["edge_index"],
             EDGE_SHIFT: edge_shift,
             CELL: pos.new_zeros(num_graphs, 3, 3) if cell is None else cell.double(),

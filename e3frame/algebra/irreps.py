@@ -28,10 +28,11 @@ class _Representation:
 
     def D_from_quaternion(self, q: Tensor, k: Tensor | None = None) -> Tensor:
         """Matrix of shape ``(..., dim, dim)`` of the quaternion ``q`` (..., 4) and ``k`` inversions."""
+        from e3frame.o3.proper import require_counts
         from e3frame.o3.rotation import quaternion_to_matrix
 
         R = quaternion_to_matrix(q)
-        return self.D_from_matrix(R if k is None else R * (-1) ** k[..., None, None])
+        return self.D_from_matrix(R if k is None else R * (-1) ** require_counts(k)[..., None, None])
 
     def D_from_axis_angle(self, axis: Tensor, angle: Tensor) -> Tensor:
         """Matrix of shape ``(..., dim, dim)`` of the rotation by ``angle`` (...) around ``axis`` (..., 3)."""
@@ -99,10 +100,11 @@ class Irrep(_Representation, tuple):
 
     def D_from_angles(self, alpha: Tensor, beta: Tensor, gamma: Tensor, k: Tensor | None = None) -> Tensor:
         """Matrix p^k D^l(alpha, beta, gamma) of shape ``(..., dim, dim)``; ``k`` counts inversions."""
+        from e3frame.o3.proper import require_counts
         from e3frame.o3.wigner import wigner_D
 
         D = wigner_D(self.l, alpha, beta, gamma)
-        return D if k is None else D * (self.p ** k[..., None, None])
+        return D if k is None else D * (self.p ** require_counts(k)[..., None, None])
 
     def D_from_matrix(self, R: Tensor) -> Tensor:
         """Matrix of shape ``(..., dim, dim)`` of the rotations or reflections ``R`` of shape ``(..., 3, 3)``."""

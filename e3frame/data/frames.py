@@ -8,13 +8,13 @@ from io import StringIO
 from itertools import islice
 from pathlib import Path
 
-import numpy as np
 from ase import Atoms
 from ase.io import iread, read
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats, open_with_compression
 from ase.io.trajectory import TrajectoryReader
 
 from e3frame.data.neighbors import require_numbers
+from e3frame.spec.elements import require_elements
 from e3frame.spec.errors import DataError, did_you_mean
 
 
@@ -180,10 +180,9 @@ def checked(atoms: Atoms | DataError, length: float, file: str, frame: int) -> A
         raise DataError("no atoms", file=file, frame=frame)
     try:
         require_numbers(atoms)
+        require_elements(atoms.numbers.tolist())
     except ValueError as error:
         raise DataError(str(error), file=file, frame=frame) from None
-    if (atoms.numbers == 0).any():
-        raise DataError(f"atom {int(np.argmin(atoms.numbers))} is not an element", file=file, frame=frame)
     if length != 1.0:
         atoms.set_cell(atoms.cell.array * length)
         atoms.positions *= length

@@ -28,7 +28,7 @@ from e3frame.inference.inputs import FrameInputs
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.layers.strain_gradient import StrainGradient
-from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
+from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS, require_elements
 from e3frame.spec.errors import DataError, UserError
 
 RESULTS = ("energy", "energies", "forces", "stress", "dipole", "charges")
@@ -139,6 +139,10 @@ class Predictor:
         """
         if len(atoms) == 0:
             raise DataError("no atoms", file=file, frame=frame)
+        try:
+            require_elements(atoms.numbers.tolist())
+        except ValueError as error:
+            raise DataError(str(error), file=file, frame=frame) from None
         species = self.model.spec.species
         unknown = sorted(set(atoms.numbers.tolist()) - {ATOMIC_NUMBERS[symbol] for symbol in species})
         if unknown:

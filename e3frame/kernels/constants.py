@@ -17,12 +17,22 @@ from torch import Tensor
 Device: TypeAlias = torch.device | str | None
 
 
+def as_floating(x: Tensor) -> Tensor:
+    """x itself, or in the default dtype where it holds integers: constants cast to these would be cut."""
+    return x if x.is_floating_point() or x.is_complex() else x.to(torch.get_default_dtype())
+
+
 def as_tensor(array: NDArray[Any], dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
     """A fresh tensor of ``array``, rounded once, to ``dtype`` (the default dtype if None).
 
     Complex arrays become the complex type of ``dtype``.
+
+    Raises:
+        ValueError: a type that holds no fractions.
     """
     dtype = torch.get_default_dtype() if dtype is None else dtype
+    if not dtype.is_floating_point and not dtype.is_complex:
+        raise ValueError(f"a floating-point dtype is required, got {dtype}")
     if np.iscomplexobj(array):
         dtype = dtype.to_complex()
     return torch.tensor(array, dtype=dtype, device=device)

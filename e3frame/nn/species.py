@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.kernels.values import has_values
 
 __all__ = ["SpeciesEmbedding", "SpeciesIndex"]
 
@@ -44,10 +45,17 @@ class SpeciesIndex(nn.Module):
         """(n,) atomic numbers -> (n,) indices."""
         return self.index.index_select(0, z)
 
+    def checked(self, z: Tensor) -> Tensor:
+        """As `forward`, but raises as `check` does where that need not wait for a device."""
+        if z.is_cpu and has_values(z):
+            self.check(z)
+        return self(z)
+
     def check(self, z: Tensor) -> None:
         """Raise ValueError if z holds an element that is not a species. Waits for the device."""
-        unknown = sorted(set(z.tolist()) - set(self.atomic_numbers))
-        if unknown:
+        known = self.index.index_select(0, z.clamp(0, _HEAVIEST).flatten()) < len(self.atomic_numbers)
+        if not (known & (z.flatten() >= 0) & (z.flatten() <= _HEAVIEST)).all():
+            unknown = sorted(set(z.flatten().tolist()) - set(self.atomic_numbers))
             raise ValueError(f"species are the atomic numbers {list(self.atomic_numbers)}, got also {unknown}")
 
     def extra_repr(self) -> str:

@@ -70,7 +70,7 @@ class IndexedLinear(nn.Module):
         """``(n, u, i), (u, s, w) -> (n, w i)``."""
         if self.num_indices * x.shape[2] > x.shape[1]:
             # A matrix for each row is smaller than the result of every matrix for each row.
-            return torch.einsum("zui,zuw->zwi", x, weight.transpose(0, 1)[index]).flatten(1)
+            return torch.einsum("zui,zuw->zwi", x, weight.transpose(0, 1).index_select(0, index)).flatten(1)
         every = torch.einsum("zui,usw->zswi", x, weight)
         return every.take_along_dim(index[:, None, None, None], dim=1).flatten(1)
 

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn.functional import normalize
 
-from e3frame.algebra.errors import AssertedError
+from e3frame.kernels.constants import as_floating
+from e3frame.o3.proper import require_directions, require_rotations
 
 Angles: TypeAlias = tuple[Tensor, Tensor, Tensor]
 AxisAngle: TypeAlias = tuple[Tensor, Tensor]
@@ -109,18 +110,21 @@ def _matrix(rows: list[list[Tensor]]) -> Tensor:
 
 def matrix_x(angle: Tensor) -> Tensor:
     """Rotation about the x axis."""
+    angle = as_floating(angle)
     c, s, one, zero = angle.cos(), angle.sin(), torch.ones_like(angle), torch.zeros_like(angle)
     return _matrix([[one, zero, zero], [zero, c, -s], [zero, s, c]])
 
 
 def matrix_y(angle: Tensor) -> Tensor:
     """Rotation about the y axis."""
+    angle = as_floating(angle)
     c, s, one, zero = angle.cos(), angle.sin(), torch.ones_like(angle), torch.zeros_like(angle)
     return _matrix([[c, zero, s], [zero, one, zero], [-s, zero, c]])
 
 
 def matrix_z(angle: Tensor) -> Tensor:
     """Rotation about the z axis."""
+    angle = as_floating(angle)
     c, s, one, zero = angle.cos(), angle.sin(), torch.ones_like(angle), torch.zeros_like(angle)
     return _matrix([[c, -s, zero], [s, c, zero], [zero, zero, one]])
 
@@ -132,7 +136,12 @@ def angles_to_matrix(alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
 
 
 def quaternion_to_matrix(q: Tensor) -> Tensor:
-    """Matrix ``(..., 3, 3)`` of quaternions ``(..., 4)``, which need not be of unit norm."""
+    """Matrix ``(..., 3, 3)`` of quaternions ``(..., 4)``, which need not be of unit norm.
+
+    Raises:
+        ValueError: a quaternion that is zero or not finite.
+    """
+    q = require_directions("quaternion", as_floating(q))
     w, x, y, z = normalize(q, dim=-1).unbind(-1)
     return _matrix(
         [
@@ -151,18 +160,13 @@ def axis_angle_to_matrix(axis: Tensor, angle: Tensor) -> Tensor:
 # From a matrix --------------------------------------------------------------------------------------------------------
 
 
-def _check_rotation(R: Tensor) -> None:
-    if not torch.allclose(torch.det(R), R.new_ones(()), atol=1e-4):
-        raise AssertedError("expected rotation matrices, whose determinant is 1")
-
-
 def matrix_to_angles(R: Tensor) -> Angles:
     """Euler angles of rotation matrices ``(..., 3, 3)``; gamma takes the whole turn where beta is 0.
 
     Raises:
-        ValueError: a determinant other than 1.
+        ValueError: matrices that are no rotations.
     """
-    _check_rotation(R)
+    R = require_rotations(R)
     alpha, beta = xyz_to_angles(R[..., :, 1])
     rest = angles_to_matrix(alpha, beta, torch.zeros_like(alpha)).mT @ R
     return alpha, beta, torch.atan2(rest[..., 0, 2], rest[..., 0, 0])
@@ -172,9 +176,9 @@ def matrix_to_quaternion(R: Tensor) -> Tensor:
     """Unit quaternion ``(..., 4)``, with w >= 0, of rotation matrices ``(..., 3, 3)``.
 
     Raises:
-        ValueError: a determinant other than 1.
+        ValueError: matrices that are no rotations.
     """
-    _check_rotation(R)
+    R = require_rotations(R)
     (xx, xy, xz), (yx, yy, yz), (zx, zy, zz) = (row.unbind(-1) for row in R.unbind(-2))
     # The four rows of 4 q qᵀ; the longest one is far from zero, hence accurate.
     products = _matrix(
@@ -199,19 +203,30 @@ def matrix_to_axis_angle(R: Tensor) -> AxisAngle:
 
 
 def axis_angle_to_quaternion(xyz: Tensor, angle: Tensor) -> Tensor:
-    """Unit quaternion ``(..., 4)`` of the rotation by ``angle`` about ``xyz``."""
-    xyz, half = torch.broadcast_tensors(xyz, angle[..., None] / 2)
+    """Unit quaternion ``(..., 4)`` of the rotation by ``angle`` about ``xyz``, of any length.
+
+    Raises:
+        ValueError: an axis that is zero, with an angle other than whole turns, or not finite.
+    """
+    xyz, half = torch.broadcast_tensors(as_floating(xyz), as_floating(angle)[..., None] / 2)
+    require_directions("axis", xyz, needed=half[..., 0].sin().abs() > 1e-4)
     return torch.cat([half[..., :1].cos(), normalize(xyz, dim=-1) * half.sin()], dim=-1)
 
 
 def quaternion_to_axis_angle(q: Tensor) -> AxisAngle:
-    """Unit axis (zero for the identity) and angle in [0, 2π] of quaternions ``(..., 4)``."""
+    """Unit axis (zero for the identity) and angle in [0, 2π] of quaternions ``(..., 4)``.
+
+    Raises:
+        ValueError: a quaternion that is zero or not finite.
+    """
+    q = require_directions("quaternion", as_floating(q))
     return normalize(q[..., 1:], dim=-1), 2 * torch.atan2(vector_norm(q[..., 1:], dim=-1), q[..., 0])
 
 
 def angles_to_quaternion(alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
     """Unit quaternion ``(..., 4)`` of Euler angles."""
     alpha, beta, gamma = torch.broadcast_tensors(alpha, beta, gamma)
+    alpha, beta, gamma = map(as_floating, (alpha, beta, gamma))
     y, x = alpha.new_tensor([0.0, 1.0, 0.0]), alpha.new_tensor([1.0, 0.0, 0.0])
     first = compose_quaternion(axis_angle_to_quaternion(x, beta), axis_angle_to_quaternion(y, gamma))
     return compose_quaternion(axis_angle_to_quaternion(y, alpha), first)
@@ -243,7 +258,7 @@ def angles_to_xyz(alpha: Tensor, beta: Tensor) -> Tensor:
 
 def xyz_to_angles(xyz: Tensor) -> tuple[Tensor, Tensor]:
     """Angles (alpha, beta) of the direction of ``xyz`` (..., 3), the inverse of `angles_to_xyz`; (0, π/2) of zero."""
-    x, y, z = xyz.unbind(-1)
+    x, y, z = as_floating(xyz).unbind(-1)
     # Not acos: near the poles it would lose half of the digits.
     off_axis = vector_norm(torch.stack([x, z], dim=-1), dim=-1).masked_fill((xyz == 0).all(-1), 1.0)
     return torch.atan2(x, z), torch.atan2(off_axis, y)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from e3frame.algebra import wigner
-from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.irreps import Irrep
-from e3frame.kernels.constants import Device, as_tensor, constant
+from e3frame.kernels.constants import Device, as_floating, as_tensor, constant
+from e3frame.o3.proper import require_rotations
 
 _wigner_3j = constant(wigner.wigner_3j)
 _rotation_y_to_x = constant(wigner.rotation_y_to_x)
@@ -59,7 +59,7 @@ def wigner_D(l: int, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
     Every factor is a rotation about y, of which D^l is made of sines and cosines: R_x(beta) is R_y(beta) between a
     quarter turn and its inverse.
     """
-    alpha, beta, gamma = torch.broadcast_tensors(alpha, beta, gamma)
+    alpha, beta, gamma = torch.broadcast_tensors(*map(as_floating, (alpha, beta, gamma)))
     J = _rotation_y_to_x(l, dtype=alpha.dtype, device=alpha.device)
     about_x = J @ _rotation_about_y(l, beta) @ J.mT
     return _rotation_about_y(l, alpha) @ about_x @ _rotation_about_y(l, gamma)
@@ -77,8 +77,12 @@ def _rotation_matrices(lmax: int, R: Tensor) -> list[Tensor]:
 
 
 def wigner_D_from_matrix(l: int, R: Tensor) -> Tensor:
-    """Matrix ``D^l`` of rotation matrices R ``(..., 3, 3)``: a polynomial of R, without the singularities of angles."""
-    return _rotation_matrices(l, R)[l]
+    """Matrix ``D^l`` of rotation matrices R ``(..., 3, 3)``: a polynomial of R, without the singularities of angles.
+
+    Raises:
+        ValueError: matrices that are no rotations; not checked when compiled.
+    """
+    return _rotation_matrices(l, require_rotations(R))[l]
 
 
 def irreps_matrices(irreps: Iterable[Irrep], R: Tensor) -> dict[Irrep, Tensor]:
@@ -87,11 +91,11 @@ def irreps_matrices(irreps: Iterable[Irrep], R: Tensor) -> dict[Irrep, Tensor]:
     Raises:
         ValueError: matrices that are not orthogonal; not checked when compiled.
     """
-    irreps = set(irreps)
-    if not torch.compiler.is_compiling() and not torch.allclose(R @ R.mT, torch.eye(3).to(R), atol=1e-3):
-        raise AssertedError("expected rotations or reflections, which are orthogonal matrices")
-    sign = torch.det(R).sign()[..., None, None]
-    matrices = _rotation_matrices(max((ir.l for ir in irreps), default=0), R * sign)
+    irreps = list(dict.fromkeys(irreps))
+    R = require_rotations(R, reflections=True)
+    x, y, z = R.unbind(-2)
+    sign = (torch.linalg.cross(x, y) * z).sum(-1).sign()[..., None, None]  # of the determinant, in any type
+    matrices = _rotation_matrices(max([0, *(ir.l for ir in irreps)]), R * sign)
     return {ir: matrices[ir.l] if ir.p == 1 else matrices[ir.l] * sign for ir in irreps}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
@@ -17,6 +18,14 @@ SYMBOLS = tuple(
     Rf Db Sg Bh Hs Mt Ds Rg Cn Nh Fl Mc Lv Ts Og""".split()  # noqa: SIM905
 )
 ATOMIC_NUMBERS = {symbol: number for number, symbol in enumerate(SYMBOLS)}
+
+
+def require_elements(numbers: Iterable[int]) -> None:
+    """Raise ValueError for the first atom whose atomic number is that of no element."""
+    for atom, number in enumerate(numbers):
+        if not 0 < number < len(SYMBOLS):
+            given = f": its atomic number is {number}" if number else ""
+            raise ValueError(f"atom {atom} is not an element{given}")
 
 
 def _element(symbol: Any) -> str:

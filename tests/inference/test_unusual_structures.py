@@ -14,9 +14,12 @@ from ase.io import read, write
 from support.runs import Finished
 
 from e3frame.data.base import Label
+from e3frame.data.batch import model_input
+from e3frame.data.graphs import make_graph
 from e3frame.data.specs import parse_data
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predict import predict
+from e3frame.inference.saved import load_model
 from e3frame.spec.errors import DataError
 
 
@@ -86,3 +89,45 @@ def test_positions_that_are_none(finished: Finished, name: str, tmp_path: Path) 
     with pytest.raises(DataError) as found:
         spec.load(4.0, {"energy": Label("graph")})
     assert str(found.value).startswith(f"{file}, frame 1\n  {message}")
+
+
+@pytest.mark.parametrize(
+    ("number", "message"),
+    [
+        (119, "atom 1 is not an element: its atomic number is 119"),
+        (-1, "atom 1 is not an element: its atomic number is -1"),
+        (0, "atom 1 is not an element"),
+        (118, "the model does not know Og\n  it knows H, C, O"),
+    ],
+)
+def test_what_is_no_element(finished: Finished, number: int, message: str, tmp_path: Path) -> None:
+    water = molecule("H2O")
+    water.numbers[1] = number
+    water.calc = E3FrameCalculator(finished.result.model)
+    with pytest.raises(DataError) as found:
+        water.get_potential_energy()
+    assert str(found.value) == f"  {message}"
+    model = load_model(finished.result.model)
+    graph = make_graph(water, 4.0)
+    with pytest.raises(ValueError, match=rf"species are the atomic numbers .*, got also \[{number}\]"):
+        model(model_input(graph))
+    frames = [molecule("H2O") for _ in range(5)]
+    frames[1].numbers[1] = number
+    arrays = {"z": np.array([a.numbers for a in frames]), "R": np.array([a.positions for a in frames])}
+    np.savez(tmp_path / "a.npz", E=np.zeros(5), **arrays)
+    write(tmp_path / "a.traj", [Atoms(a.numbers, a.positions, info={"energy": 0.0}) for a in frames])
+    if number == 118:
+        return
+    for spec, wrong in (
+        ({"kind": "npz", "path": str(tmp_path / "a.npz")}, f"{number} is not an atomic number"),
+        ({"kind": "xyz", "path": str(tmp_path / "a.traj")}, message),
+    ):
+        if spec["kind"] == "npz" and number == 0:
+            continue  # there it stands for no atom
+        with pytest.raises(DataError) as found:
+            parse_data(spec | {"cache_dir": str(tmp_path)}).load(4.0, {"energy": Label("graph")})
+        assert str(found.value).endswith(f"  {wrong}")
+        assert str(found.value).startswith(spec["path"])
+    with pytest.raises(DataError) as found:
+        predict(finished.result.model, [tmp_path / "a.traj"], tmp_path / "out.xyz")
+    assert str(found.value) == f"{tmp_path / 'a.traj'}, frame 1\n  {message}"
