@@ -30,7 +30,7 @@ ALLOWED = {
     | {"viz", "train"},
     "inference": {"", "io", "spec", "layers", "model", "network", "data", "train", "inference"},
     "viz": {"algebra", "spec", "o3", "train", "inference", "viz"},
-    "compose": {"spec", "config"},
+    "compose": {"spec", "config", "compose"},
     "sweep": {"algebra", "spec", "config", "sweep"},
     "cli": {"", "algebra", "spec", "layers", "model", "data", "config", "compose", "sweep", "cli"},
     "__init__": set(),

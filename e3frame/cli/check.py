@@ -37,6 +37,7 @@ _DESCRIPTION = """Type-check a model, without torch and without data; then look 
   e3frame check configs/model/nequip.yaml          a model file, or the config.yaml of a run
   e3frame check model=nequip data=sample           a run config, with overrides
   e3frame check data=xyz data.path=md.xyz          ... and some frames of each split; --full: all of them
+  e3frame check mine.yaml plugins=my_layers        layers of your own: modules are imported if you name them
 """
 
 
@@ -131,10 +132,15 @@ def _check_file(start: Path, overrides: list[str]) -> _Checked:
     composed = read_yaml(start / "config.yaml" if start.is_dir() else start)
     if "defaults" in composed.raw:
         raise UserError(f"{start}\n  it has a defaults list: check it as part of a run, e3frame check model={start}")
-    if "model" in composed.raw or overrides or start.is_dir():
+    named = [text for text in overrides if text.startswith("plugins=")]
+    if "model" in composed.raw or len(named) < len(overrides) or start.is_dir():
         from e3frame.config import typed_run
 
         return _of_run(typed_run(read_run(start, overrides)))
+    if named:
+        from e3frame.compose import named_plugins
+
+        composed = composed.with_plugins(named_plugins(named))
     typed = composed.parse(ModelSpec, ModelSpec.typed).typed()
     return _Checked(typed, None, tuple(map(composed.sources.place, typed.warnings)))
 

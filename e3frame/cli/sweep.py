@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from e3frame.cli.shorthand import expanded
-from e3frame.compose import Composer, compose_config, typed_run
+from e3frame.compose import Composer, compose_config, named_plugins, typed_run
 from e3frame.config import RunConfig
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
@@ -61,8 +61,8 @@ def _checked(overrides: list[str], config_dir: str | None) -> tuple[SweepSpec, C
         raise UserError(f"which search?\n  sweep=NAME is required; searches there: {', '.join(names)}")
     composed = compose_config(own, "sweep", config_dir)
     spec = composed.parse(_Root).sweep
-    common = [*spec.overrides, *(text for text in overrides if text not in own)]
-    composer = Composer(common, config_dir)
+    typed = [text for text in overrides if text not in own]
+    composer = Composer([*spec.overrides, *typed], config_dir, named_plugins(typed))
     return spec, composer, check(spec, composed.sources, composer, typed_run)
 
 

@@ -21,6 +21,9 @@ from e3frame.compose import compose_config, config_folder, load_run, normalize_o
 from e3frame.config import RunConfig
 from e3frame.spec.errors import SpecError, UserError
 
+_NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
+"""Options of Hydra's that would train another config than the one that is checked, or read a pickle."""
+
 
 def main(arguments: list[str]) -> int:
     """Everything that Hydra's command line offers (--help, --cfg job, -m, ...), with mistakes told before torch."""
@@ -31,10 +34,10 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"{start}\n  a finished config goes with key=value alone, and with no option")
         return _from_file(start, typed_words)
     overrides = expanded(typed_words, given.config_dir)
-    if given.cfg:
-        compose_config(overrides, config_dir=given.config_dir)
     chosen: list[str] = []
     trains = not (given.cfg or given.help or given.hydra_help or given.info)
+    if not trains:
+        compose_config(overrides, config_dir=given.config_dir)
     if trains and not given.multirun:
         typed = load_run(overrides, given.config_dir)
         _warn(typed.warnings)
@@ -126,6 +129,7 @@ def _train(config_dir: str | None) -> None:
 def _hydra_arguments(arguments: Sequence[str]) -> Namespace:
     parser = get_args_parser()
     given, unknown = parser.parse_known_intermixed_args(list(arguments))
+    unknown += [option for option in _NOT_OURS if getattr(given, option[2:].replace("-", "_"))]
     if unknown:
         raise unknown_option(unknown[0], "--help, --cfg job, --config-dir, -m")
     return given

@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,13 +31,14 @@ def rank(spec: TrainerSpec) -> int:
 
 
 @contextmanager
-def together(spec: TrainerSpec, folder: Path, start: Path | None) -> Iterator[None]:
+def together(spec: TrainerSpec, folder: Path, start: Path | None, plugins: Sequence[str] = ()) -> Iterator[None]:
     """Start the other processes, unless something else did, and end them when this one is through.
 
     Args:
         spec: how many there are.
         folder: of the run; holds ``config.yaml`` already.
         start: the checkpoint to go on from.
+        plugins: of the model, imported in this process already.
 
     Raises:
         UserError: one of them ended before its time.
@@ -49,7 +50,7 @@ def together(spec: TrainerSpec, folder: Path, start: Path | None) -> Iterator[No
     before = {name: os.environ.get(name) for name in _VARIABLES}
     try:
         if not started_elsewhere():
-            others = _start(spec.devices, folder, start)
+            others = _start(spec.devices, folder, start, plugins)
         try:
             yield
         except RuntimeError as error:  # torch.distributed's, when a peer is gone
@@ -69,12 +70,13 @@ def together(spec: TrainerSpec, folder: Path, start: Path | None) -> Iterator[No
                 os.environ[name] = value
 
 
-def _start(devices: int, folder: Path, start: Path | None) -> list[subprocess.Popen[bytes]]:
+def _start(devices: int, folder: Path, start: Path | None, plugins: Sequence[str]) -> list[subprocess.Popen[bytes]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     address = {"NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ.update(address, LOCAL_RANK="0")
-    shared = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    command = [sys.executable, "-m", "e3frame.train.worker", str(folder), *([str(start)] if start else [])]
+    # The modules of this process, and no others that lie in the current folder.
+    shared = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-m", "e3frame.train.worker", str(folder), str(start or ""), *plugins]
     return [subprocess.Popen(command, env={**shared, "LOCAL_RANK": str(number)}) for number in range(1, devices)]

@@ -67,17 +67,30 @@ def require_same(held: Mapping[str, Any], config: RunConfig, where: Path) -> lis
     Raises:
         UserError: it is another run, or of a version whose configs mean something else.
     """
-    try:
-        earlier = validate(type(config), held)
-    except SpecErrors as errors:
-        raise UserError(f"{where}: its config is not valid in this version of e3frame: {errors.errors[0]}") from None
-    found = list(differences(earlier.model_dump(mode="json"), config.model_dump(mode="json")))
+    found = _found(held, config, where)
     other = [difference for difference in found if dotted(difference.path) not in LIMITS]
     if other:
         lines = "\n".join(f"  {difference}" for difference in other[:3])
         more = f"\n  and {len(other) - 3} more" if len(other) > 3 else ""
         raise UserError(f"{where} is of another run\n{lines}{more}\n  choose another folder, or the same config")
     return found
+
+
+def _found(held: Mapping[str, Any], config: RunConfig, where: Path) -> list[Difference]:
+    """Differences of two configs. Nothing is imported for it: other plugins are a difference on their own."""
+    given, there = list(config.model.plugins), _plugins(held)
+    if there != given:
+        return [Difference(("model", "plugins"), there, given)]
+    try:
+        earlier = validate(type(config), held)
+    except SpecErrors as errors:
+        raise UserError(f"{where}: its config is not valid in this version of e3frame: {errors.errors[0]}") from None
+    return list(differences(earlier.model_dump(mode="json"), config.model_dump(mode="json")))
+
+
+def _plugins(held: Any) -> Any:
+    model = held.get("model") if isinstance(held, Mapping) else None
+    return (model.get("plugins") or []) if isinstance(model, Mapping) else []
 
 
 def look(folder: Path, config: RunConfig) -> list[Difference]:

@@ -209,7 +209,8 @@ def train(
     average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
     if start is not None and start.done:
         return fitted_before(model, start)
-    with together(config.trainer, folder, None if start is None else start.path):
+    checkpoint = None if start is None else start.path
+    with together(config.trainer, folder, checkpoint, config.model.plugins):
         return fit(model, average, config, splits, folder, console, start, observers)
 
 

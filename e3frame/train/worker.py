@@ -1,4 +1,4 @@
-"""``python -m e3frame.train.worker FOLDER [CHECKPOINT]``: one more process of a training that another one has begun."""
+"""``python -m e3frame.train.worker FOLDER CHECKPOINT [PLUGIN ...]``: one more process of a training."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ from e3frame.train.checkpoint import read_checkpoint
 from e3frame.train.run import settings, train
 
 
-def main(folder: str, checkpoint: str | None = None) -> int:
-    """Train along; what there is to say, to write and to evaluate is the first process's."""
-    config = validate(RunConfig, yaml.safe_load((Path(folder) / "config.yaml").read_text(encoding="utf-8")))
-    start = None if checkpoint is None else read_checkpoint(Path(checkpoint))
+def main(folder: str, checkpoint: str = "", *plugins: str) -> int:
+    """Train along; what there is to say, to write and to evaluate is the first process's.
+
+    Args:
+        folder: of the run.
+        checkpoint: to go on from, if there is one.
+        plugins: that the first process has imported.
+    """
+    raw = yaml.safe_load((Path(folder) / "config.yaml").read_text(encoding="utf-8"))
+    config = validate(RunConfig, raw, plugins=plugins)
+    start = read_checkpoint(Path(checkpoint)) if checkpoint else None
     with settings(config):
         splits = config.data.load(config.model.r_max, config.asked_of_frames)
         try:

@@ -1,0 +1,179 @@
+"""Hydra's groups, defaults and overrides become one raw mapping, of which each value's source is known.
+
+Only entry points import this package, and with it Hydra.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from e3frame.compose.files import config_folder, file_places, roots
+from e3frame.compose.overrides import (
+    choices,
+    chooses,
+    file_choice,
+    fixed_overrides,
+    from_overrides,
+    groups,
+    named_plugins,
+    names_plugins,
+    normalize_overrides,
+    override_places,
+    refuse_no_choice,
+    set_values,
+    with_values,
+)
+from e3frame.compose.told import refused, told
+from e3frame.config import TypedRun, typed_run
+from e3frame.spec.errors import UserError
+from e3frame.spec.files import Composed, read_yaml, resolved
+from e3frame.spec.sources import Sources
+
+__all__ = [
+    "Composed",
+    "Composer",
+    "choices",
+    "compose_config",
+    "config_folder",
+    "file_choice",
+    "fixed_overrides",
+    "from_overrides",
+    "load_run",
+    "named_plugins",
+    "normalize_overrides",
+    "read_yaml",
+    "typed_run",
+    "with_values",
+]
+
+
+class Composer:
+    """Composes many runs that differ in a few values; what they share is composed once.
+
+    Args:
+        common: overrides of all of them, as typed.
+        config_dir: a folder of the user's with further group files.
+        plugins: those that the user named; None: all overrides are his, and those that they name.
+    """
+
+    def __init__(
+        self, common: Sequence[str] = (), config_dir: str | None = None, plugins: Sequence[str] | None = None
+    ) -> None:
+        self.common, self.config_dir, self.plugins = list(common), config_dir, plugins
+        self.groups = groups(config_dir)
+        self._bases: dict[tuple[str, ...], tuple[DictConfig, Sources]] = {}
+
+    def compose(self, overrides: Sequence[str] = ()) -> Composed:
+        """The config of one run; the same as ``compose_config`` gives for ``common`` and ``overrides``.
+
+        Raises:
+            SpecError, UserError: a group, an override or a file that is wrong.
+        """
+        named = named_plugins([*self.common, *overrides]) if self.plugins is None else self.plugins
+        overrides = [override for override in overrides if not names_plugins(override)]
+        values = [override for override in overrides if self.is_value(override)]
+        base, placed = self._base(tuple(override for override in overrides if override not in values))
+        config, sources = copy.deepcopy(base), Sources(dict(placed.places))
+        set_values(config, sources, values, self.config_dir)
+        with told(overrides, self.config_dir):
+            return Composed(resolved(config, sources), sources).with_plugins(named)
+
+    def is_value(self, override: str) -> bool:
+        """Whether the override sets a value, and neither chooses a group nor removes a key."""
+        key, equals, _ = override.partition("=")
+        plain = override.removeprefix("++")
+        return bool(equals) and key[0] != "~" and not key.startswith("hydra.") and not chooses(plain, self.groups)
+
+    def _base(self, choices: tuple[str, ...]) -> tuple[DictConfig, Sources]:
+        if choices not in self._bases:
+            self._bases[choices] = _composed([*self.common, *choices], "config", self.config_dir)
+        return self._bases[choices]
+
+
+def compose_config(overrides: Sequence[str], config_name: str = "config", config_dir: str | None = None) -> Composed:
+    """Compose ``configs/<config_name>.yaml`` with command-line overrides.
+
+    Args:
+        overrides: as typed; ``key=value`` may set keys that no file mentions (the spec knows which exist), and
+            ``plugins=name`` says that the user wants a plugin imported.
+        config_dir: a folder of the user's with further group files.
+
+    Raises:
+        SpecError, UserError: a group, an override or a file that is wrong.
+    """
+    config, sources = _composed(overrides, config_name, config_dir)
+    return Composed(resolved(config, sources), sources).with_plugins(named_plugins(overrides))
+
+
+def _composed(overrides: Sequence[str], config_name: str, config_dir: str | None) -> tuple[DictConfig, Sources]:
+    given = [override for override in overrides if override and not names_plugins(override)]
+    known = groups(config_dir)
+    refuse_no_choice(given, config_dir)
+    values = [override for override in given if not chooses(override, known)]
+    search = next((text for text in given if re.match(r"[+~]*sweep[=.]", text)), None)
+    if search is not None and config_name != "sweep":
+        raise UserError(f"command-line override {search}\n  a search is run by e3frame sweep")
+    with _initialized(config_dir) as loader:
+        written = override_places(values)
+        hydra_overrides = normalize_overrides(given, config_dir)
+        with told(given, config_dir):
+            try:
+                config = compose(config_name, overrides=hydra_overrides)
+            except (MissingConfigException, OverrideParseException):
+                raise
+            except (ConfigCompositionException, OmegaConfBaseException) as error:
+                raise refused(error, config_name, given, hydra_overrides) from error
+            files = loader.compute_defaults_list(config_name, hydra_overrides, RunMode.RUN).defaults
+            sources = file_places(files, config_dir)
+    sources.places.update(written.places)
+    return config, sources
+
+
+def load_run(overrides: Sequence[str], config_dir: str | None = None) -> TypedRun:
+    """The run config of some overrides, checked as a whole.
+
+    Raises:
+        UserError: the mistake that stands first, with its source.
+    """
+    return typed_run(compose_config(overrides, config_dir=config_dir))
+
+
+class _ReadOnce(CachingConfigRepository):
+    """Config files that are read once for all that is asked of one loader, which would copy it, and read anew."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ReadOnce:
+        return self
+
+
+@contextmanager
+def _initialized(config_dir: str | None) -> Iterator[ConfigLoader]:
+    """A config loader: that of a running ``hydra.main``, else one of our own."""
+    own = roots(config_dir)
+    running = GlobalHydra.instance()
+    previous = running.hydra
+    running.clear()
+    try:
+        with initialize_config_dir(str(own[0].resolve()), version_base="1.3", job_name="e3frame"):
+            path = GlobalHydra.instance().config_loader().get_search_path()
+            for extra in own[1:]:
+                path.prepend("--config-dir", f"file://{extra.resolve()}", "schema")
+            loader = ConfigLoaderImpl(config_search_path=path)
+            loader.repository = _ReadOnce(loader.repository)
+            GlobalHydra.instance().hydra.config_loader = loader  # type: ignore[union-attr]
+            yield GlobalHydra.instance().config_loader()
+    finally:
+        running.hydra = previous

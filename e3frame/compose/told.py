@@ -1,0 +1,79 @@
+"""Errors of Hydra, OmegaConf and YAML in the words of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import yaml
+from hydra import compose
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf.errors import OmegaConfBaseException
+
+from e3frame.compose.files import roots
+from e3frame.spec.errors import SpecError, UserError, did_you_mean
+from e3frame.spec.files import read_text, yaml_error
+
+
+@contextmanager
+def told(overrides: Sequence[str], config_dir: str | None) -> Iterator[None]:
+    """Hydra's, OmegaConf's and YAML's errors in the words of ours."""
+    try:
+        yield
+    except MissingConfigException as error:
+        raise _missing_config(error, overrides) from None
+    except OverrideParseException as error:
+        given = next((o for o in overrides if o.partition("=")[2] and error.override.endswith(o)), error.override)
+        hint = "quote what holds any of ()[]{},:= in it: 'key=\"value\"'"
+        raise UserError(f"command-line override {given}\n  it cannot be read\n  {hint}") from None
+    except yaml.YAMLError as error:
+        raise yaml_error(error, None) from None
+    except UnicodeDecodeError as error:
+        for file in (file for root in roots(config_dir) for file in sorted(root.glob("**/*.yaml"))):
+            if error.object in file.read_bytes():
+                read_text(file)
+        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        if isinstance(error.__cause__, yaml.YAMLError):
+            raise yaml_error(error.__cause__, None) from None
+        raise UserError("the config cannot be composed\n  " + "\n  ".join(_lines(error))) from None
+
+
+def refused(error: Exception, config_name: str, given: Sequence[str], hydra_overrides: Sequence[str]) -> Exception:
+    """The error with the override that is to blame: the one without which Hydra composes."""
+    for number, override in enumerate(given):
+        try:
+            compose(config_name, overrides=[*hydra_overrides[:number], *hydra_overrides[number + 1 :]])
+        except (HydraException, OmegaConfBaseException):
+            continue
+        key = override.lstrip("+~").partition("=")[0]
+        source = f"command-line override {override}"
+        problem, *more = _lines(error)
+        if override.startswith("~") and problem.endswith("does not exist."):
+            problem, more = "there is no such key to remove", []
+        return SpecError(tuple(key.split(".")), problem, "\n".join(more), source=source)
+    return error
+
+
+def _lines(error: Exception) -> list[str]:
+    """What Hydra says, without what is for its developers."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    lines = [line.strip().removeprefix("Could not delete from config. ") for line in str(cause).splitlines()]
+    return [line for line in lines if line and not line.startswith(("object_type", "full_key"))]
+
+
+def _missing_config(error: MissingConfigException, overrides: Sequence[str]) -> UserError:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if not group:
+        return UserError(f"there is no config called {name}")
+    typed = next((o for o in overrides if o.lstrip("+").startswith(f"{group}=")), None)
+    source = f"command-line override {typed}" if typed else "defaults list"
+    return SpecError(
+        (group,), f"there is no {group} config called {name}", _config_hint(name, error.options), source=source
+    )
+
+
+def _config_hint(name: str, options: Sequence[str] | None) -> str:
+    if name.endswith((".yaml", ".yml")):
+        return "name a config without its folder and .yaml; --config-dir adds a folder of your own"
+    return did_you_mean(name, options or [], "configs there")
