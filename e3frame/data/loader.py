@@ -8,7 +8,7 @@ from torch_geometric.loader import DataLoader
 from e3frame.data.budget import Budget
 from e3frame.data.displaced import DisplacedFrames, DrawnBatches, Noise
 from e3frame.data.frameset import FrameSet
-from e3frame.data.sampling import Packing, Place, SharedBatches, ShuffleSampler
+from e3frame.data.sampling import OwnBatches, Packing, Place, SharedBatches, ShuffleSampler
 
 
 def make_loader(
@@ -46,6 +46,7 @@ def make_loader(
         return DataLoader(displaced, batch_sampler=DrawnBatches(sampler, size, place), **own)
     mine = range(place.rank, len(dataset), place.world)
     if isinstance(batch_size, int):
-        return DataLoader(dataset if place.world == 1 else dataset[list(mine)], batch_size, **own)
-    packing = Packing(dataset, batch_size, "eval_batch_size")
-    return DataLoader(dataset, batch_sampler=packing.packed(mine), **own)
+        batches = [list(mine[first : first + batch_size]) for first in range(0, len(mine), batch_size)]
+    else:
+        batches = Packing(dataset, batch_size, "eval_batch_size").packed(mine)
+    return DataLoader(dataset, batch_sampler=OwnBatches(batches), **own)

@@ -123,6 +123,25 @@ def require_room(splits: Splits, spec: DataSpec) -> None:
                 Packing(dataset, budget, key)
 
 
+class OwnBatches(Sampler[list[int]]):
+    """Batches in order, those of one process. A process without frames, as a split of few can leave it, gets the first
+    frame of the split; ``surplus`` names that batch, whose result must not count.
+
+    Args:
+        batches: places of the frames of each.
+    """
+
+    def __init__(self, batches: Sequence[list[int]]) -> None:
+        self.batches = batches or [[0]]
+        self.surplus = set() if batches else {0}
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+
 class SharedBatches(BatchSampler):
     """Batches of a shuffled epoch from ``place.batch`` on, of each the part of one process.
 

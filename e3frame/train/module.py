@@ -71,11 +71,12 @@ class Training(LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         self._batch = batch
-        surplus = self.trainer.world_size > 1 and index in self.trainer.train_dataloader.batch_sampler.surplus
-        return self._step(self.model, batch, None if surplus else self.train_errors)
+        surplus = self.trainer.train_dataloader.batch_sampler.surplus
+        return self._step(self.model, batch, None if index in surplus else self.train_errors)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        self._step(self.evaluated, batch, self.val_errors)
+        surplus = self.trainer.val_dataloaders.batch_sampler.surplus
+        self._step(self.evaluated, batch, None if index in surplus else self.val_errors)
 
     def _step(self, model: Model, batch: Batch, errors: TaskErrors | None) -> Tensor:
         """The loss of a batch, which ``errors`` count; None: of a batch that must not count."""

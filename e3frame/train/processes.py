@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +12,12 @@ from pathlib import Path
 import torch
 
 from e3frame.spec.errors import UserError
+from e3frame.train.peers import Peer, failure, is_peer, say_ready, wait_until_ready
 from e3frame.train.trainer import TrainerSpec
 
 _VARIABLES = ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+_BROKEN = re.compile("gloo|nccl|socket|connection|peer|store", re.IGNORECASE)
+"""In what torch.distributed says when another process is gone."""
 
 
 def started_elsewhere() -> bool:
@@ -46,22 +48,24 @@ def together(spec: TrainerSpec, folder: Path, start: Path | None, plugins: Seque
     if spec.world == 1:
         yield
         return
-    others: list[subprocess.Popen[bytes]] = []
+    peers: list[Peer] = []
     before = {name: os.environ.get(name) for name in _VARIABLES}
     try:
-        if not started_elsewhere():
-            others = _start(spec.devices, folder, start, plugins)
+        if is_peer():
+            say_ready()
+        elif not started_elsewhere():
+            _open_address()
+            peers += [Peer.start(number, folder, start, plugins) for number in range(1, spec.devices)]
+            wait_until_ready(peers)
         try:
             yield
         except RuntimeError as error:  # torch.distributed's, when a peer is gone
-            if any(other.poll() for other in others):
-                raise UserError("another process of this training has ended; its message is above") from error
-            raise
-        for other in others:
-            other.wait()
+            raise _reason(error, peers, spec) from error
+        for peer in peers:
+            peer.process.wait()
     finally:
-        for other in others:
-            other.kill()
+        for peer in peers:
+            peer.end()
         if torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
         for name, value in before.items():
@@ -70,13 +74,19 @@ def together(spec: TrainerSpec, folder: Path, start: Path | None, plugins: Seque
                 os.environ[name] = value
 
 
-def _start(devices: int, folder: Path, start: Path | None, plugins: Sequence[str]) -> list[subprocess.Popen[bytes]]:
+def _open_address() -> None:
+    """Say where processes of this machine find each other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    address = {"NODE_RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    os.environ.update(address, LOCAL_RANK="0")
-    # The modules of this process, and no others that lie in the current folder.
-    shared = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
-    command = [sys.executable, "-m", "e3frame.train.worker", str(folder), str(start or ""), *plugins]
-    return [subprocess.Popen(command, env={**shared, "LOCAL_RANK": str(number)}) for number in range(1, devices)]
+    os.environ.update(NODE_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK="0")
+
+
+def _reason(error: RuntimeError, peers: Sequence[Peer], spec: TrainerSpec) -> Exception:
+    """Why a training with several processes broke: what the one that ended first has said, or the error itself."""
+    if is_peer() or not _BROKEN.search(str(error)):
+        return error
+    if peers:
+        return failure(peers) or error
+    number = f"process {rank(spec)} of {spec.world}"
+    return UserError(f"{number}: another process of this training has ended\n  its own message says why")

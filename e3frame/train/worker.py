@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -12,6 +13,7 @@ from e3frame.config import RunConfig
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
 from e3frame.train.checkpoint import read_checkpoint
+from e3frame.train.peers import MISTAKE
 from e3frame.train.run import settings, train
 
 
@@ -23,16 +25,21 @@ def main(folder: str, checkpoint: str = "", *plugins: str) -> int:
         checkpoint: to go on from, if there is one.
         plugins: that the first process has imported.
     """
-    raw = yaml.safe_load((Path(folder) / "config.yaml").read_text(encoding="utf-8"))
+    try:
+        _train(Path(folder), Path(checkpoint) if checkpoint else None, plugins)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return MISTAKE
+    return 0
+
+
+def _train(folder: Path, checkpoint: Path | None, plugins: Sequence[str]) -> None:
+    raw = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     config = validate(RunConfig, raw, plugins=plugins)
-    start = read_checkpoint(Path(checkpoint)) if checkpoint else None
+    start = None if checkpoint is None else read_checkpoint(checkpoint)
     with settings(config):
         splits = config.data.load(config.model.r_max, config.asked_of_frames)
-        try:
-            train(config, config.typed().transfer, splits, Path(folder), Console(quiet=True), start)
-        except UserError:
-            return 0  # the first process says the same
-    return 0
+        train(config, config.typed().transfer, splits, folder, Console(quiet=True), start)
 
 
 if __name__ == "__main__":
