@@ -18,7 +18,9 @@ from e3frame.spec.errors import UserError
 from e3frame.sweep.launch import Launcher, threads, worker_command
 from e3frame.sweep.points import check
 from e3frame.sweep.spec import SweepSpec
+from e3frame.sweep.storage import storage_errors
 from e3frame.sweep.study import Search, open_search
+from e3frame.sweep.table import ending, no_trial_complete
 
 _DESCRIPTION = """Search over hyperparameters with Optuna.
 
@@ -89,16 +91,23 @@ def _lead(search: Search, arguments: list[str]) -> int:
     console = console if console.is_terminal else Console(width=160)
     failure: UserError | None = None
     over = False
-    try:
-        over = Launcher(search, worker_command(arguments), console).run()
-    except UserError as error:
-        failure = error
-    if any(trial.outcome == "complete" for trial in search.trials()):
-        write_report(search, console, ["e3frame", "sweep", *arguments])
+    with storage_errors(search.spec.storage):
+        try:
+            over = Launcher(search, worker_command(arguments), console).run()
+        except UserError as error:
+            failure = error
+        trials = search.trials()
+        complete = any(trial.outcome == "complete" for trial in trials)
+        if complete:
+            write_report(search, console, ["e3frame", "sweep", *arguments])
+        if failure is None and over and not complete:
+            failure = no_trial_complete(trials)
     if failure is not None:
         print(failure, file=sys.stderr)
         return 1
     if not over:
         console.print("stopped; the same command goes on with the search")
         return 130
+    if search.points is not None and search.used_up(trials):
+        console.print(ending(trials, search.points.size))
     return 0

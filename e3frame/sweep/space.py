@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, SerializeAsAny, ValidationInfo, WithJsonSchema, model_validator
@@ -15,7 +18,38 @@ from e3frame.spec.errors import did_you_mean
 if TYPE_CHECKING:
     from optuna import Trial
 
+_COUNTED = 1e9
+"""Values from which on a parameter counts as having no end of them."""
+
 Scalar = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The values of one parameter of the search, counted.
+
+    >>> steps = Axis(4, low=0.0, step=0.1)
+    >>> steps.value(3), steps.place(0.3)
+    (0.3, 3)
+    >>> Axis(2, ("a", None)).place(None)
+    1
+    """
+
+    size: int
+    values: tuple[Scalar, ...] | None = None
+    """All of them, unless they are numbers ``step`` apart from ``low`` on."""
+    low: int | float = 0
+    step: int | float = 1
+
+    def value(self, place: int) -> Scalar:
+        if self.values is not None:
+            return self.values[place]
+        exact = Decimal(str(self.low)) + place * Decimal(str(self.step))
+        return int(exact) if isinstance(self.low, int) and isinstance(self.step, int) else float(exact)
+
+    def place(self, value: Any) -> int:
+        """The number of a value, from 0 on; of one between steps, that of the nearest."""
+        return round((value - self.low) / self.step) if self.values is None else self.values.index(value)
 
 
 class Parameter(Spec):
@@ -29,6 +63,10 @@ class Parameter(Spec):
         """Values, each of which the key must accept, whatever the others are: all choices, the ends of a range."""
         raise NotImplementedError(f"{type(self).__name__}.examples")
 
+    def axes(self, key: str) -> Iterator[tuple[str, Axis | None]]:
+        """The parameters of the search that this entry has, each with its values; None: more than can be counted."""
+        raise NotImplementedError(f"{type(self).__name__}.axes")
+
 
 class Choices(Parameter):
     """One of a list of values."""
@@ -38,15 +76,28 @@ class Choices(Parameter):
 
     @model_validator(mode="after")
     def _distinct(self) -> Choices:
-        labels = [(type(label), label) for label in map(_label, self.choices)]
-        twice = [choice for choice, label in zip(self.choices, labels, strict=True) if labels.count(label) > 1]
+        twice = [
+            choice for choice, label in zip(self.choices, self.labels, strict=True) if self.labels.count(label) > 1
+        ]
         if twice:
             raise mistake(f"{shown(twice[0])} stands there twice")
         return self
 
     def suggest(self, key: str, trial: Trial) -> Any:
-        labels = [_label(choice) for choice in self.choices]
-        return self.choices[_index(labels, trial.suggest_categorical(key, labels))]
+        return self.choices[self.labels.index(trial.suggest_categorical(key, self.labels))]
+
+    @property
+    def labels(self) -> list[Scalar]:
+        """The choices as Optuna knows them: plain values. It takes 1, 1.0 and true for one; later ones are texts."""
+        found: list[Scalar] = []
+        for value in self.choices:
+            plain = value is None or isinstance(value, bool | int | float | str)
+            same = plain and any(value == other and type(value) is not type(other) for other in found)
+            found.append(value if plain and not same else json.dumps(value))
+        return found
+
+    def axes(self, key: str) -> Iterator[tuple[str, Axis]]:
+        yield key, Axis(len(self.choices), tuple(self.labels))
 
     def examples(self) -> Iterator[Any]:
         yield from self.choices
@@ -85,6 +136,11 @@ class Range(Parameter):
             return trial.suggest_int(key, self.low, self.high, step=self.step or 1, log=self.log)
         return trial.suggest_float(key, self.low, self.high, step=self.step, log=self.log)
 
+    def axes(self, key: str) -> Iterator[tuple[str, Axis | None]]:
+        step = self.step or (1 if self._whole else None)
+        last = math.inf if step is None else (self.high - self.low) / step + 1e-9
+        yield key, Axis(int(last) + 1, low=self.low, step=step) if step is not None and last < _COUNTED else None
+
     def examples(self) -> Iterator[int | float]:
         yield self.low
         yield self.high
@@ -120,12 +176,18 @@ class IrrepsChoice(Parameter):
     """What to choose from."""
 
     def suggest(self, key: str, trial: Trial) -> str:
-        spec = self.irreps
-        chosen = []
-        for name in ("mul", "l_max", "parity"):
-            options = list(getattr(spec, name))
-            chosen.append(trial.suggest_categorical(f"{key}.{name}", options) if len(options) > 1 else options[0])
-        return spec.irreps(*chosen)
+        options = self._options()
+        parts = ("mul", "l_max", "parity")
+        chosen = {name: trial.suggest_categorical(f"{key}.{name}", options[name]) for name in parts if name in options}
+        return self.irreps.irreps(*(chosen.get(name, getattr(self.irreps, name)[0]) for name in parts))
+
+    def axes(self, key: str) -> Iterator[tuple[str, Axis]]:
+        yield from ((f"{key}.{name}", Axis(len(of), tuple(of))) for name, of in self._options().items())
+
+    def _options(self) -> dict[str, list[Any]]:
+        """What there is to choose from, where that is more than one value."""
+        distinct = {name: list(dict.fromkeys(getattr(self.irreps, name))) for name in ("mul", "l_max", "parity")}
+        return {name: values for name, values in distinct.items() if len(values) > 1}
 
     def examples(self) -> Iterator[str]:
         spec = self.irreps
@@ -157,13 +219,3 @@ AnyParameter = Annotated[
     BeforeValidator(_parameter),
     WithJsonSchema({"anyOf": [{"type": "array"}, {"type": "object"}]}),
 ]
-
-
-def _label(value: Any) -> Scalar:
-    """Optuna takes plain values alone; others are known by their JSON."""
-    return value if value is None or isinstance(value, bool | int | float | str) else json.dumps(value)
-
-
-def _index(labels: list[Scalar], label: Scalar) -> int:
-    """Of the label of equal type and value: True is 1 to Python."""
-    return next(i for i, other in enumerate(labels) if type(other) is type(label) and other == label)

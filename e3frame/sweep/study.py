@@ -4,29 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from e3frame.spec.base import shown
 from e3frame.spec.errors import UserError
+from e3frame.sweep.finite import Points
 from e3frame.sweep.spec import SweepSpec
+from e3frame.sweep.storage import GRACE, open_storage, storage_errors
 from e3frame.sweep.trials import Outcome, Trial
 
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
-
-_GRACE = 3
-"""Heartbeats that may fail to come before a trial counts as dead."""
-_ATTEMPTS = 6
-"""To open a storage, half a second apart."""
 
 
 @dataclass
@@ -42,14 +39,47 @@ class Search:
     study: optuna.Study
     storage: RDBStorage
 
+    @cached_property
+    def points(self) -> Points | None:
+        """Those of the space, if they can be counted."""
+        return Points.of(self.spec)
+
     def trials(self) -> list[Trial]:
         """All points so far, in order."""
         return [_trial(frozen, self.spec) for frozen in self.study.get_trials(deepcopy=False)]
 
     def has_room(self, trials: Sequence[Trial]) -> bool:
-        """Whether the budget allows one more trial beside those that are done or running."""
+        """Whether the budget allows one more trial beside those that are done or running, and there is a point left."""
         taken = sum(trial.counts or trial.outcome == "running" for trial in trials)
-        return (self.spec.trials is None or taken < self.spec.trials) and not self.out_of_time(trials)
+        within = (self.spec.trials is None or taken < self.spec.trials) and not self.out_of_time(trials)
+        return within and not self.used_up(trials)
+
+    def used_up(self, trials: Sequence[Trial]) -> bool:
+        """Whether every point of the space is done, refused or running."""
+        if self.points is None:
+            return False
+        taken = {self.points.number(trial.point) for trial in trials if self.is_taken(trial)}
+        return len(taken - {None}) == self.points.size
+
+    def is_taken(self, trial: Trial) -> bool:
+        """Whether its point needs no other trial; what was too large under another limit may be tried again."""
+        refused = trial.outcome == "refused" and trial.limit in (None, self.spec.max_parameters)
+        return trial.counts or refused or trial.outcome == "running"
+
+    def is_same(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+        """Whether two are the same point, up to rounding where the space has an end."""
+        if self.points is None:
+            return dict(one) == dict(other)
+        return self.points.number(one) == self.points.number(other) is not None
+
+    def go_elsewhere(self, trials: Sequence[Trial], seed: int) -> None:
+        """Let a point wait that has not been tried, where such points can be listed."""
+        if self.points is None:
+            return
+        waits = [trial for trial in trials if self.is_taken(trial) or trial.outcome == "waiting"]
+        point = self.points.another({self.points.number(trial.point) for trial in waits}, seed)
+        if point is not None:
+            self.study.enqueue_trial(point)
 
     def out_of_time(self, trials: Sequence[Trial]) -> bool:
         """Whether the hours are used up."""
@@ -74,7 +104,7 @@ class Search:
         for frozen in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
             # Killed before its first sign of life, which it gives before it says who it is.
             age = (datetime.now() - frozen.datetime_start).total_seconds()
-            if "worker" not in frozen.user_attrs and age > _GRACE * self.spec.heartbeat:
+            if "worker" not in frozen.user_attrs and age > GRACE * self.spec.heartbeat:
                 self.study.tell(frozen.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
                 self.retry(frozen, 1)
 
@@ -143,8 +173,8 @@ def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Searc
     def died(_: optuna.Study, frozen: FrozenTrial) -> None:
         search[0].retry(frozen, 1)
 
-    with storage_errors(spec):
-        storage = _storage(url, spec.heartbeat, died)
+    with storage_errors(spec.storage):
+        storage = open_storage(url, spec.heartbeat, died)
         study = optuna.create_study(
             study_name=spec.name,
             storage=storage,
@@ -154,27 +184,6 @@ def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Searc
     search.append(Search(spec, folder, study, storage))
     _same_definition(study, {**spec.definition(), "base": dict(base)}, spec)
     return search[0]
-
-
-def _storage(url: str, heartbeat: int, died: Callable[[optuna.Study, FrozenTrial], None]) -> RDBStorage:
-    """Tried again a few times: of many that begin at once, only the first one can make the tables."""
-    from optuna.storages import RDBStorage
-    from sqlalchemy.exc import DBAPIError
-
-    for left in reversed(range(_ATTEMPTS)):
-        try:
-            return RDBStorage(
-                url,
-                engine_kwargs={"connect_args": {"timeout": 60}} if url.startswith("sqlite:") else None,
-                heartbeat_interval=heartbeat,
-                grace_period=_GRACE * heartbeat,
-                heartbeat_stale_trial_callback=died,
-            )
-        except DBAPIError:
-            if not left:
-                raise
-            time.sleep(0.5)
-    raise AssertionError("not reached")
 
 
 def import_optuna() -> Any:
@@ -188,20 +197,6 @@ def import_optuna() -> Any:
     except ImportError:
         raise UserError("a search needs Optuna\n  pip install optuna") from None
     return optuna
-
-
-@contextmanager
-def storage_errors(spec: SweepSpec) -> Iterator[None]:
-    """A storage that does not answer, in one message."""
-    from optuna.exceptions import OptunaError
-    from sqlalchemy.exc import SQLAlchemyError
-
-    try:
-        yield
-    except (ImportError, SQLAlchemyError, OptunaError) as error:
-        what = "sweep.storage" if spec.storage else "the study's file"
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{what} cannot be used\n  {reason}") from None
 
 
 def _prepare(folder: Path) -> None:
@@ -245,13 +240,14 @@ def _trial(frozen: FrozenTrial, spec: SweepSpec) -> Trial:
     return Trial(
         number=frozen.number,
         outcome=_outcome(frozen, spec),
-        point=dict(frozen.params),
+        point=dict(frozen.params or frozen.system_attrs.get("fixed_params", {})),
         values=values,
         reason=attrs.get("reason", ""),
         epoch=attrs.get("epoch", 0),
         seconds=(end - frozen.datetime_start).total_seconds() if frozen.datetime_start else 0.0,
         measured=measured,
         config=attrs.get("config"),
+        limit=attrs.get("limit"),
     )
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from rich.table import Table
 
+from e3frame.spec.errors import UserError
+from e3frame.spec.words import counted
 from e3frame.sweep.spec import SweepSpec
 from e3frame.sweep.trials import Trial, front, short_names
 
@@ -98,3 +100,21 @@ def summary(trials: Sequence[Trial], spec: SweepSpec) -> str:
         )
         parts.append(f"best {values} (trial {best[0].number})")
     return " · ".join(parts)
+
+
+def ending(trials: Sequence[Trial], points: int) -> str:
+    """What is said of a space of which no point is left.
+
+    >>> ending([Trial(0, "complete", {}), Trial(1, "refused", {}), Trial(2, "repeated", {})], 2)
+    'all 2 points of the space are done: 1 complete, 1 refused'
+    """
+    found = Counter(trial.outcome for trial in trials if trial.counts or trial.outcome == "refused")
+    done = f"all {counted(points, 'point')} of the space are done" if points > 1 else "the only point is done"
+    return f"{done}: " + ", ".join(f"{number:,} {name}" for name, number in found.items())
+
+
+def no_trial_complete(trials: Sequence[Trial]) -> UserError:
+    """The message of a search that is over without a result."""
+    last = next((trial for trial in reversed(trials) if trial.reason), None)
+    said = "" if last is None else f"\n  trial {last.number}: {outcome(last)}"
+    return UserError(f"no trial of the search is complete{said}")

@@ -28,6 +28,7 @@ class Trial:
         seconds: from its start to its end, or until now.
         measured: the objectives and costs that are known, by name.
         config: the run config, once it is well-typed.
+        limit: of parameters, which it was refused for.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Trial:
     seconds: float = 0.0
     measured: Mapping[str, float] | None = None
     config: Mapping[str, Any] | None = None
+    limit: int | None = None
 
     @property
     def counts(self) -> bool:

@@ -13,7 +13,8 @@ from e3frame.config import RunConfig, TypedRun
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.sweep.attempt import Attempt, Failed, Interrupted
 from e3frame.sweep.points import suggest, too_large
-from e3frame.sweep.study import Search, storage_errors
+from e3frame.sweep.storage import storage_errors
+from e3frame.sweep.study import Search
 from e3frame.sweep.trials import Trial
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _IN_A_ROW = 100
 """Points without a training, one after another, from which on the space counts as used up."""
+_TRIED = 1_000
+"""Points up to which every one of a space is tried, be they all refused."""
 _FAILURES = 5
 """Failed trainings, one after another, from which on the fault is not the points'."""
 
@@ -58,7 +61,7 @@ class Worker:
             KeyboardInterrupt: SIGINT or SIGTERM came; the trial waits to be tried again.
         """
         search = self.search
-        with storage_errors(search.spec):
+        with storage_errors(search.spec.storage):
             search.study.pruner = search.spec.pruner.build(self.base.trainer.max_epochs)
             while os.getppid() == self.parent:
                 search.revive()
@@ -72,7 +75,8 @@ class Worker:
                 self._give_up()
 
     def _give_up(self) -> None:
-        if self._idle >= _IN_A_ROW:
+        points = self.search.points
+        if self._idle >= _IN_A_ROW and (points is None or self._idle > 2 * points.size or points.size > _TRIED):
             raise UserError(f"{self._idle} points in a row were refused or tried before\n  {self._last}")
         if self._failed >= _FAILURES:
             raise UserError(f"{self._failed} trials in a row failed\n  {self._last}")
@@ -82,24 +86,42 @@ class Worker:
         search = self.search
         search.storage.record_heartbeat(trial._trial_id)  # before it says who it is: see Search.revive
         trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
-        trials = search.trials()
-        if not search.has_room([other for other in trials if other.number < trial.number]):
+        if not search.has_room([other for other in search.trials() if other.number < trial.number]):
             trial.set_user_attr("outcome", "withdrawn")
             raise _Withdrawn
         search.study.sampler = search.spec.sampler.build(search.stream(trial))
         overrides = suggest(search.spec, trial)
         self._idle += 1
-        twin = next((other for other in trials if _is_twin(other, trial)), None)
+        twin = self._twin(trial)
         if twin is not None:
+            search.go_elsewhere(search.trials(), trial.number)
             return self._repeated(trial, twin)
         try:
             typed = self.typed(overrides)
         except UserError as error:
             raise self._refused(trial, _in_short(error)) from None
         if reason := too_large(typed, search.spec):
+            trial.set_user_attr("limit", search.spec.max_parameters)
             raise self._refused(trial, reason)
         self._idle = 0
         return self._attempt(trial, typed)
+
+    def _twin(self, trial: optuna.Trial) -> Trial | None:
+        """A trial of the same point that goes before this one.
+
+        Of two workers that chose a point at the same time, the later one gives way if it has seen the earlier; so the
+        earlier waits until the other has given way or begun.
+        """
+        search = self.search
+        while True:
+            same = [o for o in search.trials() if o.number != trial.number and search.is_same(o.point, trial.params)]
+            running = [other for other in same if other.outcome == "running"]
+            first = [other for other in running if other.number < trial.number or other.config is not None]
+            done = [other for other in same if search.is_taken(other) and other not in running]
+            if done or first or not running:
+                return next(iter((*done, *first)), None)
+            time.sleep(0.1)
+            search.revive()
 
     def _repeated(self, trial: optuna.Trial, twin: Trial) -> tuple[float, ...]:
         """A run of the same config gives the same result again."""
@@ -139,13 +161,6 @@ class Worker:
             raise
         self._failed = 0
         return values
-
-
-def _is_twin(other: Trial, trial: optuna.Trial) -> bool:
-    tried = other.outcome in ("complete", "pruned", "failed") or (
-        other.outcome == "running" and other.number < trial.number
-    )
-    return tried and dict(other.point) == trial.params
 
 
 def _in_short(error: UserError) -> str:

@@ -52,7 +52,7 @@ def distributions(space: dict[str, Any]) -> dict[str, Any]:
         ({"low": 0.5, "high": 2.0}, FloatDistribution(0.5, 2.0)),
         ({"low": 0, "high": 1.5, "step": 0.5}, FloatDistribution(0, 1.5, step=0.5)),
         ({"low": 1e-4, "high": 1e-2, "log": True}, FloatDistribution(1e-4, 1e-2, log=True)),
-        (["a", None, 1, True, [1, 2]], CategoricalDistribution(["a", None, 1, True, "[1, 2]"])),
+        (["a", None, 1, True, [1, 2]], CategoricalDistribution(["a", None, 1, "true", "[1, 2]"])),
         ({"choices": [1, 2]}, CategoricalDistribution([1, 2])),
     ],
     ids=str,

@@ -151,7 +151,7 @@ def test_wrong_space(case: str, space: Path, capsys: pytest.CaptureFixture[str])
         ),
         (
             ["sweep=mine", "sweep.storage=nowhere://x"],
-            "sweep.storage cannot be used\n  Can't load plugin: sqlalchemy.dialects:nowhere",
+            "sweep.storage cannot be a database of kind nowhere\n  kinds: sqlite, postgresql, mysql",
         ),
     ],
 )

@@ -5,62 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 from rich.console import Console
+from support.searches import Setup
 
-from e3frame.compose import Composer, typed_run
+from e3frame.compose import typed_run
 from e3frame.config import RunConfig
 from e3frame.spec.errors import DataError, UserError
-from e3frame.spec.validate import validate
 from e3frame.sweep import worker
 from e3frame.sweep.attempt import Failed, Interrupted
-from e3frame.sweep.spec import SweepSpec
-from e3frame.sweep.study import Search, open_search
+from e3frame.sweep.study import Search
 from e3frame.sweep.table import summary, trial_table
 from e3frame.sweep.trials import Trial
 
 LR = {"low": 1e-3, "high": 1e-1, "log": True}
-Train = Callable[[RunConfig, optuna.Trial], Sequence[float]]
-
-
-class Setup:
-    """A study in ``folder`` whose trainings are ``train``; ``work()`` is one worker."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, **spec: Any) -> None:
-        raw = {"name": "one", "sampler": {"kind": "random"}, "space": {"optimizer.lr": LR}, "trials": 4, **spec}
-        self.spec = validate(SweepSpec, raw)
-        self.composer = Composer(["experiment=smoke", "model=nequip_small"])
-        self.base = typed_run(self.composer.compose()).config
-        self.folder = folder
-        self.train: Train = lambda config, trial: [config.optimizer.lr]
-        setup = self
-
-        class Attempt:
-            def __init__(self, search: Search, trial: optuna.Trial, config: RunConfig, *_: Any) -> None:
-                self.trial, self.config = trial, config
-
-            def run(self) -> tuple[float, ...]:
-                return tuple(setup.train(self.config, self.trial))
-
-        monkeypatch.setattr(worker, "Attempt", Attempt)
-
-    def search(self) -> Search:
-        return open_search(self.spec, self.composer.compose().raw, self.folder)
-
-    def work(self, search: Search | None = None) -> list[Trial]:
-        search = search or self.search()
-        typed = lambda overrides: typed_run(self.composer.compose(overrides))  # noqa: E731
-        worker.Worker(search, typed, self.base, 1, os.getppid()).work()
-        return search.trials()
-
-
-@pytest.fixture
-def setup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Setup]:
-    return lambda **spec: Setup(tmp_path, monkeypatch, **spec)
 
 
 def test_the_budget_in_trials_over_two_sessions(setup: Callable[..., Setup]) -> None:
@@ -105,19 +66,6 @@ def test_what_is_ill_typed_is_refused(setup: Callable[..., Setup]) -> None:
         "model.layers.first_conv.irreps_out: 4x3o is out of reach: 'species' (16x0e) ⊗ 'edge_sh' (1x0e+1x1o+1x2e) "
         "gives 0e, 1o, 2e"
     }
-
-
-def test_a_space_that_is_used_up(setup: Callable[..., Setup], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_IN_A_ROW", 10)
-    one = setup(space={"optimizer.lr": [0.1, 0.2, 0.3]}, trials=5)
-    search = one.search()
-    with pytest.raises(UserError) as caught:
-        one.work(search)
-    assert str(caught.value).startswith("10 points in a row were refused or tried before\n  the same as trial ")
-    trials = search.trials()
-    assert sum(trial.outcome == "complete" for trial in trials) == 3
-    assert {trial.outcome for trial in trials} == {"complete", "repeated"}
-    assert sum(trial.counts for trial in trials) == 3
 
 
 def test_a_diverged_run_counts_and_five_in_a_row_end_the_search(setup: Callable[..., Setup]) -> None:
