@@ -7,31 +7,35 @@ from typing import Literal
 
 from rich.console import Console
 
-from e3frame.compose import compose_config
+from e3frame.compose import compose_config, from_overrides
 from e3frame.data.specs import AnyData, SplitSpec
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
+from e3frame.spec.plugins import Names
 
 _USAGE = """usage: e3frame evaluate model=FILE data=NAME [data.KEY=VALUE ...] [split=test] [out=FILE]
 
   e3frame evaluate model=runs/first/model.safetensors data=xyz data.path=md.xyz split=all
 
-model   a model.safetensors
-data    a data config, as in training
-split   train, val, test (the default) or all: files are not divided then
-device  cpu (the default) or cuda
-out     a JSON file for the errors; they are printed in any case"""
+model    a model.safetensors, the folder of its run, or runs/NAME for the newest run of that name
+data     a data config, as in training
+split    train, val, test (the default) or all: files are not divided then
+device   cpu (the default) or cuda
+plugins  modules with layers of your own, which are imported because you name them
+out      a JSON file for the errors; they are printed in any case"""
 
 
 class EvaluateConfig(Spec):
     """Arguments of the verb."""
 
     model: str
-    """The file of a saved model."""
+    """The file of a saved model, or the folder of its run."""
     data: AnyData
     """What to test it on."""
     split: Literal["train", "val", "test", "all"] = "test"
     """Which frames."""
+    plugins: Names = ()
+    """Modules that may be imported because the model names them."""
     device: str = "cpu"
     """Where to run."""
     out: str | None = None
@@ -42,18 +46,18 @@ def main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_USAGE)
         return 0
-    models = [argument for argument in arguments if argument.startswith("model=")]
-    if len(models) != 1:
+    own = [argument for argument in arguments if argument.startswith(("model=", "plugins="))]
+    if sum(argument.startswith("model=") for argument in own) != 1:
         raise UserError("one model=FILE is required: the model.safetensors of a run")
-    composed = compose_config([a for a in arguments if a not in models], config_name="evaluate")
-    composed.raw["model"] = models[0].removeprefix("model=")
+    composed = compose_config([a for a in arguments if a not in own], config_name="evaluate")
+    composed.raw.update(from_overrides(own).raw)
     config = composed.parse(EvaluateConfig)
     from e3frame.inference.evaluate import error_table, evaluate, write_metrics
 
     whole = config.split == "all" and "split" in type(config.data).model_fields
     # All frames of a file are one set, of which there may be too few to divide.
     data = config.data.replace(split=SplitSpec(val=0, test=0)) if whole else config.data
-    found = evaluate(config.model, data, config.split, config.device)
+    found = evaluate(config.model, data, config.split, config.device, config.plugins)
     if whole:
         found = {"all" if split == "train" else split: evaluation for split, evaluation in found.items()}
     Console(width=None).print(error_table(found, f"errors of {config.model}"))

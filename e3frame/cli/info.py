@@ -1,8 +1,8 @@
-"""``e3frame info``: what runs here, for reports of problems and for those who wonder why it is slow."""
+"""``e3frame info``: what runs here, for reports of problems and for those who wonder why it is slow; or what a trained
+model is."""
 
 from __future__ import annotations
 
-import argparse
 import platform
 import re
 from collections.abc import Iterator
@@ -13,22 +13,69 @@ from rich.table import Table
 from rich.text import Text
 
 import e3frame
+from e3frame.compose import from_overrides
 from e3frame.data.base import default_cache_folder
+from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
-from e3frame.spec.words import counted
+from e3frame.spec.plugins import Names
+from e3frame.spec.words import counted, printable
+
+_USAGE = """usage: e3frame info [MODEL] [plugins=NAME]
+
+  e3frame info                versions, the kernels in use and why, optional libraries, folders
+  e3frame info runs/first     what a trained model reads and gives: a model.safetensors, the folder of its run,
+                              or runs/NAME for the newest run of that name"""
 
 
 def main(arguments: list[str]) -> int:
-    description = "Versions, the kernels in use and why, optional libraries, folders."
-    argparse.ArgumentParser("e3frame info", description=description).parse_args(arguments)
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(_USAGE)
+        return 0
+    files = [argument for argument in arguments if "=" not in argument]
+    composed = from_overrides([argument for argument in arguments if "=" in argument])
+    if len(files) + ("model" in composed.raw) > 1:
+        raise UserError(f"one model, got {' '.join(arguments)}")
+    if files:
+        composed.raw["model"] = files[0]
+    config = composed.parse(InfoConfig)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _rows():
+    for name, value in _rows() if config.model is None else _of_model(config.model, config.plugins):
         table.add_row(name, Text(value))
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
     return 0
+
+
+class InfoConfig(Spec):
+    """Arguments of the verb."""
+
+    model: str | None = None
+    """The file of a saved model."""
+    plugins: Names = ()
+    """Modules that may be imported because the model names them."""
+
+
+def _of_model(path: str, plugins: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """What the header of a model file says; read without torch."""
+    from e3frame.inference.header import Header
+
+    header = Header.read(path, plugins)
+    spec, task = header.spec, header.task
+    units = {} if task is None else {name: task.unit(name) for name in task.targets}
+    yield "file", printable(str(header.path))
+    yield "written by", f"e3frame {printable(header.version, 60)}"
+    yield "weights", f"{header.typed.num_parameters:,}, {header.dtype}"
+    yield "r_max", f"{spec.r_max:g} Å"
+    yield "species", " ".join(spec.species)
+    for name, irreps in spec.inputs.items():
+        yield "reads", f"{name}: {irreps} per graph"
+    for name, output in header.typed.outputs.items():
+        unit = f", {units[name]}" if units.get(name) else ""
+        yield "gives", printable(f"{name}: {output.field}{unit}{'' if name in units else ', not trained'}")
+    if spec.plugins:
+        yield "plugins", printable(", ".join(spec.plugins))
 
 
 def _rows() -> Iterator[tuple[str, str]]:

@@ -9,13 +9,14 @@ from pydantic import BeforeValidator, Field
 from e3frame.compose import from_overrides
 from e3frame.data.units import Units
 from e3frame.spec.base import Spec
+from e3frame.spec.plugins import Names
 from e3frame.spec.words import counted
 
 _USAGE = """usage: e3frame predict model=FILE path=FILE [out=FILE] [units.length=bohr] ...
 
   e3frame predict model=runs/first/model.safetensors path=new.xyz out=predicted.xyz
 
-model         a model.safetensors
+model         a model.safetensors, the folder of its run, or runs/NAME for the newest run of that name
 path          a file, or [several, of, them], in any format that ASE reads
 out           the extended XYZ file to write; predicted.xyz where not given
 format        ASE's name of the format; by name and content where not given
@@ -23,6 +24,7 @@ units.length  of the files; Å where not given
 batch_size    frames at once; 64 where not given
 keys.NAME     key of the frames that holds the input NAME of the model, such as keys.total_charge=Q
 device        cpu (the default) or cuda
+plugins       modules with layers of your own, which are imported because you name them
 overwrite     true replaces an existing out"""
 
 
@@ -34,7 +36,7 @@ class PredictConfig(Spec):
     """Arguments of the verb."""
 
     model: str
-    """The file of a saved model."""
+    """The file of a saved model, or the folder of its run."""
     path: Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
     """The files to read."""
     out: str = "predicted.xyz"
@@ -49,6 +51,8 @@ class PredictConfig(Spec):
     """Input of the model: the key of the frames that holds it."""
     device: str = "cpu"
     """Where to run."""
+    plugins: Names = ()
+    """Modules that may be imported because the model names them."""
     overwrite: bool = False
     """Replace ``out``."""
 
@@ -68,6 +72,7 @@ def main(arguments: list[str]) -> int:
         units=config.units,
         batch_size=config.batch_size,
         device=config.device,
+        plugins=config.plugins,
         keys=config.keys,
         overwrite=config.overwrite,
     )

@@ -12,10 +12,21 @@ import sys
 from collections.abc import Collection, Iterable
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
 
 from e3frame.spec.errors import SpecError, did_you_mean
 
 GROUP = "e3frame.layers"
+
+
+def _several(raw: Any) -> Any:
+    return [raw] if isinstance(raw, str) else raw
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
+"""Plugins that the user names as an argument of a verb: ``plugins=a`` or ``plugins=[a,b]``."""
 
 
 def installed() -> dict[str, EntryPoint]:
