@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from e3frame.data.base import DataSpec, Label
 from e3frame.data.edge_keys import EdgeKeys
+from e3frame.data.keys import TASKS_WITHOUT
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import DIMENSIONS, Units
 from e3frame.spec.base import mistake, mistake_at, shown
@@ -149,7 +150,8 @@ class FilesSpec(DataSpec):
         return f"{key} of {self.edges[label].index}" if label in self.edges else key
 
     def _source_of(self, label: str) -> str:
-        return f"if the files hold it: data.keys.{label}=KEY"
+        task = TASKS_WITHOUT.get(label)
+        return f"if the files hold it: data.keys.{label}=KEY" + (f"; to do without: {task}" if task else "")
 
     @property
     def known_species(self) -> None:

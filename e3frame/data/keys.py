@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from e3frame.spec.errors import DataError, nearest
@@ -14,6 +14,10 @@ Fail = Callable[..., DataError]
 """Makes the error of a frame: a problem, and perhaps a hint."""
 
 
+TASKS_WITHOUT = {"forces": "task=energy", "stress": "task=energy_forces"}
+"""Label: the task that does without it, which is meant where the first frame lacks it already."""
+
+
 def present_keys(atoms: Atoms, per: str) -> dict[str, Any]:
     """What stands in the ``info``, the ``arrays`` and the results of a frame, for labels per graph or per atom."""
     results = {} if atoms.calc is None else {k: v for k, v in atoms.calc.results.items() if v is not None}
@@ -22,18 +26,32 @@ def present_keys(atoms: Atoms, per: str) -> dict[str, Any]:
     return {**results, **arrays, **atoms.info} if per == "graph" else {**atoms.info, **results, **arrays}
 
 
-def find(present: Mapping[str, Any], key: str, what: str, option: str, fail: Fail) -> Any:
+def find(
+    present: Mapping[str, Any],
+    key: str,
+    what: str,
+    option: str,
+    fail: Fail,
+    fitting: Collection[str] = (),
+    without: str | None = None,
+) -> Any:
     """What stands under ``key``.
 
     Args:
         what: it is for, for the message.
         option: of the run config that names the key.
+        fitting: keys whose values have the type of what is looked for.
+        without: what to write where there is no such value, for the message.
 
     Raises:
         DataError: there is no such key.
     """
     if key in present:
         return present[key]
-    match = nearest(key, present)
-    there = f"keys there: {', '.join(sorted(present))}" if present else "the frame has no keys"
-    raise fail(f"no key '{key}' {what}", hint=there + (f"; did you mean {option}={match}?" if match else ""))
+    match = nearest(key, fitting or present) or (next(iter(fitting)) if len(fitting) == 1 else None)
+    hint = f"keys there: {', '.join(sorted(present))}" if present else "the frame has no keys"
+    if match is not None:
+        hint += f"; did you mean {option}={match}?"
+    elif without is not None and not fitting:
+        hint += f"; {without}"
+    raise fail(f"no key '{key}' {what}", hint=hint)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from e3frame.data.base import Label
 from e3frame.data.edge_keys import EdgeKeys
 from e3frame.data.edges import beyond_key, images, read_pairs
-from e3frame.data.keys import find, present_keys
+from e3frame.data.keys import TASKS_WITHOUT, find, present_keys
 from e3frame.data.units import Units
 from e3frame.spec.errors import DataError
 
@@ -101,12 +101,16 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
     """
     present = present_keys(atoms, label.per)
     fail = partial(DataError, file=file, frame=frame)
-    value = np.asarray(find(present, key, f"for the label {name}", f"data.keys.{name}", fail))
+    rows = 1 if label.per == "graph" else len(atoms)
+    first = frame == 0 and key not in present  # what the first frame lacks, all may lack
+    fitting = [other for other, value in present.items() if first and _fits(value, label, rows)]
+    task = TASKS_WITHOUT.get(name) if first else None
+    without = f"to do without: {task}" if task else f"if frames may lack it: data.allow_missing=[{name}]"
+    value = np.asarray(find(present, key, f"for the label {name}", f"data.keys.{name}", fail, fitting, without))
     if value.dtype.kind not in "fiu":
         raise DataError(f"{key} is not a number: {value.tolist()!r}", file=file, frame=frame)
     if name == "stress" and value.size == 6 and label.shape == (3, 3):
         value = voigt_6_to_full_3x3_stress(value.reshape(6).astype(np.float64))
-    rows = 1 if label.per == "graph" else len(atoms)
     if value.shape not in _accepted(label, rows):
         expected = label.shape if label.per == "graph" else (rows, *label.shape)
         each = "graph" if label.per == "graph" else "atom"
@@ -138,6 +142,12 @@ def read_group(atoms: Atoms, key: str, file: str, frame: int) -> str:
 def keys_of(atoms: Atoms) -> Iterator[tuple[str, Any]]:
     """Every key of a frame and its value, positions and elements aside."""
     yield from present_keys(atoms, "graph").items()
+
+
+def _fits(value: Any, label: Label, rows: int) -> bool:
+    """Whether a value could be this label, by its type and shape."""
+    array = np.asarray(value)
+    return array.dtype.kind == "f" and array.shape in _accepted(label, rows)
 
 
 def _accepted(label: Label, rows: int) -> set[tuple[int, ...]]:

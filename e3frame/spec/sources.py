@@ -36,6 +36,8 @@ class Place:
 
     def quoting(self, error: SpecError) -> str | None:
         """The hint of an error whose cause may be how YAML reads a text without quotes."""
+        if not self.line and error.hint is None and error.problem == "a text is required, got null":
+            return f"to remove the key: ~{dotted(error.path)}"
         if self.written is None:
             return error.hint
         quoted = f"'{self.written}'"

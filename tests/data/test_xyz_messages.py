@@ -37,6 +37,18 @@ def changed(**results: object) -> Callable[[list[Atoms]], None]:
     return change
 
 
+def renamed(result: str, name: str | None) -> Callable[[list[Atoms]], None]:
+    """A result of all frames is a key of another name, or nowhere (None)."""
+
+    def change(frames: list[Atoms]) -> None:
+        for atoms in frames:
+            value = atoms.calc.results.pop(result)
+            if name is not None:
+                (atoms.info if np.ndim(value) == 0 else atoms.arrays)[name] = value
+
+    return change
+
+
 def moved(value: float) -> Callable[[list[Atoms]], None]:
     def change(frames: list[Atoms]) -> None:
         frames[4].positions[2, 0] = value
@@ -63,15 +75,32 @@ def in_info(key: str, value: object) -> Callable[[list[Atoms]], None]:
 FRAMES_AND_MESSAGES = {
     "forces missing in one frame": (
         changed(forces=None), {},
-        "train.xyz, frame 4\n  no key 'forces' for the label forces\n  keys there: energy",
+        "train.xyz, frame 4\n  no key 'forces' for the label forces\n  keys there: energy; "
+        if frames may lack it: data.allow_missing=[forces]",
     ),
     "energy missing in one frame": (
         changed(energy=None), {},
-        "train.xyz, frame 4\n  no key 'energy' for the label energy\n  keys there: forces",
+        "train.xyz, frame 4\n  no key 'energy' for the label energy\n  keys there: forces; "
+        if frames may lack it: data.allow_missing=[energy]",
     ),
     "nothing but positions": (
         changed(energy=None, forces=None), {},
-        "train.xyz, frame 4\n  no key 'energy' for the label energy\n  the frame has no keys",
+        "train.xyz, frame 4\n  no key 'energy' for the label energy\n  the frame has no keys; "
+        if frames may lack it: data.allow_missing=[energy]",
+    ),
+    "no forces at all": (
+        renamed("forces", None), {},
+        "train.xyz, frame 0\n  no key 'forces' for the label forces\n  keys there: energy; to do without: task=energy",
+    ),
+    "forces of another name": (
+        renamed("forces", "F_dft"), {},
+        "train.xyz, frame 0\n  no key 'forces' for the label forces\n"
+        "  keys there: F_dft, energy; did you mean data.keys.forces=F_dft?",
+    ),
+    "energies of another name": (
+        renamed("energy", "PBE"), {},
+        "train.xyz, frame 0\n  no key 'energy' for the label energy\n"
+        "  keys there: PBE, forces; did you mean data.keys.energy=PBE?",
     ),
     "wrong key": (
         in_info("REF_energy", -1.0), {"keys": {"energy": "REF_energi", "forces": "forces"}},

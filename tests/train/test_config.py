@@ -33,7 +33,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"data": {"kind": "xyz", "path": "a.xyz", "keys": {"energy": "energy"}}},
         "task.targets.forces\n  the data have no label 'forces'\n  labels there: energy\n"
-        "  if the files hold it: data.keys.forces=KEY",
+        "  if the files hold it: data.keys.forces=KEY; to do without: task=energy",
     ),
     (
         {"task.targets.energy.unit": "kcal/mol"},
