@@ -123,11 +123,11 @@ CASES: dict[str, tuple[Change, str, tuple[str, ...]]] = {
     "NaN": (_nan, "{energy} is not finite: nan", ("xyz", "npz", "md17")),
     "a key of some frames": (
         _without_forces, "no key 'forces' for the label forces\n  keys there: energy; "
-        if frames may lack it: data.allow_missing=[forces]", ("xyz", "ase_db"),
+        "if frames may lack it: data.allow_missing=[forces]", ("xyz", "ase_db"),
     ),
     "frames with different keys": (
         _other_keys, "no key 'energy' for the label energy\n  keys there: E0, forces; "
-        if frames may lack it: data.allow_missing=[energy]", ("xyz", "ase_db"),
+        "if frames may lack it: data.allow_missing=[energy]", ("xyz", "ase_db"),
     ),
 }  # fmt: skip
 

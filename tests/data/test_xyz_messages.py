@@ -76,17 +76,17 @@ FRAMES_AND_MESSAGES = {
     "forces missing in one frame": (
         changed(forces=None), {},
         "train.xyz, frame 4\n  no key 'forces' for the label forces\n  keys there: energy; "
-        if frames may lack it: data.allow_missing=[forces]",
+        "if frames may lack it: data.allow_missing=[forces]",
     ),
     "energy missing in one frame": (
         changed(energy=None), {},
         "train.xyz, frame 4\n  no key 'energy' for the label energy\n  keys there: forces; "
-        if frames may lack it: data.allow_missing=[energy]",
+        "if frames may lack it: data.allow_missing=[energy]",
     ),
     "nothing but positions": (
         changed(energy=None, forces=None), {},
         "train.xyz, frame 4\n  no key 'energy' for the label energy\n  the frame has no keys; "
-        if frames may lack it: data.allow_missing=[energy]",
+        "if frames may lack it: data.allow_missing=[energy]",
     ),
     "no forces at all": (
         renamed("forces", None), {},
