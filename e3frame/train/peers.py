@@ -44,16 +44,12 @@ class Peer:
     log: IO[bytes]
 
     @classmethod
-    def start(cls, number: int, folder: Path, checkpoint: Path | None) -> Peer:
+    def start(cls, number: int, folder: Path, checkpoint: Path | None, plugins: Sequence[str]) -> Peer:
         """Train along in a process of its own, from a checkpoint or from the start."""
-        command = [
-            sys.executable,
-            "-m",
-            "e3frame.train.worker",
-            str(folder),
-            *([str(checkpoint)] if checkpoint else []),
-        ]
-        own = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "LOCAL_RANK": str(number), _CHANNEL: "1"}
+        command = [sys.executable, "-m", "e3frame.train.worker", str(folder), str(checkpoint or ""), *plugins]
+        # The modules of this process, and no others that lie in the current folder.
+        modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
+        own = {**modules, "LOCAL_RANK": str(number), _CHANNEL: "1"}
         channel, theirs = socket.socketpair()
         log = tempfile.TemporaryFile()  # noqa: SIM115
         with theirs:
