@@ -104,8 +104,11 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
     rows = 1 if label.per == "graph" else len(atoms)
     first = frame == 0 and key not in present  # what the first frame lacks, all may lack
     fitting = [other for other, value in present.items() if first and _fits(value, label, rows)]
-    task = TASKS_WITHOUT.get(name) if first else None
-    without = f"to do without: {task}" if task else f"if frames may lack it: data.allow_missing=[{name}]"
+    without = None
+    if first and name in TASKS_WITHOUT:
+        without = f"to do without: {TASKS_WITHOUT[name]}"
+    elif name in ("energy", *TASKS_WITHOUT):  # others may be inputs, which no frame may lack
+        without = f"if frames may lack it: data.allow_missing=[{name}]"
     value = np.asarray(find(present, key, f"for the label {name}", f"data.keys.{name}", fail, fitting, without))
     if value.dtype.kind not in "fiu":
         raise DataError(f"{key} is not a number: {value.tolist()!r}", file=file, frame=frame)
