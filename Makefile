@@ -28,6 +28,12 @@ $(STAMP): pyproject.toml constraints.txt $(NATIVE)
 
 train: $(STAMP)
 	$(BIN)/python scripts/train.py experiment=sample
+	@echo
+	@echo "e3frame is installed in $(VENV). To go on in this shell:"
+	@echo "  source $(BIN)/activate"
+	@echo "  e3frame check model=nequip data=sample"
+	@echo "  e3frame train model=nequip data=sample trainer.max_minutes=5 name=mine"
+	@echo "or, without activating: $(BIN)/e3frame train ..."
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
