@@ -242,6 +242,18 @@ class TypedRun:
     is_mean: bool
     transfer: Transfer | None = None
 
+    @property
+    def single_atoms_label(self) -> str | None:
+        """Label of which single atoms give the reference energies; None where they are frames like all others."""
+        outputs, energy = self.config.model.outputs, self.energy_label
+        has_references = any(
+            isinstance(outputs[name], Pooling) and outputs[name].per_species_scale_shift is not None
+            for name in self.config.task.targets
+            if self.config.task.key(name) == energy
+        )
+        as_frames = self.config.data.single_atoms == "frames" or self.is_mean or bool(self.config.model.inputs)
+        return energy if has_references and not as_frames else None
+
     def asked_of_data(self) -> Asked:
         """What a look at the data needs to know of the run."""
         from e3frame.data.preflight.look import Asked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -77,22 +78,26 @@ def _show_targets(run: TypedRun, console: Console) -> None:
 
 def _look(run: TypedRun, full: bool, console: Console) -> int:
     """The data's table and findings; 1 if training would be in vain."""
+    from e3frame.data.preflight.findings import Finding
     from e3frame.data.preflight.look import look, report
     from e3frame.data.sampling import require_room
+    from e3frame.data.single_atoms import set_apart
     from e3frame.train.labels import require_inputs, require_labels
 
     (splits, totals), broken = _loaded(run.config, full)
+    held = {name: len(dataset) for name, dataset in splits.items()}
+    splits, single = set_apart(splits, run.single_atoms_label)
     require_room(splits, run.config.data)
     for _, dataset in splits.items():
         require_inputs(dataset, run.config.model.inputs)
     if full and not broken:
         require_labels(splits, run.config.task, run.config.monitors)
-    asked = run.asked_of_data()
-    findings = broken + look(splits, asked, full)
+    asked = replace(run.asked_of_data(), known=single.energies)
+    findings = [Finding("single atoms", "note", text) for text in single.said]
+    findings += broken + look(splits, asked, full)
     for table in report(splits, asked, findings):
         console.print()
         console.print(table)
-    held = {name: len(dataset) for name, dataset in splits.items()}
     frames = ", ".join(f"{held[name]:,} of {total:,} {name}" for name, total in totals.items())
     frames = f"{held['train']:,} sound" if broken else frames
     more = "" if full or held == totals else "; --full looks at all"

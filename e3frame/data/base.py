@@ -27,6 +27,7 @@ def default_cache_folder() -> Path:
     return Path(os.environ.get("E3FRAME_CACHE") or "~/.cache/e3frame").expanduser()
 
 
+ALLOW_ISOLATED = "data.allow=[isolated_atoms]"
 NOT_FETCHED = "not downloaded yet; --full downloads and looks at all"
 
 
@@ -66,6 +67,13 @@ class DataSpec(Kinded, family="data set"):
     have the same bits."""
     augment: AugmentSpec | None = None
     """Random changes of the training frames; null: none."""
+    allow: tuple[Literal["isolated_atoms", "zero_forces"], ...] = ()
+    """What is no mistake in these data. isolated_atoms: atoms that have no neighbour within r_max, as at the end of a
+    dissociation. zero_forces: forces that are all zero, as by the symmetry of cells with one atom."""
+    single_atoms: Literal["references", "frames"] = "references"
+    """What frames of one atom without neighbours are, where the model's reference energies are ``auto``. references:
+    their energies are the reference energies, and nothing is trained on them or tested by them; frames: they are frames
+    like all others."""
     preflight: Literal["refuse", "warn", "off"] = "refuse"
     """Before training, the data are looked at: refuse those with a gross error (a sign, a unit, a tensor that does not
     turn with its molecule), or warn of it alone."""

@@ -26,7 +26,7 @@ from e3frame.data.prepare import Chunk
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 
-VERSION = 2
+VERSION = 3
 """Of the processed form: raise it with every change of what graphs or statistics hold, and old files are left alone."""
 
 log = logging.getLogger(__name__)

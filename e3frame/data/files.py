@@ -288,7 +288,8 @@ class FilesSpec(DataSpec):
         values = LabelReader(dict(sorted(labels.items())), self.keys, self.units, self.allow_missing, self.edges)
         group = self.split.key if self.split.method == "group" else None
         stored = self.neighbors == "stored"
-        return Recipe(self.reader(), tuple(expanded(paths)), r_max, values, group, edges=stored)
+        apart = "isolated_atoms" in self.allow
+        return Recipe(self.reader(), tuple(expanded(paths)), r_max, values, group, edges=stored, isolated=apart)
 
     def _options(self, recipe: Recipe) -> list[Any]:
         """What the graphs depend on besides the files' bytes."""
@@ -301,7 +302,7 @@ class FilesSpec(DataSpec):
             wanted[name] += (self.edges[name].model_dump(),)
         missing = sorted(set(labels.labels) & set(self.allow_missing))
         chosen = None if recipe.chosen is None else recipe.chosen.tolist()
-        bare = [] if recipe.edges else ["edges"]
+        bare = ([] if recipe.edges else ["edges"]) + (["isolated"] if recipe.isolated else [])
         return [recipe.r_max, self.format_key(), self.units.model_dump(), wanted, missing, recipe.group, chosen, *bare]
 
     def _elsewhere(self) -> frozenset[str]:

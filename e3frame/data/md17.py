@@ -133,7 +133,7 @@ class _Trajectory(DataSpec):
         return [str(path) for path in files]
 
     def _npz(self, path: list[str], split: SplitSpec, **more: Any) -> NpzSpec:
-        shared = {key: getattr(self, key) for key in ("processes", "cache_dir", "storage", "neighbors")}
+        shared = {key: getattr(self, key) for key in ("processes", "cache_dir", "storage", "neighbors", "allow")}
         return NpzSpec(path=path, units=Units(energy="kcal/mol"), split=split, **shared, **more)
 
     def _require_mine(self, source: NpzSpec, file: str) -> None:

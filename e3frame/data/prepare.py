@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+from e3frame.data.base import ALLOW_ISOLATED
 from e3frame.data.frames import checked
 from e3frame.data.graphs import Graph, make_graph, without_edges
 from e3frame.data.labels import LabelReader, read_group
@@ -68,6 +69,7 @@ class Recipe:
         chosen: the frames to make, counted through all files, in rising order; None: all.
         piece: frames that one process makes in one go.
         edges: whether the graphs keep their edges, or only say how many they are.
+        isolated: whether atoms may be without neighbours.
         tolerant: whether frames that are wrong are left out, and told with their chunk; else the first is an error.
     """
 
@@ -79,6 +81,7 @@ class Recipe:
     chosen: NDArray[np.int64] | None = None
     piece: int = 512
     edges: bool = True
+    isolated: bool = False
     tolerant: bool = False
 
     def pieces(self) -> Iterator[Piece]:
@@ -133,7 +136,8 @@ class Recipe:
             graph[name] = torch.from_numpy(value)
         if self.group is not None:
             graph.group = torch.tensor([_code(read_group(atoms, self.group, file, frame))])
-        graph = connected(graph, file, self.r_max)
+        if not self.isolated:
+            require_connected(graph, file, self.r_max)
         return graph if self.edges else without_edges(graph)
 
 
@@ -206,10 +210,11 @@ def _code(group: str) -> int:
     return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "big", signed=True)
 
 
-def connected(graph: Graph, file: str, r_max: float) -> Graph:
-    """The graph, if every atom of it has a neighbour; else raises DataError.
+def require_connected(graph: Graph, file: str, r_max: float) -> None:
+    """Raise DataError where an atom has no neighbour.
 
-    A single atom is a legitimate frame (a reference energy); one that is out of reach of all others is a mistake.
+    A single atom is a legitimate frame (a reference energy); one that is out of reach of all others is, unless the user
+    says otherwise, a mistake.
     """
     if graph.num_nodes > 1:
         alone = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes) == 0
@@ -219,6 +224,5 @@ def connected(graph: Graph, file: str, r_max: float) -> Graph:
                 f"atom {atom} ({SYMBOLS[graph.z[atom]]}) has no neighbour within r_max = {r_max:g} Å",
                 file=file,
                 frame=int(graph.frame),
-                hint="raise r_max, or check data.units.length",
+                hint=f"raise r_max, or check data.units.length; or, if it is apart on purpose: {ALLOW_ISOLATED}",
             )
-    return graph

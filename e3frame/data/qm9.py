@@ -123,7 +123,7 @@ class Qm9Spec(DataSpec):
 
         chosen = None if recipe.chosen is None else recipe.chosen.tolist()
         labels = {name: [*label] for name, label in recipe.labels.labels.items()}
-        key = content_key(recipe.reader.files, [recipe.r_max, labels, chosen, *([] if recipe.edges else ["edges"])])
+        key = content_key(recipe.reader.files, [recipe.r_max, labels, chosen, recipe.isolated, recipe.edges])
         path = self.cache_folder() / f"qm9-{key}.safetensors"
         return load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes), recipe.r_max, self.storage)
 
@@ -142,7 +142,8 @@ class Qm9Spec(DataSpec):
         reader = Qm9Reader(self.source, tuple(self._files()))
         # One name for all files: a molecule is known by its number in GDB-9. Skipping lines is cheap, but not free.
         files, stored = (f"data=qm9 ({self.source})",), self.neighbors == "stored"
-        return Recipe(reader, files, r_max, values, piece=16384, edges=stored)
+        apart = "isolated_atoms" in self.allow
+        return Recipe(reader, files, r_max, values, piece=16384, edges=stored, isolated=apart)
 
     def _files(self) -> list[str]:
         from e3frame.data.qm9_sources import pack_files, raw_files

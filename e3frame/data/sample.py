@@ -90,11 +90,11 @@ class SampleSpec(DataSpec):
 
         self._require_held(labels)
         stored = self.neighbors == "stored"
-        key = content_key([FILE], r_max if stored else [r_max, "edges"])
+        key = content_key([FILE], [r_max, stored, self._apart])
         path = self.cache_folder() / f"sample-{key}.safetensors"
         with np.load(FILE) as arrays:
             parts = self._divided(arrays)
-            build = partial(_chunks, arrays, r_max, stored)
+            build = partial(_chunks, arrays, r_max, stored, self._apart)
             dataset = load_or_build(path, ["data=sample"], build, r_max, self.storage)
         return Splits(**{name: dataset[part] for name, part in parts.items()})
 
@@ -110,9 +110,15 @@ class SampleSpec(DataSpec):
             parts = self._divided(arrays)
             few = thinned(parts)
             chosen = np.sort(np.concatenate(list(few.values())))
-            whole = GraphDataset.from_chunks([pack(_graphs(arrays, r_max, set(chosen.tolist())))], ["data=sample"])
+            whole = GraphDataset.from_chunks(
+                [pack(_graphs(arrays, r_max, self._apart, set(chosen.tolist())))], ["data=sample"]
+            )
         splits = Splits(**{name: whole[np.searchsorted(chosen, part)] for name, part in few.items()})
         return Sample(splits, {name: len(part) for name, part in parts.items()})
+
+    @property
+    def _apart(self) -> bool:
+        return "isolated_atoms" in self.allow
 
     def _require_held(self, labels: Mapping[str, Label]) -> None:
         self.require_declared(labels)
@@ -134,20 +140,22 @@ class SampleSpec(DataSpec):
         return {"train": train, "val": val, "test": test}
 
 
-def _chunks(arrays: Mapping[str, Any], r_max: float, stored: bool) -> list[Chunk]:
+def _chunks(arrays: Mapping[str, Any], r_max: float, stored: bool, apart: bool) -> list[Chunk]:
     from e3frame.data.graphs import without_edges
     from e3frame.data.prepare import pack
 
-    graphs = _graphs(arrays, r_max)
+    graphs = _graphs(arrays, r_max, apart)
     return [pack(graphs if stored else map(without_edges, graphs))]
 
 
-def _graphs(arrays: Mapping[str, Any], r_max: float, chosen: Container[int] | None = None) -> Iterator[Graph]:
+def _graphs(
+    arrays: Mapping[str, Any], r_max: float, apart: bool, chosen: Container[int] | None = None
+) -> Iterator[Graph]:
     import numpy as np
     from ase import Atoms
 
     from e3frame.data.graphs import make_graph
-    from e3frame.data.prepare import connected
+    from e3frame.data.prepare import require_connected
 
     first = 0
     for name in MOLECULES:
@@ -164,5 +172,7 @@ def _graphs(arrays: Mapping[str, Any], r_max: float, chosen: Container[int] | No
                 "polarizability": alpha[k : k + 1],
             }
             graph = make_graph(Atoms(z, positions), r_max, labels, first + k)
-            yield connected(graph, "data=sample", r_max)
+            if not apart:
+                require_connected(graph, "data=sample", r_max)
+            yield graph
         first += len(alpha)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,40 +14,74 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from e3frame.data.base import ALLOW_ISOLATED
 from e3frame.data.dataset import write_atomically
 from e3frame.data.frameset import FrameSet
+from e3frame.data.references import fit_references
+from e3frame.data.rounding import NOISE, rounding
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 from e3frame.spec.statistics import Statistics
 
+VANISHING = 1e-6
+"""eV/Å: smaller forces are what rounding leaves of none."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the statistics are of.
+
+    Args:
+        energy: label that a sum over the atoms predicts.
+        forces: label whose root mean square is the scale, where it is there.
+        mean: a mean over the atoms predicts ``energy``.
+        known: reference energies that are given, such as those of isolated atoms.
+        allow: what is no mistake in these data, as ``DataSpec.allow``.
+    """
+
+    energy: str = "energy"
+    forces: str = "forces"
+    mean: bool = False
+    known: Mapping[str, float] = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
+
+    def digest(self, dataset: FrameSet) -> str:
+        text = json.dumps([self.energy, self.forces, self.mean, dict(self.known), sorted(self.allow)])
+        return hashlib.blake2b(np.array([*dataset.indices()]).tobytes() + text.encode(), digest_size=8).hexdigest()
+
 
 def compute_statistics(
-    dataset: FrameSet, energy_key: str = "energy", forces_key: str = "forces", mean: bool = False
+    dataset: FrameSet,
+    energy_key: str = "energy",
+    forces_key: str = "forces",
+    mean: bool = False,
+    known: Mapping[str, float] | None = None,
+    allow: tuple[str, ...] = (),
 ) -> Statistics:
     r"""Statistics of the training frames; kept next to the data set's file, if it has one.
 
     The reference energies :math:`e_s` minimize :math:`\sum_f (E_f - \sum_s n_{fs} e_s)^2` with the composition
-    :math:`n_{fs}`; where the compositions do not fix them, they are the smallest of all minimizers. Data without
-    a label ``energy_key`` have no reference energies and, if there are no forces either, the scale 1.
+    :math:`n_{fs}`, as far as the compositions fix them (:mod:`~e3frame.data.references`). Data without a label
+    ``energy_key`` have no reference energies and, if there are no forces either, the scale 1.
 
     Args:
         dataset: the training frames.
         energy_key: label that a sum over the atoms predicts.
         forces_key: label whose root mean square is the scale, where it is there.
         mean: a mean over the atoms predicts ``energy_key``: :math:`n_{fs}` are fractions of the atoms.
+        known: reference energies that are given, such as those of isolated atoms.
+        allow: what is no mistake in these data, as ``DataSpec.allow``.
 
     Raises:
         DataError: no atom has a neighbour, or all forces (or energies) are the same, so that there is no scale.
     """
-    path = None
+    measured, path = Measured(energy_key, forces_key, mean, known or {}, allow), None
     if dataset.cached is not None:
-        subset = np.array([*dataset.indices()]).tobytes() + f"{energy_key} {forces_key}{' mean' * mean}".encode()
-        name = f"{dataset.cached.stem}-{hashlib.blake2b(subset, digest_size=8).hexdigest()}.json"
-        path = dataset.cached.with_name(name)
-        known = _read(path)
-        if known is not None:
-            return known
-    statistics = _compute(dataset, energy_key, forces_key, mean)
+        path = dataset.cached.with_name(f"{dataset.cached.stem}-{measured.digest(dataset)}.json")
+        kept = _read(path)
+        if kept is not None:
+            return kept
+    statistics = _compute(dataset, measured)
     if path is not None:
         write_atomically(path, statistics.model_dump_json().encode())
     return statistics
@@ -73,6 +110,14 @@ class _Energies(NamedTuple):
     kind: NDArray[np.int64]
     values: NDArray[np.float64]
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether frames of the same composition, of which there are several, all have the same energy."""
+        there = ~np.isnan(self.values)
+        if not there.any() or np.unique(self.kind[there]).size > 1:
+            return False
+        return bool(there.sum() > 1 and np.ptp(self.values[there]) == 0)
+
     @classmethod
     def of(cls, dataset: FrameSet, key: str) -> _Energies:
         known: dict[bytes, int] = {}
@@ -90,51 +135,70 @@ class _Energies(NamedTuple):
         compositions = counts[:, present].astype(np.float64)
         return cls(species, compositions, np.concatenate(kinds), np.concatenate(values))
 
-    def fitted(self, mean: bool) -> tuple[dict[str, float], float]:
-        """Reference energies, and the deviation of what they leave, per atom; none and 1 where there is no energy.
-
-        Args:
-            mean: the values are means over the atoms, not sums.
-        """
+    def fitted(self, measured: Measured) -> tuple[dict[str, float], tuple[str, ...], float | None]:
+        """Reference energies, the species of which they are not determined, and the deviation of what they leave, per
+        atom; none where there is no energy, or only rounding is left."""
         there = ~np.isnan(self.values)
         if not there.any():
-            return {}, 1.0
+            return {}, (), None
         kind, values = self.kind[there], self.values[there]
-        number = np.bincount(kind, minlength=len(self.compositions))
-        weight = np.sqrt(number)
-        average = np.bincount(kind, values, len(number)) / np.maximum(number, 1)
-        atoms = self.compositions.sum(1)
-        parts = self.compositions / atoms[:, None] if mean else self.compositions
-        # With the frames of each composition as weight, the minimizers are those of all frames.
-        solution = reference_energies(weight[:, None] * parts, weight * average)
-        rest = (values - (parts @ solution)[kind]) / (1 if mean else atoms[kind])
-        return dict(zip(self.species, solution.tolist(), strict=True)), float(rest.std())
+        used, kind, number = np.unique(kind, return_inverse=True, return_counts=True)
+        atoms = self.compositions[used].sum(1)
+        rows = self.compositions[used] / atoms[:, None] if measured.mean else self.compositions[used]
+        average = np.bincount(kind, values) / number
+        spread = float(np.square(values - average[kind]).sum())
+        found = fit_references(rows, average, self.species, measured.known, number, spread)
+        left = values - (rows @ found.energies)[kind]
+        energies = dict(zip(self.species, found.energies.tolist(), strict=True))
+        undetermined = tuple(s for s, open_ in zip(self.species, found.undetermined, strict=True) if open_)
+        given = sum(symbol in measured.known for symbol in self.species)
+        spare = len(values) > len(self.species) - given - len(found.open)
+        if not spare or np.std(left) <= _step(values):
+            return energies, undetermined, None
+        return energies, undetermined, float((left / (1 if measured.mean else atoms[kind])).std())
 
 
-def _compute(dataset: FrameSet, energy_key: str, forces_key: str, mean: bool) -> Statistics:
+def _step(values: NDArray[np.float64]) -> float:
+    """Deviations up to this are rounding: of the file, or of sums in float64."""
+    found = rounding(values)
+    return max(NOISE * float(np.abs(values).max()), 0.0 if found is None else found.step)
+
+
+def _compute(dataset: FrameSet, measured: Measured) -> Statistics:
     atoms, edges = int(dataset.counts("z").sum()), int(dataset.counts("edge_index").sum())
-    if edges == 0:
-        raise DataError("no atom has a neighbour within r_max", file=", ".join(dataset.files))
-    energies = _Energies.of(dataset, energy_key)
-    shift, scale = energies.fitted(mean)
-    if dataset.has(forces_key):
-        squares, number = 0.0, 0
-        for block in dataset.blocks(forces_key):
-            forces = block.values[forces_key].numpy()
-            squares += float(np.nansum(np.square(forces)))
-            number += int(np.isfinite(forces).sum())
-        scale = np.sqrt(squares / number) if number else scale
-    if scale < 1e-12:
-        what = f"all {forces_key} are zero" if dataset.has(forces_key) else f"the {energy_key} does not vary"
-        raise DataError(f"{what} in the training frames", file=", ".join(dataset.files))
+    files = ", ".join(dataset.files)
+    if edges == 0 and "isolated_atoms" not in measured.allow:
+        hint = f"raise model.r_max, or, if they are apart on purpose: {ALLOW_ISOLATED}"
+        raise DataError("no atom has a neighbour within r_max", file=files, hint=hint)
+    energies = _Energies.of(dataset, measured.energy)
+    shift, undetermined, deviation = energies.fitted(measured)
+    forces = _force_scale(dataset, measured.forces)
+    if forces is not None and forces < VANISHING and "zero_forces" not in measured.allow:
+        hint = "if they vanish by symmetry: data.allow=[zero_forces]"
+        raise DataError(f"all {measured.forces} are zero in the training frames", file=files, hint=hint)
+    if forces is None and energies.is_constant:
+        raise DataError(f"the {measured.energy} does not vary in the training frames", file=files)
+    scale = forces if forces is not None and forces >= VANISHING else deviation
     return Statistics(
-        species=energies.species, energy_shift=shift, energy_scale=float(scale), avg_num_neighbors=edges / atoms
+        species=energies.species,
+        energy_shift=shift,
+        energy_scale=1.0 if scale is None else scale,
+        avg_num_neighbors=edges / atoms or 1.0,
+        undetermined=undetermined,
+        scale_of="nothing" if scale is None else "energies" if scale is deviation else "forces",
     )
 
 
-def reference_energies(composition: NDArray[np.float64], energies: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Minimum-norm least squares of ``energies`` (frames,) on ``composition`` (frames, species)."""
-    return np.linalg.lstsq(composition, energies, rcond=None)[0]
+def _force_scale(dataset: FrameSet, key: str) -> float | None:
+    """Root mean square of the components; None where there are none."""
+    if not dataset.has(key):
+        return None
+    squares, number = 0.0, 0
+    for block in dataset.blocks(key):
+        forces = block.values[key].numpy()
+        squares += float(np.nansum(np.square(forces)))
+        number += int(np.isfinite(forces).sum())
+    return float(np.sqrt(squares / number)) if number else None
 
 
 class Range(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from e3frame.spec.base import Spec
@@ -13,9 +15,14 @@ class Statistics(Spec):
     species: tuple[str, ...]
     """Chemical symbols present, by increasing atomic number."""
     energy_shift: dict[str, float]
-    """Reference energy of each species in eV: least squares of the total energies on the compositions."""
+    """Reference energy of each species in eV: that of its isolated atom, or least squares of the total energies on the
+    compositions."""
     energy_scale: float = Field(gt=0)
     """Root mean square of the force components in eV/Å, or without forces the standard deviation of the
-    energy per atom after the shifts, in eV."""
+    energy per atom after the shifts, in eV; 1 where neither is more than rounding."""
     avg_num_neighbors: float = Field(gt=0)
-    """Edges per atom within r_max."""
+    """Edges per atom within r_max; 1 where there are none."""
+    undetermined: tuple[str, ...] = ()
+    """Species whose reference energy the training frames do not determine."""
+    scale_of: Literal["forces", "energies", "nothing"] = "forces"
+    """What gave the scale."""

@@ -19,8 +19,11 @@ from e3frame.train.targets import TargetSpec
 from e3frame.viz.training import Compared, learning_curve, parity, save, summed_up
 
 
-def data_table(splits: Splits, missing: Sequence[str], statistics: Statistics, typed: TypedRun) -> Table:
-    """Frames of each split, labels that some of them lack, and the statistics of the training frames."""
+def data_table(
+    splits: Splits, missing: Sequence[str], statistics: Statistics, typed: TypedRun, single: Sequence[str] = ()
+) -> Table:
+    """Frames of each split, labels that some of them lack, what was made of ``single`` atoms, and the statistics of the
+    training frames."""
     table = Table(title="data", title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
@@ -31,6 +34,8 @@ def data_table(splits: Splits, missing: Sequence[str], statistics: Statistics, t
     table.add_row("species", ", ".join(statistics.species))
     for number, line in enumerate(missing):
         table.add_row("" if number else "labels", line)
+    for number, line in enumerate(single):
+        table.add_row("" if number else "single atoms", line)
     for row in _scale_and_shift(statistics, typed):
         table.add_row(*row)
     table.add_row("neighbours per atom", f"{statistics.avg_num_neighbors:.2f} within {typed.config.model.r_max:g} Å")
@@ -43,11 +48,14 @@ def _scale_and_shift(statistics: Statistics, typed: TypedRun) -> Iterator[tuple[
     if statistics.energy_shift:
         shifts = ", ".join(f"{symbol} {value:.3f}" for symbol, value in statistics.energy_shift.items())
         yield f"{label} by species" if typed.is_mean else "reference energies", shifts + unit
-    if typed.forces_label:
+    if statistics.undetermined:
+        yield "", f"not determined by these compositions one by one: {', '.join(statistics.undetermined)}"
+    if statistics.scale_of == "forces" and typed.forces_label:
         yield f"{typed.forces_label}, root mean square", f"{statistics.energy_scale:.4g} eV/Å"
     elif label:
         what = f"{label}, deviation" if typed.is_mean else f"{label} per atom, deviation"
-        yield what, f"{statistics.energy_scale:.4g}{unit}"
+        known = f"{statistics.energy_scale:.4g}{unit}"
+        yield what, f"not known: the scale is {known}" if statistics.scale_of == "nothing" else known
 
 
 def model_line(model: Model, config: RunConfig) -> str:

@@ -22,6 +22,7 @@ from e3frame.data.dataset import Splits
 from e3frame.data.preflight.look import findings_table, require_sound
 from e3frame.data.preflight.look import look as look_at_data
 from e3frame.data.sampling import require_room
+from e3frame.data.single_atoms import SingleAtoms, set_apart
 from e3frame.data.statistics import compute_statistics
 from e3frame.inference.evaluate import Evaluation, error_table, evaluate_split, write_metrics
 from e3frame.inference.saved import load_model, save_model
@@ -93,16 +94,18 @@ def run(
         console.print(note, highlight=False, soft_wrap=True)
     with settings(config):
         splits = config.data.load(config.model.r_max, config.asked_of_frames)
+        splits, single = set_apart(splits, typed.single_atoms_label)
         require_room(splits, config.data)
         missing = require_labels(splits, config.task, config.monitors)
         for _, dataset in splits.items():
             require_inputs(dataset, config.model.inputs)
-        _look(splits, typed, console)
+        _look(splits, typed, single, console)
         labels = (typed.energy_label or "", typed.forces_label or "")
-        statistics = compute_statistics(splits.train, *labels, mean=typed.is_mean)
+        given = {"known": single.energies, "allow": config.data.allow}
+        statistics = compute_statistics(splits.train, *labels, mean=typed.is_mean, **given)
         known = config.model if typed.transfer is None else typed.transfer.known(config.model)
         resolved = config.replace(model=_resolved(known, statistics))
-        console.print(data_table(splits, missing, statistics, typed))
+        console.print(data_table(splits, missing, statistics, typed, single.said))
         fitted = train(resolved, typed.transfer, splits, folder, console, start, observers)
         if rank(config.trainer) > 0:
             return RunResult(folder, folder / "model.safetensors", {}, fitted.epochs, fitted.steps, fitted.seconds)
@@ -126,13 +129,13 @@ def run(
     return result
 
 
-def _look(splits: Splits, typed: TypedRun, console: Console) -> None:
+def _look(splits: Splits, typed: TypedRun, single: SingleAtoms, console: Console) -> None:
     """Say what is odd about the data, and refuse them where training would be in vain."""
     mode = typed.config.data.preflight
     if mode == "off":
         return
     # An element that the model lacks is told with its place in the config, when the model is resolved.
-    findings = look_at_data(splits, replace(typed.asked_of_data(), species=None))
+    findings = look_at_data(splits, replace(typed.asked_of_data(), species=None, known=single.energies))
     odd = [finding for finding in findings if finding.level in ("warning", "error")]
     if mode == "refuse":
         require_sound(odd)

@@ -14,6 +14,7 @@ from e3frame.data.sample import LABELS
 from e3frame.data.specs import SampleSpec
 from e3frame.data.statistics import Range, compute_statistics
 from e3frame.spec.errors import DataError
+from e3frame.spec.statistics import Statistics
 
 REFERENCE = {"H": -13.6, "C": -1030.0, "N": -1485.0, "O": -2042.0}
 
@@ -38,14 +39,21 @@ def test_reference_energies_that_the_compositions_fix() -> None:
         assert found.energy_shift[symbol] == pytest.approx(energy, abs=1e-9)
 
 
-def test_one_molecule_gives_its_mean_energy_and_the_smallest_solution() -> None:
+def test_one_molecule_gives_its_mean_energy_and_the_likeliest_parts() -> None:
+    """Only their sum is determined; what the parts are is taken from free atoms, or, of small energies, the same."""
     data = dataset(["CH3CH2OH"] * 20, noise=0.3)
     found = compute_statistics(data)
+    assert found.undetermined == ("H", "C", "O")
     composition = np.array([6.0, 2.0, 1.0])
-    shifts = np.array([found.energy_shift[symbol] for symbol in ("H", "C", "O")])
     mean = data.stacked("energy").mean().item()
-    assert composition @ shifts == pytest.approx(mean, abs=1e-9)
-    np.testing.assert_allclose(shifts, mean * composition / (composition @ composition), rtol=1e-12)
+    assert composition @ shifts(found) == pytest.approx(mean, abs=1e-9)
+    np.testing.assert_allclose(shifts(found), [REFERENCE[s] for s in found.species], rtol=0.15)
+    data.stacked("energy")[:] += 45.0 - mean
+    np.testing.assert_allclose(shifts(compute_statistics(data)), [5.0, 5.0, 5.0], rtol=1e-12)
+
+
+def shifts(found: Statistics) -> np.ndarray:
+    return np.array([found.energy_shift[symbol] for symbol in found.species])
 
 
 def test_scale_and_neighbours() -> None:
@@ -100,14 +108,18 @@ def test_without_energies() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (dataset(["CH4"] * 3, constant=True), "memory\n  all forces are zero in the training frames"),
+        (
+            dataset(["CH4"] * 3, constant=True),
+            "memory\n  all forces are zero in the training frames\n  if they vanish by symmetry: data.allow=[zero_forces]",
+        ),
         (
             dataset(["CH4"] * 3, forces=False, constant=True),
             "memory\n  the energy does not vary in the training frames",
         ),
         (
             GraphDataset.from_graphs([make_graph(Atoms("H"), 5.0, {"energy": np.ones(1)})] * 3),
-            "memory\n  no atom has a neighbour within r_max",
+            "memory\n  no atom has a neighbour within r_max\n"
+            "  raise model.r_max, or, if they are apart on purpose: data.allow=[isolated_atoms]",
         ),
     ],
 )

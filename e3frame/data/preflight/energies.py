@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from e3frame.data.frameset import FrameSet
 from e3frame.data.preflight.findings import Finding
+from e3frame.data.rounding import NOISE, rounding
 from e3frame.data.units import ENERGY
 
 APART = np.log(1.5)
@@ -43,9 +44,11 @@ def check_energies(dataset: FrameSet, energy: str, references: bool) -> list[Fin
     return [finding for finding in found if finding is not None]
 
 
-def composition(dataset: FrameSet) -> NDArray[np.float64]:
-    """(frames, elements): how many atoms of each element."""
-    numbers, column = np.unique(dataset.stacked("z").numpy(), return_inverse=True)
+def composition(dataset: FrameSet, numbers: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """(frames, elements): how many atoms of each element, which are those in the data or, in rising order, given."""
+    z = dataset.stacked("z").numpy()
+    numbers = np.unique(z) if numbers is None else numbers
+    column = np.searchsorted(numbers, z)
     atoms = dataset.counts("z").numpy()
     counts = np.zeros((len(atoms), len(numbers)))
     np.add.at(counts, (np.repeat(np.arange(len(atoms)), atoms), column), 1.0)
@@ -53,8 +56,11 @@ def composition(dataset: FrameSet) -> NDArray[np.float64]:
 
 
 def residual(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What is left of (frames,) above a sum over the atoms."""
-    return values - counts @ np.linalg.lstsq(counts, values, rcond=None)[0]
+    """What is left of (frames,) above a sum over the atoms; zero where that is but rounding, as of as many frames as
+    elements."""
+    solution, _, rank, _ = np.linalg.lstsq(counts, values, rcond=None)
+    left = values - counts @ solution
+    return np.zeros_like(left) if len(left) <= rank else np.where(np.abs(left) < NOISE * np.abs(values).max(), 0, left)
 
 
 def _of_two_units(
@@ -106,29 +112,23 @@ def _per_atom(values: NDArray[np.float64], counts: NDArray[np.float64], energy: 
 
 def _rounded(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
     deviation = float(np.std(residual(values, counts)))
-    for unit, factor in ENERGY.items():
-        written = values / factor
-        step = float(np.spacing(np.abs(written).max().astype(np.float32))) * factor
-        if (np.abs(written - written.astype(np.float32)) <= 1e-13 * np.abs(written)).all() and deviation > 0:
-            if step > COARSE * deviation:
-                text = (
-                    f"the {energy}, of about {np.median(values):.6g} eV, was stored in float32 (in {unit}): its steps "
-                    f"of {1000 * step:.2g} meV are {step / deviation:.1%} of its deviation"
-                )
-                return Finding(energy, "warning", text, "store energies in float64, or without those of the free atoms")
-            return None
-    for unit, factor in ENERGY.items():
-        for digits in range(4):
-            scaled = values / factor * 10**digits
-            step = factor / 10**digits
-            if (np.abs(scaled - np.round(scaled)) < 1e-6).all() and step > COARSE * deviation > 0:
-                text = f"the {energy} was rounded to {10.0**-digits:g} {unit}, {step / deviation:.1%} of its deviation"
-                return Finding(energy, "warning", text, "write more digits")
-    return None
+    found = rounding(values)
+    if found is None or not found.step > COARSE * deviation > 0:
+        return None
+    part = f"{found.step / deviation:.1%} of its deviation"
+    if found.digits is not None:
+        text = f"the {energy} was rounded to {10.0**-found.digits:g} {found.unit}, {part}"
+        return Finding(energy, "warning", text, "write more digits")
+    text = (
+        f"the {energy}, of about {np.median(values):.6g} eV, was stored in float32 (in {found.unit}): its steps of "
+        f"{1000 * found.step:.2g} meV are {part}"
+    )
+    return Finding(energy, "warning", text, "store energies in float64, or without those of the free atoms")
 
 
 def _large(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
     deviation = float(np.std(residual(values, counts)))
+    deviation = deviation or 1.0  # eV: not known
     step = float(np.spacing(np.abs(values).max().astype(np.float32)))
     if step < 1e-3 * deviation and np.abs(values).max() < 1e3 * deviation:
         return None

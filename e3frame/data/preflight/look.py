@@ -21,6 +21,7 @@ from e3frame.data.preflight.energies import check_energies, composition, residua
 from e3frame.data.preflight.findings import Finding
 from e3frame.data.preflight.gradient import check_belonging, check_gradient, labelled
 from e3frame.data.preflight.plausible import check_forces, check_lengths, check_totals
+from e3frame.data.preflight.reference_energies import check_references
 from e3frame.data.preflight.stress import check_stress
 from e3frame.data.preflight.tensors import check_frame
 from e3frame.data.statistics import label_range
@@ -53,6 +54,7 @@ class Asked:
         factors: from numbers in the files to the labels; 1 for those that are not named.
         references: whether the model adds up reference energies of the atoms.
         is_mean: whether ``energy`` is a mean over the atoms, not a sum.
+        known: reference energies of single atoms.
     """
 
     labels: Mapping[str, Label]
@@ -63,6 +65,7 @@ class Asked:
     factors: Mapping[str, float] = field(default_factory=dict)
     references: bool = True
     is_mean: bool = False
+    known: Mapping[str, float] = field(default_factory=dict)
 
 
 def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
@@ -73,6 +76,8 @@ def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
     for name, label in asked.labels.items():
         findings += _values(seen, name, label, name == asked.energy and not asked.is_mean)
     findings += _physics(seen, graphs, asked)
+    if asked.energy is not None and asked.references and not asked.is_mean:
+        findings += filter(None, [check_references(splits, asked.energy, asked.known)])
     for name, dataset in splits.items():
         if dataset is not splits.train:
             findings += _also(name, dataset, asked, findings, full)
