@@ -266,7 +266,8 @@ class TypedRun:
         files = self.config.data.file_units
         factors = {} if files is None else {key: files.label_factor(key) for key in task.labels}
         labels = self.energy_label, self.forces_label
-        return Asked(task.labels, *labels, known, units, factors, references, self.is_mean)
+        allow = self.config.data.allow
+        return Asked(task.labels, *labels, known, units, factors, references, self.is_mean, allow=allow)
 
 
 def typed_run(composed: Composed) -> TypedRun:

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from e3frame.data.units import ENERGY
 
-
 NOISE = 1e-12
 """Part of a float64 below which a difference of sums is but rounding."""
 

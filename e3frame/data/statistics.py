@@ -23,6 +23,8 @@ from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 from e3frame.spec.statistics import Statistics
 
+APART = f"raise model.r_max, or, if they are apart on purpose: {ALLOW_ISOLATED}"
+BY_SYMMETRY = "if they vanish by symmetry: data.allow=[zero_forces]"
 VANISHING = 1e-6
 """eV/Å: smaller forces are what rounding leaves of none."""
 
@@ -168,14 +170,12 @@ def _compute(dataset: FrameSet, measured: Measured) -> Statistics:
     atoms, edges = int(dataset.counts("z").sum()), int(dataset.counts("edge_index").sum())
     files = ", ".join(dataset.files)
     if edges == 0 and "isolated_atoms" not in measured.allow:
-        hint = f"raise model.r_max, or, if they are apart on purpose: {ALLOW_ISOLATED}"
-        raise DataError("no atom has a neighbour within r_max", file=files, hint=hint)
+        raise DataError("no atom has a neighbour within r_max", file=files, hint=APART)
     energies = _Energies.of(dataset, measured.energy)
     shift, undetermined, deviation = energies.fitted(measured)
-    forces = _force_scale(dataset, measured.forces)
+    forces = force_scale(dataset, measured.forces)
     if forces is not None and forces < VANISHING and "zero_forces" not in measured.allow:
-        hint = "if they vanish by symmetry: data.allow=[zero_forces]"
-        raise DataError(f"all {measured.forces} are zero in the training frames", file=files, hint=hint)
+        raise DataError(f"all {measured.forces} are zero in the training frames", file=files, hint=BY_SYMMETRY)
     if forces is None and energies.is_constant:
         raise DataError(f"the {measured.energy} does not vary in the training frames", file=files)
     scale = forces if forces is not None and forces >= VANISHING else deviation
@@ -189,7 +189,7 @@ def _compute(dataset: FrameSet, measured: Measured) -> Statistics:
     )
 
 
-def _force_scale(dataset: FrameSet, key: str) -> float | None:
+def force_scale(dataset: FrameSet, key: str) -> float | None:
     """Root mean square of the components; None where there are none."""
     if not dataset.has(key):
         return None

@@ -110,7 +110,8 @@ def test_without_energies() -> None:
     [
         (
             dataset(["CH4"] * 3, constant=True),
-            "memory\n  all forces are zero in the training frames\n  if they vanish by symmetry: data.allow=[zero_forces]",
+            "memory\n  all forces are zero in the training frames\n"
+            "  if they vanish by symmetry: data.allow=[zero_forces]",
         ),
         (
             dataset(["CH4"] * 3, forces=False, constant=True),

@@ -162,10 +162,24 @@ def _twins(mine: _Keys, theirs: _Keys, one: FrameSet, other: FrameSet, near: flo
     parts = _parts(costs) if len(frame) else []
     found = [_differences(one, other, frame[part], twin[part]) for part in parts]
     distance = np.concatenate(found) if found else np.zeros(0)
+    # Fragments that are out of each other's reach share no edge that would tell how far they are apart.
+    extent = _extents(one), _extents(other)
+    distance = np.maximum(distance, np.abs(extent[0][frame] - extent[1][twin]))
     best = np.lexsort((twin, distance, frame))
     best = best[np.unique(frame[best], return_index=True)[1]]
     best = best[distance[best] < near]
     return _Twins(frame[best], twin[best], distance[best])
+
+
+def _extents(dataset: FrameSet) -> NDArray[np.float64]:
+    """(frames,) radius of gyration in Å, which differs by no more than the atoms have moved; 0 where it is periodic."""
+    found = []
+    for block in dataset.blocks("pos", "pbc"):
+        atoms, frame, pos = block.atoms.numpy(), block.frame.numpy(), block.values["pos"].numpy()
+        center = np.stack([np.bincount(frame, pos[:, k], len(atoms)) for k in range(3)], 1) / atoms[:, None]
+        square = np.bincount(frame, np.square(pos - center[frame]).sum(1), len(atoms)) / atoms
+        found.append(np.where(block.values["pbc"].numpy().any(1), 0.0, np.sqrt(square)))
+    return np.concatenate(found)
 
 
 def _candidates(mine: _Keys, theirs: _Keys, near: float, within: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,6 +20,7 @@ from e3frame.data.preflight.duplicates import check_duplicates
 from e3frame.data.preflight.energies import check_energies, composition, residual
 from e3frame.data.preflight.findings import Finding
 from e3frame.data.preflight.gradient import check_belonging, check_gradient, labelled
+from e3frame.data.preflight.nothing import check_neighbors, check_vanishing, vanish
 from e3frame.data.preflight.plausible import check_forces, check_lengths, check_totals
 from e3frame.data.preflight.reference_energies import check_references
 from e3frame.data.preflight.stress import check_stress
@@ -55,6 +56,7 @@ class Asked:
         references: whether the model adds up reference energies of the atoms.
         is_mean: whether ``energy`` is a mean over the atoms, not a sum.
         known: reference energies of single atoms.
+        allow: what is no mistake in these data, as ``DataSpec.allow``.
     """
 
     labels: Mapping[str, Label]
@@ -66,14 +68,21 @@ class Asked:
     references: bool = True
     is_mean: bool = False
     known: Mapping[str, float] = field(default_factory=dict)
+    allow: Collection[str] = ()
 
 
 def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
     """Every check that the labels allow, on some frames or in full on all."""
-    findings = _structure(splits.train, asked.species)
+    findings = [
+        *_structure(splits.train, asked.species),
+        *check_neighbors(splits.train, "isolated_atoms" in asked.allow),
+    ]
     seen = splits.train if full else _thinned(splits.train, asked.labels)
     graphs = [splits.train[k] for k in _chosen(splits.train, full)]
     for name, label in asked.labels.items():
+        if name == asked.forces and vanish(seen, name):
+            findings.append(check_vanishing(name, "zero_forces" in asked.allow))
+            continue
         findings += _values(seen, name, label, name == asked.energy and not asked.is_mean)
     findings += _physics(seen, graphs, asked)
     if asked.energy is not None and asked.references and not asked.is_mean:
@@ -139,7 +148,8 @@ def require_sound(findings: Sequence[Finding]) -> None:
     """Raises DataError for the first finding that makes training vain."""
     for finding in findings:
         if finding.level == "error":
-            hints = [finding.hint, "data.preflight=warn trains all the same"]
+            no_way = finding.hint is not None and "data.allow=" in finding.hint  # without it there is no scale
+            hints = [finding.hint, None if no_way else "data.preflight=warn trains all the same"]
             raise DataError(f"{finding.check}: {finding.text}", hint="\n".join(filter(None, hints)))
 
 

@@ -1,0 +1,204 @@
+"""Atoms without neighbours and forces that vanish: refused with the key that allows them, and then the whole road."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
+from rich.console import Console
+from support.runs import MakeConfig
+
+from e3frame.data.specs import XyzSpec
+from e3frame.data.statistics import compute_statistics
+from e3frame.inference.calculator import E3FrameCalculator
+from e3frame.inference.evaluate import evaluate
+from e3frame.inference.saved import load_model
+from e3frame.spec.errors import DataError
+from e3frame.train.run import run
+
+STRESSED = {"energy": "energy", "forces": "forces", "stress": "stress"}
+
+
+def labelled(atoms: Atoms, energy: float, forces: np.ndarray, **more: Any) -> Atoms:
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces, **more)
+    return atoms
+
+
+def dissociation() -> list[Atoms]:
+    """Copper dimers of a Morse potential, up to 7 Å apart."""
+    frames = []
+    for r in np.linspace(1.8, 7.0, 40):
+        x = np.exp(-1.4 * (r - 2.2))
+        pull = 2 * 2.0 * 1.4 * x * (1 - x)
+        forces = np.array([[pull, 0, 0], [-pull, 0, 0]])
+        frames.append(labelled(Atoms("Cu2", [[0, 0, 0], [r, 0, 0]]), 2.0 * ((1 - x) ** 2 - 1), forces))
+    return frames
+
+
+def cells() -> list[Atoms]:
+    """One atom in strained cells: its forces are zero by symmetry, its stress is not."""
+    rng, frames = np.random.default_rng(0), []
+    for _ in range(30):
+        strain = 0.03 * rng.normal(size=(3, 3))
+        strain = strain + strain.T
+        atoms = bulk("Cu")
+        atoms.set_cell(atoms.cell @ (np.eye(3) + strain), scale_atoms=True)
+        stress = 0.8 * strain + 0.3 * np.trace(strain) * np.eye(3)
+        energy = atoms.cell.volume * (0.4 * (strain**2).sum() + 0.15 * np.trace(strain) ** 2)
+        frames.append(labelled(atoms, float(energy), np.zeros((1, 3)), stress=stress))
+    return frames
+
+
+def far_apart() -> list[Atoms]:
+    """Nobody near anybody: nothing but the energies of the atoms can be learned."""
+    return [labelled(Atoms("CuAu", [[0, 0, 0], [9 + 0.1 * k, 0, 0]]), -3.0, np.zeros((2, 3))) for k in range(20)]
+
+
+ISOLATED, ZERO = "data.allow=[isolated_atoms]", "data.allow=[zero_forces]"
+ROADS: dict[str, tuple[Callable[[], list[Atoms]], dict[str, str], list[tuple[list[str], str]]]] = {
+    "a dissociation": (dissociation, {}, [([], rf"has no neighbour within r_max = 4 Å\n.*{re.escape(ISOLATED)}")]),
+    "one-atom cells": (cells, STRESSED, [([], rf"they are zero in all training frames\n  .*{re.escape(ZERO)}$")]),
+    "far apart": (
+        far_apart,
+        {},
+        [
+            ([], re.escape(ISOLATED)),
+            (["isolated_atoms"], rf"they are zero in all training frames\n  .*{re.escape(ZERO)}$"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ROADS)
+def test_the_whole_road(name: str, make_config: MakeConfig, tmp_path: Path) -> None:
+    made, keys, refused = ROADS[name]
+    write(tmp_path / "a.xyz", made(), format="extxyz")
+    split = {"method": "random"}
+    data = {
+        "kind": "xyz",
+        "path": str(tmp_path / "a.xyz"),
+        "split": split,
+        "processes": 1,
+        **({"keys": keys} if keys else {}),
+    }
+    data["cache_dir"] = str(tmp_path / "cache")
+    changes: dict[str, Any] = {"data": data, "trainer.max_epochs": 2}
+    if keys:
+        changes["task.targets.stress"] = {"derive": "strain_gradient", "of": "energy"}
+    for allow, message in refused:
+        data["allow"] = allow
+        with pytest.raises(DataError, match=message):
+            run(make_config(changes), tmp_path / "refused", Console(quiet=True))
+    data["allow"] = ["isolated_atoms", "zero_forces"]
+    console = Console(file=io.StringIO(), record=True, width=100)
+    config = make_config(changes)
+    result = run(config, tmp_path / "run", console)
+    assert all(math.isfinite(value) for value in _numbers(json.loads((tmp_path / "run" / "metrics.json").read_text())))
+    assert "nan" not in (tmp_path / "run" / "metrics.csv").read_text().lower()
+    outputs = load_model(result.model).spec.outputs["energy"].per_species_scale_shift
+    assert 1e-3 < outputs.scale < 10.0
+    again = evaluate(result.model, config.data)["test"]
+    assert again.loss == pytest.approx(result.errors["test"].loss, rel=1e-5)
+    lone = Atoms("Cu", [[0, 0, 0]])
+    lone.calc = E3FrameCalculator(result.model)
+    assert np.isfinite(lone.get_potential_energy())
+    np.testing.assert_array_equal(lone.get_forces(), 0)
+
+
+def _numbers(value: Any) -> list[float]:
+    if isinstance(value, dict):
+        return [number for inner in value.values() for number in _numbers(inner)]
+    return [value] if isinstance(value, float) else []
+
+
+def read(path: Path, cache: str, **more: Any) -> XyzSpec:
+    split = {"val": 0, "test": 0}
+    return XyzSpec(path=str(path), cache_dir=cache, split=split, processes=1, **more)
+
+
+def test_what_was_allowed_once_is_refused_without_the_key(make_config: MakeConfig, tmp_path: Path) -> None:
+    """Processed data are kept, the permission is not."""
+    labels = make_config().asked_of_frames
+    write(tmp_path / "a.xyz", dissociation(), format="extxyz")
+    assert len(read(tmp_path / "a.xyz", str(tmp_path), allow=["isolated_atoms"]).load(4.0, labels).train) == 40
+    with pytest.raises(DataError, match="has no neighbour"):
+        read(tmp_path / "a.xyz", str(tmp_path)).load(4.0, labels)
+    write(tmp_path / "b.xyz", cells(), format="extxyz")
+    train = read(tmp_path / "b.xyz", str(tmp_path)).load(4.0, labels).train
+    found = compute_statistics(train, allow=("zero_forces",))
+    assert found.scale_of == "energies"
+    with pytest.raises(DataError, match="all forces are zero"):
+        compute_statistics(train)
+
+
+def test_forces_that_rounding_left_are_no_scale(make_config: MakeConfig, tmp_path: Path) -> None:
+    frames = cells()
+    for atoms in frames:
+        atoms.calc.results["forces"] = np.full((1, 3), 1e-13)
+    write(tmp_path / "a.xyz", frames, format="extxyz")
+    train = read(tmp_path / "a.xyz", str(tmp_path)).load(4.0, make_config().asked_of_frames).train
+    with pytest.raises(DataError, match="all forces are zero"):
+        compute_statistics(train)
+    energies = train.stacked("energy").numpy()
+    assert compute_statistics(train, allow=("zero_forces",)).energy_scale == pytest.approx(energies.std())
+
+
+# Single atoms
+
+
+def with_single_atoms(path: Path, offset: float = 0.0) -> dict[str, float]:
+    """Molecules, and the free atoms they are made of, hydrogen in two states."""
+    rng, single = np.random.default_rng(0), {"H": -13.6, "C": -1029.9, "O": -2042.6}
+    frames = [labelled(Atoms(s), e + offset, np.zeros((1, 3))) for s, e in [*single.items(), ("H", -3.4)]]
+    for k in range(24):
+        atoms = molecule(["CH3OH", "H2O"][k % 2])
+        atoms.positions += 0.05 * rng.normal(size=atoms.positions.shape)
+        forces = rng.normal(size=atoms.positions.shape)
+        energy = sum(single[s] for s in atoms.symbols) - 3.0 * len(atoms) + 0.1 * rng.normal()
+        frames.append(labelled(atoms, energy, forces - forces.mean(0)))
+    write(path, frames, format="extxyz")
+    return {symbol: energy + offset for symbol, energy in single.items()}
+
+
+@pytest.mark.parametrize("place", ["references", "frames", "another theory"])
+def test_single_atoms_are_references(place: str, make_config: MakeConfig, tmp_path: Path) -> None:
+    expected = with_single_atoms(tmp_path / "a.xyz", 500.0 if place == "another theory" else 0.0)
+    data = {
+        "kind": "xyz",
+        "path": str(tmp_path / "a.xyz"),
+        "cache_dir": str(tmp_path),
+        "processes": 1,
+        "preflight": "warn",
+    }
+    data |= {"split": {"method": "random"}} | ({"single_atoms": "frames"} if place == "frames" else {})
+    console = Console(file=io.StringIO(), record=True, width=200)
+    config = make_config({"data": data, "trainer.max_epochs": 1})
+    result = run(config, tmp_path / "run", console)
+    said, frames = console.export_text(), sum(evaluation.frames for evaluation in result.errors.values())
+    shift = load_model(result.model).spec.outputs["energy"].per_species_scale_shift.shift
+    if place == "references":
+        assert shift == pytest.approx(expected, abs=1e-9)
+        assert (
+            "4 frames of single atoms (H, C, O) are reference energies and not trained on; data.single_atoms=fr" in said
+        )
+        assert "of the several energies of a single H the lowest is taken" in said
+        assert frames == 24
+        longer = config.replace(trainer=config.trainer.replace(max_epochs=2))
+        assert run(longer, tmp_path / "run", Console(quiet=True)).epochs == 2  # the config there has numbers
+    elif place == "frames":
+        assert "single atoms" not in said
+        assert frames == 28
+    else:
+        assert "do not go with the energy of the other frames, which are -503 eV per atom above them" in said
+        assert frames == 28
