@@ -224,5 +224,5 @@ def require_connected(graph: Graph, file: str, r_max: float) -> None:
                 f"atom {atom} ({SYMBOLS[graph.z[atom]]}) has no neighbour within r_max = {r_max:g} Å",
                 file=file,
                 frame=int(graph.frame),
-                hint=f"raise r_max, or check data.units.length; or, if it is apart on purpose: {ALLOW_ISOLATED}",
+                hint=f"raise r_max, or check data.units.length\nif it is apart on purpose: {ALLOW_ISOLATED}",
             )

@@ -23,7 +23,7 @@ from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 from e3frame.spec.statistics import Statistics
 
-APART = f"raise model.r_max, or, if they are apart on purpose: {ALLOW_ISOLATED}"
+APART = f"raise model.r_max\nif they are apart on purpose: {ALLOW_ISOLATED}"
 BY_SYMMETRY = "if they vanish by symmetry: data.allow=[zero_forces]"
 VANISHING = 1e-6
 """eV/Å: smaller forces are what rounding leaves of none."""

@@ -112,7 +112,8 @@ CASES: dict[str, tuple[Change, str, tuple[str, ...]]] = {
         _moved(1, 0), "atoms {ij} are at the same place: 0.001 Å from each other", ("xyz", "ase_db", "npz", "md17"),
     ),
     "an atom without neighbours": (
-        _far, "atom 2 (O) has no neighbour within r_max = 4 Å\n  raise r_max, or check data.units.length",
+        _far, "atom 2 (O) has no neighbour within r_max = 4 Å\n  raise r_max, or check data.units.length\n"
+        "  if it is apart on purpose: data.allow=[isolated_atoms]",
         ("xyz", "ase_db", "npz", "md17"),
     ),
     "a zero cell": (

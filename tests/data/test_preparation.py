@@ -78,7 +78,7 @@ def test_the_first_wrong_frame_is_the_one_that_is_told(xyz: Path) -> None:
             in_pieces(xyz, processes)
         assert str(caught.value) == (
             f"{xyz}, frame 5\n  atom 2 (H) has no neighbour within r_max = 4 Å\n"
-            "  raise r_max, or check data.units.length"
+            "  raise r_max, or check data.units.length\n  if it is apart on purpose: data.allow=[isolated_atoms]"
         )
 
 

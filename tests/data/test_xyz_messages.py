@@ -138,12 +138,12 @@ FRAMES_AND_MESSAGES = {
     "isolated atom": (
         moved(50.0), {},
         "train.xyz, frame 4\n  atom 2 (H) has no neighbour within r_max = 4 Å\n"
-        "  raise r_max, or check data.units.length",
+        "  raise r_max, or check data.units.length\n  if it is apart on purpose: data.allow=[isolated_atoms]",
     ),
     "wrong unit of length": (
         lambda frames: None, {"units": {"length": "nm"}},
         "train.xyz, frame 0\n  atom 0 (C) has no neighbour within r_max = 4 Å\n"
-        "  raise r_max, or check data.units.length",
+        "  raise r_max, or check data.units.length\n  if it is apart on purpose: data.allow=[isolated_atoms]",
     ),
     "unseen element in the last frames": (
         replaced(Atoms("HF", [[0, 0, 0], [0, 0, 1]])), {"split": {"train": 4, "val": "rest", "test": 1}},
