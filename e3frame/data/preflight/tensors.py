@@ -2,7 +2,7 @@ r"""Does a vector or a matrix turn with its molecule? One that was computed in a
 
 A linear fit of the label by directions of neighbours, to half of the frames, is compared with the other half. A label
 that turns has something in common with it; one that does not has nothing. How much to expect depends on the frames, as
-small cells of high symmetry may hide everything: so tensors are made up that turn with the same frames, from pairs, from
+small cells of high symmetry may hide everything: so tensors are made up that turn with the same frames, of pairs and of
 triples, of long and of short range, and only where each of them is seen is anything said against the label.
 """
 
