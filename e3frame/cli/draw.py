@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from e3frame.algebra.paths import (
 )
 from e3frame.cli.irreps import read_irreps
 from e3frame.spec.errors import UserError
+from e3frame.spec.regular import read_regular, require_new
 from e3frame.spec.validate import validate
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ _DESCRIPTION = """Draw a tensor product, spherical harmonics, or the errors of r
   e3frame draw errors runs/small runs/large -o errors.png             a point for each run's folder
 """
 
+_NAME = "e3frame draw"
+_MARKS = {".png": "Software", ".svg": "Creator", ".pdf": "Creator"}
+"""Where each format says what has drawn it."""
+
 _Plan = Callable[..., ProductPlan]
 
 #: For each product: what it is called, its plan, and how many irreps it takes at least and at most.
@@ -50,9 +56,9 @@ _PRODUCTS: dict[str, tuple[str, _Plan, int, int]] = {
 
 def main(arguments: list[str]) -> int:
     options = _parser().parse_args(arguments)
-    path = _checked_path(options.output)
+    path = _checked_path(options.output, options.overwrite)
     figure = {"tp": _product, "sh": _harmonics, "errors": _errors}[options.what](options)
-    figure.savefig(path, dpi=options.dpi)
+    _save(figure, path, options.dpi)
     print(path)
     return 0
 
@@ -71,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     errors.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
     for name, verb in (("tp.png", product), ("sh.png", harmonics), ("errors.png", errors)):
         verb.add_argument("-o", "--output", default=name, help="PNG, SVG or PDF file to write (default: %(default)s)")
+        verb.add_argument("--overwrite", action="store_true", help="replace a file that is no picture of e3frame's")
         verb.add_argument("--dpi", type=int, default=150, help="pixels per inch (default: %(default)s)")
     return parser
 
@@ -134,10 +141,29 @@ def _finished(folder: Path) -> tuple[dict[str, Any], TaskSpec]:
     return metrics, validate(TaskSpec, raw["task"])
 
 
-def _checked_path(text: str) -> Path:
+def _checked_path(text: str, overwrite: bool) -> Path:
     path = Path(text)
-    if path.suffix.lower() not in (".png", ".svg", ".pdf"):
+    if path.suffix.lower() not in _MARKS:
         raise UserError(f"{path}: a file name that ends in .png, .svg or .pdf is required")
-    if not path.parent.is_dir():
-        raise UserError(f"{path}: there is no folder {path.parent}")
+    require_new(path, overwrite or _is_drawn(path), "--overwrite")
     return path
+
+
+def _is_drawn(path: Path) -> bool:
+    """Whether a picture is one of ours, which is drawn anew without asking."""
+    try:
+        return _NAME.encode() in read_regular(path)
+    except OSError:
+        return False
+
+
+def _save(figure: Figure, path: Path, dpi: int) -> None:
+    from e3frame.data.parts import replace_file
+
+    content = io.BytesIO()
+    suffix = path.suffix.lower()
+    figure.savefig(content, format=suffix[1:], dpi=dpi, metadata={_MARKS[suffix]: _NAME})
+    try:
+        replace_file(path, content.getvalue())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None

@@ -12,6 +12,7 @@ from e3frame.data.specs import AnyData, SplitSpec
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
 from e3frame.spec.plugins import Names
+from e3frame.spec.regular import require_new
 
 _USAGE = """usage: e3frame evaluate model=FILE data=NAME [data.KEY=VALUE ...] [split=test] [out=FILE]
 
@@ -22,7 +23,8 @@ data     a data config, as in training
 split    train, val, test (the default) or all: files are not divided then
 device   cpu (the default) or cuda
 plugins  modules with layers of your own, which are imported because you name them
-out      a JSON file for the errors; they are printed in any case"""
+out      a JSON file for the errors; they are printed in any case
+overwrite  true replaces an existing out"""
 
 
 class EvaluateConfig(Spec):
@@ -40,6 +42,8 @@ class EvaluateConfig(Spec):
     """Where to run."""
     out: str | None = None
     """A JSON file for the errors."""
+    overwrite: bool = False
+    """Replace ``out``."""
 
 
 def main(arguments: list[str]) -> int:
@@ -52,6 +56,8 @@ def main(arguments: list[str]) -> int:
     composed = compose_config([a for a in arguments if a not in own], config_name="evaluate")
     composed.raw.update(from_overrides(own).raw)
     config = composed.parse(EvaluateConfig)
+    if config.out is not None:
+        require_new(Path(config.out), config.overwrite)
     from e3frame.inference.evaluate import error_table, evaluate, write_metrics
 
     whole = config.split == "all" and "split" in type(config.data).model_fields

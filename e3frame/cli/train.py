@@ -20,6 +20,7 @@ from e3frame.cli.shorthand import beginning, expanded, read_run, unknown_option
 from e3frame.compose import compose_config, config_folder, load_run, normalize_overrides, typed_run
 from e3frame.config import RunConfig
 from e3frame.spec.errors import SpecError, UserError
+from e3frame.spec.files import read_text
 
 _NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
 """Options of Hydra's that would train another config than the one that is checked, or read a pickle."""
@@ -43,7 +44,9 @@ def main(arguments: list[str]) -> int:
         _warn(typed.warnings)
         chosen = _choose_folder(typed.config)
     elif given.multirun:
-        chosen = [f"hydra.sweep.dir={o.partition('=')[2]}" for o in overrides if o.startswith("folder=")]
+        folders = [o.partition("=")[2] for o in overrides if o.startswith("folder=")]
+        _require_own_sweep(folders)
+        chosen = [f"hydra.sweep.dir={folder}" for folder in folders]
     flags = [argument for argument in arguments if argument not in given.overrides]
     if given.multirun:
         from e3frame.cli.grid import checked
@@ -94,6 +97,13 @@ def _choose_folder(config: RunConfig) -> list[str]:
     with suppress(Finished):
         look(folder, config)
     return [f"hydra.run.dir='{folder}'"]
+
+
+def _require_own_sweep(folders: Sequence[str]) -> None:
+    """Hydra writes multirun.yaml over whatever has this name."""
+    for file in (Path(folder) / "multirun.yaml" for folder in folders):
+        if file.exists() and "app_name: e3frame" not in read_text(file):
+            raise UserError(f"{file}\n  this file is of another program\n  choose another folder")
 
 
 def _from_file(start: Path, overrides: Sequence[str]) -> int:

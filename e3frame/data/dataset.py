@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch_geometric.data import InMemoryDataset
 from e3frame.data.disk import open_or_write
 from e3frame.data.frameset import FrameSet
 from e3frame.data.graphs import Graph
-from e3frame.data.parts import clear_parts, part_of
+from e3frame.data.parts import clear_parts, replace_file
 from e3frame.data.prepare import Chunk
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
@@ -177,11 +176,9 @@ def load_or_build(
 
 def write_atomically(path: Path, content: bytes) -> Path | None:
     """Write a cache file in one step, so that no reader ever sees half of it; None where the folder is not writable."""
-    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_bytes(content)
-        os.replace(part, path)
+        replace_file(path, content)
     except OSError as error:
         log.warning("%s cannot be written, so the processed data are not kept: %s", path, error.strerror)
         return None

@@ -33,8 +33,9 @@ def fetched(root: Path, names: Sequence[str], fetch: Callable[[str], None], what
     try:
         fetch(str(part))
         for name in (file.relative_to(part) for file in sorted(part.rglob("*")) if file.is_file()):
-            (root / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(part / name, root / name)
+            if not (root / name).exists():  # what is there may be the user's
+                (root / name).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(part / name, root / name)
     except Exception as error:  # the network, the server, the archive
         hint = f"fetch the files by another way and put them there: {', '.join(names)}"
         raise DataError(f"{what} cannot be downloaded: {error}", file=root, hint=hint) from None

@@ -5,26 +5,74 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
+_PART = re.compile(r"(?P<name>.+)\.(?P<here>[0-9a-f]{12})-(?P<pid>\d{1,10})-[0-9a-f]+\.part")
+_LONGEST = 150
+"""Bytes of a name that a part has of it: file systems allow 255 in all."""
+
 
 def part_of(path: Path) -> Path:
     """A new name, to write what is to become ``path``."""
-    return path.with_name(f"{path.name}.{_here()}-{os.getpid()}-{uuid4().hex}.part")
+    return path.with_name(f"{_shortened(path.name)}.{_here()}-{os.getpid()}-{uuid4().hex}.part")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file in one step: after a crash, also of the machine, it is the old one or the new one.
+
+    Raises:
+        OSError: it cannot be written; what was there before is untouched.
+    """
+    part = part_of(path)
+    try:
+        with part.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def unfinished(folder: Path) -> Iterator[tuple[str, Path]]:
+    """What processes of this machine that are gone have left half written in a folder: the name that each file was to
+    get, and the file."""
+    with suppress(OSError):  # a folder that is not ours to look into
+        for part in sorted(folder.iterdir()):
+            found = _PART.fullmatch(part.name)
+            if found and found["here"] == _here() and _is_gone(int(found["pid"])) and part.is_file():
+                yield found["name"], part
 
 
 def clear_parts(path: Path) -> None:
     """Remove unfinished files of this stem whose process is gone; those of which nobody here can know that stay."""
-    with suppress(OSError):  # a folder, or a file in it, that is not ours to change
-        for part in path.parent.glob(f"{path.stem}[.-]*.part"):
-            here, _, rest = part.name.split(".")[-2].partition("-")
-            pid = rest.partition("-")[0]
-            if here == _here() and pid.isdecimal() and _is_gone(int(pid)):
+    for name, part in unfinished(path.parent):
+        if name == _shortened(path.name) or name.startswith((f"{path.stem}.", f"{path.stem}-")):
+            with suppress(OSError):  # not ours to change
                 part.unlink(missing_ok=True)
+
+
+def _shortened(name: str) -> str:
+    return os.fsencode(name)[:_LONGEST].decode(errors="ignore")
+
+
+def _sync_folder(folder: Path) -> None:
+    """So that the new name survives a crash of the machine; not all systems can open a folder."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)
 
 
 @cache
@@ -46,6 +94,6 @@ def _is_gone(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except OSError:  # of another user
+    except (OSError, OverflowError):  # of another user; no number of a process
         return False
     return False

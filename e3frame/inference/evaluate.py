@@ -18,6 +18,7 @@ from e3frame.data.batch import model_input
 from e3frame.data.budget import Budget
 from e3frame.data.frameset import FrameSet
 from e3frame.data.loader import make_loader
+from e3frame.data.parts import replace_file
 from e3frame.inference.details import Predicted
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.network import Model
@@ -248,5 +249,5 @@ def require_known(species: tuple[str, ...], dataset: FrameSet) -> None:
 
 
 def write_metrics(path: Path, content: Mapping[str, Any]) -> None:
-    """``metrics.json``."""
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    """``metrics.json``, in one step."""
+    replace_file(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())

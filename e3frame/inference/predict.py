@@ -21,6 +21,7 @@ from e3frame.data.batch import model_input
 from e3frame.data.edges import images
 from e3frame.data.frames import checked, read_frames
 from e3frame.data.graphs import Graph, make_graph
+from e3frame.data.parts import part_of
 from e3frame.data.units import Units
 from e3frame.inference.derived import summand, with_derivatives
 from e3frame.inference.device import Device, read_device
@@ -30,6 +31,7 @@ from e3frame.io.cartesian import CartesianTensor
 from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS, require_elements
 from e3frame.spec.errors import DataError, UserError
+from e3frame.spec.regular import require_new
 
 RESULTS = ("energy", "energies", "forces", "stress", "dipole", "charges")
 """Outputs that ASE knows by name, in its forms; others become entries of ``info`` and ``arrays``."""
@@ -73,11 +75,10 @@ def predict(
         DataError: a frame cannot be read, lacks an input of the model, or holds an element that it does not know.
     """
     out = Path(out)
-    if out.exists() and not overwrite:
-        raise UserError(f"{out} exists already\n  choose another name, or overwrite it on purpose")
+    require_new(out, overwrite)
     predictor = Predictor(model, device, plugins=plugins, keys=keys)
     frames = _frames([str(file) for file in files], format, units or Units())
-    part = out.with_name(f"{out.name}.{os.getpid()}.part")
+    part = part_of(out)
     count = 0
     try:
         with part.open("w", encoding="utf-8") as handle:

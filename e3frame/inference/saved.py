@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 import e3frame
+from e3frame.data.parts import replace_file
 from e3frame.inference.device import Device, read_device, read_dtype
 from e3frame.inference.header import FORMAT, Header, Held, not_a_model, read_bytes
 from e3frame.layers.strain_gradient import StrainGradient
@@ -41,9 +41,7 @@ def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> 
     if task is not None:
         metadata["task"] = task.model_dump_json()
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(_ordered(save(weights, metadata)))
-    os.replace(part, path)
+    replace_file(path, _ordered(save(weights, metadata)))
     return path
 
 

@@ -13,6 +13,7 @@ import yaml
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.foreign import ours
+from e3frame.spec.regular import read_regular
 from e3frame.spec.sources import Sources
 from e3frame.spec.validate import SpecErrors, validate
 
@@ -142,7 +143,7 @@ def read_text(path: Path) -> str:
     Raises:
         UserError: it is not UTF-8; names the place of the first byte that is not.
     """
-    content = path.read_bytes()
+    content = read_regular(path)
     try:
         return content.decode()
     except UnicodeDecodeError as error:

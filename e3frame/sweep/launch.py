@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.live import Live
 
 from e3frame.spec.errors import UserError
+from e3frame.spec.signals import hangup
 from e3frame.sweep.study import Search
 from e3frame.sweep.table import outcome, summary, trial_table
 from e3frame.sweep.trials import Trial
@@ -139,9 +140,9 @@ def _finished(trial: Trial) -> bool:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that came: SIGTERM ends the search as SIGINT does."""
+    """The signals that came: SIGTERM and SIGHUP end the search as SIGINT does."""
     asked: list[int] = []
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, *hangup())}
     for number in kept:
         signal.signal(number, lambda which, _: asked.append(which))
     try:

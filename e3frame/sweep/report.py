@@ -43,6 +43,7 @@ def write_report(search: Search, console: Console, command: Sequence[str]) -> No
         search: has a complete trial.
         command: what made it, for the page.
     """
+    from e3frame.train.files import write_file
     from e3frame.viz.training import save
 
     trials, folder = search.trials(), search.folder
@@ -52,7 +53,7 @@ def write_report(search: Search, console: Console, command: Sequence[str]) -> No
     images = [save(figure, folder / f"{name}.png") for name, figure in figures.items()]
     file = write_best(found, search)
     page = _page(search, trials, images, command, found)
-    (folder / "sweep.html").write_text(page, encoding="utf-8")
+    write_file(folder / "sweep.html", page.encode())
     console.print(trial_table(trials, search.spec, rows=len(trials)))
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
     console.print(f"\neverything is in [bold]{shown}/[/bold]", soft_wrap=True)
@@ -62,13 +63,14 @@ def write_report(search: Search, console: Console, command: Sequence[str]) -> No
 
 def write_best(trial: Trial, search: Search) -> Path:
     """The run config of a trial, which makes the same run again."""
+    from e3frame.train.files import write_file
+
     assert trial.config is not None
     said = ", ".join(f"{name} {number(v)}" for name, v in zip(search.spec.objectives, trial.values or (), strict=True))
     config = {**trial.config, "name": f"{search.spec.name}_best"}
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
-    file = search.folder / "best.yaml"
-    file.write_text(f"# Trial {trial.number} of the sweep {search.spec.name}: {said}\n{text}", encoding="utf-8")
-    return file
+    head = f"# Trial {trial.number} of the sweep {search.spec.name}: {said}\n"
+    return write_file(search.folder / "best.yaml", f"{head}{text}".encode())
 
 
 def _figures(search: Search, trials: Sequence[Trial], titles: Mapping[str, str]) -> dict[str, Figure]:

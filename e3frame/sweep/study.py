@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from e3frame.spec.base import shown
 from e3frame.spec.errors import UserError
+from e3frame.spec.regular import require_regular
 from e3frame.sweep.finite import Points
 from e3frame.sweep.spec import SweepSpec
 from e3frame.sweep.storage import GRACE, open_storage, storage_errors
@@ -167,6 +169,8 @@ def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Searc
     warnings.filterwarnings("ignore", message="Heartbeat of storage")  # the companion of pruning has none
     warnings.filterwarnings("ignore", message="PedAnovaImportanceEvaluator computes")  # low values, as is meant
     _prepare(folder)
+    if not spec.storage:
+        _require_study(folder / "study.db")
     url = spec.storage or f"sqlite:///{folder / 'study.db'}"
     search: list[Search] = []
 
@@ -182,7 +186,7 @@ def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Searc
             load_if_exists=True,
         )
     search.append(Search(spec, folder, study, storage))
-    _same_definition(study, {**spec.definition(), "base": dict(base)}, spec)
+    _same_definition(study, {**spec.definition(), "base": dict(base)}, spec, folder)
     return search[0]
 
 
@@ -208,10 +212,38 @@ def _prepare(folder: Path) -> None:
         raise UserError(f"{folder} cannot be written: Permission denied")
 
 
-def _same_definition(study: optuna.Study, definition: Mapping[str, Any], spec: SweepSpec) -> None:
+def _require_study(file: Path) -> None:
+    """A database of anything else is left alone."""
+    if not file.exists():
+        return
+    try:
+        require_regular(file)
+        with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.OperationalError:  # such as locked: whoever opens it says more
+        return
+    except (OSError, sqlite3.Error) as error:
+        raise UserError(f"{file}\n  not the database of a search: {error}\n  choose another sweep.name") from None
+    if tables and "studies" not in tables:
+        raise UserError(f"{file}\n  the database of another program\n  choose another sweep.name")
+
+
+def _require_empty(folder: Path) -> None:
+    """Nothing of a new study may be there already."""
+    patterns = ("best.yaml", "sweep.html", "*.png", "worker_*.log", "trials/*")
+    held = sorted(str(path.relative_to(folder)) for pattern in patterns for path in folder.glob(pattern))
+    if held:
+        names = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
+        raise UserError(
+            f"{folder} holds {names} already, but no search\n  choose another sweep.name, or move them away"
+        )
+
+
+def _same_definition(study: optuna.Study, definition: Mapping[str, Any], spec: SweepSpec, folder: Path) -> None:
     held = study.user_attrs.get("definition")
     now = json.loads(json.dumps(definition))
     if held is None:
+        _require_empty(folder)
         study.set_user_attr("definition", now)
     elif held != now:
         where, before, after = next(_differences(held, now, ""))

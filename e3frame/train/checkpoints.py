@@ -14,6 +14,7 @@ from torch import Tensor
 
 from e3frame.spec.errors import UserError
 from e3frame.train.checkpoint import Checkpoint, Damaged, read_checkpoint
+from e3frame.train.folder import checkpoint_file, checkpoint_files, step_of
 from e3frame.train.trainer import TrainerSpec
 
 KEPT = 2
@@ -63,16 +64,15 @@ class Checkpoints(CheckpointCallback):
             UserError: weights that are not finite, from which no run should go on; or the file cannot be written.
         """
         step = trainer.global_step
-        path = self.folder / f"step-{step:09d}.ckpt"
+        path = checkpoint_file(self.folder, step)
         if step == 0 or (step == self._saved_step and not self.done):
             return path if path.exists() else None
         _require_finite(trainer.lightning_module, step)
         trainer.save_checkpoint(path)
         self._saved_step, self._saved_at = step, time.monotonic()
         if trainer.is_global_zero:
-            for old in sorted(self.folder.glob("step-*.ckpt")):
-                if old.name > path.name or old not in kept(self.folder, path):
-                    old.unlink()
+            for old in set(checkpoint_files(self.folder)) - set(kept(self.folder, step)):
+                old.unlink()
         return path
 
     def on_validation_end(self, trainer: Trainer, module: LightningModule) -> None:
@@ -103,14 +103,14 @@ class Checkpoints(CheckpointCallback):
         checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
 
 
-def kept(folder: Path, newest: Path) -> list[Path]:
-    """The newest checkpoint and those before it that stay."""
-    return [path for path in sorted(folder.glob("step-*.ckpt")) if path.name <= newest.name][-KEPT:]
+def kept(folder: Path, step: int) -> list[Path]:
+    """The checkpoint of a step and those before it that stay."""
+    return [path for path in checkpoint_files(folder) if step_of(path) <= step][-KEPT:]
 
 
 def newest(folder: Path) -> Iterator[Checkpoint | tuple[Path, str]]:
     """The checkpoints of a folder from the newest on; of one that is damaged, its file and what is wrong with it."""
-    for path in sorted(folder.glob("step-*.ckpt"), reverse=True):
+    for path in reversed(checkpoint_files(folder)):
         try:
             yield read_checkpoint(path)
         except Damaged as error:

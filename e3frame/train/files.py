@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from io import FileIO
 from pathlib import Path
 
+from e3frame.data.parts import replace_file
 from e3frame.spec.errors import UserError
 
 
@@ -18,19 +19,9 @@ def write_file(path: Path, content: bytes) -> Path:
     Raises:
         UserError: the disk is full, or the place is not writable; what was there before is untouched.
     """
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
     with told(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except OSError:
-            part.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
     return path
 
 
@@ -66,17 +57,3 @@ def told(path: Path) -> Iterator[None]:
 def _write(file: FileIO, content: bytes) -> int:
     """How many bytes the system took, which are fewer where the disk is full."""
     return file.write(content)
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the new name survives a crash of the machine; not all systems can open a folder."""
-    try:
-        opened = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(opened)
-    except OSError:
-        pass
-    finally:
-        os.close(opened)

@@ -16,6 +16,7 @@ from e3frame.data.statistics import label_range
 from e3frame.inference.evaluate import Evaluation
 from e3frame.layers._pooling import Pooling
 from e3frame.spec.words import counted, rounded
+from e3frame.train.files import write_file
 from e3frame.train.report import compared, shown_split
 from e3frame.train.targets import KNOWN
 from e3frame.viz.html import Card, columns, folded, image, note, page, table
@@ -52,8 +53,8 @@ def write_page(
     sections |= {f"{name}, {split} frames": _target(name, splits[split], config) for name in splits[split].errors}
     sections["Data"] = _data(data, missing, config)
     sections["Model"] = _model(config)
-    path.write_text(page(config.name, _lead(config, run), list(_cards(splits[split], split)), sections), "utf-8")
-    return path
+    text = page(config.name, _lead(config, run), list(_cards(splits[split], split)), sections)
+    return write_file(path, text.encode())
 
 
 def _lead(config: RunConfig, run: Mapping[str, Any]) -> str:

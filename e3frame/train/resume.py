@@ -6,19 +6,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
 from e3frame.spec.base import shown
 from e3frame.spec.errors import PathKey, UserError, dotted
+from e3frame.spec.files import read_yaml
 from e3frame.spec.validate import SpecErrors, validate
 from e3frame.train.contents import require_same_data
+from e3frame.train.folder import results
 
 if TYPE_CHECKING:
     from e3frame.config import RunConfig
     from e3frame.train.checkpoint import Checkpoint
-
-RESULTS = ("config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors")
-"""What a run writes first and last: where one of them is, there was a run."""
 
 LIMITS = {f"trainer.{name}" for name in ("max_epochs", "max_steps", "max_minutes", "early_stopping_patience")}
 """Keys that may change so that a finished run goes on."""
@@ -84,7 +81,9 @@ def _found(held: Mapping[str, Any], config: RunConfig, where: Path) -> list[Diff
     try:
         earlier = validate(type(config), held)
     except SpecErrors as errors:
-        raise UserError(f"{where}: its config is not valid in this version of e3frame: {errors.errors[0]}") from None
+        first = str(errors.errors[0]).splitlines()
+        problem = f"its config is not that of a run of this version of e3frame: {' '.join(map(str.strip, first))}"
+        raise UserError(f"{where}: {problem}\n  choose another folder for a new run") from None
     return list(differences(earlier.model_dump(mode="json"), config.model_dump(mode="json")))
 
 
@@ -100,18 +99,17 @@ def look(folder: Path, config: RunConfig) -> list[Difference]:
         Finished: it is this run, and finished.
         UserError: it is another run, or its data have changed.
     """
-    held = [name for name in RESULTS if (folder / name).exists()]
+    held = results(folder)
     if not held:
         if config.ckpt == "last":
             raise UserError(f"ckpt=last: {folder} holds no run\n  leave ckpt out to start one")
         return []
-    try:
-        raw = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError):
+    if "config.yaml" not in held:
         raise UserError(
-            f"{folder} holds a run already ({', '.join(held)}), but no config.yaml to compare\n"
-            "  choose another folder, or delete it"
-        ) from None
+            f"{folder} holds {', '.join(held)}, but no config.yaml of a run that goes on\n"
+            "  choose another folder, or move them away"
+        )
+    raw = read_yaml(folder / "config.yaml").raw
     changed = require_same(raw, config, folder)
     require_same_data(folder, config)
     if "metrics.json" in held and not changed and config.ckpt in (None, "last"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,7 @@ from e3frame.data.statistics import compute_statistics
 from e3frame.inference.evaluate import Evaluation, error_table, evaluate_split, write_metrics
 from e3frame.inference.saved import load_model, save_model
 from e3frame.model import ModelSpec
-from e3frame.spec.errors import SpecError, UserError
+from e3frame.spec.errors import SpecError
 from e3frame.spec.statistics import Statistics
 from e3frame.spec.words import counted
 from e3frame.train.averaging import averaged
@@ -35,13 +34,14 @@ from e3frame.train.checkpoint import Checkpoint
 from e3frame.train.contents import record
 from e3frame.train.files import told, write_file
 from e3frame.train.fit import Fitted, fit, fitted_before
+from e3frame.train.folder import locked, make_writable, results
 from e3frame.train.init import Transfer
 from e3frame.train.labels import require_inputs, require_labels
 from e3frame.train.memory import keep_freed_memory
 from e3frame.train.page import write_page
 from e3frame.train.processes import rank, together
 from e3frame.train.report import data_table, draw, model_line
-from e3frame.train.resume import find, look, require_same
+from e3frame.train.resume import Difference, find, look, require_same
 from e3frame.train.transfer import apply
 
 
@@ -82,13 +82,23 @@ def run(
         Finished: the folder holds this run, finished.
         UserError: whatever is wrong with the config, the data, the folder, or the course of the training.
     """
-    started = time.monotonic()
     console = console or Console(quiet=rank(config.trainer) > 0)
-    typed = config.typed()
     folder = Path(folder)
-    changed = look(folder, config)
-    if rank(config.trainer) == 0:
-        _prepare(folder)
+    changed, there = look(folder, config), results(folder)
+    if rank(config.trainer) > 0:
+        return _run(config, folder, console, observers, changed)
+    make_writable(folder)
+    with locked(folder):
+        if results(folder) != there:  # another process was here in between
+            changed = look(folder, config)
+        return _run(config, folder, console, observers, changed)
+
+
+def _run(
+    config: RunConfig, folder: Path, console: Console, observers: Sequence[Callback], changed: Sequence[Difference]
+) -> RunResult:
+    started = time.monotonic()
+    typed = config.typed()
     start, notes = find(folder, config)
     for note in [*notes, *map(str, changed)]:
         console.print(note, highlight=False, soft_wrap=True)
@@ -122,9 +132,7 @@ def run(
             draw(result.errors, resolved, folder)
             write_page(folder / "report.html", resolved, splits, missing, result.errors, metrics["run"])
             # Last, and in one step, because a run that has it is finished.
-            part = folder / "metrics.json.part"
-            write_metrics(part, metrics)
-            part.replace(folder / "metrics.json")
+            write_metrics(folder / "metrics.json", metrics)
     _conclude(result, console)
     return result
 
@@ -141,19 +149,6 @@ def _look(splits: Splits, typed: TypedRun, single: SingleAtoms, console: Console
         require_sound(odd)
     if odd:
         console.print(findings_table(odd))
-
-
-def _prepare(folder: Path) -> None:
-    """Make the folder, or clear it of what a session left that was killed while it wrote."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-        for part in folder.glob("**/*.part"):
-            part.unlink()
-    except OSError as error:
-        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from e3frame.spec.errors import UserError
+from e3frame.spec.signals import hangup
 from e3frame.train.checkpoints import Checkpoints
 
 REQUEUE = getattr(signal, "SIGUSR1", None)
@@ -24,9 +25,8 @@ class Interrupted(UserError):
 
 
 class Signals(Callback):
-    """SIGINT, SIGTERM and, in a Slurm job, SIGUSR1 end the run before its next step, with a checkpoint.
-
-    A second SIGINT ends it at once.
+    """SIGINT, SIGTERM, SIGHUP (the terminal is closed; not under nohup) and, in a Slurm job, SIGUSR1 end the run before
+    its next step, with a checkpoint. A second SIGINT ends it at once.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
@@ -67,7 +67,7 @@ def _listened() -> list[int]:
     if threading.current_thread() is not threading.main_thread():
         return []
     in_slurm = REQUEUE is not None and "SLURM_JOB_ID" in os.environ
-    return [signal.SIGINT, signal.SIGTERM, *([REQUEUE] if in_slurm else [])]
+    return [signal.SIGINT, signal.SIGTERM, *hangup(), *([REQUEUE] if in_slurm else [])]
 
 
 def _requeue() -> None:

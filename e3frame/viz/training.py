@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 
 from e3frame.spec.words import rounded
+from e3frame.train.files import write_file
 from e3frame.viz.style import BLUE, INK, MUTED, ORANGE, PALETTE, density, new_figure
 
 _MANY = 3000
@@ -180,6 +182,7 @@ def _draw_histogram(ax: Axes, compared: Compared) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG."""
-    figure.savefig(path, dpi=150, metadata={"Software": None})
-    return path
+    """Write a figure as PNG, in one step."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
+    return write_file(path, content.getvalue())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import optuna
@@ -167,3 +169,28 @@ def test_two_machines_share_a_storage(setup: Callable[..., Setup], tmp_path: Pat
     assert [trial.number for trial in searches[1].trials()] == [0, 1, 2]
     assert searches[1].is_over(searches[1].trials())
     assert not list(tmp_path.glob("*/study.db"))
+
+
+@pytest.mark.parametrize("name", ["best.yaml", "sweep.html", "history.png", "worker_0.log", "trials/0000/log.txt"])
+def test_a_new_search_writes_over_nothing(name: str, setup: Callable[..., Setup], tmp_path: Path) -> None:
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("not of this search")
+    held = name.removesuffix("/log.txt")
+    with pytest.raises(UserError) as caught:
+        setup().search()
+    assert str(caught.value) == (
+        f"{tmp_path} holds {held} already, but no search\n  choose another sweep.name, or move them away"
+    )
+    assert (tmp_path / name).read_text() == "not of this search"
+
+
+def test_the_database_of_another_program_is_left_alone(setup: Callable[..., Setup], tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "study.db")) as other:
+        other.execute("CREATE TABLE mine (value)")
+    content = (tmp_path / "study.db").read_bytes()
+    with pytest.raises(UserError, match=r"study.db\n  the database of another program\n  choose another sweep.name"):
+        setup().search()
+    assert (tmp_path / "study.db").read_bytes() == content
+    (tmp_path / "study.db").write_text("no database at all, but a text of some length" * 20)
+    with pytest.raises(UserError, match=r"study.db\n  not the database of a search: file is not a database"):
+        setup().search()

@@ -14,51 +14,16 @@ import torch
 from rich.console import Console
 from support.runs import MakeConfig
 from support.state import assert_same_run, differing, history
-from torch import Tensor
-from torch_geometric.data import Batch
+from support.stops import interrupted, kill
 
 import e3frame.train.files as files
-from e3frame.config import RunConfig
 from e3frame.spec.errors import UserError
 from e3frame.train.checkpoint import FORMAT, Damaged, read_checkpoint, write_checkpoint
 from e3frame.train.module import Training
 from e3frame.train.resume import Finished
 from e3frame.train.run import run
-from e3frame.train.signals import Interrupted
 
 STEPS = 15  # of the small run: three epochs of five
-
-
-@pytest.fixture
-def console() -> Console:
-    return Console(quiet=True)
-
-
-@pytest.fixture
-def at_step(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], Any]], None]:
-    """``at_step(7, act)``: call ``act`` in the middle of the step after so many."""
-    original = Training.training_step
-
-    def arrange(step: int, act: Callable[[], Any]) -> None:
-        def training_step(self: Training, batch: Batch, index: int) -> Tensor:
-            if self.global_step == step:
-                monkeypatch.setattr(Training, "training_step", original)
-                act()
-            return original(self, batch, index)
-
-        monkeypatch.setattr(Training, "training_step", training_step)
-
-    return arrange
-
-
-def kill(number: int) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), number)
-
-
-def interrupted(config: RunConfig, folder: Path, console: Console) -> str:
-    with pytest.raises(Interrupted) as caught:
-        run(config, folder, console)
-    return str(caught.value)
 
 
 VARIANTS = {
@@ -118,16 +83,19 @@ def test_an_interrupted_run_goes_on_bit_for_bit(
 def test_signals_end_a_run_with_a_checkpoint(
     make_config: MakeConfig, tmp_path: Path, console: Console, at_step: Callable
 ) -> None:
-    config, before = make_config(), [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    listened = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    config, before = make_config(), [signal.getsignal(number) for number in listened]
+    at_step(2, kill(signal.SIGHUP))
+    assert interrupted(config, tmp_path / "run", console).startswith("interrupted by SIGHUP after step 3 (epoch 1)\n")
     at_step(6, kill(signal.SIGTERM))
     assert interrupted(config, tmp_path / "run", console) == (
         "interrupted by SIGTERM after step 7 (epoch 2)\n"
         f"  the same command goes on from {tmp_path}/run/checkpoints/step-000000007.ckpt"
     )
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in listened] == before
     at_step(8, lambda: (kill(signal.SIGINT)(), kill(signal.SIGINT)()))
     assert interrupted(config, tmp_path / "run", console) == "interrupted at once, in epoch 2"
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in listened] == before
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["step-000000005.ckpt", "step-000000007.ckpt"]
 

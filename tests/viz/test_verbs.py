@@ -107,6 +107,21 @@ def test_draws_harmonics(irreps: str, suffix: str, capsys: pytest.CaptureFixture
     assert path.stat().st_size > 1000
 
 
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_only_our_own_pictures_are_drawn_over(suffix: str, capsys: pytest.CaptureFixture[str], tmp_path: Path):
+    path = tmp_path / f"sh.{suffix}"
+    arguments = ["draw", "sh", "1", "-o", str(path), "--dpi", "30"]
+    path.write_bytes(b"a picture of somebody else's")
+    hint = f"{path} exists already\n  choose another name, or --overwrite to replace it\n"
+    assert run(capsys, *arguments) == (1, "", hint)
+    assert path.read_bytes() == b"a picture of somebody else's"
+    assert run(capsys, *arguments, "--overwrite")[0] == 0
+    drawn = path.read_bytes()
+    assert run(capsys, *arguments)[0] == 0
+    assert len(path.read_bytes()) == len(drawn)
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def finished_run(folder: Path, frames: int, mae: float) -> str:
     folder.mkdir()
     target = {"irreps": "0e", "per": "graph", "key": "U0"}
