@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from e3frame.cli.output import failure, secure
 from e3frame.spec.errors import UserError, did_you_mean
 
 VERBS = {
@@ -51,11 +52,10 @@ def run_verb(verb: str, arguments: Sequence[str]) -> int:
 
 def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
     """The exit code of a verb, with mistakes told and not traced."""
+    secure()
     try:
-        try:
-            return call(arguments)
-        finally:
-            sys.stdout.flush()
+        code = call(arguments)
+        reason = failure()
     except UserError as error:
         print(error, file=sys.stderr)
         return 1
@@ -70,6 +70,15 @@ def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
     except BrokenPipeError:  # as in ``e3frame --help | head -1``; what is left goes nowhere, also at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"{os.fsdecode(error.filename)}\n  {error.strerror or error}", file=sys.stderr)
+        return 1
+    if reason is not None:
+        print(f"standard output cannot be written: {reason.strerror}", file=sys.stderr)
+        return 1
+    return code
 
 
 def _missing(package: str) -> str:

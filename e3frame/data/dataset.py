@@ -20,10 +20,12 @@ from torch_geometric.data import InMemoryDataset
 from e3frame.data.disk import open_or_write
 from e3frame.data.frameset import FrameSet
 from e3frame.data.graphs import Graph
+from e3frame.data.intact import sound
 from e3frame.data.parts import clear_parts, replace_file
 from e3frame.data.prepare import Chunk
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
+from e3frame.spec.regular import require_regular
 
 VERSION = 3
 """Of the processed form: raise it with every change of what graphs or statistics hold, and old files are left alone."""
@@ -192,19 +194,32 @@ def _packed(dataset: GraphDataset) -> bytes:
 
 
 def _load(path: Path, files: Sequence[str]) -> GraphDataset | None:
-    if not path.exists():
+    if not (path.exists() or path.is_symlink()):
         return None
     try:
+        require_regular(path)
         with safe_open(path, framework="pt") as opened:
             tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
             intact = (opened.metadata() or {}).get("digest") == _digest(tensors)
-    except (SafetensorError, OSError):
+    except (SafetensorError, OSError, TypeError, ValueError):
         intact = False
-    if not intact:
-        log.warning("%s is damaged; it is made anew", path)
-        return None
-    slices = {key.removeprefix("slices."): tensors.pop(key) for key in list(tensors) if key.startswith("slices.")}
-    return GraphDataset(Graph(**tensors), slices, files, path)
+    if intact:
+        slices = {key.removeprefix("slices."): tensors.pop(key) for key in list(tensors) if key.startswith("slices.")}
+        if _sliced(tensors, slices) and sound(tensors, {key: s.diff() for key, s in slices.items()}, len(files)):
+            return GraphDataset(Graph(**tensors), slices, files, path)
+    log.warning("%s is damaged; it is made anew", path)
+    return None
+
+
+def _sliced(tensors: dict[str, Tensor], slices: dict[str, Tensor]) -> bool:
+    """Whether the slices begin and end with what they are of, and rise in between."""
+    if tensors.keys() != slices.keys() or not slices or any(not tensor.ndim for tensor in tensors.values()):
+        return False
+    frames = {len(each) if each.ndim == 1 and each.dtype == torch.int64 else 0 for each in slices.values()}
+    if len(frames) > 1 or min(frames) < 2:
+        return False
+    sizes = {key: tensor.shape[1 if key == "edge_index" and tensor.ndim > 1 else 0] for key, tensor in tensors.items()}
+    return all(s[0] == 0 and s[-1] == sizes[key] and bool((s.diff() >= 0).all()) for key, s in slices.items())
 
 
 def _digest(tensors: dict[str, Tensor]) -> str:

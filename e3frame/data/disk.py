@@ -23,9 +23,11 @@ from torch_geometric.data import OnDiskDataset, SQLiteDatabase
 
 from e3frame.data.frameset import FrameSet
 from e3frame.data.graphs import Graph
+from e3frame.data.intact import sound
 from e3frame.data.parts import part_of
 from e3frame.data.prepare import Chunk
 from e3frame.spec.errors import DataError
+from e3frame.spec.regular import open_regular
 
 COUNTED = ("z", "edge_index")
 """Keys whose number of entries in each frame is held in memory."""
@@ -84,11 +86,13 @@ class DiskDataset(FrameSet, OnDiskDataset):
 
     def get(self, idx: int) -> Graph:
         """Raises DataError where the frame is not what was written."""
-        keys = self.contents.keys
-        *columns, checksum = self._select(range(len(keys) + 1), idx)
-        if _checksum(columns) != checksum:
-            raise DataError(f"entry {idx} is damaged", file=self.cached, hint="delete the file: it is made anew")
-        return self.completed(Graph(**{key: _tensor(raw, keys[key]) for key, raw in zip(keys, columns, strict=True)}))
+        values = {key: column[0] for key, column in self._read(list(self.contents.keys), [idx]).items()}
+        counts = {key: torch.tensor([tensor.shape[Graph().__cat_dim__(key, None)]]) for key, tensor in values.items()}
+        held = {key: int(count[idx]) for key, count in self.contents.counts.items()}
+        edges = counts.get("edge_index", values.get("edges"))
+        if not sound(values, counts, len(self.files)) or held != {"z": int(counts["z"]), "edge_index": int(edges)}:
+            raise self._damaged(idx)
+        return self.completed(Graph(**values))
 
     def has(self, key: str) -> bool:
         return key in self.contents.keys
@@ -98,13 +102,28 @@ class DiskDataset(FrameSet, OnDiskDataset):
         return found if self._indices is None else found[torch.tensor(self._indices, dtype=torch.long)]
 
     def joined(self, keys: Sequence[str], indices: Sequence[int]) -> dict[str, Tensor]:
+        found = self._read(keys, indices)
+        return {key: torch.cat(column, Graph().__cat_dim__(key, None)) for key, column in found.items()}
+
+    def _read(self, keys: Sequence[str], indices: Sequence[int]) -> dict[str, list[Tensor]]:
+        """Raises DataError where a frame is not what was written."""
         known = list(self.contents.keys)
-        rows = [self._select([known.index(key) for key in keys], index) for index in indices]
-        found = {}
-        for key, column in zip(keys, zip(*rows, strict=True), strict=True):
-            tensors = [_tensor(raw, self.contents.keys[key]) for raw in column]
-            found[key] = torch.cat(tensors, Graph().__cat_dim__(key, None))
+        found: dict[str, list[Tensor]] = {key: [] for key in keys}
+        whole = len(keys) == len(known)
+        for index in indices:
+            row = self._select([known.index(key) for key in keys] + [len(known)] * whole, index)
+            try:
+                columns = row[: len(keys)]
+                if whole and _checksum(columns) != row[-1]:
+                    raise ValueError
+                for key, raw in zip(keys, columns, strict=True):
+                    found[key].append(_tensor(raw, self.contents.keys[key]))
+            except (TypeError, ValueError, RuntimeError):  # no row, or one that is not of bytes, or not of these sizes
+                raise self._damaged(index) from None
         return found
+
+    def _damaged(self, index: int) -> DataError:
+        return DataError(f"entry {index} is damaged", file=self.cached, hint="delete the file: it is made anew")
 
     def _select(self, columns: Sequence[int], index: int) -> tuple[Any, ...]:
         names = ", ".join(f"COL_{number}" for number in columns)
@@ -150,10 +169,10 @@ def write(path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]]
 
 def read_contents(path: Path) -> Contents | None:
     """None where there is no such file, or a damaged one."""
-    if not path.exists():
+    if not (path.exists() or path.is_symlink()):
         return None
     try:
-        with path.open("rb") as raw:
+        with open_regular(path) as raw:
             header = raw.read(100)
         # Of a missing end SQLite would tell only when it comes to it.
         whole = int.from_bytes(header[16:18], "big") * int.from_bytes(header[28:32], "big") == path.stat().st_size
@@ -161,11 +180,24 @@ def read_contents(path: Path) -> Contents | None:
             keys, *counts, digest = connection.execute("SELECT * FROM contents").fetchone()
         if whole and digest == _digest(keys, *counts):
             found = [torch.frombuffer(bytearray(raw), dtype=torch.int64) for raw in counts]
-            return Contents(json.loads(keys), dict(zip(COUNTED, found, strict=True)))
-    except (OSError, sqlite3.Error, TypeError, ValueError):
+            contents = Contents(json.loads(keys), dict(zip(COUNTED, found, strict=True)))
+            if _is_described(contents):
+                return contents
+    except (OSError, sqlite3.Error, AttributeError, KeyError, TypeError, ValueError, RecursionError):
         pass
     log.warning("%s is damaged; it is made anew", path)
     return None
+
+
+def _is_described(contents: Contents) -> bool:
+    """Whether columns and counts are such as are written; what the columns hold, each frame shows when it is read."""
+    for key, about in contents.keys.items():
+        sizes, open_at = about["size"], 1 if key == "edge_index" else 0
+        whole = all(type(size) is int and size >= 0 for k, size in enumerate(sizes) if k != open_at)
+        if about["dtype"] not in ("float64", "int64", "bool") or sizes[open_at] != -1 or not whole:
+            return False
+    atoms, edges = (contents.counts[key] for key in COUNTED)
+    return len(atoms) == len(edges) > 0 and bool((atoms > 0).all() and (edges >= 0).all())
 
 
 def _fill(part: Path, chunks: Iterator[Chunk], files: Sequence[str]) -> None:

@@ -21,6 +21,7 @@ from e3frame.data.references import fit_references
 from e3frame.data.rounding import NOISE, rounding
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
+from e3frame.spec.regular import read_regular
 from e3frame.spec.statistics import Statistics
 
 APART = f"raise model.r_max\nif they are apart on purpose: {ALLOW_ISOLATED}"
@@ -81,7 +82,7 @@ def compute_statistics(
     if dataset.cached is not None:
         path = dataset.cached.with_name(f"{dataset.cached.stem}-{measured.digest(dataset)}.json")
         kept = _read(path)
-        if kept is not None:
+        if kept is not None and kept.species == dataset.species:
             return kept
     statistics = _compute(dataset, measured)
     if path is not None:
@@ -92,7 +93,7 @@ def compute_statistics(
 def _read(path: Path) -> Statistics | None:
     """None where there is no such file, or a damaged one, which is then replaced."""
     try:
-        return Statistics.model_validate_json(path.read_bytes())
+        return Statistics.model_validate_json(read_regular(path))
     except (ValidationError, OSError):
         return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -14,13 +14,13 @@ class Statistics(Spec):
 
     species: tuple[str, ...]
     """Chemical symbols present, by increasing atomic number."""
-    energy_shift: dict[str, float]
+    energy_shift: dict[str, Annotated[float, Field(allow_inf_nan=False)]]
     """Reference energy of each species in eV: that of its isolated atom, or least squares of the total energies on the
     compositions."""
-    energy_scale: float = Field(gt=0)
+    energy_scale: float = Field(gt=0, allow_inf_nan=False)
     """Root mean square of the force components in eV/Å, or without forces the standard deviation of the
     energy per atom after the shifts, in eV; 1 where neither is more than rounding."""
-    avg_num_neighbors: float = Field(gt=0)
+    avg_num_neighbors: float = Field(gt=0, allow_inf_nan=False)
     """Edges per atom within r_max; 1 where there are none."""
     undetermined: tuple[str, ...] = ()
     """Species whose reference energy the training frames do not determine."""

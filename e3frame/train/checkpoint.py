@@ -7,15 +7,18 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from lightning.fabric.plugins.io import CheckpointIO
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 import e3frame
 from e3frame.spec.errors import UserError
+from e3frame.spec.regular import read_regular
 from e3frame.train.files import write_file
 
 FORMAT = 1
@@ -76,10 +79,10 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        Damaged: the file is not whole.
-        UserError: it is whole, but of another version or other conventions.
+        Damaged: the file is not a whole checkpoint.
+        UserError: it is one, but of another version or other conventions.
     """
-    content = path.read_bytes()
+    content = read_regular(path)
     if content[:2] == b"PK":
         problem = "it was written by an e3frame that pickled its checkpoints, and a pickle may run any code"
         raise UserError(f"{path} is not read: {problem}\n  start a new run; model.safetensors files are read as before")
@@ -88,15 +91,28 @@ def read_checkpoint(path: Path) -> Checkpoint:
         metadata = header["__metadata__"]
         intact = metadata.pop("digest") == _digest(header, data)
         _require_known(path, metadata)
-        about = json.loads(metadata["about"])
+        about = _About.model_validate_json(metadata["about"])
         if not intact:
             raise Damaged("its content is not that of its digest")
         state = _decode(json.loads(metadata["state"]), load(content))
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, SafetensorError):
         raise Damaged("it is cut off, or no checkpoint") from None
-    if about["conventions"] != CONVENTIONS:
-        raise UserError(f"{path}: made under other conventions ({about['conventions']}), here are {CONVENTIONS}")
-    return Checkpoint(path, state, about["config"], about["step"], about["done"])
+    if about.conventions != CONVENTIONS:
+        raise UserError(f"{path}: made under other conventions ({about.conventions[:80]}), here are {CONVENTIONS}")
+    if not isinstance(state, dict) or state.get("global_step") != about.step:
+        raise Damaged("it does not hold the state of the step that it names")
+    return Checkpoint(path, state, about.config, about.step, about.done)
+
+
+class _About(BaseModel):
+    """What a checkpoint says of itself."""
+
+    model_config = ConfigDict(strict=True)
+
+    conventions: str
+    step: Annotated[int, Field(ge=0)]
+    done: bool
+    config: dict[str, Any]
 
 
 def _require_known(path: Path, metadata: Mapping[str, Any]) -> None:

@@ -37,11 +37,12 @@ class Checkpoints(CheckpointCallback):
         self.folder, self.monitor = folder, monitor
         self.seconds, self.steps = 60.0 * spec.checkpoint_minutes, spec.checkpoint_steps
         self.best: dict[str, Any] = {}
-        self.done = False
+        self.done = self.began = False
         self._validated = False
         self._saved_step, self._saved_at = 0, time.monotonic()
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.began = True
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         loop = trainer.fit_loop
         # The batch that was ready when the checkpoint was taken will be ready again.
@@ -108,9 +109,10 @@ def kept(folder: Path, step: int) -> list[Path]:
     return [path for path in checkpoint_files(folder) if step_of(path) <= step][-KEPT:]
 
 
-def newest(folder: Path) -> Iterator[Checkpoint | tuple[Path, str]]:
-    """The checkpoints of a folder from the newest on; of one that is damaged, its file and what is wrong with it."""
-    for path in reversed(checkpoint_files(folder)):
+def newest(folder: Path, before: int | None = None) -> Iterator[Checkpoint | tuple[Path, str]]:
+    """The checkpoints of a folder, of steps before that one, from the newest on; of one that is damaged, its file and
+    what is wrong with it."""
+    for path in reversed([path for path in checkpoint_files(folder) if before is None or step_of(path) < before]):
         try:
             yield read_checkpoint(path)
         except Damaged as error:

@@ -23,7 +23,7 @@ from e3frame.data.module import DataModule
 from e3frame.data.sampling import Place
 from e3frame.network import Model
 from e3frame.spec.errors import SpecError
-from e3frame.train.checkpoint import Checkpoint, SafeCheckpoints
+from e3frame.train.checkpoint import Checkpoint, Damaged, SafeCheckpoints
 from e3frame.train.checkpoints import Checkpoints
 from e3frame.train.groups import parameter_groups
 from e3frame.train.init import lr_factor
@@ -74,7 +74,10 @@ def fit(
         UserError: something is not finite, the training was interrupted, or a file cannot be written.
     """
     data = DataModule(splits, config.data, config.seed, _place(start, config), config.model.r_max)
-    limits = Limits(config.trainer, len(data.train_dataloader()))
+    batches = len(data.train_dataloader())
+    if data.place is not None and data.place.batch > batches:
+        raise Damaged(f"it stands after batch {data.place.batch} of an epoch of {batches}")
+    limits = Limits(config.trainer, batches)
     split = "train" if splits.val is None else "val"
     if split == "train":
         console.print("no validation frames: the best epoch is that of the lowest training loss")
@@ -90,12 +93,17 @@ def fit(
         callbacks.append(_early_stopping(config, split))
     if config.trainer.progress_bar and console.is_terminal:
         callbacks.append(ProgressBar(limits, console))
-    with _quiet():
+    with quiet():
         trainer = _trainer(config, callbacks, folder, start)
         try:
             trainer.fit(module, data, ckpt_path=None if start is None else start.path)
         except (KeyboardInterrupt, SystemExit):
             raise Interrupted(f"interrupted at once, in epoch {trainer.current_epoch + 1}") from None
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            if start is None or checkpoints.began:
+                raise
+            reason = str(error).splitlines() or [type(error).__name__]
+            raise Damaged(f"it cannot be restored ({reason[0][:120]})") from error
         finally:
             signals.restore()  # Lightning has turned some off
     return _best(module.evaluated, checkpoints, trainer, limits)
@@ -188,7 +196,7 @@ def _early_stopping(config: RunConfig, split: str) -> EarlyStopping:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Lightning's tips and tables of devices tell the user of e3frame nothing."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]

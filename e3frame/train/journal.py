@@ -37,9 +37,7 @@ class Journal:
         self.path, self.limits, self.console, self.shown = path, limits, console, shown
         unit = units(task)
         self.names = ["loss", *unit]
-        titles = [f"{name} ({unit[name]})" if unit.get(name) else name for name in self.names]
-        self.columns = ["epoch", "step", "seconds", "lr"]
-        self.columns += [f"{split}_{title}" for split in ("train", "val") for title in titles]
+        self.columns = columns(task)
         self._on_screen = [f"{name}_mae" for name in task.targets]
         self._titles = [f"MAE ({unit[f'{n}_mae']})" if unit[f"{n}_mae"] else "MAE" for n in task.targets]
         self._names = [f"{shown} {name}" for name in task.targets]
@@ -86,6 +84,13 @@ class Journal:
         widths = [5, 6, 8, 9, 9, *(len(max(heads, key=len)) for heads in zip(self._names, self._titles, strict=True))]
         line = "  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
         self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def columns(task: TaskSpec) -> list[str]:
+    """The header of the file."""
+    unit = units(task)
+    titles = [f"{name} ({unit[name]})" if unit.get(name) else name for name in ("loss", *unit)]
+    return ["epoch", "step", "seconds", "lr", *(f"{split}_{title}" for split in ("train", "val") for title in titles)]
 
 
 def _line(row: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -158,6 +158,13 @@ def units(task: TaskSpec) -> dict[str, str]:
         unit = displayed(task.unit(name))[1]
         shown[f"{name}_mae"] = shown[f"{name}_rmse"] = f"{unit}/atom" if target.per_atom else unit
     return shown
+
+
+def sums(errors: nn.Module) -> Iterator[Tensor]:
+    """What the metrics of a task have summed up, in order."""
+    for metric in errors.modules():
+        if isinstance(metric, Metric):
+            yield from (getattr(metric, name) for name in metric._defaults)
 
 
 def as_json(errors: Errors) -> dict[str, Any]:

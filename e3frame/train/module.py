@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from lightning import LightningModule
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 from torch_geometric.data import Batch
-from torchmetrics import Metric
 
 from e3frame.data.batch import model_input
 from e3frame.network import Model
@@ -19,7 +18,7 @@ from e3frame.spec.errors import UserError
 from e3frame.train.checkpoints import not_finite
 from e3frame.train.journal import Journal
 from e3frame.train.losses import Loss, Sum
-from e3frame.train.metrics import TaskErrors
+from e3frame.train.metrics import TaskErrors, sums
 from e3frame.train.targets import TaskSpec
 
 
@@ -133,14 +132,14 @@ class Training(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """What Lightning does not keep: the errors of an epoch that is not over, and the lines of ``metrics.csv``."""
         reduce = self.trainer.strategy.reduce
-        checkpoint["train_errors"] = [reduce(sums.clone(), reduce_op="sum") for sums in _sums(self.train_errors)]
+        checkpoint["train_errors"] = [reduce(own.clone(), reduce_op="sum") for own in sums(self.train_errors)]
         checkpoint["journal"] = self.journal.read() if self.trainer.is_global_zero else ""
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if not self.trainer.is_global_zero:
             return
-        for sums, kept in zip(_sums(self.train_errors), checkpoint["train_errors"], strict=True):
-            sums.copy_(kept)
+        for own, kept in zip(sums(self.train_errors), checkpoint["train_errors"], strict=True):
+            own.copy_(kept)
         self.journal.restore(checkpoint["journal"])
 
     def on_train_start(self) -> None:
@@ -194,10 +193,3 @@ class Training(LightningModule):
             f"  {where}\n"
             "  lower optimizer.lr, set trainer.gradient_clip_val, or look at these frames"
         )
-
-
-def _sums(errors: nn.Module) -> Iterator[Tensor]:
-    """What the metrics have summed up, in order."""
-    for metric in errors.modules():
-        if isinstance(metric, Metric):
-            yield from (getattr(metric, name) for name in metric._defaults)

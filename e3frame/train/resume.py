@@ -117,39 +117,49 @@ def look(folder: Path, config: RunConfig) -> list[Difference]:
     return changed
 
 
-def find(folder: Path, config: RunConfig) -> tuple[Checkpoint | None, list[str]]:
+def find(folder: Path, config: RunConfig, before: int | None = None) -> tuple[Checkpoint | None, list[str]]:
     """The checkpoint to go on from, if there is one, and what the user should know about it.
 
     Args:
         folder: of the run.
         config: may name a checkpoint. Where it moves the end of the run, an earlier end is none.
+        before: a step whose checkpoint, and those after it, are of no use.
 
     Raises:
         UserError: the checkpoint that was named does not exist, is damaged, or is of the end of a shorter run.
     """
-    from e3frame.train.checkpoint import Damaged, read_checkpoint
     from e3frame.train.checkpoints import newest
 
     if config.ckpt not in (None, "last"):
-        path = Path(config.ckpt).expanduser()
-        try:
-            found = read_checkpoint(path)
-        except Damaged as error:
-            raise UserError(f"ckpt={path}: {error}") from None
-        except OSError as error:
-            raise UserError(f"ckpt={path}: {error.strerror}") from None
-        require_same_data(path.parent.parent, config)
-        if found.done and require_same(found.config, config, path):
-            raise UserError(f"ckpt={path}: the end of a run, whose schedule is over\n  name the one before it")
-        return found, [f"going on from {path}"]
+        return _named(Path(config.ckpt).expanduser(), config)
     notes = []
-    for found in newest(folder / "checkpoints"):
+    for found in newest(folder / "checkpoints", before):
         if isinstance(found, tuple):
             notes.append(f"{found[0]} is damaged: {found[1]}; the one before is used")
         elif not (found.done and require_same(found.config, config, found.path)):
             return found, [*notes, f"going on from {found.path}"]
     if config.ckpt == "last":
         raise UserError("\n  ".join([f"ckpt=last: {folder} holds no whole checkpoint", *notes]))
-    if notes or (folder / "config.yaml").exists():
+    if notes or before is not None or (folder / "config.yaml").exists():
         notes.append(f"{folder} holds no whole checkpoint yet: this run starts from the beginning")
     return None, notes
+
+
+def _named(path: Path, config: RunConfig) -> tuple[Checkpoint, list[str]]:
+    from e3frame.train.checkpoint import Damaged, read_checkpoint
+
+    try:
+        found = read_checkpoint(path)
+    except Damaged as error:
+        raise not_a_checkpoint(path, error) from None
+    except OSError as error:
+        raise UserError(f"ckpt={path}: {error.strerror}") from None
+    require_same_data(path.parent.parent, config)
+    if found.done and require_same(found.config, config, path):
+        raise UserError(f"ckpt={path}: the end of a run, whose schedule is over\n  name the one before it")
+    return found, [f"going on from {path}"]
+
+
+def not_a_checkpoint(path: Path, error: Exception) -> UserError:
+    """The message for a file that was named on purpose."""
+    return UserError(f"ckpt={path}\n  not a checkpoint of e3frame: {error}")

@@ -30,18 +30,19 @@ from e3frame.spec.errors import SpecError
 from e3frame.spec.statistics import Statistics
 from e3frame.spec.words import counted
 from e3frame.train.averaging import averaged
-from e3frame.train.checkpoint import Checkpoint
+from e3frame.train.checkpoint import Checkpoint, Damaged
 from e3frame.train.contents import record
 from e3frame.train.files import told, write_file
 from e3frame.train.fit import Fitted, fit, fitted_before
-from e3frame.train.folder import locked, make_writable, results
+from e3frame.train.folder import locked, make_writable, results, step_of
+from e3frame.train.form import require_form
 from e3frame.train.init import Transfer
 from e3frame.train.labels import require_inputs, require_labels
 from e3frame.train.memory import keep_freed_memory
 from e3frame.train.page import write_page
 from e3frame.train.processes import rank, together
 from e3frame.train.report import data_table, draw, model_line
-from e3frame.train.resume import Difference, find, look, require_same
+from e3frame.train.resume import Difference, find, look, not_a_checkpoint, require_same
 from e3frame.train.transfer import apply
 
 
@@ -116,7 +117,7 @@ def _run(
         known = config.model if typed.transfer is None else typed.transfer.known(config.model)
         resolved = config.replace(model=_resolved(known, statistics))
         console.print(data_table(splits, missing, statistics, typed, single.said))
-        fitted = train(resolved, typed.transfer, splits, folder, console, start, observers)
+        fitted = _trained(resolved, typed.transfer, splits, folder, console, start, observers)
         if rank(config.trainer) > 0:
             return RunResult(folder, folder / "model.safetensors", {}, fitted.epochs, fitted.steps, fitted.seconds)
         with told(folder):
@@ -179,6 +180,31 @@ def _resolved(spec: ModelSpec, statistics: Statistics) -> ModelSpec:
     return resolved
 
 
+def _trained(
+    config: RunConfig,
+    transfer: Transfer | None,
+    splits: Splits,
+    folder: Path,
+    console: Console,
+    start: Checkpoint | None,
+    observers: Sequence[Callback],
+) -> Fitted:
+    """Train, from an older checkpoint where one turns out not to be of this training."""
+    random = torch.get_rng_state()
+    while True:
+        try:
+            return train(config, transfer, splits, folder, console, start, observers)
+        except Damaged as error:
+            assert start is not None
+            if config.ckpt not in (None, "last"):
+                raise not_a_checkpoint(start.path, error) from None
+            console.print(f"{start.path} is damaged: {error}; the one before is used", highlight=False, soft_wrap=True)
+            start, notes = find(folder, config, step_of(start.path))
+            for note in notes:
+                console.print(note, highlight=False, soft_wrap=True)
+            torch.set_rng_state(random)  # from which the weights are drawn
+
+
 def train(
     config: RunConfig,
     transfer: Transfer | None,
@@ -188,7 +214,11 @@ def train(
     start: Checkpoint | None,
     observers: Sequence[Callback] = (),
 ) -> Fitted:
-    """Train the model of a resolved config, in this process and those that train with it."""
+    """Train the model of a resolved config, in this process and those that train with it.
+
+    Raises:
+        Damaged: what there is to go on from is not a checkpoint of this training.
+    """
     if start is not None:
         require_same(start.config, config, start.path)
     written = config.replace(folder=None, ckpt=None).model_dump(mode="json")
@@ -205,6 +235,8 @@ def train(
         console.print(transfer.text, highlight=False)
         apply(transfer, model, config.model.plugins)
     average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
+    if start is not None:
+        require_form(start.state, model, average, config)
     if start is not None and start.done:
         return fitted_before(model, start)
     checkpoint = None if start is None else start.path
