@@ -9,8 +9,8 @@ import sys
 from typing import TextIO
 
 PLAIN = str.maketrans({
-    "Å": "A", "\u212b": "A", "⊗": "x", "×": "x", "²": "2", "³": "3", "−": "-", "–": "-", "…": "...", "→": "->", "·": "*",
-    "°": " deg", "∝": "~", "⊕": "+", "ö": "oe", "ä": "ae", "ü": "ue", "é": "e",
+    **{"Å": "A", "\u212b": "A", "⊗": "x", "×": "x", "⊕": "+", "²": "2", "³": "3", "−": "-", "–": "-", "…": "..."},
+    **{"→": "->", "·": "*", "°": " deg", "∝": "~", "ö": "oe", "ä": "ae", "ü": "ue", "é": "e"},
 })  # fmt: skip
 """What stands for characters that an output cannot show; for all others, a question mark."""
 
