@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from e3frame.data.preflight.look import Asked
 
 
+LONGEST_NAME = 100
+"""File systems allow 255 bytes, of which a search and files that are being written need some."""
+
+
 class RunConfig(Spec):
     """A training run."""
 
@@ -68,6 +72,8 @@ class RunConfig(Spec):
     def _a_folder_name(cls, name: str) -> str:
         if not name or name.startswith(".") or not all(char.isalnum() or char in "-_.+" for char in name):
             raise mistake(f"letters, digits and any of - _ . + make the name of a run, got {shown(name)}")
+        if len(name.encode()) > LONGEST_NAME:
+            raise mistake(f"at most {LONGEST_NAME} letters are allowed, got {len(name)}")
         return name
 
     @model_validator(mode="after")

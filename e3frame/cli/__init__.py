@@ -42,12 +42,16 @@ def _main(given: list[str]) -> int:
     if given[0] not in VERBS:
         print(f"e3frame: there is no verb {given[0]}; {did_you_mean(given[0], VERBS, 'verbs')}", file=sys.stderr)
         return 1
-    return run_verb(given[0], given[1:])
+    return _verb(given[0])(given[1:])
+
+
+def _verb(name: str) -> Callable[[list[str]], int]:
+    return import_module(f"e3frame.cli.{name}").main
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
     """Run one verb with its arguments; scripts call this too."""
-    return told(import_module(f"e3frame.cli.{verb}").main, list(arguments))
+    return told(lambda given: _verb(verb)(given), list(arguments))
 
 
 def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:

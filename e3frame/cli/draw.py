@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import yaml
 
 from e3frame.algebra.paths import (
     ProductPlan,
@@ -21,8 +20,9 @@ from e3frame.algebra.paths import (
 )
 from e3frame.cli.irreps import read_irreps
 from e3frame.spec.errors import UserError
+from e3frame.spec.files import read_yaml
 from e3frame.spec.regular import read_regular, require_new
-from e3frame.spec.validate import validate
+from e3frame.spec.validate import SpecErrors, validate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -132,13 +132,38 @@ def _errors(options: argparse.Namespace) -> Figure:
 def _finished(folder: Path) -> tuple[dict[str, Any], TaskSpec]:
     from e3frame.train.targets import TaskSpec
 
+    file = folder / "metrics.json"
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        raw = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        metrics = json.loads(read_regular(file))
+    except FileNotFoundError:
+        raise UserError(f"{folder}: there is no {file.name}; the folder of a finished run is required") from None
     except OSError as error:
-        lacking = Path(error.filename).name
-        raise UserError(f"{folder}: there is no {lacking}; the folder of a finished run is required") from None
-    return metrics, validate(TaskSpec, raw["task"])
+        raise UserError(f"{file}\n  {error.strerror}\n  the folder of a finished run is required") from None
+    except (ValueError, RecursionError):
+        raise UserError(f"{file}\n  not written by a run, or damaged") from None
+    raw = read_yaml(folder / "config.yaml").raw
+    try:
+        task = validate(TaskSpec, raw.get("task"))
+    except SpecErrors as errors:
+        raise UserError(f"{folder / 'config.yaml'}\n  not the config of a run: {errors.errors[0].problem}") from None
+    _require_errors(metrics, task, file)
+    return metrics, task
+
+
+def _require_errors(metrics: Any, task: TaskSpec, file: Path) -> None:
+    """What a run writes of each split is there, with numbers that can be drawn on a logarithmic axis."""
+    try:
+        frames, good = metrics["train"]["frames"], isinstance(metrics["train"]["frames"], int)
+        for split in {"train", "val", "test"} & metrics.keys():
+            for name in task.targets.keys() & metrics[split].keys():
+                error = metrics[split][name]
+                good &= isinstance(error["unit"], str) and isinstance(error["mae"], float | int)
+                good &= 0 < error["mae"] < math.inf
+        good &= frames > 0
+    except (AttributeError, KeyError, TypeError):
+        good = False
+    if not good:
+        raise UserError(f"{file}\n  not written by a run, or damaged")
 
 
 def _checked_path(text: str, overwrite: bool) -> Path:

@@ -49,6 +49,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     spec, composer, base = _checked(expanded(options.overrides, options.config_dir), options.config_dir)
+    if base.trainer.accelerator == "gpu":  # or every trial would say the same
+        from e3frame.train.processes import accelerator
+
+        accelerator(base.trainer)
     search = open_search(spec, composer.compose().raw, (Path("runs") / spec.name).resolve())
     if options.worker is not None:
         return _work(search, options.worker, composer, base)

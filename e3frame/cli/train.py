@@ -70,6 +70,7 @@ def main(arguments: list[str]) -> int:
             failures.append(error)
             print(error, file=sys.stderr)
 
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra would tell in its own words what is told by us
     hydra.main(version_base="1.3", config_path=str(config_folder().resolve()), config_name="config")(job)()
     return 1 if failures else 0
 
@@ -80,6 +81,7 @@ def _choose_folder(config: RunConfig) -> list[str]:
     Raises:
         UserError: there is no run to go on with, or it is another one.
     """
+    from e3frame.train.folder import make_writable
     from e3frame.train.resume import Finished, look
 
     folder = None if config.folder is None else Path(config.folder)
@@ -96,6 +98,7 @@ def _choose_folder(config: RunConfig) -> list[str]:
         return []
     with suppress(Finished):
         look(folder, config)
+        make_writable(folder)
     return [f"hydra.run.dir='{folder}'"]
 
 

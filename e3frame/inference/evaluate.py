@@ -20,6 +20,7 @@ from e3frame.data.frameset import FrameSet
 from e3frame.data.loader import make_loader
 from e3frame.data.parts import replace_file
 from e3frame.inference.details import Predicted
+from e3frame.inference.device import read_device
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
@@ -189,7 +190,7 @@ def evaluate(
         UserError: the split does not exist, no label fits, or the data lack what the model reads, or hold an element
             that it does not know.
     """
-    saved = SavedModel.read(model, plugins)
+    saved, device = SavedModel.read(model, plugins), read_device(device)
     task = task_of(saved, data)
     splits = dict(data.load(saved.spec.r_max, asked_of_frames(saved.spec, task)).items())
     if split != "all":

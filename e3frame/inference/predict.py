@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -90,9 +91,12 @@ def predict(
                 count += len(chunk)
         os.replace(part, out)
     except OSError as error:
+        if error.filename not in (None, str(part), str(out)):
+            raise DataError(f"cannot be read: {error.strerror}", file=os.fsdecode(error.filename)) from None
         raise UserError(f"{out} cannot be written: {error.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
     return count
 
 

@@ -22,7 +22,6 @@ from e3frame.data.dataset import Splits
 from e3frame.data.module import DataModule
 from e3frame.data.sampling import Place
 from e3frame.network import Model
-from e3frame.spec.errors import SpecError
 from e3frame.train.checkpoint import Checkpoint, Damaged, SafeCheckpoints
 from e3frame.train.checkpoints import Checkpoints
 from e3frame.train.groups import parameter_groups
@@ -30,7 +29,7 @@ from e3frame.train.init import lr_factor
 from e3frame.train.journal import Journal
 from e3frame.train.limits import Limits
 from e3frame.train.module import Training
-from e3frame.train.processes import rank
+from e3frame.train.processes import accelerator, rank
 from e3frame.train.progress import ProgressBar
 from e3frame.train.signals import Interrupted, Signals
 from e3frame.train.trainer import TrainerSpec
@@ -136,7 +135,7 @@ def _best(model: Model, checkpoints: Checkpoints, trainer: Trainer, limits: Limi
 def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path, start: Checkpoint | None) -> Trainer:
     spec = config.trainer
     return Trainer(
-        accelerator=_accelerator(spec.accelerator),
+        accelerator=accelerator(spec),
         devices=spec.devices,
         num_nodes=spec.num_nodes,
         strategy=_strategy(spec),
@@ -161,17 +160,8 @@ def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path, start: 
 def _strategy(spec: TrainerSpec) -> str | DDPStrategy:
     if spec.world == 1:
         return "auto"
-    backend = "nccl" if _accelerator(spec.accelerator) == "gpu" else "gloo"
+    backend = "nccl" if accelerator(spec) == "gpu" else "gloo"
     return DDPStrategy(process_group_backend=backend, find_unused_parameters=True, broadcast_buffers=False)
-
-
-def _accelerator(name: str) -> str:
-    """Lightning's auto would take Apple's GPUs too, which have no float64 for the sums of energies."""
-    if name == "auto":
-        return "gpu" if torch.cuda.is_available() else "cpu"
-    if name == "gpu" and not torch.cuda.is_available():
-        raise SpecError(("trainer", "accelerator"), "there is no CUDA GPU here", "write auto or cpu")
-    return name
 
 
 def _monitored(name: str, split: str) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from e3frame.spec.errors import UserError
+from e3frame.spec.errors import SpecError, UserError
+from e3frame.spec.words import counted
 from e3frame.train.peers import Peer, failure, is_peer, say_ready, wait_until_ready
 from e3frame.train.trainer import TrainerSpec
 
@@ -30,6 +31,25 @@ def rank(spec: TrainerSpec) -> int:
     if spec.world == 1 or not started_elsewhere():
         return 0
     return int(os.environ.get("RANK") or os.environ.get("SLURM_PROCID") or os.environ["LOCAL_RANK"])
+
+
+def accelerator(spec: TrainerSpec) -> str:
+    """``gpu`` or ``cpu``. Lightning's auto would take Apple's GPUs too, which have no float64 for the sums of energies.
+
+    Raises:
+        SpecError: there are not as many GPUs here as the config asks for.
+    """
+    there = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if spec.accelerator == "cpu" or (spec.accelerator == "auto" and not there):
+        return "cpu"
+    if not there:
+        raise SpecError(("trainer", "accelerator"), "there is no CUDA GPU here", "write auto or cpu")
+    if spec.devices > there:
+        problem = (
+            f"{spec.devices} are asked for, and there {'is' if there == 1 else 'are'} {counted(there, 'GPU')} here"
+        )
+        raise SpecError(("trainer", "devices"), problem, f"write {there}, or trainer.accelerator=cpu")
+    return "gpu"
 
 
 @contextmanager

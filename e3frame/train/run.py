@@ -40,7 +40,7 @@ from e3frame.train.init import Transfer
 from e3frame.train.labels import require_inputs, require_labels
 from e3frame.train.memory import keep_freed_memory
 from e3frame.train.page import write_page
-from e3frame.train.processes import rank, together
+from e3frame.train.processes import accelerator, rank, together
 from e3frame.train.report import data_table, draw, model_line
 from e3frame.train.resume import Difference, find, look, not_a_checkpoint, require_same
 from e3frame.train.transfer import apply
@@ -85,6 +85,7 @@ def run(
     """
     console = console or Console(quiet=rank(config.trainer) > 0)
     folder = Path(folder)
+    accelerator(config.trainer)
     changed, there = look(folder, config), results(folder)
     if rank(config.trainer) > 0:
         return _run(config, folder, console, observers, changed)
