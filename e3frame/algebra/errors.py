@@ -1,8 +1,25 @@
-"""Errors of wrong use: each is a ValueError, and of the type by which e3nn reports the same mistake."""
+"""Errors of wrong use: each is a ValueError, and of the type by which e3nn reports the same mistake; and the root of
+all mistakes that a user is told of."""
 
 from __future__ import annotations
 
-__all__ = ["AssertedError", "MissingWeightsError", "NoIrrepsError", "OutsideError", "UnknownModeError"]
+__all__ = [
+    "AssertedError",
+    "EnvironmentVariableError",
+    "MissingWeightsError",
+    "NoIrrepsError",
+    "OutsideError",
+    "UnknownModeError",
+    "UserError",
+]
+
+
+class UserError(Exception):
+    """A mistake of the user's, told in one short message."""
+
+
+class EnvironmentVariableError(UserError, ValueError):
+    """An environment variable with a value that it may not have."""
 
 
 class AssertedError(ValueError, AssertionError):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 
+from e3frame.algebra.environment import check_environment
 from e3frame.cli.output import failure, secure
 from e3frame.spec.errors import UserError, did_you_mean
 
@@ -51,7 +53,12 @@ def _verb(name: str) -> Callable[[list[str]], int]:
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
     """Run one verb with its arguments; scripts call this too."""
-    return told(lambda given: _verb(verb)(given), list(arguments))
+    return told(partial(_run, verb), list(arguments))
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    check_environment()
+    return _verb(verb)(arguments)
 
 
 def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:

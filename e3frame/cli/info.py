@@ -88,10 +88,7 @@ def _rows() -> Iterator[tuple[str, str]]:
     yield "torch", f"{torch.__version__}, {counted(torch.get_num_threads(), 'thread')}"
     devices = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     yield "CUDA", ", ".join(devices) or "no device"
-    try:
-        yield "kernels", kernels.backend()
-    except ValueError as error:  # an environment variable that is not understood
-        raise UserError(str(error)) from None
+    yield "kernels", kernels.backend()
     yield from _optional()
     yield "cache", str(default_cache_folder())
 

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 
+from e3frame.algebra.errors import UserError as UserError
 from e3frame.spec.words import printable
 
 PathKey = tuple[str | int, ...]
@@ -35,10 +36,6 @@ def did_you_mean(word: str, options: Iterable[str], what: str = "known") -> str:
     if match is not None:
         return f"did you mean {match}?"
     return f"{what}: {', '.join(options)}" if options else f"{what}: none"
-
-
-class UserError(Exception):
-    """A mistake of the user's, told in one short message."""
 
 
 class SpecError(UserError):

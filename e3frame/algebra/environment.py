@@ -1,0 +1,34 @@
+"""Environment variables that choose kernels. They are read here, without torch: a wrong value is refused before any
+work."""
+
+from __future__ import annotations
+
+import os
+
+from e3frame.algebra.errors import EnvironmentVariableError
+
+BACKENDS = ("auto", "reference")
+INSTRUCTION_SETS = ("base", "avx2", "avx512")
+
+
+def wanted_backend() -> str:
+    """``E3FRAME_BACKEND``: ``auto``, the default, or ``reference``, which is plain torch alone."""
+    return _choice("E3FRAME_BACKEND", BACKENDS) or "auto"
+
+
+def wanted_instruction_set() -> str | None:
+    """``E3FRAME_ISA``: the best instruction set that native kernels may use; None if it says nothing."""
+    return _choice("E3FRAME_ISA", INSTRUCTION_SETS)
+
+
+def check_environment() -> None:
+    """Raise an EnvironmentVariableError if a variable has a value that is not one of those it may have."""
+    wanted_backend()
+    wanted_instruction_set()
+
+
+def _choice(name: str, choices: tuple[str, ...]) -> str | None:
+    value = os.environ.get(name)
+    if not value or value in choices:
+        return value or None
+    raise EnvironmentVariableError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
