@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from e3frame.model import ModelSpec
 from e3frame.nn.geometry import edge_pairs
-from e3frame.nn.gradient import strained
+from e3frame.nn.gradient import detached, has_tangents, strained
 from e3frame.nn.species import SpeciesIndex
 from e3frame.spec.elements import ATOMIC_NUMBERS
 from e3frame.spec.errors import SpecError, UserError
@@ -146,12 +146,14 @@ class Model(nn.Module):
             fields: keys of layers per node or graph whose results are returned as well.
 
         Raises:
-            UserError: an input is not there, or of another size.
+            UserError: an input is not there, or of another size; or derivatives within ``torch.jit.trace``.
             ValueError: an element that is not among the model's species (found on the CPU only).
         """
         outer = torch.is_grad_enabled()
+        if self._differentiates and torch.jit.is_tracing():
+            raise UserError("torch.jit.trace cannot follow derivatives, such as forces: trace a model without them")
         with torch.set_grad_enabled(outer or bool(self._differentiates)):
-            values = self._inputs(graph, create_graph=outer)
+            values = self._inputs(graph, create_graph=outer or has_tangents())
             pairs = self._paired.of(graph)
             values[EDGE_PAIRS] = None if pairs is None else pairs[0]
             for key, inputs in self._calls:
@@ -160,14 +162,14 @@ class Model(nn.Module):
             if pairs is not None:
                 values |= self._paired.per_edge(values, self._outputs.values(), pairs)
         outputs = {name: values[key] for name, key in self._outputs.items()} | {key: values[key] for key in fields}
-        return outputs if outer else {name: value.detach() for name, value in outputs.items()}
+        return outputs if outer else {name: detached(value) for name, value in outputs.items()}
 
     def _inputs(self, graph: Mapping[str, Tensor], create_graph: bool) -> dict[str, Tensor]:
         pos, edge_shift = graph["pos"].double(), graph["edge_shift"].double()
         batch, num_graphs = graph.get("batch"), graph.get("num_graphs", 1)
         batch = torch.zeros_like(graph["z"]) if batch is None else batch
         if POS in self._differentiates and not pos.requires_grad:
-            pos = pos.detach().requires_grad_()
+            pos = detached(pos).requires_grad_()
         cell, strain = graph.get("cell"), pos.new_zeros(num_graphs, 3, 3)
         if STRAIN in self._differentiates:
             strain.requires_grad_()

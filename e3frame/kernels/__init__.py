@@ -3,54 +3,60 @@
 ``reference`` is plain torch: it runs everywhere and defines the result. ``native`` is C++ for the CPU, in float32 and
 float64; ``cuequivariance`` is NVIDIA's library for CUDA. The environment variable ``E3FRAME_BACKEND=reference`` turns
 both off.
+
+Native kernels take as many threads as torch does, ``torch.get_num_threads()``. In a process that was forked, such as a
+worker of a DataLoader or a pool, they take one, and torch is told to do so as well, since threads do not survive a
+fork; the results are the same, bit for bit. A pool whose processes are to take more must ``spawn`` them.
 """
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from math import prod
 
 import torch
 from torch import Tensor
 
+from e3frame.algebra.environment import check_environment, wanted_backend
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.plan import ProductPlan
 from e3frame.kernels import cuequivariance, reference
-from e3frame.kernels.constants import as_floating, known_to_compilers
+from e3frame.kernels.constants import known_to_compilers
 from e3frame.kernels.native import groups
 from e3frame.kernels.native import library as native_library
 from e3frame.kernels.native import plans as native_plans
 from e3frame.kernels.native.convolution import convolution as native_convolution
 from e3frame.kernels.native.differences import differences as native_differences
 from e3frame.kernels.native.linear import linear as native_linear
-from e3frame.kernels.native.operators import watched
+from e3frame.kernels.native.operators import plain
 from e3frame.kernels.native.products import write_product
 
-__all__ = ["backend", "convolution", "edge_vectors", "first_rows", "linear", "pairs", "product", "runs_natively"]
+__all__ = [
+    "backend",
+    "convolution",
+    "edge_vectors",
+    "first_rows",
+    "has_tangents",
+    "linear",
+    "pairs",
+    "product",
+    "runs_natively",
+]
 
-BACKENDS = ("auto", "reference")
-
-
-def _wanted() -> str:
-    """What ``E3FRAME_BACKEND`` asks for."""
-    wanted = os.environ.get("E3FRAME_BACKEND", "auto")
-    if wanted not in BACKENDS:
-        raise ValueError(f"E3FRAME_BACKEND must be one of {', '.join(BACKENDS)}; got {wanted!r}")
-    return wanted
+check_environment()
 
 
 @cache
 def _available() -> bool:
     """Whether there are native kernels, and they are wanted."""
-    return _wanted() == "auto" and native_library.load() is not None
+    return wanted_backend() == "auto" and native_library.load() is not None
 
 
 def _runs_on_cuda(x: Tensor, plan: ProductPlan) -> bool:
     """Whether x is on a CUDA GPU, and cuequivariance is there, is wanted, and has the plan."""
-    if x.device.type != "cuda" or torch.compiler.is_compiling():
+    if x.device.type != "cuda" or torch.compiler.is_compiling() or has_tangents():
         return False
-    return _wanted() == "auto" and cuequivariance.installed() and cuequivariance.runs(plan)
+    return wanted_backend() == "auto" and cuequivariance.installed() and cuequivariance.runs(plan)
 
 
 # A compiler takes what these return for constants.
@@ -67,19 +73,25 @@ def backend() -> str:
     """
     if _available():
         return f"native, {native_library.status()}"
-    return f"reference, {'as E3FRAME_BACKEND says' if _wanted() == 'reference' else native_library.status()}"
+    return f"reference, {'as E3FRAME_BACKEND says' if wanted_backend() == 'reference' else native_library.status()}"
 
 
 def runs_natively(x: Tensor) -> bool:
     """Whether native kernels run on tensors like x: on the CPU, in float32 or float64, outside of autocast, of
-    ``torch.func`` transforms and of forward-mode differentiation, which operators of our own do not follow."""
+    ``torch.func`` transforms and of forward-mode differentiation, which operators of our own do not follow, and of
+    ``torch.jit.trace``, which would keep the number of rows."""
     if not _native_available() or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return False
-    if torch.is_autocast_enabled("cpu"):
+    if torch.is_autocast_enabled("cpu") or has_tangents():
         return False
     if torch.compiler.is_compiling():
         return True
-    return torch._C._functorch.peek_interpreter_stack() is None and torch.autograd.forward_ad._current_level < 0
+    return torch._C._functorch.peek_interpreter_stack() is None and torch._C._get_tracing_state() is None
+
+
+def has_tangents() -> bool:
+    """Whether tensors may have tangents: within forward-mode differentiation."""
+    return torch.autograd.forward_ad._current_level >= 0
 
 
 def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None) -> Tensor:
@@ -91,7 +103,6 @@ def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None) -> 
     """
     if edge_shift is not None and edge_shift.shape != (edge_index.shape[1], 3):
         raise ValueError(f"edge_shift must have shape ({edge_index.shape[1]}, 3), got {tuple(edge_shift.shape)}")
-    pos = as_floating(pos)
     same = pos.shape[1:] == (3,) and (edge_shift is None or edge_shift.dtype == pos.dtype)
     if same and edge_index.dtype == torch.int64 and runs_natively(pos):
         return native_differences(pos, edge_index, edge_shift)
@@ -107,8 +118,11 @@ def linear(x: Tensor, w: Tensor, index: Tensor | None, text: str) -> Tensor:
     return native_linear(x, w, index, text, False)
 
 
-def first_rows(index: Tensor, num_indices: int) -> Tensor:
-    """The first row of each value of ``index`` ``(n,)``, n > 0; any row where none has it. Not for compilers."""
+def first_rows(index: Tensor, num_indices: int) -> Tensor | None:
+    """The first row of each value of ``index`` ``(n,)``, n > 0; any row where none has it. None where it would be seen
+    as a constant, or cannot be known: for compilers, exporters and transforms."""
+    if torch.compiler.is_compiling() or (index.is_cpu and not plain((index,))):
+        return None
     return groups.first(index, num_indices)
 
 
@@ -159,10 +173,9 @@ def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tenso
         edge_index: (2, e), rows source and target.
         edge_shift: (e, 3), the lattice translation of the source; that of the reverse is exactly its negative.
     """
-    plain = type(edge_index) is Tensor and type(edge_shift) is Tensor and not torch.compiler.is_compiling()
-    if not plain or watched() or not runs_natively(edge_shift):
+    if torch.compiler.is_compiling() or not plain((edge_index, edge_shift)) or not runs_natively(edge_shift):
         return None
-    if edge_index.dtype != torch.int64 or not edge_index.is_cpu:
+    if edge_index.dtype != torch.int64:
         return None
     if edge_shift.shape != (edge_index.shape[-1], 3) or edge_shift.requires_grad:
         return None

@@ -67,7 +67,7 @@ def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor
 
 def _chunks(x: Tensor, irreps: Irreps) -> list[Tensor]:
     parts = x.split([mul_ir.dim for mul_ir in irreps], dim=-1) if len(irreps) else ()
-    return [part.reshape(len(x), mul_ir.mul, mul_ir.ir.dim) for part, mul_ir in zip(parts, irreps, strict=True)]
+    return [part.reshape(x.shape[0], mul_ir.mul, mul_ir.ir.dim) for part, mul_ir in zip(parts, irreps, strict=True)]
 
 
 def _weights(w: Tensor | None, plan: ProductPlan) -> Iterator[Tensor | None]:
@@ -126,7 +126,7 @@ def _mix_all(x: Tensor, y: Tensor, w: Tensor, degrees: tuple[int, int, int], sca
     operators = (y @ c.permute(1, 2, 0).flatten(1)).unflatten(-1, (2 * l3 + 1, 2 * l1 + 1))
     products = operators.transpose(1, 2).flatten(1, 2) @ x.mT  # (z, k v, u)
     mixed = products.reshape(-1, v * u) @ w.transpose(0, 1).flatten(0, 1)
-    return mixed.view(len(x), 2 * l3 + 1, num_out).mT
+    return mixed.view(x.shape[0], 2 * l3 + 1, num_out).mT
 
 
 def _multiply_all(x: Tensor, y: Tensor, degrees: tuple[int, int, int], scale: float) -> Tensor:

@@ -6,12 +6,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from e3frame.algebra.cartesian import index_irreps, read_formula, reduce_tensor
 from e3frame.algebra.irreps import Irreps
+from e3frame.kernels import has_tangents
 from e3frame.kernels.constants import constant
 
-__all__ = ["NegativeGradient", "StrainGradient", "strained"]
+__all__ = ["NegativeGradient", "StrainGradient", "detached", "has_tangents", "strained"]
+
+
+def detached(x: Tensor) -> Tensor:
+    """x without its history, as ``x.detach()``, but with its tangent, which that would drop, within forward mode."""
+    if not has_tangents():
+        return x.detach()
+    primal, tangent = forward_ad.unpack_dual(x)
+    return primal.detach() if tangent is None else forward_ad.make_dual(primal.detach(), tangent.detach())
 
 
 class NegativeGradient(nn.Module):

@@ -56,9 +56,10 @@ class SelfConnection(nn.Module):
         Args:
             species: (n,), with ``num_species``.
         """
-        known = self._native is not None and species is not None and not torch.compiler.is_compiling()
-        if known and x.shape[0] and kernels.runs_natively(x):
+        rows = None
+        if self._native is not None and species is not None and x.shape[0] and kernels.runs_natively(x):
             rows = kernels.first_rows(species, self.num_species)
+        if rows is not None:
             matrices = kernels.linear(attributes.index_select(0, rows), self.weight, None, self._native[0])
             return kernels.linear(x, matrices, species, self._native[1])
         terms: list[list[Tensor]] = [[] for _ in self.irreps_out]

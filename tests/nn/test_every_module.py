@@ -20,6 +20,7 @@ TURNED = {**RANDOM, "cast": ("float32 draws other angles than float64", "not clo
 RUNNING = {"vmap": ("each row would move the running averages to its own", "lerp_.* is not possible")}
 INTEGERS = {
     "jvp": ("indices have no derivatives", "at least one Tensor"),
+    "dual": ("indices have no derivatives", "at least one Tensor"),
     "second derivatives": ("indices have no derivatives", "at least one input tensor"),
 }
 FLOAT64 = {"cast": ("energies stay float64, whose sum has no meV digits in float32", "float64 != torch.float32")}

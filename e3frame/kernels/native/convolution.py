@@ -62,7 +62,7 @@ def _convolve(
     own = None if rows is None or not steps[0] else groups.copy(rows, len(w))
     tensors = library.Tensors(*map(_pointer, inputs), *steps, *map(_pointer, (*outputs, own)), len(w))
     run = library.kernels(x.dtype).convolve
-    library.check(run(byref(plan.struct), byref(edges), byref(tensors), twice, torch.get_num_threads()))
+    library.check(run(byref(plan.struct), byref(edges), byref(tensors), twice, library.threads()))
 
 
 def _check(inputs: Sequence[Tensor | None], edge_index: Tensor, rows_of_w: Tensor | None, plan: Compiled) -> None:

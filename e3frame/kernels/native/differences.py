@@ -26,7 +26,7 @@ def _differences(x: Tensor, edge_index: Tensor, shift: Tensor | None) -> Tensor:
         shift = shift.contiguous()
     x, out = x.contiguous(), x.new_empty(edges.num_edges, 3)
     pointers = (x.data_ptr(), None if shift is None else shift.data_ptr(), out.data_ptr())
-    library.check(library.kernels(x.dtype).differences(byref(edges), *pointers, torch.get_num_threads()))
+    library.check(library.kernels(x.dtype).differences(byref(edges), *pointers, library.threads()))
     return out
 
 
@@ -35,7 +35,7 @@ def _transposed(o: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
     _check("o", o, edges.num_edges, o.dtype)
     o, out = o.contiguous(), o.new_empty(num_nodes, 3)
     run = library.kernels(o.dtype).differences_transposed
-    library.check(run(byref(edges), o.data_ptr(), out.data_ptr(), torch.get_num_threads()))
+    library.check(run(byref(edges), o.data_ptr(), out.data_ptr(), library.threads()))
     return out
 
 

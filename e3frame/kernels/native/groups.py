@@ -1,14 +1,15 @@
 """Edges by node and rows by index, for the kernels.
 
 A batch has one ``edge_index``, and one index of species, which every layer and every derivative reads: each is grouped
-once, when a kernel first meets it, and forgotten with the tensor. A tensor that was written to is grouped again. What
-torch does not see, such as a write through NumPy, goes unnoticed but does no harm: the kernels read copies.
+once, when a kernel first meets it, and forgotten with the tensor. It is grouped again when its numbers have changed,
+whoever changed them: torch counts its own writes alone, not those of NumPy or of whoever else shares the memory. So the
+kernels read copies, and a tensor is compared with its copy at each call, which takes a small part of the time that
+grouping takes, or any kernel.
 """
 
 from __future__ import annotations
 
 from ctypes import Structure
-from weakref import ref
 
 import torch
 from torch import Tensor
@@ -21,9 +22,9 @@ class _Known:
     """What is known of a tensor; ``kept`` is what ``struct`` points to, and must not hold the tensor or views of it."""
 
     def __init__(
-        self, state: tuple | None, sizes: tuple[int, ...], struct: Structure, kept: tuple[Tensor, ...]
+        self, tensor: Tensor, copy: Tensor, sizes: tuple[int, ...], struct: Structure, kept: tuple[Tensor, ...]
     ) -> None:
-        self.state, self.sizes, self.struct, self.kept = state, sizes, struct, kept
+        self.version, self.copy, self.sizes, self.struct, self.kept = _version(tensor), copy, sizes, struct, kept
         struct.kept = kept
 
 
@@ -31,34 +32,35 @@ _known: WeakIdKeyDictionary = WeakIdKeyDictionary()
 _pairs: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
-def _state(tensor: Tensor) -> tuple | None:
-    """Changes when the tensor is written to, resized, or given other memory; None if no one counts that."""
-    return None if tensor.is_inference() else (tensor._version, tensor.data_ptr(), tensor.shape)
+def _version(tensor: Tensor) -> int | None:
+    """How often torch has written to the tensor; None if it does not count."""
+    return None if tensor.is_inference() else tensor._version
 
 
-def _recall(tensor: Tensor, state: tuple | None, sizes: tuple[int, ...]) -> _Known | None:
-    known = None if state is None else _known.get(tensor)
-    return known if known is not None and known.sizes == sizes and known.state == state else None
+def _recall(tensor: Tensor, sizes: tuple[int, ...]) -> _Known | None:
+    known = _known.get(tensor)
+    if known is None or known.sizes != sizes or known.version != _version(tensor):
+        return None
+    return known if library.same(known.copy, tensor) else None
 
 
 def edges(edge_index: Tensor, num_sources: int, num_targets: int) -> library.Edges:
     """The edges ``(2, e)`` by target and by source.
 
     Raises:
-        ValueError: not integers of 64 bits.
+        ValueError: not integers of 64 bits, or a negative number of nodes.
         IndexError: a node is out of range.
     """
-    sizes, state = (num_sources, num_targets), _state(edge_index)
-    known = _recall(edge_index, state, sizes)
+    sizes = (num_sources, num_targets)
+    known = _recall(edge_index, sizes)
     if known is None:
-        index = edge_index.detach().clone(memory_format=torch.contiguous_format)
-        target_ptr, by_target = library.group(index[1], num_targets)
-        source_ptr, by_source = library.group(index[0], num_sources)
+        with torch.inference_mode(False):  # they are kept for whoever comes next
+            index = _copied(edge_index)
+            target_ptr, by_target = library.group(index[1], num_targets)
+            source_ptr, by_source = library.group(index[0], num_sources)
         kept = (index[0], index[1], by_target, target_ptr, by_source, source_ptr)
         struct = library.Edges(index.shape[1], *sizes, *(tensor.data_ptr() for tensor in kept))
-        known = _Known(state, sizes, struct, kept)
-        if state is not None:
-            _known[edge_index] = known
+        known = _known[edge_index] = _Known(edge_index, index, sizes, struct, kept)
     return known.struct
 
 
@@ -66,7 +68,7 @@ def rows(index: Tensor, num_indices: int) -> library.Rows:
     """Rows ``(n,)`` by their index.
 
     Raises:
-        ValueError: not integers of 64 bits.
+        ValueError: not integers of 64 bits, or a negative number of indices.
         IndexError: an index is out of range.
     """
     return _rows(index, num_indices).struct
@@ -74,37 +76,38 @@ def rows(index: Tensor, num_indices: int) -> library.Rows:
 
 def first(index: Tensor, num_indices: int) -> Tensor:
     """The first row of each index, that of another where there is none."""
-    return _rows(index, num_indices).kept[3]
+    return _rows(index, num_indices).kept[2]
 
 
 def copy(index: Tensor, num_indices: int) -> Tensor:
     """A copy of ``index``, whose entries are in range, which must not be written to."""
-    return _rows(index, num_indices).kept[2]
+    return _rows(index, num_indices).copy
 
 
 def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     """Edges ``(2, e)`` with their reverses, by nodes and shifts ``(e, 3)``: see `library.pairs`."""
-    state = _state(edge_index), _state(edge_shift)
-    known = None if None in state else _pairs.get(edge_index)
-    if known is not None and known[0] == state and known[1]() is edge_shift:
+    grouped, known = edges(edge_index, num_nodes, num_nodes), _pairs.get(edge_index)
+    if known is not None and known[0] is grouped and library.same(known[1], edge_shift):
         return known[2]
     with torch.inference_mode(False):  # they are kept for whoever comes next
-        found = library.pairs(edges(edge_index, num_nodes, num_nodes), edge_shift.detach().contiguous())
-    if None not in state:
-        _pairs[edge_index] = (state, ref(edge_shift), found)
+        shift = _copied(edge_shift)
+        found = library.pairs(grouped, shift)
+    _pairs[edge_index] = (grouped, shift, found)
     return found
 
 
 def _rows(index: Tensor, num_indices: int) -> _Known:
-    sizes, state = (num_indices,), _state(index)
-    known = _recall(index, state, sizes)
+    sizes = (num_indices,)
+    known = _recall(index, sizes)
     if known is None:
         with torch.inference_mode(False):  # they are kept for whoever comes next
-            own = index.detach().clone(memory_format=torch.contiguous_format)
+            own = _copied(index)
             ptr, order = library.group(own, num_indices)
             firsts = order[ptr[:-1].clamp(max=len(order) - 1)] if len(order) else order
-        struct = library.Rows(len(index), order.data_ptr(), ptr.data_ptr())
-        known = _Known(state, sizes, struct, (ptr, order, own, firsts))
-        if state is not None:
-            _known[index] = known
+        struct = library.Rows(len(own), order.data_ptr(), ptr.data_ptr())
+        known = _known[index] = _Known(index, own, sizes, struct, (ptr, order, firsts))
     return known
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone(memory_format=torch.contiguous_format)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from ctypes import (
     CDLL,
@@ -15,17 +16,22 @@ from ctypes import (
     c_int,
     c_int32,
     c_int64,
+    c_size_t,
     c_void_p,
 )
-from functools import cache
+from functools import cache, partial
 
 import torch
 from torch import Tensor
 
-from e3frame.kernels.native.build import LIBRARY, STATUS
+from e3frame.algebra.environment import INSTRUCTION_SETS, wanted_instruction_set
+from e3frame.kernels.native.build import LIBRARY, STATUS, is_ours
 
 _INTERFACE = 4
-INSTRUCTION_SETS = ("base", "avx2", "avx512")
+_FUNCTIONS = ("e3_best_isa", "e3_kernels_for", "e3_group", "e3_pairs")
+_PROCESS = os.getpid()
+# Torch's own operators would wait for threads that did not survive a fork, too.
+os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
 def _fields(kind: type, names: str) -> list[tuple[str, type]]:
@@ -148,14 +154,11 @@ def array(kind: type[Structure] | type[c_int32], items: Sequence) -> Array:
 
 @cache
 def load() -> CDLL | None:
-    """The library, or None where there is none that fits."""
-    if not LIBRARY.exists():
-        return None
-    try:
-        library = CDLL(str(LIBRARY))
-    except OSError:
-        return None
-    if library.e3_interface() != _INTERFACE:
+    """The library, or None where there is none that fits: a file that is there and does not fit is said aloud."""
+    library = _open() if LIBRARY.exists() else None
+    if library is None:
+        if LIBRARY.exists():
+            warnings.warn(f"{_unfit()}; until then the kernels in plain torch run, which are slower", stacklevel=2)
         return None
     library.e3_kernels_for.restype = POINTER(Kernels)
     library.e3_group.argtypes = [c_void_p, c_int64, c_int64, c_void_p, c_void_p]
@@ -165,25 +168,42 @@ def load() -> CDLL | None:
     return library
 
 
+def _open() -> CDLL | None:
+    """The library, if it is ours, whole, and of this version."""
+    if not is_ours(LIBRARY):
+        return None
+    try:
+        library = CDLL(str(LIBRARY))
+        fits = library.e3_interface() == _INTERFACE and all(hasattr(library, name) for name in _FUNCTIONS)
+    except (OSError, AttributeError):
+        return None
+    return library if fits else None
+
+
+def _unfit() -> str:
+    return f"{LIBRARY.name} cannot be loaded, install the package again"
+
+
 def status() -> str:
     """What is there, or why there is nothing, in one line."""
     written = STATUS.read_text(encoding="utf-8").strip() if STATUS.exists() else "not built"
     if load() is None:
-        return f"{LIBRARY.name} cannot be loaded, install the package again" if LIBRARY.exists() else written
+        return _unfit() if LIBRARY.exists() else written
     return f"{written}; this processor runs {INSTRUCTION_SETS[instruction_set()]}"
 
 
 @cache
 def instruction_set() -> int:
-    """The one to use: the processor's best, or at most that of ``E3FRAME_ISA`` (base, avx2, avx512)."""
-    library = load()
+    """The one to use: the processor's best, or at most that of ``E3FRAME_ISA``."""
+    library, wanted = load(), wanted_instruction_set()
     best = library.e3_best_isa() if library is not None else 0
-    wanted = os.environ.get("E3FRAME_ISA")
-    if wanted is None:
-        return best
-    if wanted not in INSTRUCTION_SETS:
-        raise ValueError(f"E3FRAME_ISA must be one of {', '.join(INSTRUCTION_SETS)}; got {wanted!r}")
-    return min(best, INSTRUCTION_SETS.index(wanted))
+    return best if wanted is None else min(best, INSTRUCTION_SETS.index(wanted))
+
+
+def threads() -> int:
+    """How many threads a kernel takes: as many as torch does; one in a process that was forked from that which loaded
+    the library, since the threads of OpenMP do not survive a fork, and it would wait for them for ever."""
+    return torch.get_num_threads() if os.getpid() == _PROCESS else 1
 
 
 @cache
@@ -216,6 +236,8 @@ def group(node: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     if node.dtype != torch.int64 or node.ndim != 1 or not node.is_cpu:
         given = f"{node.dtype} on {node.device.type} of shape {tuple(node.shape)}"
         raise ValueError(f"an index must be int64 on the CPU, one for each row, got {given}")
+    if num_nodes < 0:
+        raise ValueError(f"the number of nodes or indices must not be negative, got {num_nodes}")
     ptr, order = node.new_empty(num_nodes + 1), torch.empty_like(node)
     library = load()
     assert library is not None
@@ -225,13 +247,26 @@ def group(node: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
     return ptr, order
 
 
+_memcmp = CDLL(None).memcmp
+_memcmp.argtypes = [c_void_p, c_void_p, c_size_t]
+
+
+def same(copy: Tensor, tensor: Tensor) -> bool:
+    """Whether a tensor still has the shape, the type and the numbers of its contiguous copy, bit for bit."""
+    if copy.shape != tensor.shape or copy.dtype != tensor.dtype or not tensor.is_cpu:
+        return False
+    if not tensor.is_contiguous():
+        tensor = tensor.contiguous()
+    return _memcmp(copy.data_ptr(), tensor.data_ptr(), copy.nbytes) == 0
+
+
 def pairs(edges: Edges, shift: Tensor) -> tuple[Tensor, Tensor]:
     """Each edge and its reverse as one row: the row of each edge, and the first edge of each row.
 
     Args:
         shift: (e, 3), contiguous float32 or float64; that of the reverse is exactly its negative.
     """
-    rows, firsts = (torch.empty(edges.num_edges, dtype=torch.int64) for _ in range(2))
+    rows, firsts = (torch.empty(edges.num_edges, dtype=torch.int64, device="cpu") for _ in range(2))
     library = load()
     assert library is not None
     double = shift.dtype == torch.float64

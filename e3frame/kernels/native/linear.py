@@ -10,7 +10,6 @@ from collections.abc import Iterable, Sequence
 from ctypes import byref
 from functools import lru_cache
 
-import torch
 from torch import Tensor
 
 from e3frame.algebra.irreps import Irreps
@@ -83,7 +82,7 @@ def _linear(x: Tensor, w: Tensor, index: Tensor | None, text: str, transposed: b
     x, w, out = x.contiguous(), w.contiguous(), x.new_empty(len(x), dim_in if transposed else dim_out)
     run, rows = library.kernels(x.dtype).linear, _rows(x, index, struct)
     pointers = (x.data_ptr(), w.data_ptr(), out.data_ptr())
-    library.check(run(byref(struct), byref(rows), *pointers, transposed, torch.get_num_threads()))
+    library.check(run(byref(struct), byref(rows), *pointers, transposed, library.threads()))
     return out
 
 
@@ -101,7 +100,7 @@ def _weights(x: Tensor, o: Tensor, index: Tensor | None, text: str, numel: int) 
     x, o, gw = x.contiguous(), o.contiguous(), x.new_zeros(numel)
     run, rows = library.kernels(x.dtype).linear_weights, _rows(x, index, struct)
     pointers = (x.data_ptr(), o.data_ptr(), gw.data_ptr())
-    library.check(run(byref(struct), byref(rows), *pointers, torch.get_num_threads()))
+    library.check(run(byref(struct), byref(rows), *pointers, library.threads()))
     return gw
 
 

@@ -1,19 +1,69 @@
 """Operators of torch that run native code: differentiable, and known to compilers.
 
-The same function runs in two ways: as an operator of ``torch.library`` where a compiler or exporter looks on, and
-directly, which costs half as much per call, where nobody does.
+The same function runs in two ways: as an operator of ``torch.library``, where somebody watches or a tensor is not what
+it seems, and directly, which costs half as much per call, where `plain` says that this makes no difference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch import strided as _strided
+from torch._C import DispatchKey, DispatchKeySet, _len_torch_function_stack
+from torch._C import _dispatch_tls_local_include_set as _tls
+from torch.autograd import forward_ad
 
 #: (which inputs need a gradient, the inputs, the cotangents of the outputs) -> the gradients of the inputs
 Derivative = Callable[[Sequence[bool], tuple, tuple], tuple]
+
+
+# What the dispatcher would do for an operator besides calling it stands in the keys of the thread: modes, tracers and
+# transforms, those that we know of and those that we do not. These two change nothing.
+_NOBODY = DispatchKeySet(DispatchKey.BackendSelect).add(DispatchKey.ADInplaceOrView)
+_WATCHERS = ~_NOBODY.raw_repr()
+_TENSORS = (Tensor, nn.Parameter)
+_NEVER = (False,) * 16
+
+
+def plain(tensors: Iterable[Tensor | None], optional: Iterable[bool] = _NEVER) -> bool:
+    """Whether these tensors may be given to code that torch knows nothing of.
+
+    They may if they are dense tensors in the memory of the CPU, with all signs applied, and nothing wants to see each
+    operator: no mode, such as an exporter's or a default device, no tracer, no transform, such as vmap, and no
+    forward-mode derivative.
+
+    Args:
+        optional: which of them may be None; what comes after its end is not looked at.
+    """
+    # Each call of an operator comes by here: what is asked is what torch answers fastest.
+    if _tls().raw_repr() & _WATCHERS or _len_torch_function_stack() or forward_ad._current_level >= 0:
+        return False
+    try:
+        for tensor, missing in zip(tensors, optional):  # noqa: B905
+            if type(tensor) not in _TENSORS:
+                if tensor is None and missing:
+                    continue
+                return False
+            if tensor.layout is not _strided or not tensor.is_cpu or tensor.is_neg() or tensor.is_nested:
+                return False
+            # What wraps other tensors has no memory, or none that would hold it.
+            simple = tensor.is_contiguous() and not tensor.storage_offset()
+            if tensor.untyped_storage().nbytes() < (tensor.nbytes if simple else _end(tensor)):
+                return False
+    except NotImplementedError:
+        return False
+    return True
+
+
+def _end(tensor: Tensor) -> int:
+    """Where the tensor ends in its storage, in bytes; the storage may have been freed or cut since."""
+    if not tensor.numel():
+        return 0
+    steps = sum([(n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True)])
+    return (tensor.storage_offset() + steps + 1) * tensor.itemsize
 
 
 class Operator:
@@ -21,8 +71,8 @@ class Operator:
 
     Args:
         name: its name in ``torch.ops.e3frame``.
-        schema: its arguments and results, as ``torch.library.define`` takes them; the first is a tensor.
-        run: what it does on the CPU.
+        schema: its arguments and results, as ``torch.library.define`` takes them: tensors, then constants.
+        run: what it does on the CPU, with dense tensors.
         fake: empty results of the right shapes.
         derivative: made of operators, so that it can be differentiated again. Cotangents may be None.
     """
@@ -30,71 +80,88 @@ class Operator:
     def __init__(
         self, name: str, schema: str, run: Callable[..., Any], fake: Callable[..., Any], derivative: Derivative
     ) -> None:
-        def run_here(*inputs: Any) -> Any:
-            _check_devices(name, [item for item in inputs if isinstance(item, Tensor)])
-            return run(*inputs)
-
-        self.run = run_here
+        self.name, self.run = name, run
         full = f"e3frame::{name}"
         torch.library.define(full, schema)
-        torch.library.impl(full, "CPU")(run_here)
-        torch.library.register_fake(full)(fake)
+        self._op = getattr(torch.ops.e3frame, name).default
+        types = [str(argument.type) for argument in self._op._schema.arguments]
+        self._optional = tuple(kind != "Tensor" for kind in types if "Tensor" in kind)
+        count = len(self._optional)
 
-        def keep(ctx: Any, inputs: tuple, output: Any) -> None:
-            _keep(ctx, inputs)
+        def run_any(*inputs: Any) -> Any:
+            _check(name, _given(name, inputs, self._optional))
+            return run(*inputs)
+
+        def fake_any(*inputs: Any) -> Any:
+            _check_devices(name, _given(name, inputs, self._optional))
+            return fake(*inputs)
+
+        def keep(ctx: Any, inputs: tuple, output: Any = None) -> None:
+            """All inputs, for the derivative."""
+            ctx.save_for_backward(*inputs[:count])
+            ctx.constants = inputs[count:]
+            ctx.set_materialize_grads(False)
 
         def backward(ctx: Any, *cotangents: Tensor | None) -> tuple:
             if all(cotangent is None for cotangent in cotangents):
-                return (None,) * len(ctx.places)
-            return derivative(ctx.needs_input_grad, _kept(ctx), cotangents)
+                return (None,) * len(types)
+            return derivative(ctx.needs_input_grad, (*ctx.saved_tensors, *ctx.constants), cotangents)
 
         def forward(ctx: Any, *inputs: Any) -> Any:
-            _check_devices(name, _keep(ctx, inputs))
+            keep(ctx, inputs)
             return run(*inputs)
 
+        # For tensors of every kind: those that the kernels cannot take are refused in our words.
+        torch.library.impl(full, "CompositeExplicitAutograd")(run_any)
+        torch.library.impl(full, "NestedTensorCPU")(run_any)
+        torch.library.register_fake(full)(fake_any)
         torch.library.register_autograd(full, backward, setup_context=keep)
-        self._op = getattr(torch.ops.e3frame, name).default
         members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
         self._function = type(name, (torch.autograd.Function,), members)
 
     def __call__(self, *inputs: Any) -> Any:
-        if type(inputs[0]) not in (Tensor, nn.Parameter) or torch.compiler.is_compiling() or watched():
+        if torch.compiler.is_dynamo_compiling() or not plain(inputs, self._optional):
             return self._op(*inputs)
-        try:
-            return self._function.apply(*inputs) if torch.is_grad_enabled() else self.run(*inputs)
-        except RuntimeError:
-            # Batched gradients (is_grads_batched) hide a batch in a tensor; torch runs an operator once for each.
-            if not any(isinstance(t, Tensor) and torch._C._functorch.is_legacy_batchedtensor(t) for t in inputs):
-                raise
-            return self._op(*inputs)
+        return self._function.apply(*inputs) if torch.is_grad_enabled() else self.run(*inputs)
 
 
-def watched() -> bool:
-    """Whether a mode, such as an exporter's, or a transform, such as vmap, wants to see each operator."""
-    return torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
+def _given(name: str, inputs: tuple, optional: Sequence[bool]) -> list[Tensor]:
+    """The tensors among the inputs, where all are there that must be."""
+    if any(tensor is None and not missing for tensor, missing in zip(inputs, optional, strict=False)):
+        raise TypeError(f"{name} needs tensors, got None for one of them")
+    return [tensor for tensor in inputs[: len(optional)] if tensor is not None]
+
+
+def _check(name: str, tensors: list[Tensor]) -> None:
+    """Refuse what torch hands on to the kernels and they cannot take."""
+    _check_devices(name, tensors)
+    for tensor in tensors:
+        if not tensor.is_cpu:
+            raise ValueError(f"{name} runs on the CPU, got tensors on {tensor.device.type}")
+        if tensor.layout is not torch.strided or tensor.is_nested or tensor.is_quantized:
+            kind = "nested" if tensor.is_nested else tensor.dtype if tensor.is_quantized else tensor.layout
+            raise ValueError(f"{name} needs dense tensors, got one that is {str(kind).removeprefix('torch.')}")
+    require_memory(name, tensors)
+    if forward_ad._current_level >= 0:
+        raise RuntimeError(
+            f"{name} has no forward-mode derivative: call the module that it belongs to, "
+            "or set E3FRAME_BACKEND=reference"
+        )
+
+
+def require_memory(name: str, tensors: Iterable[Tensor | None]) -> None:
+    """Raise a ValueError if the memory of a tensor has been freed, which torch's own operators read all the same."""
+    for tensor in tensors:
+        if (
+            type(tensor) in _TENSORS
+            and torch._C._has_storage(tensor)
+            and tensor.untyped_storage().nbytes() < _end(tensor)
+        ):
+            raise ValueError(f"{name} got a tensor of shape {tuple(tensor.shape)} whose memory has been freed")
 
 
 def _check_devices(name: str, tensors: list[Tensor]) -> None:
     """The memory of another device is not to be touched from here."""
-    for tensor in tensors:
-        if not tensor.is_cpu:
-            devices = sorted({tensor.device.type for tensor in tensors})
-            raise ValueError(f"{name} needs all tensors on one device, got some on {' and some on '.join(devices)}")
-
-
-def _keep(ctx: Any, inputs: tuple) -> list[Tensor]:
-    """For the derivative, everything; the tensors among it."""
-    tensors, ctx.places = [], []
-    for item in inputs:
-        tensor = isinstance(item, Tensor)
-        ctx.places.append(None if tensor else (item,))
-        if tensor:
-            tensors.append(item)
-    ctx.save_for_backward(*tensors)
-    ctx.set_materialize_grads(False)
-    return tensors
-
-
-def _kept(ctx: Any) -> tuple:
-    tensors = iter(ctx.saved_tensors)
-    return tuple(next(tensors) if place is None else place[0] for place in ctx.places)
+    devices = sorted({tensor.device.type for tensor in tensors})
+    if len(devices) > 1:
+        raise ValueError(f"{name} needs all tensors on one device, got some on {' and some on '.join(devices)}")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from e3frame.kernels.native import library
-from e3frame.kernels.native.operators import Operator
+from e3frame.kernels.native.operators import Operator, require_memory
 
 
 class Unary:
@@ -65,14 +65,15 @@ class Unary:
         count = x.numel() if self.elementwise else prod(x.shape[:-1])
         pointers = (None if t is None else t.data_ptr() for t in (x, *tensors))
         run = getattr(library.kernels(x.dtype), self.name)
-        library.check(run(byref(self.compile(text)), order, *pointers, count, torch.get_num_threads()))
+        library.check(run(byref(self.compile(text)), order, *pointers, count, library.threads()))
 
     def _check(self, text: str, x: Tensor, o: Tensor, a: Tensor | None = None) -> None:
         if o.shape != (*x.shape[:-1], self.width(text, x.shape[-1])) or (a is not None and a.shape != x.shape):
             shapes = [tuple(t.shape) for t in (x, o, a) if t is not None]
             raise ValueError(f"{self.name}: shapes that do not fit, {', '.join(map(str, shapes))}")
         if o.dtype != x.dtype or (a is not None and a.dtype != x.dtype):
-            raise ValueError(f"{self.name} needs tensors of one type, got {x.dtype} and {o.dtype}")
+            types = [str(t.dtype) for t in (x, o, a) if t is not None]
+            raise ValueError(f"{self.name} needs tensors of one type, got {', '.join(types)}")
 
     def _value_fake(self, x: Tensor, text: str) -> Tensor:
         return x.new_empty(*x.shape[:-1], self.width(text, x.shape[-1]))
@@ -105,6 +106,7 @@ class Unary:
 
     def _twice_derivative(self, needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
         *tensors, text = inputs
+        require_memory(self.twice.name, (*tensors, *cotangents))
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
             # Views, since one of these may itself have been computed from another, which does not matter here.
