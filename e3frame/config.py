@@ -28,7 +28,7 @@ from e3frame.train.init import InitSpec, Transfer
 from e3frame.train.loggers import LoggerSpec
 from e3frame.train.optimizers import OptimizerSpec, ScheduleFreeSpec
 from e3frame.train.schedulers import ConstantSpec, CosineSpec, PlateauSpec, SchedulerSpec
-from e3frame.train.targets import TaskSpec
+from e3frame.train.targets import TaskSpec, way_to_learn
 from e3frame.train.trainer import TrainerSpec
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class RunConfig(Spec):
         transfer = None if self.init is None else self.init.plan(self.model, model)
         statistics_of = self._statistics_of()
         warnings = tuple(warning.under("model") for warning in model.warnings)
-        warnings += (*self._untrained(model.outputs), *self._unsound())
+        warnings += (*self._untrained(model.outputs), *self._unsound(), *self._idle(transfer))
         return TypedRun(self, model, warnings, *statistics_of, transfer)
 
     @property
@@ -211,6 +211,16 @@ class RunConfig(Spec):
                 yield SpecError(("trainer", "ema_decay"), problem, hint)
             if not isinstance(self.scheduler, ConstantSpec):
                 yield SpecError(("scheduler", "kind"), "schedule_free needs no schedule", hint)
+
+    def _idle(self, transfer: Transfer | None) -> Iterator[SpecError]:
+        """Options that do nothing."""
+        idle = {("trainer",): self.trainer.idle(), ("scheduler",): self.scheduler.idle(self.trainer)}
+        idle |= {("data",): self.data.idle(self.asked_of_frames, way_to_learn), ("optimizer",): self.optimizer.idle()}
+        idle |= {("task", "targets", name): target.idle() for name, target in self.task.targets.items()}
+        if self.init is not None and transfer is not None:
+            idle["init",] = self.init.idle(transfer)
+        for path, errors in idle.items():
+            yield from (error.under(*path) for error in errors)
 
     def _untrained(self, outputs: Mapping[str, Binding]) -> Iterator[SpecError]:
         """What the model returns and nobody trains."""

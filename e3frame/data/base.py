@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ from pydantic import Field
 
 from e3frame.data.augment import AugmentSpec
 from e3frame.data.budget import BatchSize
-from e3frame.spec.errors import DataError, did_you_mean, nearest
+from e3frame.spec.errors import DataError, SpecError, did_you_mean, nearest
 from e3frame.spec.registry import Kinded
 
 if TYPE_CHECKING:
@@ -102,6 +102,15 @@ class DataSpec(Kinded, family="data set"):
     def edge_labels(self) -> Mapping[str, EdgeKeys]:
         """Of the labels, those that pairs of atoms have, and the keys of the pairs."""
         return {}
+
+    def idle(self, asked: Collection[str], way: Callable[[str], str]) -> Iterator[SpecError]:
+        """Options that do nothing, with their paths from here.
+
+        Args:
+            asked: labels that the run learns or reads.
+            way: what to write so that a label is learned.
+        """
+        yield from ()
 
     def files_read(self) -> list[str]:
         """Files of the user's whose content decides what the data are; none for data that are always the same.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
@@ -16,7 +16,7 @@ from e3frame.data.keys import TASKS_WITHOUT
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import DIMENSIONS, Units
 from e3frame.spec.base import mistake, mistake_at, shown
-from e3frame.spec.errors import DataError, did_you_mean, nearest
+from e3frame.spec.errors import DataError, SpecError, did_you_mean, nearest
 from e3frame.spec.layer import RESERVED
 
 if TYPE_CHECKING:
@@ -140,6 +140,25 @@ class FilesSpec(DataSpec):
     @property
     def edge_labels(self) -> Mapping[str, EdgeKeys]:
         return self.edges
+
+    def idle(self, asked: Collection[str], way: Callable[[str], str]) -> Iterator[SpecError]:
+        default = type(self).model_fields["keys"].default
+        for name, key in self.keys.items():
+            label = "stress" if name == "virial" else name
+            if label in asked:
+                continue
+            if default.get(name) != key:
+                yield SpecError(("keys", name), f"nobody learns '{label}', so it is not read", way(label))
+            if name in self.units.of_labels:
+                yield SpecError(("units", name), f"nobody learns '{label}', so its unit is not used", "leave it out")
+            if name in self.edges:
+                yield SpecError(("edges", name), f"nobody learns '{label}', so its pairs are not read", "leave it out")
+        for label in self.allow_missing:
+            if label not in asked:
+                hint = f"leave it out, or {way(label)}"
+                yield SpecError(("allow_missing",), f"nobody learns '{label}', so no frame needs it", hint)
+        for error in self.split.idle(self._elsewhere()):
+            yield error.under("split")
 
     def files_read(self) -> list[str]:
         paths = [self.path, self.val_path or (), self.test_path or (), self.split.index_files]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from e3frame.spec.base import Spec, mistake, mistake_at, shown
-from e3frame.spec.errors import DataError
+from e3frame.spec.errors import DataError, SpecError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,6 +89,17 @@ class SplitSpec(Spec):
             if getattr(self, f"{name}_index") is not None and getattr(self, name) is not None:
                 raise mistake(f"both {name}_index and {name} are given", "leave one of them out")
         return self
+
+    def idle(self, elsewhere: frozenset[str]) -> Iterator[SpecError]:
+        """Options that do nothing, with their paths from here.
+
+        Args:
+            elsewhere: splits that have files of their own.
+        """
+        whole = len(elsewhere) == 2 and self.train in (None, "rest")
+        if self.seed and (self.method == "time" or whole):
+            why = "all frames are taken" if whole else f"the method {self.method} draws nothing at random"
+            yield SpecError(("seed",), f"{why}, so the seed does nothing", "write method: random, or leave it out")
 
     @property
     def index_files(self) -> tuple[str, ...]:

@@ -32,6 +32,14 @@ class InitSpec(Spec):
     lr: dict[str, Factor] = Field({})
     """Factors of the learning rate of layers; the first pattern that fits counts."""
 
+    def idle(self, transfer: Transfer) -> Iterator[SpecError]:
+        """Options that do nothing, with their paths from here."""
+        for pattern in self.lr:
+            named = [name for name in (*transfer.kept, *transfer.new) if fnmatchcase(name, pattern)]
+            if all(name in transfer.frozen for name in named):
+                problem = f"{', '.join(named)}: frozen, so the learning rate does nothing"
+                yield SpecError(("lr", pattern), problem, "leave one of them out")
+
     def plan(self, spec: ModelSpec, typed: TypedModel) -> Transfer:
         """What comes from the file.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
 from e3frame.spec.base import mistake
+from e3frame.spec.errors import SpecError
 from e3frame.spec.registry import Kinded
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class OptimizerSpec(Kinded, family="optimizer"):
     def build(self, groups: Groups) -> Optimizer:
         """The optimizer of these groups of parameters, each with its learning rate and role."""
         raise NotImplementedError(f"{type(self).__name__}.build")
+
+    def idle(self) -> Iterator[SpecError]:
+        """Options that do nothing, with their paths from here."""
+        yield from ()
 
 
 class AdamSpec(OptimizerSpec):
@@ -63,6 +68,11 @@ class AdamWSpec(OptimizerSpec):
     """Let biases, and the scales of norms, lose it too."""
     amsgrad: bool = False
     """Never let the denominator shrink (Reddi et al. 2018, arXiv 1904.09237)."""
+
+    def idle(self) -> Iterator[SpecError]:
+        if self.decay_biases and not self.weight_decay:
+            problem = "weight_decay is 0, so there is nothing that biases could lose"
+            yield SpecError(("decay_biases",), problem, "leave it out, or give a weight_decay")
 
     def build(self, groups: Groups) -> Optimizer:
         from torch.optim import AdamW

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from e3frame.spec.errors import SpecError
 from e3frame.spec.registry import Kinded
+from e3frame.train.trainer import TrainerSpec
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
@@ -25,6 +27,10 @@ class SchedulerSpec(Kinded, family="scheduler"):
             progress: the part of the run that is done, from 0 to 1.
         """
         raise NotImplementedError(f"{type(self).__name__}.build")
+
+    def idle(self, trainer: TrainerSpec) -> Iterator[SpecError]:
+        """Options that do nothing in a run of such a length, with their paths from here."""
+        yield from ()
 
 
 class ConstantSpec(SchedulerSpec):
@@ -93,6 +99,12 @@ class PlateauSpec(SchedulerSpec):
     """Relative improvement that counts as one."""
     min_lr: float = Field(default=0.0, ge=0)
     """Where it stops falling."""
+
+    def idle(self, trainer: TrainerSpec) -> Iterator[SpecError]:
+        every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs
+        if epochs is not None and (self.patience + 1) * every >= epochs:
+            problem = f"the run ends after {epochs} epochs, before the learning rate could fall"
+            yield SpecError(("patience",), problem, "give less, raise trainer.max_epochs, or write scheduler=constant")
 
     def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
         from torch.optim.lr_scheduler import ReduceLROnPlateau

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -12,6 +13,7 @@ from e3frame.data.base import Label
 from e3frame.spec import layer
 from e3frame.spec.base import Spec, mistake, mistake_at
 from e3frame.spec.elements import Element
+from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import Name
 from e3frame.train.written import Formula, Weight
@@ -28,6 +30,17 @@ KNOWN = {
 """Labels whose name says what they are: the unit in which the data hand them over, whatever the unit in the file, and
 their shape."""
 
+FORMS = {
+    "energy": "{irreps: 0e, per: graph}",
+    "forces": "{derive: negative_gradient, of: energy}",
+    "stress": "{derive: strain_gradient, of: energy}",
+    "dipole": "{irreps: 1o, per: graph}",
+    "polarizability": "{cartesian: 'ij=ji', per: graph}",
+    "charges": "{irreps: 0e, per: node}",
+    "total_charge": "{irreps: 0e, per: graph}",
+}
+"""Targets that learn the labels of these names."""
+
 DERIVED = {
     "negative_gradient": (layer.Field(Irreps("1o"), "node"), None),
     "strain_gradient": (layer.Field(cartesian_irreps("ij=ji"), "graph"), "ij=ji"),
@@ -37,6 +50,11 @@ DERIVED = {
 
 ROWS = {"graph": "frame", "node": "atom", "edge": "edge"}
 """What has one value each, in words."""
+
+
+def way_to_learn(label: str) -> str:
+    """The key to write so that a label of the data is learned."""
+    return f"task.targets.{label}={FORMS.get(label, '{irreps: ..., per: ...}')} learns it"
 
 
 class TargetSpec(Spec):
@@ -153,6 +171,15 @@ class TargetSpec(Spec):
         rank = 0 if self.formula is None else len(self.formula.split("=")[0].strip())
         shape = (3,) * rank if rank else () if field.irreps.dim == 1 else (field.irreps.dim,)
         return Label("graph" if self.sum is not None else field.domain, shape)
+
+    def idle(self) -> Iterator[SpecError]:
+        """Options that do nothing, with their paths from here."""
+        if self.trained:
+            return
+        for key in ("loss", "huber_delta", "species_weights", "component_weights"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                problem = f"the weight is 0, so that nothing is trained and {key} does nothing"
+                yield SpecError((key,), problem, "leave it out, or give a weight")
 
     def weight_at(self, epoch: int) -> float:
         """The weight after so many finished epochs."""

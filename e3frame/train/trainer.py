@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from e3frame.spec.base import Spec, mistake
+from e3frame.spec.errors import SpecError
 
 
 class TrainerSpec(Spec):
@@ -58,6 +60,16 @@ class TrainerSpec(Spec):
     def weights(self) -> str:
         """dtype of the weights."""
         return "float32" if self.dtype == "bf16-mixed" else self.dtype
+
+    def idle(self) -> Iterator[SpecError]:
+        """Options that do nothing, with their paths from here."""
+        patience, every = self.early_stopping_patience, self.check_val_every_n_epoch
+        if self.max_epochs is not None and every > self.max_epochs:
+            problem = f"the run ends after {self.max_epochs} epochs, before the first such validation"
+            yield SpecError(("check_val_every_n_epoch",), problem, "give fewer; the last weights are validated anyway")
+        elif patience is not None and self.max_epochs is not None and patience * every >= self.max_epochs:
+            problem = f"the run ends after {self.max_epochs} epochs, before it could stop early"
+            yield SpecError(("early_stopping_patience",), problem, "give less, or raise trainer.max_epochs")
 
     @model_validator(mode="after")
     def _finite(self) -> TrainerSpec:

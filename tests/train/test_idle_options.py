@@ -1,0 +1,168 @@
+"""Every option does something, or a warning says that it does nothing and what to write."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+from support.choices import overrides_for
+
+import e3frame
+from e3frame.compose import config_folder, load_run
+from e3frame.config import RunConfig
+from e3frame.data.base import DataSpec
+from e3frame.train.loggers import LoggerSpec
+from e3frame.train.optimizers import OptimizerSpec
+from e3frame.train.schedulers import SchedulerSpec
+
+SOURCES = Path(e3frame.__file__).parent
+FAMILIES = (DataSpec, OptimizerSpec, SchedulerSpec, LoggerSpec)
+
+
+def specs() -> Iterator[type[BaseModel]]:
+    """All that a run config, apart from its model, is made of."""
+    waiting, seen = [RunConfig, *FAMILIES], set()
+    while waiting:
+        spec = waiting.pop()
+        if spec in seen or not spec.__module__.startswith("e3frame.") or spec.__name__ == "ModelSpec":
+            continue
+        seen.add(spec)
+        yield spec
+        waiting += spec.__subclasses__() if spec in FAMILIES or spec.__name__ == "FilesSpec" else []
+        waiting += [inner for field in spec.model_fields.values() for inner in _models(field.annotation)]
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
+OPTIONS = sorted({(spec.__name__, name, spec) for spec in specs() for name in spec.model_fields}, key=lambda o: o[:2])
+
+
+@cache
+def read_somewhere() -> set[str]:
+    """Names that the package reads as attributes, or as text through ``getattr``."""
+    found: set[str] = set()
+    for path in SOURCES.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                found.add(node.attr)
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.add(node.value)
+    return found
+
+
+def test_there_are_options() -> None:
+    assert len(OPTIONS) > 120
+    assert {"TrainerSpec", "XyzSpec", "SplitSpec", "Units", "CosineSpec", "AdamSpec", "TargetSpec"} <= {
+        o[0] for o in OPTIONS
+    }
+
+
+@pytest.mark.parametrize(("spec", "name"), [(o[2], o[1]) for o in OPTIONS], ids=[f"{o[0]}.{o[1]}" for o in OPTIONS])
+def test_every_option_is_read(spec: type[BaseModel], name: str) -> None:
+    """By name, or with all of its spec, which is handed on whole to what is built of it."""
+    text = Path(SOURCES.parent / f"{spec.__module__.replace('.', '/')}.py").read_text(encoding="utf-8")
+    handed_on = "**self.model_dump(" in text or "self.model_dump(" in text
+    assert name in read_somewhere() or handed_on
+
+
+FILE = ["data=xyz", "data.path=a.xyz"]
+IDLE = {
+    "data.keys.stress": (
+        [*FILE, "data.keys.stress=virial_stress"],
+        "nobody learns 'stress', so it is not read",
+        "task.targets.stress={derive: strain_gradient, of: energy} learns it",
+    ),
+    "data.keys.virial": (
+        [*FILE, "data.keys.virial=V"],
+        "nobody learns 'stress', so it is not read",
+        "task.targets.stress={derive: strain_gradient, of: energy} learns it",
+    ),
+    "data.keys.dipole": (
+        [*FILE, "data.keys.dipole=mu"],
+        "nobody learns 'dipole', so it is not read",
+        "task.targets.dipole={irreps: 1o, per: graph} learns it",
+    ),
+    "data.keys.gap": (
+        [*FILE, "data.keys.gap=g"],
+        "nobody learns 'gap', so it is not read",
+        "task.targets.gap={irreps: ..., per: ...} learns it",
+    ),
+    "data.units.forces": (
+        [*FILE, "task=energy", "~model.outputs.forces", "data.units.forces=Hartree/bohr"],
+        "nobody learns 'forces', so its unit is not used",
+        "leave it out",
+    ),
+    "data.allow_missing": (
+        [*FILE, "task=energy", "~model.outputs.forces", "data.allow_missing=[forces]"],
+        "nobody learns 'forces', so no frame needs it",
+        "leave it out, or task.targets.forces={derive: negative_gradient, of: energy} learns it",
+    ),
+    "data.split.seed": (
+        [*FILE, "data.split.seed=3"],
+        "the method time draws nothing at random, so the seed does nothing",
+        "write method: random, or leave it out",
+    ),
+    "trainer.early_stopping_patience": (
+        ["trainer.early_stopping_patience=100"],
+        "the run ends after 100 epochs, before it could stop early",
+        "give less, or raise trainer.max_epochs",
+    ),
+    "trainer.check_val_every_n_epoch": (
+        ["trainer.check_val_every_n_epoch=200"],
+        "the run ends after 100 epochs, before the first such validation",
+        "give fewer; the last weights are validated anyway",
+    ),
+    "scheduler.patience": (
+        ["scheduler=plateau", "trainer.max_epochs=10"],
+        "the run ends after 10 epochs, before the learning rate could fall",
+        "give less, raise trainer.max_epochs, or write scheduler=constant",
+    ),
+    "optimizer.decay_biases": (
+        ["optimizer=adamw", "optimizer.weight_decay=0", "optimizer.decay_biases=true"],
+        "weight_decay is 0, so there is nothing that biases could lose",
+        "leave it out, or give a weight_decay",
+    ),
+    "task.targets.energy.loss": (
+        ["task.targets.energy.weight=0", "task.targets.energy.loss=mae"],
+        "the weight is 0, so that nothing is trained and loss does nothing",
+        "leave it out, or give a weight",
+    ),
+}
+
+
+def warnings_of(overrides: list[str]) -> dict[str, tuple[str, str | None]]:
+    return {".".join(map(str, w.path)): (w.problem, w.hint) for w in load_run(overrides).warnings}
+
+
+@pytest.mark.parametrize("path", IDLE)
+def test_an_option_that_does_nothing(path: str) -> None:
+    overrides, problem, hint = IDLE[path]
+    assert warnings_of(overrides) == {path: (problem, hint)}
+
+
+GROUPS = ("experiment", "model", "task", "scheduler", "optimizer")
+SHIPPED = [(group, file.stem) for group in GROUPS for file in (config_folder() / group).glob("*.yaml")]
+DATA = [(("data", kind), [f"data={kind}", "data.path=a.xyz"]) for kind in ("xyz", "npz", "ase_db")]
+DATA += [(("data", kind), [f"data={kind}", "data.molecule=ethanol"]) for kind in ("md17", "rmd17")]
+DATA += [((group, choice), overrides_for(group, choice)) for group, choice in SHIPPED]
+
+
+@pytest.mark.parametrize("overrides", [given for _, given in DATA], ids=["=".join(pair) for pair, _ in DATA])
+def test_what_is_shipped_has_no_such_option(overrides: list[str]) -> None:
+    more = [] if any("=a.xyz" in given for given in overrides) or not _needs_path(overrides) else ["data.path=a.xyz"]
+    found = warnings_of([*overrides, *more])
+    assert not [path for path, (problem, _) in found.items() if "nothing" in problem or "nobody learns" in problem]
+
+
+def _needs_path(overrides: list[str]) -> bool:
+    return any(given in ("experiment=3bpa", "experiment=metals") for given in overrides)
