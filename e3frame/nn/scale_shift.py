@@ -8,6 +8,8 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from e3frame.nn.species import out_of_range
+
 __all__ = ["PerSpeciesScaleShift"]
 
 
@@ -40,7 +42,10 @@ class PerSpeciesScaleShift(nn.Module):
 
     def forward(self, x: Tensor, species: Tensor) -> Tensor:
         """(n, 1) and (n,) -> (n, 1) in float64."""
-        scale, shift = (row.index_select(0, species).unsqueeze(-1) for row in (self.scale, self.shift))
+        try:
+            scale, shift = (row.index_select(0, species).unsqueeze(-1) for row in (self.scale, self.shift))
+        except IndexError:
+            raise IndexError(out_of_range(species, len(self.scale))) from None
         return torch.addcmul(shift, scale, x.to(torch.float64))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:

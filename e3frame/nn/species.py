@@ -16,6 +16,12 @@ __all__ = ["SpeciesEmbedding", "SpeciesIndex"]
 _HEAVIEST = 118
 
 
+def out_of_range(species: Tensor, num_species: int) -> str:
+    """What to say of indices that are not all those of a species."""
+    wrong = sorted({index for index in species.flatten().tolist() if not 0 <= index < num_species})
+    return f"indices of {num_species} species lie between 0 and {num_species - 1}, got {', '.join(map(str, wrong[:5]))}"
+
+
 class SpeciesIndex(nn.Module):
     """Position of each atomic number in a list of species.
 
@@ -85,7 +91,10 @@ class SpeciesEmbedding(nn.Module):
 
     def forward(self, species: Tensor) -> Tensor:
         """(n,) indices of species -> (n, irreps_out.dim)."""
-        return F.embedding(species, self.weight)
+        try:
+            return F.embedding(species, self.weight)
+        except IndexError:
+            raise IndexError(out_of_range(species, self.num_species)) from None
 
     def extra_repr(self) -> str:
         return f"{self.num_species} -> {self.irreps_out}"

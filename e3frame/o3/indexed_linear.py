@@ -72,6 +72,8 @@ class IndexedLinear(nn.Module):
             # A matrix for each row is smaller than the result of every matrix for each row.
             return torch.einsum("zui,zuw->zwi", x, weight.transpose(0, 1).index_select(0, index)).flatten(1)
         every = torch.einsum("zui,usw->zswi", x, weight)
+        # An index that is out of range is an error here; on the CPU the next line would read other memory.
+        index = torch.arange(self.num_indices, device=index.device).index_select(0, index)
         return every.take_along_dim(index[:, None, None, None], dim=1).flatten(1)
 
     def __repr__(self) -> str:

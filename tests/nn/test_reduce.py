@@ -21,6 +21,7 @@ from e3frame.nn import (
     group_mean,
     group_sum,
 )
+from e3frame.o3 import IndexedLinear
 
 
 def test_groups(generator: torch.Generator):
@@ -97,6 +98,22 @@ def test_species_embedding():
         SpeciesEmbedding(3, "5x0e+1o")
     with pytest.raises(ValueError, match=r"^num_species must be positive, got 0$"):
         SpeciesEmbedding(0, "5x0e")
+
+
+@pytest.mark.parametrize("index", [3, -1, 119])
+def test_indices_that_no_species_has(index: int):
+    message = rf"^indices of 3 species lie between 0 and 2, got {index}$"
+    species, x = torch.tensor([0, index, 2]), torch.ones(3, 1)
+    with pytest.raises(IndexError, match=message):
+        SpeciesEmbedding(3, "5x0e")(species)
+    with pytest.raises(IndexError, match=message):
+        PerSpeciesScaleShift([1.0, 2.0, 3.0], [0.0, 0.0, 0.0])(x, species)
+    for irreps in ("2x0e", "40x0e"):  # a matrix for each row, or every matrix for each row
+        linear = IndexedLinear(irreps, "2x0e", 3)
+        with pytest.raises((IndexError, RuntimeError), match="index"):
+            linear(torch.ones(3, linear.irreps_in.dim), species)
+        with pytest.raises((IndexError, RuntimeError), match="index"), torch.autocast("cpu"):  # in plain torch
+            linear(torch.ones(3, linear.irreps_in.dim), species)
 
 
 def test_species_index():
