@@ -22,6 +22,7 @@ from e3frame.spec.base import Spec, mistake, shown
 from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.files import Composed
 from e3frame.spec.layer import Binding
+from e3frame.spec.limits import too_many
 from e3frame.spec.registry import OneOf
 from e3frame.train.checks import asked_of_frames, check_input, check_target, with_derived
 from e3frame.train.init import InitSpec, Transfer
@@ -37,6 +38,9 @@ if TYPE_CHECKING:
 
 LONGEST_NAME = 100
 """File systems allow 255 bytes, of which a search and files that are being written need some."""
+
+_PROCESSES = (("trainer", "devices"), ("trainer", "num_threads"), ("data", "num_workers"), ("data", "processes"))
+"""Keys that say how many processes or threads there are."""
 
 
 class RunConfig(Spec):
@@ -99,6 +103,7 @@ class RunConfig(Spec):
             check_target(name, self.task, model, self.data)
         self._check_schedule()
         self._check_noise()
+        self._check_machine()
         size = self.data.batch_size
         if isinstance(size, int) and self.trainer.world > size:
             problem = f"must be at least the number of processes, {self.trainer.world}; got {size}"
@@ -143,6 +148,14 @@ class RunConfig(Spec):
         if isinstance(self.scheduler, CosineSpec | PlateauSpec) and self.scheduler.min_lr >= self.optimizer.lr:
             problem = f"must be below optimizer.lr, {self.optimizer.lr:g}; got {self.scheduler.min_lr:g}"
             raise SpecError(("scheduler", "min_lr"), problem)
+
+    def _check_machine(self) -> None:
+        """Processes and threads that are too many for this machine; the same config may be fine on another one."""
+        for path in _PROCESSES:
+            number = getattr(getattr(self, path[0]), path[1], None)
+            problem = None if number is None else too_many(number)
+            if problem is not None:
+                raise SpecError(path, *problem)
 
     def _check_noise(self) -> None:
         """Random shifts of the atoms leave the labels, which must not be those that change with the shifts at once."""

@@ -5,8 +5,9 @@ Nothing here imports torch until :meth:`ModelSpec.build`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationInfo, field_validator
@@ -16,7 +17,7 @@ from e3frame.algebra.irreps import Irreps
 from e3frame.layers.edge_vectors import EdgeVectors
 from e3frame.spec import plugins as plugin_modules
 from e3frame.spec.base import Spec, mistake, mistake_at
-from e3frame.spec.elements import Element
+from e3frame.spec.elements import ATOMIC_NUMBERS, Element
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import (
@@ -34,6 +35,7 @@ from e3frame.spec.layer import (
     resolve,
 )
 from e3frame.spec.layer import Field as FieldType
+from e3frame.spec.limits import PARAMETERS, R_MAX
 from e3frame.spec.statistics import Statistics
 
 if TYPE_CHECKING:
@@ -56,7 +58,7 @@ class ModelSpec(Spec):
     plugins: tuple[str, ...] = ()
     """Modules, or entry points of the group ``e3frame.layers``, that define further kinds of layers. A module is
     imported if it is an entry point, or if the user names it too: ``plugins=my_layers`` on the command line."""
-    r_max: float = Field(gt=0)
+    r_max: float = Field(gt=0, le=R_MAX)
     """Cutoff radius of the graph in Å."""
     species: auto(Annotated[tuple[Element, ...], Field(min_length=1)], lambda s: s.species) = "auto"  # type: ignore[valid-type]
     """Chemical symbols the model knows; ``auto``: those of the training data."""
@@ -90,9 +92,9 @@ class ModelSpec(Spec):
     @field_validator("species", mode="after")
     @classmethod
     def _once(cls, species: tuple[str, ...] | str) -> tuple[str, ...] | str:
-        twice = [symbol for symbol in species if species.count(symbol) > 1] if species != "auto" else []
-        if twice:
-            raise mistake(f"{twice[0]} stands there twice")
+        twice = next((s for s, n in Counter(species).items() if n > 1), None) if species != "auto" else None
+        if twice is not None:
+            raise mistake(f"{twice} stands there twice")
         return species
 
     @field_validator("irreps", mode="before")
@@ -134,6 +136,7 @@ class ModelSpec(Spec):
         scope, steps = fold(layers, scope, ("layers",))
         scope, outputs = fold(self.outputs, scope, ("outputs",))
         steps += outputs
+        _require_room(steps)
         _require_positions(steps)
         named = {name: scope.bindings[name] for name in self.outputs}
         return TypedModel(self, tuple(steps), named, _warnings(steps, named, self.inputs))
@@ -187,6 +190,22 @@ def _warnings(steps: Sequence[Step], outputs: Mapping[str, Binding], inputs: Col
     for step in steps:
         found += [SpecError((*step.path, key), text) for key, text in step.signature.warnings]
     return tuple({(error.path, error.problem): error for error in found}.values())
+
+
+def _require_room(steps: Sequence[Step]) -> None:
+    """Raise SpecError at the layer with which the model has too many weights for any machine that it may run on.
+
+    Where the species are those of data that are not read yet, all of them are counted.
+    """
+    total = 0
+    for step in steps:
+        number = step.num_parameters
+        if step.scope.species is None and number * len(ATOMIC_NUMBERS) > PARAMETERS:
+            number = step.spec.num_parameters(replace(step.scope, num_species=len(ATOMIC_NUMBERS)))
+        total += number
+        if total > PARAMETERS:
+            problem = f"{number:,} weights in this layer, {total:,} up to here: at most {PARAMETERS:,} are allowed"
+            raise SpecError(step.path, problem, "fewer irreps, smaller layers or fewer rounds give fewer")
 
 
 def _require_positions(steps: Sequence[Step]) -> None:

@@ -55,6 +55,9 @@ class _Reader:
         while self.peek().isascii() and self.peek().isdigit():
             self.offset += 1
         digits = self.text[start : self.offset]
+        if len(digits) > 18:
+            self.offset = start
+            raise self.error("a number of at most 18 digits")
         self.skip_space()
         return digits
 

@@ -9,11 +9,9 @@ import copy
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.config_repository import CachingConfigRepository
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
@@ -34,9 +32,11 @@ from e3frame.compose.overrides import (
     normalize_overrides,
     override_places,
     refuse_no_choice,
+    require_readable,
     set_values,
     with_values,
 )
+from e3frame.compose.source import Repository
 from e3frame.compose.told import refused, told
 from e3frame.config import TypedRun, typed_run
 from e3frame.spec.errors import UserError
@@ -89,7 +89,7 @@ class Composer:
         base, placed = self._base(tuple(override for override in overrides if override not in values))
         config, sources = copy.deepcopy(base), Sources(dict(placed.places))
         set_values(config, sources, values, self.config_dir)
-        with told(overrides, self.config_dir):
+        with told(overrides):
             return Composed(resolved(config, sources), sources).with_plugins(named)
 
     def is_value(self, override: str) -> bool:
@@ -121,6 +121,7 @@ def compose_config(overrides: Sequence[str], config_name: str = "config", config
 
 def _composed(overrides: Sequence[str], config_name: str, config_dir: str | None) -> tuple[DictConfig, Sources]:
     given = [override for override in overrides if override and not names_plugins(override)]
+    require_readable(given)
     known = groups(config_dir)
     refuse_no_choice(given, config_dir)
     values = [override for override in given if not chooses(override, known)]
@@ -130,7 +131,7 @@ def _composed(overrides: Sequence[str], config_name: str, config_dir: str | None
     with _initialized(config_dir) as loader:
         written = override_places(values)
         hydra_overrides = normalize_overrides(given, config_dir)
-        with told(given, config_dir):
+        with told(given):
             try:
                 config = compose(config_name, overrides=hydra_overrides)
             except (MissingConfigException, OverrideParseException):
@@ -152,13 +153,6 @@ def load_run(overrides: Sequence[str], config_dir: str | None = None) -> TypedRu
     return typed_run(compose_config(overrides, config_dir=config_dir))
 
 
-class _ReadOnce(CachingConfigRepository):
-    """Config files that are read once for all that is asked of one loader, which would copy it, and read anew."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> _ReadOnce:
-        return self
-
-
 @contextmanager
 def _initialized(config_dir: str | None) -> Iterator[ConfigLoader]:
     """A config loader: that of a running ``hydra.main``, else one of our own."""
@@ -172,7 +166,7 @@ def _initialized(config_dir: str | None) -> Iterator[ConfigLoader]:
             for extra in own[1:]:
                 path.prepend("--config-dir", f"file://{extra.resolve()}", "schema")
             loader = ConfigLoaderImpl(config_search_path=path)
-            loader.repository = _ReadOnce(loader.repository)
+            loader.repository = Repository(loader.repository)
             GlobalHydra.instance().hydra.config_loader = loader  # type: ignore[union-attr]
             yield GlobalHydra.instance().config_loader()
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -13,9 +14,23 @@ from e3frame.compose.files import roots
 from e3frame.compose.told import told
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.files import Composed, resolved
+from e3frame.spec.limits import DEPTH, TEXT
 from e3frame.spec.sources import Sources
 
 _FUNCTION = re.compile(r"(?<![\w'\"])gate\s*\(")
+
+
+def require_readable(overrides: Sequence[str]) -> None:
+    """Raise UserError for an override that no parser should be given."""
+    for text in overrides:
+        depth = max(accumulate((char in "[{(") - (char in ")}]") for char in text), default=0)
+        if len(text) > TEXT:
+            raise UserError(f"command-line override {text[:60]}...\n  it has more than {TEXT:,} characters")
+        if depth > DEPTH:
+            raise UserError(f"command-line override {text[:60]}\n  more than {DEPTH} brackets are within each other")
+        key = text.partition("=")[0].lstrip("+~")
+        if not key or not key.isprintable() or any(not part for part in key.partition("@")[0].split(".")):
+            raise UserError(f"command-line override {text}\n  a key is required before the =, such as optimizer.lr")
 
 
 def named_plugins(overrides: Sequence[str]) -> tuple[str, ...]:
@@ -25,7 +40,7 @@ def named_plugins(overrides: Sequence[str]) -> tuple[str, ...]:
         key, equals, value = text.partition("=")
         if not equals or key.lstrip("+") not in ("plugins", "model.plugins"):
             continue
-        with told([text], None):
+        with told([text]):
             given = OverridesParser.create().parse_override(f"plugins={value}").value()
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
@@ -43,10 +58,11 @@ def from_overrides(overrides: Sequence[str]) -> Composed:
     config = OmegaConf.create({})
     sources = Sources()
     parser = OverridesParser.create()
+    require_readable(overrides)
     for text in overrides:
         if "=" not in text or text[0] in "~+":
             raise UserError(f"{text}\n  arguments are key=value")
-        with told([text], None):
+        with told([text]):
             value = parser.parse_override(f"++{text}").value()
         path = tuple(text.partition("=")[0].split("."))
         OmegaConf.update(config, ".".join(path), value, force_add=True)
@@ -71,7 +87,7 @@ def fixed_overrides(overrides: Sequence[str], config_dir: str | None = None) -> 
     Raises:
         UserError: one of them cannot be read.
     """
-    with told(overrides, config_dir):
+    with told(overrides):
         parsed = OverridesParser.create().parse_overrides(normalize_overrides(overrides, config_dir))
     pairs = zip(overrides, parsed, strict=True)
     return [text for text, override in pairs if not override.is_sweep_override() and not text.startswith("hydra")]
@@ -114,8 +130,9 @@ def with_values(composed: Composed, overrides: Sequence[str]) -> Composed:
 
 def set_values(config: DictConfig, sources: Sources, overrides: Sequence[str], config_dir: str | None) -> None:
     """Put the values of overrides into a config, and note that they came from there."""
+    require_readable(overrides)
     parser = OverridesParser.create()
-    with told(overrides, config_dir):
+    with told(overrides):
         for override in overrides:
             text = override.removeprefix("++")
             parsed = parser.parse_override(normalized(text, set()))
@@ -170,7 +187,7 @@ def override_places(values: Sequence[str]) -> Sources:
     for text in values:
         if "=" not in text or text.startswith(("~", "hydra.")):
             continue
-        with told(values, None):
+        with told(values):
             (parsed,) = parser.parse_overrides([normalized(text, set())])
         path = tuple(parsed.key_or_group.split("."))
         if parsed.is_sweep_override():

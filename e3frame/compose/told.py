@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-import yaml
 from hydra import compose
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from e3frame.compose.files import roots
 from e3frame.spec.errors import SpecError, UserError, did_you_mean
-from e3frame.spec.files import read_text, yaml_error
 
 
 @contextmanager
-def told(overrides: Sequence[str], config_dir: str | None) -> Iterator[None]:
+def told(overrides: Sequence[str]) -> Iterator[None]:
     """Hydra's, OmegaConf's and YAML's errors in the words of ours."""
     try:
         yield
@@ -26,17 +23,21 @@ def told(overrides: Sequence[str], config_dir: str | None) -> Iterator[None]:
         given = next((o for o in overrides if o.partition("=")[2] and error.override.endswith(o)), error.override)
         hint = "quote what holds any of ()[]{},:= in it: 'key=\"value\"'"
         raise UserError(f"command-line override {given}\n  it cannot be read\n  {hint}") from None
-    except yaml.YAMLError as error:
-        raise yaml_error(error, None) from None
-    except UnicodeDecodeError as error:
-        for file in (file for root in roots(config_dir) for file in sorted(root.glob("**/*.yaml"))):
-            if error.object in file.read_bytes():
-                read_text(file)
-        raise
+    except RecursionError:
+        raise UserError(f"{_where(overrides)}\n  a defaults list or a value leads back to itself") from None
     except (HydraException, OmegaConfBaseException) as error:
-        if isinstance(error.__cause__, yaml.YAMLError):
-            raise yaml_error(error.__cause__, None) from None
-        raise UserError("the config cannot be composed\n  " + "\n  ".join(_lines(error))) from None
+        raise UserError(
+            f"{_where(overrides)}\n  the config cannot be composed\n  " + "\n  ".join(_lines(error))
+        ) from None
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError, AssertionError) as error:
+        # Hydra and OmegaConf take for granted much that a file or an override need not have.
+        what = str(error).split("\n")[0] or type(error).__name__
+        raise UserError(f"{_where(overrides)}\n  the config cannot be composed: {what}") from None
+
+
+def _where(overrides: Sequence[str]) -> str:
+    """A place, where nothing says which file it is."""
+    return f"command-line override {' '.join(overrides)}" if overrides else "defaults list"
 
 
 def refused(error: Exception, config_name: str, given: Sequence[str], hydra_overrides: Sequence[str]) -> Exception:
@@ -44,7 +45,7 @@ def refused(error: Exception, config_name: str, given: Sequence[str], hydra_over
     for number, override in enumerate(given):
         try:
             compose(config_name, overrides=[*hydra_overrides[:number], *hydra_overrides[number + 1 :]])
-        except (HydraException, OmegaConfBaseException):
+        except Exception:
             continue
         key = override.lstrip("+~").partition("=")[0]
         source = f"command-line override {override}"

@@ -8,6 +8,7 @@ from pydantic import Field as Constraint
 
 from e3frame.algebra.irreps import Irreps
 from e3frame.spec.layer import Field, LayerSpec, Scope, Signature
+from e3frame.spec.limits import LAYERS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +18,7 @@ class Concatenate(LayerSpec):
     """``out = x1 ⊕ x2 ⊕ ...``: a linear layer after it mixes equal irreps of all of them."""
 
     kind: Literal["concatenate"] = "concatenate"
-    of: Annotated[tuple[str, ...], Constraint(min_length=2)]
+    of: Annotated[tuple[str, ...], Constraint(min_length=2, max_length=LAYERS)]
     """Fields of one domain, such as [message, species]."""
     example: ClassVar[str] = "{kind: concatenate, of: [x, scalars]}"
 

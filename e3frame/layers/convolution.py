@@ -8,10 +8,21 @@ from pydantic import Field as Constraint
 
 from e3frame.algebra.interaction import InteractionPlan, plan_interaction
 from e3frame.algebra.paths import reachable
-from e3frame.layers.mlp import Width
+from e3frame.layers.mlp import Widths
 from e3frame.spec.errors import SpecError
-from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import EDGE_INDEX, EDGE_PAIRS, SPECIES, Binding, Field, LayerSpec, Scope, Signature, auto
+from e3frame.spec.irreps import IrrepsField, too_large
+from e3frame.spec.layer import (
+    EDGE_INDEX,
+    EDGE_PAIRS,
+    SPECIES,
+    Binding,
+    Field,
+    LayerSpec,
+    Scope,
+    Signature,
+    auto,
+    require_few_paths,
+)
 from e3frame.spec.reach import require_scalars, require_within
 
 if TYPE_CHECKING:
@@ -34,7 +45,7 @@ class Convolution(LayerSpec):
     """Field per edge with the radial functions, even scalars."""
     irreps_out: IrrepsField
     """Irreps to give, each of which some path reaches; ``gate(hidden)`` where a gate comes next."""
-    radial_mlp: tuple[Width, ...] = (64, 64)
+    radial_mlp: Widths = (64, 64)
     """Widths of the hidden layers of the radial network."""
     avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Constraint("auto", gt=0)  # type: ignore[valid-type]
     """Edges per atom. ``auto``: that of the training data."""
@@ -59,6 +70,7 @@ class Convolution(LayerSpec):
             if mul_ir.mul != 1:
                 raise SpecError(("edge_sh",), f"harmonics of multiplicity 1 are required, {edge_sh} has {mul_ir}")
         require_scalars("radial", radial, "the radial network")
+        require_few_paths("irreps_out", x.irreps, edge_sh.irreps, self.irreps_out)
         require_within("irreps_out", self.irreps_out, reachable(x.irreps, edge_sh.irreps), f"{x} ⊗ {edge_sh} gives")
         inputs = [x.key, SPECIES, EDGE_INDEX, edge_sh.key, radial.key, EDGE_PAIRS]
         if attributes is not None:
@@ -66,6 +78,9 @@ class Convolution(LayerSpec):
                 raise SpecError(("attributes",), "attributes are for the self-connection, which is off", "leave it out")
             require_scalars("attributes", attributes, "the self-connection")
             inputs.append(attributes.key)
+        problem = too_large(self._plan(scope).product.irreps_out.simplify())
+        if problem is not None:
+            raise SpecError(("irreps_out",), f"the product of {x} and {edge_sh} is too large: {problem}")
         output, dead = Field(self.irreps_out, "node"), self._dead(x, edge_sh)
         return Signature(tuple(inputs), output, dead, per_pair=(radial.key,) if radial.key != edge_sh.key else ())
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from e3frame.algebra.paths import LinearPlan, plan_linear
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import Binding, Field, OneInput, Scope, Signature
+from e3frame.spec.layer import Binding, Field, OneInput, Scope, Signature, require_few_paths
 from e3frame.spec.reach import require_within, unread_terms
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class Linear(OneInput):
 
     def infer(self, scope: Scope) -> Signature:
         x = self.read_one(scope)
+        require_few_paths("irreps_out", x.irreps, self.irreps_out)
         require_within("irreps_out", self.irreps_out, {ir for _, ir in x.irreps}, f"{x}")
         warnings = unread_terms("irreps_out", x, {ir for _, ir in self.irreps_out})
         return Signature((x.key,), Field(self.irreps_out, x.domain), warnings)

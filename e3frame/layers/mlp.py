@@ -10,19 +10,21 @@ from pydantic import Field as Constraint
 from e3frame.spec.activation import ActivationName
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import Field, OneInput, Scope, Signature
+from e3frame.spec.limits import COMPONENTS, DEPTH_OF_MLP
 from e3frame.spec.reach import require_scalars, require_within
 
 if TYPE_CHECKING:
     from torch import nn
 
-Width = Annotated[int, Constraint(ge=1)]
+Width = Annotated[int, Constraint(ge=1, le=COMPONENTS)]
+Widths = Annotated[tuple[Width, ...], Constraint(max_length=DEPTH_OF_MLP)]
 
 
 class Mlp(OneInput):
     """``x <- φ(x W / √h)``, layer by layer; the last one is linear."""
 
     kind: Literal["mlp"] = "mlp"
-    hidden: tuple[Width, ...] = (64,)
+    hidden: Widths = (64,)
     """Widths of the hidden layers."""
     irreps_out: IrrepsField
     """Even scalars, such as 16x0e."""

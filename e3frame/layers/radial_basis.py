@@ -9,6 +9,7 @@ from pydantic import Field as Constraint
 from e3frame.algebra.irreps import Irreps
 from e3frame.spec.errors import SpecError
 from e3frame.spec.layer import Field, LayerSpec, Scope, Signature
+from e3frame.spec.limits import COMPONENTS
 from e3frame.spec.registry import Kinded, OneOf
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class PolynomialEnvelope(Envelope):
     """The polynomial of Gasteiger et al. 2020 (arXiv 2003.03123, eq. 8): value and two derivatives vanish at r_max."""
 
     kind: Literal["polynomial"] = "polynomial"
-    p: int = Constraint(6, ge=2)
+    p: int = Constraint(6, ge=2, le=100)
     """Order: the larger, the later it falls off."""
 
     def build(self, r_max: float) -> nn.Module:
@@ -55,7 +56,7 @@ class RadialBasis(LayerSpec):
     basis: Literal["bessel", "gaussian"] = "bessel"
     """Bessel functions ``sin(kπ r / r_max) / r`` (Gasteiger et al. 2020), or evenly spaced Gaussians (Schütt et al.
     2017)."""
-    num_basis: int = Constraint(8, ge=1)
+    num_basis: int = Constraint(8, ge=1, le=COMPONENTS)
     """Number of functions k."""
     trainable: bool = False
     """Train the frequencies of the Bessel functions."""

@@ -8,13 +8,14 @@ from pydantic import Field as Constraint
 
 from e3frame.spec.errors import PathKey
 from e3frame.spec.layer import Binding, LayerSpec, NamedLayers, Scope, Step, fold
+from e3frame.spec.limits import LAYERS
 
 
 class Repeat(LayerSpec):
     """Unrolls ``layers`` ``times`` times. Outside, its name stands for the last layer of the last round."""
 
     kind: Literal["repeat"] = "repeat"
-    times: int = Constraint(ge=1)
+    times: int = Constraint(ge=1, le=LAYERS)
     """Number of rounds."""
     layers: NamedLayers
     """Layers of one round. It sees what was written before the repeat and, as the latest field, the round before."""
@@ -22,6 +23,10 @@ class Repeat(LayerSpec):
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: repeat, times: 2, layers: {inner: {kind: repeat, times: 2, layers: {act: {kind: norm_activation}}}}}",
     )
+
+    @property
+    def num_steps(self) -> int:
+        return self.times * sum(layer.num_steps for layer in self.layers.values())
 
     def thread(self, name: str, key: str, path: PathKey, scope: Scope) -> tuple[Scope, list[Step]]:
         steps: list[Step] = []

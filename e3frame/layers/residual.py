@@ -26,6 +26,10 @@ class Residual(LayerSpec):
         "{kind: residual, of: energies, layers: {inner: {kind: residual, layers: {mix: {kind: mlp, irreps_out: 0e}}}}}",
     )
 
+    @property
+    def num_steps(self) -> int:
+        return 1 + sum(layer.num_steps for layer in self.layers.values())
+
     def thread(self, name: str, key: str, path: PathKey, scope: Scope) -> tuple[Scope, list[Step]]:
         try:
             x = scope.read(self.of, None if self.of else "node", "of")

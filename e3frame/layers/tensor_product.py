@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field as Constraint
 
@@ -20,7 +20,8 @@ from e3frame.algebra.paths import (
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import Binding, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import Binding, Field, LayerSpec, Scope, Signature, require_few_paths
+from e3frame.spec.limits import TERMS
 from e3frame.spec.reach import require_scalars, require_within
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class TensorProduct(LayerSpec):
     none: see ``keep``."""
     keep: IrrepsField | None = None
     """For ``full``, ``elementwise`` and ``square``: the irreps to keep, such as 0e + 1o; all where not given."""
-    paths: tuple[Path, ...] | None = None
+    paths: Annotated[tuple[Path, ...], Constraint(max_length=TERMS)] | None = None
     """For ``paths``: such as ``[{in1: 0, in2: 1, out: 0, mode: uvu}]``."""
     weights: str | None = None
     """A field of scalars that holds the weights, such as an mlp of the edge lengths; otherwise they are trained."""
@@ -130,6 +131,7 @@ class TensorProduct(LayerSpec):
     def _plan(self, x1: Binding, x2: Binding | None) -> ProductPlan:
         self._require_keys()
         a, b = x1.irreps, (x2 or x1).irreps
+        require_few_paths("irreps_out", a, b, *([self.irreps_out] if self.irreps_out is not None else []))
         gives = f"{x1} ⊗ {x2 or x1} gives"
         for key, wanted in (("irreps_out", self.irreps_out), ("keep", self.keep)):
             if wanted is not None:

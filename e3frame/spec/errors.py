@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from e3frame.algebra.errors import UserError as UserError
-from e3frame.spec.words import printable
+from e3frame.algebra.errors import terse
 
 PathKey = tuple[str | int, ...]
 
@@ -36,6 +36,15 @@ def did_you_mean(word: str, options: Iterable[str], what: str = "known") -> str:
     if match is not None:
         return f"did you mean {match}?"
     return f"{what}: {', '.join(options)}" if options else f"{what}: none"
+
+
+def message(head: str, *texts: str | None) -> str:
+    """A message as a terminal shows it: the place, then what is indented below it.
+
+    What comes from a file can neither hide anything nor act on the terminal, and a long one is cut.
+    """
+    below = [f"  {line}" for text in texts if text for line in text.split("\n")]
+    return terse([head.replace("\n", "\\n")] * bool(head) + below)
 
 
 class SpecError(UserError):
@@ -75,10 +84,7 @@ class SpecError(UserError):
         )
 
     def __str__(self) -> str:
-        head = "  ".join(part for part in (self.source, dotted(self.path)) if part)
-        lines = [head] if head else []
-        lines += [f"  {line}" for text in (self.problem, self.hint) if text for line in text.splitlines()]
-        return "\n".join(lines)
+        return message("  ".join(part for part in (self.source, dotted(self.path)) if part), self.problem, self.hint)
 
 
 class DataError(UserError):
@@ -106,9 +112,7 @@ class DataError(UserError):
     def __str__(self) -> str:
         where = [str(self.file)] if self.file is not None else []
         where += [f"frame {self.frame}"] if self.frame is not None else []
-        lines = [", ".join(where)] if where else []
-        lines += [f"  {line}" for text in (self.problem, self.hint) if text for line in text.splitlines()]
-        return "\n".join(lines)
+        return message(", ".join(where), self.problem, self.hint)
 
 
 class FileError(UserError):
@@ -127,5 +131,4 @@ class FileError(UserError):
         self.hint = hint
 
     def __str__(self) -> str:
-        lines = [f"  {line}" for text in (self.problem, self.hint) if text for line in text.splitlines()]
-        return "\n".join([printable(str(self.file)), *lines])
+        return message(str(self.file), self.problem, self.hint)

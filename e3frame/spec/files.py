@@ -3,56 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from e3frame.spec.base import Spec
-from e3frame.spec.errors import SpecError, UserError
+from e3frame.spec.errors import PathKey, SpecError, UserError
 from e3frame.spec.foreign import ours
-from e3frame.spec.regular import read_regular
-from e3frame.spec.sources import Sources
+from e3frame.spec.interpolation import require_fillable
+from e3frame.spec.limits import DEPTH, TEXT, VALUES
+from e3frame.spec.reading import load, read_text
+from e3frame.spec.sources import Sources, shown_path
 from e3frame.spec.validate import SpecErrors, validate
 
 S = TypeVar("S", bound=Spec)
-
-_BASE: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_BASE):  # type: ignore[misc]
-    """YAML as OmegaConf, and with it Hydra, reads it: ``1e-3`` is a number, a date is text, no key stands twice."""
-
-    yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [(tag, regexp) for tag, regexp in resolvers if not tag.endswith((":timestamp", ":float"))]
-        for first, resolvers in _BASE.yaml_implicit_resolvers.items()
-    }
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.tag != yaml.resolver.BaseResolver.DEFAULT_SCALAR_TAG:
-                continue
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"found duplicate key {key.value}", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep=deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"""^(?:[-+]?[0-9]+(?:_[0-9]+)*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
-        |[-+]?[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)
-        |[-+]?\.[0-9]+(?:_[0-9]+)*(?:[eE][-+]?[0-9]+)?
-        |[-+]?\.(?:inf|Inf|INF)
-        |\.(?:nan|NaN|NAN))$""",
-        re.X,
-    ),
-    list("-+0123456789."),
-)
 
 
 @dataclass(frozen=True)
@@ -87,6 +52,7 @@ class Composed:
             SpecError: the mistake that stands first, with its source.
         """
         try:
+            _require_bounded(self.raw)
             spec = validate(cls, self.raw, plugins=self.plugins)
             if check is not None:
                 check(spec)
@@ -120,46 +86,19 @@ def read_yaml(file: str | Path) -> Composed:
         UserError: the file cannot be read, or is no YAML mapping.
     """
     path = Path(file)
+    name = shown_path(path)
     try:
-        text = read_text(path)
+        text = read_text(path, name)
     except OSError as error:
         hint = "a model file is needed, or overrides such as model=nequip"
         raise UserError(f"{path}\n  {error.strerror or 'cannot be read'}\n  {hint}") from None
     sources = Sources()
-    try:
-        raw = yaml.load(text, Loader=_Loader)
-        sources.add_file(path, text=text)
-    except yaml.YAMLError as error:
-        raise yaml_error(error, path) from None
+    raw = load(text, name)
+    sources.add_file(path, text=text)
     if not raw or not isinstance(raw, dict):
         given = "" if raw else ", the file is empty"
-        raise UserError(f"{path}\n  a mapping is required at its top level{given}")
+        raise UserError(f"{name}\n  a mapping is required at its top level{given}")
     return Composed(resolved(raw, sources) if "${" in text else raw, sources)
-
-
-def read_text(path: Path) -> str:
-    """The text of a file.
-
-    Raises:
-        UserError: it is not UTF-8; names the place of the first byte that is not.
-    """
-    content = read_regular(path)
-    try:
-        return content.decode()
-    except UnicodeDecodeError as error:
-        before = content[: error.start].rpartition(b"\n")
-        line, column = content.count(b"\n", 0, error.start) + 1, len(before[2].decode()) + 1
-        byte = f"0x{content[error.start]:02x}"
-        raise UserError(f"{path}:{line}:{column}\n  this is not UTF-8: byte {byte}\n  save the file as UTF-8") from None
-
-
-def yaml_error(error: yaml.YAMLError, file: Path | None) -> UserError:
-    """PyYAML's complaint with the place in its file."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-    name = str(file or (mark.name if mark else "a config"))
-    place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-    return UserError(f"{place}\n  this is not YAML: {problem}")
 
 
 def resolved(config: Any, sources: Sources) -> dict[str, Any]:
@@ -172,7 +111,11 @@ def resolved(config: Any, sources: Sources) -> dict[str, Any]:
     from omegaconf.errors import OmegaConfBaseException
 
     try:
-        raw = OmegaConf.to_container(OmegaConf.create(config), resolve=True)
+        config = OmegaConf.create(config)
+        require_fillable(OmegaConf.to_container(config))
+        raw = OmegaConf.to_container(config, resolve=True)
+    except SpecError as error:
+        raise sources.place(error) from None
     except OmegaConfBaseException as error:
         parts = re.findall(r"[^.\[\]]+", error.full_key or "")
         path = tuple(int(part) if part.isdigit() else part for part in parts)
@@ -180,3 +123,18 @@ def resolved(config: Any, sources: Sources) -> dict[str, Any]:
         raise sources.place(SpecError(path, f"it cannot be filled in: {problem}")) from None
     assert isinstance(raw, dict)
     return raw
+
+
+def _require_bounded(raw: Any, path: PathKey = ()) -> None:
+    """Raise SpecError for values that no file can hold: the command line can write them, and ``${...}`` make them."""
+    if len(path) > DEPTH:
+        raise SpecError(path[:3], f"at most {DEPTH} mappings and lists may be within each other")
+    if isinstance(raw, int) and abs(raw) >= 2**63:
+        raise SpecError(path, "an integer has at most 64 bits")
+    if isinstance(raw, str) and len(raw) > TEXT:
+        raise SpecError(path, f"a text has at most {TEXT:,} characters, this one has {len(raw):,}")
+    if isinstance(raw, dict | list):
+        if len(raw) > VALUES:
+            raise SpecError(path, f"a config has at most {VALUES:,} values")
+        for key, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
+            _require_bounded(value, (*path, key))

@@ -12,8 +12,11 @@ from e3frame.algebra.activations import gate_input
 from e3frame.algebra.irreps import Irreps, IrrepsSyntaxError
 from e3frame.spec.base import mistake, shown
 from e3frame.spec.errors import did_you_mean
+from e3frame.spec.limits import COMPONENTS, DEGREE, TERMS
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
+LONGEST = 1_000
+"""Characters of an expression; ``gate(`` within ``gate(`` takes the stack of Python."""
 _SPACE = re.compile(r"\s*")
 
 
@@ -29,6 +32,8 @@ def parse_irreps(text: str, names: Mapping[str, Irreps]) -> Irreps:
     >>> parse_irreps("gate(hidden) + 2x0o", {"hidden": Irreps("4x0e + 3x1o")})
     7x0e+3x1o+2x0o
     """
+    if len(text) > LONGEST:
+        raise IrrepsSyntaxError(text[:60], 60, f"at most {LONGEST:,} characters")
     irreps, end = _sum(text, 0, names)
     if end < len(text):
         raise IrrepsSyntaxError(text, end, "'+' or the end")
@@ -40,6 +45,8 @@ def _sum(text: str, start: int, names: Mapping[str, Irreps]) -> tuple[Irreps, in
     while position < len(text) and text[position] == "+":
         term, position = _term(text, position + 1, names)
         total = total + term
+        if len(total) > TERMS:
+            raise IrrepsSyntaxError(text, start, f"at most {TERMS:,} terms")
     return total, position
 
 
@@ -75,6 +82,18 @@ def _literal(text: str, start: int, end: int) -> Irreps:
         raise IrrepsSyntaxError(text, start + error.offset, error.expected) from None
 
 
+def too_large(irreps: Irreps) -> str | None:
+    """What is too large about irreps, or None."""
+    if len(irreps) > TERMS:
+        return f"at most {TERMS:,} terms are allowed, these are {len(irreps):,}: {shown(irreps)}"
+    degree = max((ir.l for _, ir in irreps), default=0)
+    if degree > DEGREE:
+        return f"l is at most {DEGREE}, got {degree} in {shown(irreps)}"
+    if irreps.dim > COMPONENTS:
+        return f"at most {COMPONENTS:,} components are allowed, {shown(irreps)} has {irreps.dim:,}"
+    return None
+
+
 def _validate(raw: Any, info: ValidationInfo) -> Irreps:
     if isinstance(raw, Irreps):
         return raw
@@ -86,6 +105,9 @@ def _validate(raw: Any, info: ValidationInfo) -> Irreps:
     except IrrepsSyntaxError as error:
         pointer = " " * error.offset + "^"
         raise mistake(f"expected {error.expected}\n  {raw}\n  {pointer}", offset=error.offset) from None
+    problem = too_large(irreps)
+    if problem is not None:
+        raise mistake(problem)
     if irreps.dim == 0:
         raise mistake(f"{shown(raw)} holds no irreps", "write at least one, such as 16x0e")
     return irreps

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, WrapSerializer, WrapValidator
@@ -17,6 +18,8 @@ from pydantic import Field as PydanticField
 from e3frame.algebra.irreps import Irreps
 from e3frame.spec.base import AlsoWritten, Spec, mistake, shown
 from e3frame.spec.errors import PathKey, SpecError, did_you_mean
+from e3frame.spec.irreps import too_large
+from e3frame.spec.limits import LAYERS, PATHS
 from e3frame.spec.registry import Kinded, OneOf
 from e3frame.spec.statistics import Statistics
 
@@ -209,10 +212,18 @@ class LayerSpec(Kinded, family="layer"):
         """The torch module; called only after ``infer`` went well on the same scope."""
         raise NotImplementedError(f"{type(self).__name__}.build")
 
+    @property
+    def num_steps(self) -> int:
+        """Layers that this one is unrolled to. Containers override this."""
+        return 1
+
     def thread(self, name: str, key: str, path: PathKey, scope: Scope) -> tuple[Scope, list[Step]]:
         """Add this layer to the fold: the scope after it, and its steps. Containers override this."""
         try:
             signature = self.infer(scope)
+            problem = too_large(signature.output.irreps)
+            if problem is not None:
+                raise SpecError((), f"what this layer gives is too large: {problem}")
         except SpecError as error:
             raise error.under(*path) from None
         binding = Binding(name, key, signature.output)
@@ -242,9 +253,23 @@ Name = Annotated[str, AfterValidator(_identifier)]
 NamedLayers = Annotated[dict[Name, OneOf[LayerSpec]], PydanticField(min_length=1)]
 
 
+def require_few_paths(at: str, *irreps: Irreps) -> None:
+    """Raise SpecError where a product of so many terms takes too long to plan."""
+    combinations = prod(map(len, irreps))
+    if combinations > PATHS:
+        counts = " x ".join(f"{len(terms):,}" for terms in irreps)
+        hint = "write fewer terms: 8x0e in place of 1x0e + 1x0e + ..."
+        raise SpecError((at,), f"{counts} combinations of terms, at most {PATHS:,} are allowed", hint)
+
+
 def fold(layers: Mapping[str, LayerSpec], scope: Scope, path: PathKey, prefix: str = "") -> tuple[Scope, list[Step]]:
     """Thread the scope through named layers in order."""
     steps: list[Step] = []
+    number = sum(layer.num_steps for layer in layers.values())
+    if number > LAYERS:
+        largest = max(layers, key=lambda name: layers[name].num_steps)
+        problem = f"a model has at most {LAYERS} layers, these are {number:,} with all repeats"
+        raise SpecError((*path, largest), problem, at_key=True)
     for name, spec in layers.items():
         scope, added = spec.thread(name, prefix + name, (*path, name), scope)
         steps += added

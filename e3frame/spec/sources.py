@@ -9,9 +9,8 @@ from pathlib import Path
 import yaml
 
 from e3frame.spec.errors import PathKey, SpecError, dotted
+from e3frame.spec.reading import BASE, read_text
 from e3frame.spec.yaml_traps import misread, word_for
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,8 @@ class Sources:
     def add_file(self, file: str | Path, package: PathKey = (), text: str | None = None) -> bool:
         """Every key and value of a YAML file whose contents stand at ``package``; False if it is empty."""
         path = Path(file)
-        node = yaml.compose(path.read_text(encoding="utf-8") if text is None else text, Loader=_LOADER)
+        text = read_text(path, shown_path(path)) if text is None else text
+        node = yaml.compose(text, Loader=BASE)
         if node is not None:
             self._add_node(node, package, None, shown_path(path))
         return node is not None
@@ -113,7 +113,7 @@ def shown_path(path: Path) -> str:
     """Relative to the current directory where that is shorter."""
     try:
         return str(path.resolve().relative_to(Path.cwd()))
-    except ValueError:
+    except (ValueError, OSError):
         return str(path)
 
 

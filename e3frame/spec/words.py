@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from e3frame.algebra.errors import printable as printable
+
 
 def counted(number: int, noun: str) -> str:
     """A number of things.
@@ -20,13 +22,3 @@ def rounded(value: float, digits: int = 3) -> str:
     """
     text = f"{value:#.{digits}g}".rstrip(".")
     return f"{float(text):,.0f}" if 10**digits <= abs(float(text)) < 1e6 else text
-
-
-def printable(text: str, longest: int = 300) -> str:
-    r"""Text from a stranger's file as it can be shown: escapes for what a terminal would act on or cannot print.
-
-    >>> printable("a\x1b[31m\n")
-    'a\\x1b[31m\\n'
-    """
-    shown = "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text[:longest])
-    return shown if len(text) <= longest else f"{shown}..."

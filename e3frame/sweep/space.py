@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -71,14 +72,13 @@ class Parameter(Spec):
 class Choices(Parameter):
     """One of a list of values."""
 
-    choices: Annotated[tuple[Any, ...], Field(min_length=1)]
+    choices: Annotated[tuple[Any, ...], Field(min_length=1, max_length=1_000)]
     """The values, of any kind that YAML has; a bare list is the same."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Choices:
-        twice = [
-            choice for choice, label in zip(self.choices, self.labels, strict=True) if self.labels.count(label) > 1
-        ]
+        counts = Counter(self.labels)
+        twice = [choice for choice, label in zip(self.choices, self.labels, strict=True) if counts[label] > 1]
         if twice:
             raise mistake(f"{shown(twice[0])} stands there twice")
         return self

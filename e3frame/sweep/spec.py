@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from e3frame.spec.base import Spec, mistake, mistake_at
+from e3frame.spec.limits import too_many
 from e3frame.spec.registry import Kinded, OneOf
 from e3frame.sweep.space import AnyParameter
 
@@ -135,6 +136,9 @@ class SweepSpec(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> SweepSpec:
+        problem = too_many(self.workers)
+        if problem is not None:
+            raise mistake_at("workers", self.workers, mistake(*problem))
         if self.trials is None and self.hours is None:
             raise mistake("the search has no end", "set trials or hours")
         if len(set(self.objectives)) < len(self.objectives):

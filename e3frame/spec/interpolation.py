@@ -1,0 +1,103 @@
+"""``${...}`` in a config: which may be there, so that filling them in takes little time and memory."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from e3frame.spec.errors import PathKey, SpecError
+from e3frame.spec.limits import BYTES, CHAIN, VALUES
+
+_ONE = re.compile(r"(?<!\\)(?:\\\\)*\$\{([^${}]*)\}")
+_ANY = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
+_RESOLVER = re.compile(r"\s*oc\.env:\s*\w+\s*(?:,[^\[\]]*)?")
+_KEYS = re.compile(r"\s*(\.*)([^.\[\]:\s]+(?:(?:\.|\[)[^.\[\]:\s]+\]?)*)\s*")
+_HINT = "write ${key.of.a.value}, or ${oc.env:VARIABLE}"
+
+
+def require_fillable(raw: Any) -> None:
+    """Raise SpecError for an interpolation that is not a plain one, leads back to itself, or makes too much."""
+    if not any("${" in text for _, text in _texts(raw, ())):
+        return
+    measure = _Measure(raw)
+    total = sum(measure.characters(path, text, ()) for path, text in _texts(raw, ()))
+    if total > BYTES or measure.values > VALUES:
+        raise SpecError(measure.last, f"filled in, the config is too large: {total:,} characters")
+
+
+class _Measure:
+    """Lengths of texts once all that they refer to is filled in."""
+
+    def __init__(self, raw: Any) -> None:
+        self.raw, self.values = raw, 0
+        self.last: PathKey = ()
+        self._known: dict[PathKey, int] = {}
+
+    def characters(self, path: PathKey, text: str, chain: tuple[PathKey, ...]) -> int:
+        if path in self._known:
+            return self._known[path]
+        length, found = len(text), list(_ONE.finditer(text))
+        if len(found) < len(_ANY.findall(text)):
+            raise SpecError(path, f"this ${{...}} is not understood: {text}", _HINT)
+        for match in found:
+            self.last = path
+            length += self._referred(path, match[1], chain)
+        self._known[path] = min(length, 2 * BYTES)
+        return self._known[path]
+
+    def _referred(self, path: PathKey, inside: str, chain: tuple[PathKey, ...]) -> int:
+        if _RESOLVER.fullmatch(inside):
+            return 1_000
+        keys = _KEYS.fullmatch(inside)
+        if keys is None:
+            raise SpecError(path, f"this ${{...}} is not understood: ${{{inside}}}", _HINT)
+        target = self._target(path, keys[1], re.findall(r"[^.\[\]]+", keys[2]))
+        if target is None:
+            return 0  # it leads nowhere, which is told where it is filled in
+        if any(target == known[: len(target)] for known in (*chain, path)):
+            raise SpecError(path, f"${{{inside}}} leads back to itself")
+        if len(chain) >= CHAIN:
+            raise SpecError(path, f"more than {CHAIN} ${{...}} lead from one to the next")
+        length = 0
+        for place, text in _texts(_at(self.raw, target), target):
+            self.values += 1
+            length += self.characters(place, text, (*chain, path))
+            if length > BYTES or self.values > 10 * VALUES:
+                raise SpecError(path, "filled in, this is too large")
+        return length
+
+    def _target(self, path: PathKey, dots: str, keys: list[str]) -> PathKey | None:
+        base = path[: len(path) - len(dots)] if dots else ()
+        node, found = _at(self.raw, base), list(base)
+        for key in keys:
+            if isinstance(node, Mapping):
+                name = next((own for own in node if str(own) == key), None)
+                if name is None:
+                    return None
+                node = node[name]
+                found.append(name)
+            elif isinstance(node, list) and key.isdecimal() and int(key) < len(node):
+                node = node[int(key)]
+                found.append(int(key))
+            else:
+                return None
+        return tuple(found)
+
+
+def _at(raw: Any, path: PathKey) -> Any:
+    for key in path:
+        raw = raw[key]
+    return raw
+
+
+def _texts(raw: Any, path: PathKey) -> Iterator[tuple[PathKey, str]]:
+    """All values as texts, with their paths; those of keys are not counted."""
+    if isinstance(raw, Mapping):
+        for key, value in raw.items():
+            yield from _texts(value, (*path, key))
+    elif isinstance(raw, list):
+        for index, value in enumerate(raw):
+            yield from _texts(value, (*path, index))
+    else:
+        yield path, raw if isinstance(raw, str) else ""
