@@ -1,0 +1,440 @@
+"""Damaged configs and command lines: model files, run configs, folders of config groups, searches, overrides."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import yaml
+from support.fuzzing import Area, Case
+
+from e3frame.compose import config_folder
+
+LONG = "a" * 5_000
+TEXTS = (
+    *(
+        "",
+        " ",
+        "\x1b[31mred\x1b[0m",
+        "\x00",
+        "a\u202eb\u2066c",
+        "\u200b",
+        "ünïcode ⊗",
+        "😀",
+        "\ud800",
+        LONG,
+        "a\nb\n\nc",
+    ),
+    *("\t", "\r", "null", "~", "yes", "010", "1:30", "1e5", "1_000", "0x_", "0b", "0o8", "9" * 50, "9" * 5000, ".nan"),
+    *(
+        "${a}",
+        "${model}",
+        "${.}",
+        "${..x}",
+        "${oc.env:HOME}",
+        "${oc.env:NO,1}",
+        "${oc.decode:'[1'}",
+        "${",
+        "${}",
+        "a${b",
+    ),
+    *("${model.r_max}", "${oc.create:{a: 1}}", "${hydra:runtime.cwd}", "${now:%Y}", "${${r_max}}", "${r_max}", "???"),
+    *("os.system", "../../etc/passwd", "/", "/dev/zero", "/proc/self/mem", ".", "%s%n{}", "gate(" * 300, "1x0e+" * 900),
+    *(
+        "10000000x0e",
+        "1x1000000000o",
+        "99999999999999999999x0e",
+        "0x0e",
+        "-1x0e",
+        "1x0q",
+        "gate(hidden)",
+        "hidden",
+        "8",
+    ),
+    *("0e + 1o + 2e + 3o + 4e + 5o + 6e + 7o + 8e + 9o + 10e + 11o", "1000x6e", "ij=ji", "abcdefghijk=bacdefghijk"),
+)
+NUMBERS = (0, -1, 1, 2, 3, 10**3, 10**6, 10**9, 10**12, 2**63, -(2**64), 10**30, 0.0, -0.5, 1e-300, 1e300, 1e308)
+FLOATS = (float("nan"), float("inf"), float("-inf"))
+OTHERS: tuple[Any, ...] = (None, True, False, [], {}, [[]], [None], {"a": 1}, {"kind": "linear"}, [10**9], [1] * 3000)
+SNIPPETS = (
+    *(
+        "a: &a [*a]\n",
+        "a: *nowhere\n",
+        "<<: *base\n",
+        "<<: 1\n",
+        "<<: {r_max: 2}\n",
+        "- x\n",
+        "? [a, b]\n: c\n",
+        ": x\n",
+    ),
+    *(
+        "? {a: b}\n",
+        "!!python/object/apply:os.system ['touch ran']\n",
+        "x: !!python/object/apply:os.system ['touch ran']\n",
+    ),
+    *("x: !!binary aGk=\n", "x: !!set {a, b}\n", "x: !!timestamp 2001-01-01\n", "x: !!int abc\n", "x: !!float abc\n"),
+    *(
+        "x: !!bool abc\n",
+        "x: !foo bar\n",
+        "x: !!omap [a: 1]\n",
+        "--- \n",
+        "...\n",
+        "%YAML 9.9\n---\n",
+        "%TAG ! x\n",
+        "\t\n",
+    ),
+    *(
+        "x: {",
+        "x: [",
+        "}\n",
+        "x: 'a\n",
+        'x: "\\xZZ"\n',
+        "x: |\n a\n  b\n c\n",
+        "@x\n",
+        "`x\n",
+        "x: y: z\n",
+        "null: 1\n",
+        "1: 2\n",
+    ),
+    *(
+        "true: 1\n",
+        "x: &a b\ny: *a\n*a : c\n",
+        "x: " + "[" * 100 + "]" * 100 + "\n",
+        "x: " + "{a: " * 60 + "1" + "}" * 60 + "\n",
+    ),
+    *(
+        "x: " + "[" * 100_000 + "\n",
+        "- " * 50_000 + "\n",
+        "x: " + "a" * 50_000 + "\n",
+        "k" * 2000 + ": 1\n",
+        "# @package\n",
+    ),
+    *(
+        "# @package a b\n",
+        "# @package _global_\n",
+        "# @package ${x}\n",
+        "# @package ..\n",
+        "# @package hydra\n",
+        "# @foo bar\n",
+    ),
+    *(
+        "defaults: 3\n",
+        "defaults: {a: b}\n",
+        "defaults: [3]\n",
+        "defaults: [a: {b: c}]\n",
+        "defaults: ['']\n",
+        "defaults: [null]\n",
+    ),
+    *(
+        "defaults: [mutated]\n",
+        "defaults: [/model: mutated]\n",
+        "defaults: [{a: b, c: d}]\n",
+        "defaults: [override /x: y]\n",
+    ),
+    *(
+        "defaults: [_self_, _self_]\n",
+        "defaults: ['@']\n",
+        "defaults: [a@b@c: d]\n",
+        "defaults: [model: nequip]\n",
+        "defaults: [{}]\n",
+    ),
+    *("defaults: [override /model: mutated]\n", "defaults: [optional x: y]\n", "defaults: [/model: [nequip, tfn]]\n"),
+    *(
+        "defaults: ['${x}']\n",
+        "defaults: [/model: '${model}']\n",
+        "defaults: [/model: '???']\n",
+        "defaults: [a: [[b]]]\n",
+    ),
+    *(
+        "hydra: {run: {dir: 3}}\n",
+        "hydra: 3\n",
+        "hydra: {callbacks: {a: {_target_: os.getcwd}}}\n",
+        "_target_: os.getcwd\n",
+    ),
+    *("hydra: {sweep: {subdir: '${x}'}}\n", "hydra: {searchpath: ['pkg://os']}\n", "plugins: [os.path, antigravity]\n"),
+)
+BOMBS = (
+    "".join(f"b{n}: &b{n} [{', '.join([f'*b{n - 1}'] * 9)}]\n" if n else "b0: &b0 [x, x]\n" for n in range(12)),
+    "".join(f"b{n}: '${{b{n + 1}}}${{b{n + 1}}}'\n" for n in range(40)) + "b40: x\n",
+    "".join(f"b{n}: ['${{b{n + 1}}}', '${{b{n + 1}}}', '${{b{n + 1}}}']\n" for n in range(9)) + "b9: x\n",
+    "".join(f"b{n}: ${{b{n + 1}}}\n" for n in range(2000)) + "b2000: x\n",
+    "".join(f"b{n}: {{{'' if not n else f'<<: *b{n - 1}, '}k{n}: &b{n} {{x: 1}}}}\n" for n in range(300)),
+    "b: [" + "x, " * 30_000 + "]\n",
+    "b: {" + ", ".join(f"k{n}: 1" for n in range(30_000)) + "}\n",
+)
+OVERRIDES = (
+    *(
+        "model.r_max={}",
+        "model.layers.radial.num_basis={}",
+        "model.layers.first_conv.radial_mlp=[{}]",
+        "name={}",
+        "{}=1",
+    ),
+    *(
+        "model.irreps.hidden={}",
+        "data.batch_size={}",
+        "data.num_workers={}",
+        "trainer.num_threads={}",
+        "trainer.devices={}",
+    ),
+    *(
+        "trainer.max_epochs={}",
+        "optimizer.lr={}",
+        "model.layers.interactions.times={}",
+        "model={}",
+        "data={}",
+        "task={}",
+    ),
+    *(
+        "experiment={}",
+        "+x.{}=2",
+        "~{}",
+        "~model.{}",
+        "data.keys={{energy: {}}}",
+        "model.species=[{}]",
+        "model.layers={}",
+    ),
+    *(
+        "+model@{}=nequip",
+        "model@a.b={}",
+        "/model={}",
+        "a/b={}",
+        "hydra.run.dir={}",
+        "hydra={}",
+        "plugins={}",
+        "folder={}",
+    ),
+    *("init.model={}", "ckpt={}", "task.targets.forces.loss={}", "model.plugins=[{}]", "seed={}", "{}", "={}", "..={}"),
+)
+
+
+@dataclass(frozen=True)
+class _State:
+    models: dict[str, str]
+    runs: dict[str, str]
+    groups: dict[str, str]
+    sweeps: dict[str, str]
+
+
+def prepare(folder: Path) -> _State:
+    import torch
+
+    import e3frame.cli.check
+    import e3frame.cli.sweep
+    import e3frame.network
+    import e3frame.train.resume  # noqa: F401
+    from e3frame.compose import load_run
+
+    torch.set_num_threads(1)
+    root = config_folder()
+    texts = {f"{path.parent.name}/{path.stem}": path.read_text("utf-8") for path in sorted(root.glob("*/*.yaml"))}
+    chosen = (["experiment=sample"], ["model=tfn", "data=xyz", "data.path=a.xyz"], ["experiment=polarizability"])
+    runs = {o[0]: yaml.safe_dump(load_run(o).config.model_dump(mode="json"), sort_keys=False) for o in chosen}
+
+    def of(*groups: str) -> dict[str, str]:
+        return {name: text for name, text in texts.items() if name.partition("/")[0] in groups}
+
+    rest = {name: text for name, text in texts.items() if not name.startswith(("sweep/", "logger/"))}
+    return _State(of("model"), runs, rest, of("sweep"))
+
+
+def case(state: _State, random: Random, number: int, folder: Path) -> Case:
+    road = random.choice((_model, _model, _run, _run, _group, _group, _group, _sweep, _resume, _override, _override))
+    return road(state, random, folder)
+
+
+def _model(state: _State, random: Random, folder: Path) -> Case:
+    name = _write(state.models, random, folder / "model.yaml")
+    return Case(f"model file, {name}", lambda: _check(["model.yaml"], random.random() < 0.3))
+
+
+def _run(state: _State, random: Random, folder: Path) -> Case:
+    name = _write(state.runs, random, folder / "config.yaml")
+    return Case(f"run config, {name}", lambda: _check(["config.yaml", "--no-data"], random.random() < 0.3))
+
+
+def _group(state: _State, random: Random, folder: Path) -> Case:
+    base = random.choice(sorted(state.groups))
+    group = base.partition("/")[0]
+    target = folder / "mine" / group / "mutated.yaml"
+    target.parent.mkdir(parents=True)
+    name = _write({base: state.groups[base]}, random, target)
+    more = ["data.path=a.xyz"] if base in ("data/xyz", "data/npz", "data/ase_db") else []
+    return Case(
+        f"group, {name}", lambda: _check(["--no-data", "--config-dir", "mine", f"{group}=mutated", *more], False)
+    )
+
+
+def _sweep(state: _State, random: Random, folder: Path) -> Case:
+    (folder / "mine" / "sweep").mkdir(parents=True)
+    name = _write(state.sweeps, random, folder / "mine" / "sweep" / "mutated.yaml")
+    return Case(f"sweep, {name}", lambda: _told(_checked_sweep))
+
+
+def _resume(state: _State, random: Random, folder: Path) -> Case:
+    (folder / "run").mkdir()
+    name = _write(state.runs, random, folder / "run" / "config.yaml")
+    return Case(f"resume, {name}", lambda: _told(_looked))
+
+
+def _override(state: _State, random: Random, folder: Path) -> Case:
+    chosen = []
+    for _ in range(random.choice((1, 1, 1, 2))):
+        value = random.choice(
+            (*TEXTS, *map(str, NUMBERS), *map(str, FLOATS), "[" * 50, "{a:" * 60, "1,2", "choice(1,2)")
+        )
+        text = random.choice(OVERRIDES).format(value).replace("\x00", "")  # no command line holds that one
+        chosen.append(_damaged(text, random) if random.random() < 0.2 else text)
+    chosen = [text for text in chosen if text and text[0] != "-"] or ["x"]
+    return Case(f"overrides {chosen!r:.300}", lambda: _check(["--no-data", *chosen], False))
+
+
+def _check(arguments: list[str], builds: bool) -> int:
+    from e3frame.cli import main
+
+    code = main(["check", *arguments])
+    if code == 0 and builds:
+        _build(arguments[0])
+    return code
+
+
+def _told(call: Callable[[list[str]], int]) -> int:
+    from e3frame.cli import told
+
+    return told(call, [])
+
+
+def _checked_sweep(_: list[str]) -> int:
+    from e3frame.cli.sweep import _checked
+
+    _checked(["sweep=mutated"], "mine")
+    return 0
+
+
+def _looked(_: list[str]) -> int:
+    from e3frame.compose import load_run
+    from e3frame.train.resume import look
+
+    look(Path("run"), load_run(["experiment=sample"]).config)
+    return 0
+
+
+def _build(file: str) -> None:
+    """What is accepted can be built."""
+    from e3frame.model import ModelSpec
+    from e3frame.spec.files import read_yaml
+    from e3frame.spec.statistics import Statistics
+
+    composed = read_yaml(file)
+    raw = composed.raw.get("model", composed.raw)
+    statistics = Statistics(
+        species=("H", "C", "O"), avg_num_neighbors=10.0, energy_scale=1.0, energy_shift={"H": 0.0, "C": 0.0, "O": 0.0}
+    )
+    ModelSpec.model_validate(raw).resolve(statistics).build()
+
+
+def _write(bases: dict[str, str], random: Random, target: Path) -> str:
+    """Write a damaged base; what was done to which."""
+    base = random.choice(sorted(bases))
+    text, done = bases[base], []
+    for _ in range(random.choice((1, 1, 1, 2, 3))):
+        mutate = random.choice((_structure,) * 6 + (_syntax,) * 3 + (_line, _prefix))
+        text = mutate(text, random)
+        done.append(mutate.__name__.strip("_"))
+    content = text.encode("utf-8", "surrogatepass")
+    if random.random() < 0.25:
+        content = _bytes(content, random)
+        done.append("bytes")
+    target.write_bytes(content)
+    return f"{base}, {' and '.join(done)}"
+
+
+def _structure(text: str, random: Random) -> str:
+    """Values and keys."""
+    try:
+        raw = yaml.safe_load(text)
+        header = "".join(re.findall(r"^# @package.*\n", text, re.M))
+        node, path = raw, [raw]
+        while isinstance(node, dict | list) and node and random.random() < 0.8:
+            node = random.choice(list(node.values()) if isinstance(node, dict) else node)
+            path.append(node)
+        holders = [node for node in path if isinstance(node, dict | list) and node]
+        if not holders:
+            return text
+        _mutate(holders[-1], random)
+        return header + yaml.safe_dump(raw, sort_keys=False, allow_unicode=random.random() < 0.5)
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError):
+        return text
+
+
+def _mutate(holder: Any, random: Random) -> None:
+    key = random.choice(list(holder)) if isinstance(holder, dict) else random.randrange(len(holder))
+    what = random.random()
+    if what < 0.6:
+        holder[key] = _value(random)
+    elif what < 0.7:
+        del holder[key]
+    elif isinstance(holder, dict):
+        odd = (*TEXTS, 1, 1.5, None, True, str(key) + "x", str(key).upper())
+        holder[random.choice(odd)] = holder.pop(key) if what < 0.85 else _value(random)
+    else:
+        holder += [_value(random)] * random.choice((1, 2, 1000))
+
+
+def _value(random: Random) -> Any:
+    value = random.choice((random.choice(TEXTS), random.choice(NUMBERS), random.choice(FLOATS), random.choice(OTHERS)))
+    for _ in range(random.choice((0, 0, 0, 1, 2, 30, 90))):
+        value = [value] if random.random() < 0.5 else {"a": value}
+    return value
+
+
+def _syntax(text: str, random: Random) -> str:
+    lines = text.splitlines(keepends=True)
+    place = random.randrange(len(lines) + 1)
+    indent = re.match(r" *", lines[place - 1])[0] if place else ""  # type: ignore[index]
+    return "".join([*lines[:place], indent if random.random() < 0.7 else "", random.choice(SNIPPETS), *lines[place:]])
+
+
+def _line(text: str, random: Random) -> str:
+    return _damaged(text, random)
+
+
+def _prefix(text: str, random: Random) -> str:
+    return random.choice((*BOMBS, *SNIPPETS)) + text
+
+
+def _damaged(text: str, random: Random) -> str:
+    """Characters removed, doubled, replaced."""
+    for _ in range(random.choice((1, 2, 10))):
+        if not text:
+            return text
+        place = random.randrange(len(text))
+        piece = random.choice(("", text[place] * 2, random.choice("{}[]:,&*!|>'\"%@`#-?\t\x1b\u202e0~$="), " "))
+        text = text[:place] + piece + text[place + 1 :]
+    return text
+
+
+def _bytes(content: bytes, random: Random) -> bytes:
+    text = content.decode("utf-8", "replace")
+    ways: tuple[Callable[[], bytes], ...] = (
+        lambda: b"\xef\xbb\xbf" + content,
+        lambda: text.encode("utf-16"),
+        lambda: text.encode("utf-16-be"),
+        lambda: text.encode("latin-1", "replace") + b"\xe5",
+        lambda: content.replace(b"\n", b"\r\n"),
+        lambda: content.replace(b"\n", b"\r"),
+        lambda: content.replace(b"  ", b"\t"),
+        lambda: content[: random.randrange(len(content) + 1)],
+        lambda: content + bytes(random.randrange(256) for _ in range(8)),
+        lambda: content.replace(b"e", bytes([random.randrange(256)])),
+        lambda: content * 400,
+        lambda: b"",
+    )
+    return random.choice(ways)()
+
+
+AREA = Area("configs", prepare, case)
