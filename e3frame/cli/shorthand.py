@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from os.path import isdir, isfile
 from pathlib import Path
 
 from e3frame.spec.errors import SpecError, UserError, nearest
 from e3frame.spec.files import Composed, read_yaml
 from e3frame.spec.foreign import ours
+from e3frame.spec.regular import with_home
 
 _YAML = (".yaml", ".yml")
 _DATA_KINDS = {".db": "ase_db", ".npz": "npz"}
@@ -25,8 +27,8 @@ def beginning(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
         The folder or the file, or None; and the other arguments.
     """
     first = arguments[0] if arguments else ""
-    path = Path(first).expanduser()
-    if first and "=" not in first and first[0] not in "~+" and (path.is_dir() or path.suffix in _YAML):
+    path = with_home(first)
+    if first and "=" not in first and first[0] not in "~+" and (isdir(path) or path.suffix in _YAML):
         return path, list(arguments[1:])
     return None, list(arguments)
 
@@ -110,11 +112,11 @@ def _looks_like_a_file(value: str) -> bool:
 
 
 def _path(value: str) -> Path:
-    return Path(value).expanduser()
+    return with_home(value)
 
 
 def _require_file(group: str, value: str, text: str, configs: Mapping[str, Sequence[str]]) -> None:
-    if not _path(value).is_file():
+    if not isfile(_path(value)):
         raise _mistaken(group, text, f"there is no file {value}", configs, Path(value).stem)
     if not value.endswith(".yaml"):
         raise _mistaken(group, text, f"the name of the file must end in .yaml, got {value}", {})
@@ -135,7 +137,7 @@ def _not_an_override(text: str, configs: Mapping[str, Sequence[str]]) -> str:
     groups = [group for group, names in configs.items() if text in names]
     if groups:
         return f"an override is key=value: did you mean {' or '.join(f'{group}={text}' for group in groups)}?"
-    if Path(text).suffix in _YAML or Path(text).is_dir():
+    if Path(text).suffix in _YAML or isdir(text):
         return "a run folder or a config file comes first, before all overrides"
     if _looks_like_a_file(text):
         return f"an override is key=value: did you mean data={text}?"

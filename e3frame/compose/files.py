@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def config_folder() -> Path:
 def roots(config_dir: str | None) -> list[Path]:
     found = [config_folder()]
     if config_dir is not None:
-        if not Path(config_dir).is_dir():
+        if not isdir(config_dir):
             raise UserError(f"--config-dir {config_dir}: there is no such folder")
         found.append(Path(config_dir))
     return found
@@ -39,7 +40,7 @@ def file_places(files: Sequence[Any], config_dir: str | None) -> Sources:
     sources = Sources()
     for entry in files:
         found = [root / f"{entry.config_path}.yaml" for root in roots(config_dir) if entry.config_path]
-        found = list(filter(Path.is_file, found))
+        found = list(filter(isfile, found))
         if not found:
             continue
         if len({path.resolve() for path in found}) > 1:

@@ -23,6 +23,8 @@ def told(overrides: Sequence[str]) -> Iterator[None]:
         given = next((o for o in overrides if o.partition("=")[2] and error.override.endswith(o)), error.override)
         hint = "quote what holds any of ()[]{},:= in it: 'key=\"value\"'"
         raise UserError(f"command-line override {given}\n  it cannot be read\n  {hint}") from None
+    except OSError as error:  # such as a name that is too long for any file
+        raise UserError(f"{_where(overrides)}\n  {error.strerror or error}") from None
     except RecursionError:
         raise UserError(f"{_where(overrides)}\n  a defaults list or a value leads back to itself") from None
     except (HydraException, OmegaConfBaseException) as error:

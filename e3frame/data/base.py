@@ -13,6 +13,7 @@ from e3frame.data.augment import AugmentSpec
 from e3frame.data.budget import BatchSize
 from e3frame.spec.errors import DataError, SpecError, did_you_mean, nearest
 from e3frame.spec.registry import Kinded
+from e3frame.spec.regular import with_home
 
 if TYPE_CHECKING:
     from e3frame.data.dataset import Splits
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def default_cache_folder() -> Path:
     """Where processed data are kept unless a spec says otherwise."""
-    return Path(os.environ.get("E3FRAME_CACHE") or "~/.cache/e3frame").expanduser()
+    return with_home(os.environ.get("E3FRAME_CACHE") or "~/.cache/e3frame")
 
 
 ALLOW_ISOLATED = "data.allow=[isolated_atoms]"
@@ -159,7 +160,7 @@ class DataSpec(Kinded, family="data set"):
 
     def cache_folder(self) -> Path:
         """Where processed data are kept."""
-        return default_cache_folder() if not self.cache_dir else Path(self.cache_dir).expanduser()
+        return default_cache_folder() if not self.cache_dir else with_home(self.cache_dir)
 
     def require_declared(self, labels: Mapping[str, Label]) -> None:
         """Raises DataError where a label is asked for that the source does not declare."""

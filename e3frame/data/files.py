@@ -18,6 +18,7 @@ from e3frame.data.units import DIMENSIONS, Units
 from e3frame.spec.base import mistake, mistake_at, shown
 from e3frame.spec.errors import DataError, SpecError, did_you_mean, nearest
 from e3frame.spec.layer import RESERVED
+from e3frame.spec.regular import with_home
 
 if TYPE_CHECKING:
     import numpy as np
@@ -336,7 +337,7 @@ def expanded(paths: Sequence[str]) -> list[str]:
     """
     files: list[str] = []
     for written in paths:
-        path = Path(written).expanduser()
+        path = with_home(written)
         if path.is_dir():
             raise DataError("is a folder, not a file", file=path, hint=f"all its files: {path}/*")
         if path.exists():

@@ -20,6 +20,7 @@ from e3frame.data.units import Units
 from e3frame.spec.base import mistake, mistake_at, shown
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 from e3frame.spec.errors import DataError, did_you_mean
+from e3frame.spec.regular import with_home
 
 if TYPE_CHECKING:
     from torch_geometric.datasets import MD17
@@ -117,7 +118,7 @@ class _Trajectory(DataSpec):
         raise NotImplementedError
 
     def _root(self) -> Path:
-        return Path(self.root or self.cache_folder() / "raw").expanduser()
+        return with_home(self.root or self.cache_folder() / "raw")
 
     def _raw_names(self) -> list[str]:
         """The raw files, relative to their folder."""

@@ -14,6 +14,7 @@ from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import Units
 from e3frame.spec.base import mistake
 from e3frame.spec.errors import DataError
+from e3frame.spec.regular import with_home
 
 if TYPE_CHECKING:
     import numpy as np
@@ -153,7 +154,7 @@ class Qm9Spec(DataSpec):
         return raw_files(self._root())
 
     def _root(self) -> Path:
-        return Path(self.root or self.cache_folder() / "raw" / "qm9").expanduser()
+        return with_home(self.root or self.cache_folder() / "raw" / "qm9")
 
 
 @dataclass(frozen=True)

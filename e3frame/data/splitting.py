@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from e3frame.spec.base import Spec, mistake, mistake_at, shown
 from e3frame.spec.errors import DataError, SpecError
+from e3frame.spec.regular import with_home
 
 if TYPE_CHECKING:
     import numpy as np
@@ -181,7 +182,7 @@ def read_index(file: str, total: int) -> NDArray[np.int64]:
     """
     import numpy as np
 
-    path = Path(file).expanduser()
+    path = with_home(file)
     try:
         index = _whole_numbers(path)
     except OSError as error:

@@ -99,6 +99,8 @@ def _validate(raw: Any, info: ValidationInfo) -> Irreps:
         return raw
     if not isinstance(raw, str):
         raise mistake(f"an irreps string such as 16x0e + 8x1o is required, got {shown(raw)}")
+    if len(raw) > LONGEST:
+        raise mistake(f"irreps have at most {LONGEST:,} characters, these have {len(raw):,}: {shown(raw)}")
     names = (info.context or {}).get("irreps", {})
     try:
         irreps = parse_irreps(raw, names)

@@ -63,3 +63,11 @@ def require_new(path: Path, overwrite: bool = False, hint: str = "overwrite=true
     if not overwrite:
         kind = "exists already" if stat.S_ISREG(mode) else "exists already, as a link"
         raise UserError(f"{path} {kind}\n  choose another name, or {hint} to replace it")
+
+
+def with_home(path: str | Path) -> Path:
+    """A path with its ``~`` filled in; as it is where nobody has that name, and so no file."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from e3frame.spec.base import shown
 from e3frame.spec.errors import PathKey, UserError, dotted
 from e3frame.spec.files import read_yaml
+from e3frame.spec.regular import with_home
 from e3frame.spec.validate import SpecErrors, validate
 from e3frame.train.contents import require_same_data
 from e3frame.train.folder import results
@@ -131,7 +132,7 @@ def find(folder: Path, config: RunConfig, before: int | None = None) -> tuple[Ch
     from e3frame.train.checkpoints import newest
 
     if config.ckpt not in (None, "last"):
-        return _named(Path(config.ckpt).expanduser(), config)
+        return _named(with_home(config.ckpt), config)
     notes = []
     for found in newest(folder / "checkpoints", before):
         if isinstance(found, tuple):

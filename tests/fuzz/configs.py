@@ -276,8 +276,8 @@ def _sweep(state: _State, random: Random, folder: Path) -> Case:
 
 
 def _resume(state: _State, random: Random, folder: Path) -> Case:
-    (folder / "run").mkdir()
-    name = _write(state.runs, random, folder / "run" / "config.yaml")
+    (folder / "run.1").mkdir()
+    name = _write(state.runs, random, folder / "run.1" / "config.yaml")
     return Case(f"resume, {name}", lambda: _told(_looked))
 
 
@@ -289,7 +289,7 @@ def _override(state: _State, random: Random, folder: Path) -> Case:
         )
         text = random.choice(OVERRIDES).format(value).replace("\x00", "")  # no command line holds that one
         chosen.append(_damaged(text, random) if random.random() < 0.2 else text)
-    chosen = [text for text in chosen if text and text[0] != "-"] or ["x"]
+    chosen = [text for text in chosen if text[:1] not in ("", "-") and ("=" in text or text[0] == "~")] or ["x=1"]
     return Case(f"overrides {chosen!r:.300}", lambda: _check(["--no-data", *chosen], False))
 
 
@@ -319,7 +319,7 @@ def _looked(_: list[str]) -> int:
     from e3frame.compose import load_run
     from e3frame.train.resume import look
 
-    look(Path("run"), load_run(["experiment=sample"]).config)
+    look(Path("run.1"), load_run(["experiment=sample"]).config)
     return 0
 
 
@@ -367,7 +367,7 @@ def _structure(text: str, random: Random) -> str:
             return text
         _mutate(holders[-1], random)
         return header + yaml.safe_dump(raw, sort_keys=False, allow_unicode=random.random() < 0.5)
-    except (yaml.YAMLError, RecursionError, ValueError, TypeError):
+    except (yaml.YAMLError, RecursionError, ValueError, TypeError, KeyError, AttributeError):
         return text
 
 
