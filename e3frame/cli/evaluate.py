@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
+from rich.text import Text
 
 from e3frame.compose import compose_config, from_overrides
 from e3frame.data.specs import AnyData, SplitSpec
@@ -63,10 +64,14 @@ def main(arguments: list[str]) -> int:
     whole = config.split == "all" and "split" in type(config.data).model_fields
     # All frames of a file are one set, of which there may be too few to divide.
     data = config.data.replace(split=SplitSpec(val=0, test=0)) if whole else config.data
-    found = evaluate(config.model, data, config.split, config.device, config.plugins)
+    said: list[str] = []
+    found = evaluate(config.model, data, config.split, config.device, config.plugins, said.append)
     if whole:
         found = {"all" if split == "train" else split: evaluation for split, evaluation in found.items()}
-    Console(width=None).print(error_table(found, f"errors of {config.model}"))
+    console = Console()
+    console.print(error_table(found, f"errors of {config.model}"))
+    for remark in said:
+        console.print(Text(remark), soft_wrap=True)
     if config.out is not None:
         write_metrics(Path(config.out), {name: evaluation.as_json() for name, evaluation in found.items()})
         print(f"written to {config.out}")

@@ -252,7 +252,12 @@ class FilesSpec(DataSpec):
         """Of all options, those that change what :meth:`reader` gives."""
         raise NotImplementedError(f"{type(self).__name__}.format_key")
 
-    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+    def load(self, r_max: float, labels: Mapping[str, Label], all_there: bool = True) -> Splits:
+        """As :meth:`DataSpec.load`.
+
+        Args:
+            all_there: each of the labels that may be missing must be there in some frame.
+        """
         import numpy as np
 
         from e3frame.data.dataset import Splits
@@ -261,16 +266,16 @@ class FilesSpec(DataSpec):
             expanded(getattr(self, f"{name}_path"))
         total = self.recipe(self.path, r_max, labels).total() if self.split.takes_few else None
         if total is None:
-            whole = self.read(self.path, r_max, labels)
+            whole = self.read(self.path, r_max, labels, all_there=all_there)
             parts = self._divided(len(whole), whole.stacked("group").numpy() if whole.has("group") else None)
         else:
             parts = self._divided(total)
             chosen = np.sort(np.concatenate(list(parts.values())))
-            whole = self.read(self.path, r_max, labels, chosen)
+            whole = self.read(self.path, r_max, labels, chosen, all_there)
             parts = {name: np.searchsorted(chosen, part) for name, part in parts.items()}
         splits = {name: whole[indices] if len(indices) else None for name, indices in parts.items()}
         for name in self._elsewhere():
-            splits[name] = self.read(getattr(self, f"{name}_path"), r_max, labels)
+            splits[name] = self.read(getattr(self, f"{name}_path"), r_max, labels, all_there=all_there)
         return Splits(**splits)
 
     def _divided(self, total: int, groups: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.int64]]:
@@ -280,7 +285,12 @@ class FilesSpec(DataSpec):
             raise DataError(error.problem, file=error.file or ", ".join(self.path), hint=error.hint) from None
 
     def read(
-        self, paths: Sequence[str], r_max: float, labels: Mapping[str, Label], chosen: NDArray[np.int64] | None = None
+        self,
+        paths: Sequence[str],
+        r_max: float,
+        labels: Mapping[str, Label],
+        chosen: NDArray[np.int64] | None = None,
+        all_there: bool = True,
     ) -> FrameSet:
         """All frames of ``paths``, or those chosen, in order, with just these labels; processed once and then kept on
         disk."""
@@ -290,7 +300,7 @@ class FilesSpec(DataSpec):
         recipe = replace(self.recipe(paths, r_max, labels), chosen=chosen)
         path = self.cache_folder() / f"{self.kind}-{content_key(recipe.files, self._options(recipe))}.safetensors"
         dataset = load_or_build(path, recipe.files, lambda: prepared(recipe, self.processes), r_max, self.storage)
-        for name in set(labels) & set(self.allow_missing):
+        for name in set(labels) & set(self.allow_missing) if all_there else ():
             if all(block.values[name].isnan().all() for block in dataset.blocks(name)):
                 raise DataError(f"no frame has the label {name}", file=", ".join(recipe.files))
         return dataset

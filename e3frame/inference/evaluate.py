@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,19 @@ from e3frame.data.budget import Budget
 from e3frame.data.frameset import FrameSet
 from e3frame.data.loader import make_loader
 from e3frame.data.parts import replace_file
+from e3frame.inference.compared import Comparison
 from e3frame.inference.details import Predicted
 from e3frame.inference.device import read_device
-from e3frame.inference.saved import SavedModel, cartesian_outputs
+from e3frame.inference.saved import SavedModel
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
-from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean
+from e3frame.spec.errors import DataError, UserError
 from e3frame.spec.words import rounded
-from e3frame.train.checks import asked_of_frames, check_input
 from e3frame.train.labels import require_inputs
 from e3frame.train.losses import Loss
 from e3frame.train.metrics import Errors, TaskErrors, as_json
 from e3frame.train.pairs import Pair
-from e3frame.train.targets import TargetSpec, TaskSpec
+from e3frame.train.targets import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
 def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> None:
     errors = evaluation.errors.get(name)
     if errors is None:
-        table.add_row(name, split, "0", "", "", "no labels", "", "")
+        table.add_row(name, split, f"0 of {evaluation.frames:,}", "", "", "no labels", "", "")
         return
-    frames = f"{evaluation.frames if errors.frames is None else errors.frames:,}"
+    frames = f"{evaluation.frames:,}" if errors.frames is None else f"{errors.frames:,} of {evaluation.frames:,}"
     r2 = "" if errors.r2 is None else f"{errors.r2:.4f}"
     zero = ""
     if errors.zero_mae:
@@ -177,61 +177,40 @@ def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> No
 
 
 def evaluate(
-    model: str | Path, data: DataSpec, split: str = "test", device: str = "cpu", plugins: tuple[str, ...] = ()
+    model: str | Path,
+    data: DataSpec,
+    split: str = "test",
+    device: str = "cpu",
+    plugins: tuple[str, ...] = (),
+    say: Callable[[str], None] = lambda remark: None,
 ) -> dict[str, Evaluation]:
-    """A saved model on the frames of a data spec, on those of its outputs that the data have labels for.
+    """A saved model on the frames of a data spec, on whatever labels of its outputs, and of what follows from its
+    energy, the frames have.
 
     Args:
-        model: the file.
-        data: what to read; its keys and units are its own.
+        model: the file, the folder of its run, or ``runs/<name>`` for the newest run of that name.
+        data: what to read; its keys and units are its own. A frame may lack any label.
         split: ``train``, ``val``, ``test``, or ``all`` for each of them.
+        say: is told how many frames of how many there are, which labels are not there, and which are not compared.
 
     Raises:
         UserError: the split does not exist, no label fits, or the data lack what the model reads, or hold an element
             that it does not know.
     """
     saved, device = SavedModel.read(model, plugins), read_device(device)
-    task = task_of(saved, data)
-    splits = dict(data.load(saved.spec.r_max, asked_of_frames(saved.spec, task)).items())
-    if split != "all":
-        if split not in splits:
-            raise UserError(f"the data have no {split} frames\n  splits there: {', '.join(splits)}, or all")
-        splits = {split: splits[split]}
-    for dataset in splits.values():
+    comparison = Comparison.of(saved, data)
+    splits = comparison.load()
+    if split != "all" and split not in splits:
+        raise UserError(f"the data have no {split} frames\n  splits there: {', '.join(splits)}, or all")
+    chosen = splits if split == "all" else {split: splits[split]}
+    for dataset in chosen.values():
         require_known(saved.spec.species, dataset)
         require_inputs(dataset, saved.spec.inputs)
-    network = saved.build(device)
-    return {name: evaluate_split(network, dataset, task, data.eval_batch_size) for name, dataset in splits.items()}
-
-
-def task_of(saved: SavedModel, data: DataSpec) -> TaskSpec:
-    """The targets of the model's training, or without such its outputs, for which the data have labels."""
-    if saved.task is not None:
-        targets = dict(saved.task.targets)
-    else:
-        outputs = saved.spec.typed().outputs
-        formulas = cartesian_outputs(saved.spec)
-        targets = {
-            name: TargetSpec(irreps=None if name in formulas else b.irreps, cartesian=formulas.get(name), per=b.domain)
-            for name, b in outputs.items()
-            if b.domain != "edge" or name in data.edge_labels
-        }
-    task = saved.task or TaskSpec(targets=targets)
-    found = {name: t for name, t in targets.items() if task.key(name) in data.label_names}
-    if not found:
-        keys = [task.key(name) for name in targets]
-        hint = did_you_mean(keys[0], data.label_names, "labels of the data")
-        raise UserError(f"the data have none of the labels {', '.join(keys)}\n  {hint}")
-    if not any(target.last_weight > 0 for target in found.values()):
-        found = {name: target.replace(weight=1.0) for name, target in found.items()}
-    task = TaskSpec(targets=found)
-    for name in saved.spec.inputs:
-        try:
-            check_input(name, saved.spec, task, data, trained=True)
-        except SpecError as error:
-            lines = [f"{saved.path}: {error.problem}", *(error.hint or "").splitlines()]
-            raise UserError("\n  ".join(lines)) from None
-    return task
+    task = comparison.labelled(chosen)
+    for remark in comparison.remarks(splits, chosen):
+        say(remark)
+    network = saved.build(device, spec=comparison.spec)
+    return {name: evaluate_split(network, dataset, task, data.eval_batch_size) for name, dataset in chosen.items()}
 
 
 def require_known(species: tuple[str, ...], dataset: FrameSet) -> None:

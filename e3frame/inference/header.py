@@ -136,7 +136,9 @@ def _entries(path: Path) -> tuple[dict[str, Any], int]:
 
 def _json(path: Path, what: str, text: bytes | str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        raw = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        json.dumps(raw, ensure_ascii=False).encode()  # halves of characters, which nothing can print
+        return raw
     except RecursionError:
         raise not_a_model(path, f"its {what} is nested too deeply") from None
     except ValueError as error:  # also of what is not UTF-8

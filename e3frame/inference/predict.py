@@ -152,7 +152,9 @@ class Predictor:
         unknown = sorted(set(atoms.numbers.tolist()) - {ATOMIC_NUMBERS[symbol] for symbol in species})
         if unknown:
             hint = f"it knows {', '.join(species)}"
-            raise DataError(f"the model does not know {_named(unknown)}", file=file, frame=frame, hint=hint)
+            raise DataError(
+                f"the model does not know {', '.join(SYMBOLS[n] for n in unknown)}", file=file, frame=frame, hint=hint
+            )
         inputs = self.inputs.read(atoms, file, frame)
         try:
             return make_graph(atoms, self.model.spec.r_max, inputs)
@@ -203,11 +205,6 @@ class Predictor:
     def _shown(self, name: str, tensor: Tensor) -> Tensor:
         tensor = tensor.to("cpu", torch.float64)
         return self.cartesian[name].to_cartesian(tensor) if name in self.cartesian else tensor
-
-
-def _named(numbers: Sequence[int]) -> str:
-    """Elements by their symbols, and what is none by its number."""
-    return ", ".join(SYMBOLS[n] if 0 < n < len(SYMBOLS) else f"the atomic number {n}" for n in numbers)
 
 
 def _require_finite(values: Mapping[str, NDArray], place: tuple[str | None, int | None]) -> None:

@@ -199,9 +199,9 @@ def test_a_calculation_that_fails_leaves_nothing(model: Path) -> None:
     ("atoms", "message"),
     [
         (Atoms(), "  no atoms"),
-        (Atoms([119], [[0, 0, 0]]), "  the model does not know the atomic number 119\n  it knows H, C, O"),
-        (Atoms([-1], [[0, 0, 0]]), "  the model does not know the atomic number -1\n  it knows H, C, O"),
-        (Atoms([0], [[0, 0, 0]]), "  the model does not know the atomic number 0\n  it knows H, C, O"),
+        (Atoms([119], [[0, 0, 0]]), "  atom 0 is not an element: its atomic number is 119"),
+        (Atoms([-1], [[0, 0, 0]]), "  atom 0 is not an element: its atomic number is -1"),
+        (Atoms([0], [[0, 0, 0]]), "  atom 0 is not an element"),
         (None, "the calculator has no atoms\n  atoms.calc = calculator, or give it atoms"),
     ],
 )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.fd import calculate_numerical_forces
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
+from ase.stress import voigt_6_to_full_3x3_stress
 from support.runs import Finished
 
+from e3frame.cli import main
+from e3frame.data.base import DataSpec
 from e3frame.data.specs import parse_data
 from e3frame.data.units import Units
 from e3frame.inference.calculator import E3FrameCalculator
@@ -132,8 +136,79 @@ def test_evaluation_on_other_data(finished: Finished, tmp_path: Path) -> None:
         assert found.frames == 2
     with pytest.raises(UserError, match=r"the data have no test frames\n  splits there: train, or all"):
         evaluate(bare, data)
-    with pytest.raises(UserError, match=r"the data have none of the labels energy, forces\n  labels of the data: q"):
-        evaluate(bare, parse_data(raw | {"keys": {"q": "q"}}))
+    said: list[str] = []
+    other = parse_data(raw | {"keys": {"q": "q"}, "split": {"val": 0, "test": 0}})
+    (found,) = evaluate(bare, other, split="train", say=said.append).values()
+    assert list(found.pairs) == list(found.errors) == ["energy"]
+    assert said == ["the model gives no q: not compared"]
+    with pytest.raises(UserError, match=r"the data have none of the labels energy, forces\n  labels of the data: mu,"):
+        evaluate(bare, parse_data({"kind": "qm9"}))
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Callable[..., DataSpec]:
+    """``labelled(keys)``: crystals and molecules, with labels under some names, of which some frames have none."""
+
+    def make(file: str = "mine.xyz", count: int = 12, split: dict | None = None, **keys: str) -> DataSpec:
+        frames = []
+        for k in range(count):
+            atoms = bulk("C", "diamond", a=3.5) if k % 2 else molecule("CH4")
+            atoms.rattle(0.03, seed=k)
+            atoms.info["E_dft"] = -50.0 - k
+            if k % 3 == 0:
+                atoms.arrays["F_dft"] = np.full((len(atoms), 3), 0.1)
+            if k % 2:
+                atoms.info["S"] = np.arange(6.0)
+            frames.append(atoms)
+        write(tmp_path / file, frames, format="extxyz")
+        raw = {"kind": "xyz", "path": str(tmp_path / file), "cache_dir": str(tmp_path), "preflight": "off"}
+        return parse_data(raw | {"split": split or {"val": 0, "test": 0}} | ({"keys": keys} if keys else {}))
+
+    return make
+
+
+def test_whatever_labels_there_are_are_compared(finished: Finished, labelled: Callable[..., DataSpec]) -> None:
+    """Frames that lack one are left out and counted; a stress follows from the energy, trained or not."""
+    said: list[str] = []
+    data = labelled(energy="E_dft", forces="F_dft", stress="S", charges="q")
+    (found,) = evaluate(finished.result.model, data, split="train", say=said.append).values()
+    assert {name: errors.frames for name, errors in found.errors.items()} == {"energy": None, "forces": 4, "stress": 6}
+    assert said == ["the model gives no charges: not compared"]
+    calc = E3FrameCalculator(finished.result.model)
+    frames = read(data.path[0], ":")
+    energies = [calc.get_potential_energy(atoms) - atoms.info["E_dft"] for atoms in frames]
+    assert found.errors["energy"].mae == pytest.approx(1000 * np.mean(np.abs(energies)), rel=1e-5)
+    stresses = [voigt_6_to_full_3x3_stress(calc.get_stress(a) - np.arange(6.0)) for a in frames if a.pbc.all()]
+    assert found.errors["stress"].rmse == pytest.approx(1000 * np.sqrt(np.mean(np.square(stresses))), rel=1e-5)
+    table = error_table({"train": found}, "errors")
+    assert list(table.columns[2].cells) == ["12", "12", "4 of 12", "6 of 12"]
+
+
+def test_what_is_not_there_is_said_with_the_key_to_write(
+    finished: Finished, labelled: Callable[..., DataSpec], capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, said = finished.result.model, []
+    (found,) = evaluate(model, labelled(energy="E_dft", forces="forces"), split="train", say=said.append).values()
+    assert list(found.pairs) == ["energy", "forces"]
+    assert list(found.errors) == ["energy"]
+    assert said == [
+        "no frame has the key 'forces' of forces: did you mean data.keys.forces=F_dft?", "keys there: E_dft, F_dft"
+    ]  # fmt: skip
+    data = labelled()
+    with pytest.raises(DataError) as caught:
+        evaluate(model, data, split="train")
+    assert str(caught.value) == (
+        f"{data.path[0]}\n  no frame has a label energy, forces\n"
+        "  no frame has the key 'energy' of energy: did you mean data.keys.energy=E_dft?\n"
+        "  no frame has the key 'forces' of forces: did you mean data.keys.forces=F_dft?\n  keys there: E_dft, F_dft"
+    )
+    arguments = [f"model={model}", "data=xyz", f"data.path={data.path[0]}", f"data.cache_dir={data.cache_dir}"]
+    for change in ("data.keys={energy: E_dft}", "data.allow_missing=[forces]"):
+        assert main(["evaluate", *arguments, "data.keys.energy=E_dft", change]) == 0
+        out = capsys.readouterr().out
+        assert "test: 1 of 12 frames; split=all takes all\n" in out
+    assert main(["evaluate", *arguments, "data.keys.energy=E_dft", "split=all"]) == 0
+    assert "energy  all         12" in capsys.readouterr().out
 
 
 def test_predictions_that_are_not_numbers_name_their_frame(finished: Finished) -> None:

@@ -202,6 +202,7 @@ def test_a_newer_model(finished: Finished, tmp_path: Path, header: dict[str, str
         ({"spec": "[]"}, "its spec is not a mapping"),
         ({"spec": "{"}, "its spec is not JSON: "),
         ({"spec": '{"r_max": NaN}'}, "its spec is not JSON: NaN is not a number"),
+        ({"spec": '{"\\ud800": 1}'}, "its spec is not JSON: 'utf-8' codec can't encode character"),
         ({"spec": "[" * 100_000}, "its spec is nested too deeply"),
         ({"task": "7"}, "its task is not a mapping"),
         ({"task": '{"targets": {}}'}, "task.targets: at least 1 must be given, got 0"),
