@@ -88,7 +88,7 @@ def test_files_that_are_there_and_not_there(finished: Finished, tmp_path: Path) 
         predict(finished.result.model, [source], out)
     assert out.read_text() == "precious"
     assert predict(finished.result.model, [source], out, overwrite=True) == 1
-    with pytest.raises(UserError, match=r"cannot be written: No such file or directory"):
+    with pytest.raises(UserError, match=r"out.xyz: there is no folder"):
         predict(finished.result.model, [source], tmp_path / "nowhere" / "out.xyz")
 
 
