@@ -25,7 +25,7 @@ def perovskite() -> Atoms:
 
 
 def slab() -> Atoms:
-    return fcc111("Al", (2, 2, 3), vacuum=8.0)
+    return fcc111("Al", (1, 1, 4), vacuum=8.0)
 
 
 def sheet() -> Atoms:
@@ -79,7 +79,7 @@ def molecules(number: int, seed: int = 0) -> list[Atoms]:
         "CH3COCH3",
         "HCOOH",
         "C2H6",
-        "CH3NH2",
+        "H3CNH2",
         "C5H5N",
         "H2CO",
         "trans-butane",
@@ -105,7 +105,7 @@ def weights(atoms: Atoms) -> Array:
     return 1.0 + 0.5 * np.sin(1.7 * atoms.numbers)
 
 
-def induced(atoms: Atoms, reach: float = 6.5) -> Array:
+def induced(atoms: Atoms, reach: float = 5.5) -> Array:
     """Polarizability of interacting dipoles on the atoms (Applequist, Carl and Fung 1972), screened at short range."""
     i, j, d, r = pairs(atoms, reach)
     n = len(atoms)
@@ -140,7 +140,7 @@ def bonds(atoms: Atoms, reach: float = 4.5) -> Array:
     return np.einsum("p,pa,pb->ab", strength, d, d)
 
 
-def far(atoms: Atoms, reach: float = 9.0) -> Array:
+def far(atoms: Atoms, reach: float = 6.5) -> Array:
     """From atoms farther away than most cutoffs."""
     i, j, d, r = pairs(atoms, reach)
     q = weights(atoms) - weights(atoms).mean() + 0.1

@@ -25,6 +25,8 @@ LEAST_EXPLAINED = 0.1
 """Part of the forces' variance; a potential of pairs explains more in any data but relaxed structures."""
 RELAXED = 0.3
 """eV/Å: root mean square of forces below which they may be what a relaxation left."""
+SURE = 0.7
+"""Correlation that no crudeness of an estimate turns into its opposite."""
 FINE = (0.15, 1.5)
 """How far a slope of differences may be off: 16 % at a perfect correlation."""
 
@@ -98,7 +100,8 @@ def _judged(check: str, found: Trend, atoms: float, energy: str, forces: str) ->
         if found.slope > 0:
             return Finding(check, "ok", f"the {forces} are the negative gradient{said(found)}")
         text = f"the {forces} are the gradient of the {energy}, not its negative{said(found)}"
-        return Finding(check, "error", text, f"turn the sign of the {forces} in the file")
+        level = "error" if abs(found.correlation) > SURE else "warning"
+        return Finding(check, level, text, f"turn the sign of the {forces} in the file")
     names = _named(found, atoms)
     text = f"the {forces} do not fit the {energy}: a factor of {size:.3g}{said(found)}"
     if found.slope < 0:

@@ -70,10 +70,15 @@ class Surroundings:
             for weight in (near * table, far * table, near * (crowd[self.source] + crowd[self.target])):
                 yield self._sum(self._tensors(sign * weight))
         pull = self._at_atoms(self.direction * (smooth * table)[:, None])
+        inner = near * table
+        inner = self._at_atoms(
+            inner[:, None, None] * _traceless(self.direction[:, :, None] * self.direction[:, None, :])
+        )
         if self.rank == 1:
             yield self._frame_sum(pull * crowd[:, None])
+            yield self._frame_sum((inner @ pull[:, :, None])[..., 0])
+            yield self._frame_sum(self._at_atoms(self.direction * (near * crowd[self.source] ** 2)[:, None]))
             return
-        inner = self._at_atoms(self._tensors(near * table))
         yield self._frame_sum(_traceless(pull[:, :, None] * pull[:, None, :]))
         yield self._frame_sum(_traceless(inner @ inner))
 

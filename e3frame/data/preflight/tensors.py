@@ -24,7 +24,7 @@ from e3frame.data.preflight.surroundings import Surroundings
 MIN_FRAMES = 60
 SEEN, UNSEEN = 5.0, 3.0
 """Standard errors of the agreement above which a label turns with its frame, and below which it seems not to."""
-PLAIN = 0.3
+PLAIN = 0.6
 """Agreement that each of the made-up tensors must have before anything is said against a label."""
 ISOTROPIC = 1e-6
 """Part of a matrix that is no multiple of the unit matrix, below which there is nothing to turn."""
