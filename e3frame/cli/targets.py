@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 from e3frame.config import TypedRun
+from e3frame.spec.words import printable
 
 if TYPE_CHECKING:
     from e3frame.train.targets import TargetSpec
@@ -25,7 +27,7 @@ def targets_table(run: TypedRun) -> Table:
         of = f" of {layer.of}" if isinstance(getattr(layer, "of", None), str) else ""
         key, total = config.data.key_of(config.task.key(name)), "" if target.sum is None else "the sum: "
         row = [_type(target), target.type.domain, config.task.unit(name), _weight(target)]
-        table.add_row(name, *row, f"{layer.kind}{of}", f"{total}{key}")
+        table.add_row(*map(_cell, (name, *row, f"{layer.kind}{of}", f"{total}{key}")))
     return table
 
 
@@ -35,8 +37,14 @@ def inputs_table(run: TypedRun) -> Table:
     for heading in ("input", "irreps", "per", "key"):
         table.add_column(heading, no_wrap=True)
     for name, irreps in run.config.model.inputs.items():
-        table.add_row(name, str(irreps).replace("+", " + "), "graph", run.config.data.key_of(name))
+        cells = (name, str(irreps).replace("+", " + "), "graph", run.config.data.key_of(name))
+        table.add_row(*map(_cell, cells))
     return table
+
+
+def _cell(text: str) -> Text:
+    """What the user wrote, such as a unit or a key of a file, as it is: neither markup nor control of the terminal."""
+    return Text(printable(text))
 
 
 def _type(target: TargetSpec) -> str:

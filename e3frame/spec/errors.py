@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from e3frame.algebra.errors import UserError as UserError
-from e3frame.algebra.errors import terse
+from e3frame.algebra.errors import terse as terse
 
 PathKey = tuple[str | int, ...]
 

@@ -271,3 +271,18 @@ def test_messages_act_on_no_terminal() -> None:
     assert len(lines) == 12
     assert max(map(len, lines)) < 450
     assert lines[-1] == "  ... and 90 more lines"
+
+
+def test_tables_act_on_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """Keys of files are any texts; they are no markup either."""
+    overrides = [
+        "data=xyz",
+        "data.path=a.xyz",
+        'data.keys.energy="[red]E\x1b[31m"',
+        'task.targets.forces.unit="\u202e[b]"',
+    ]
+    assert main(["check", "--no-data", *overrides]) == 0
+    table = capsys.readouterr().out
+    assert "[red]E\\x1b[31m" in table
+    assert "\\u202e[b]" in table
+    assert "\x1b" not in table

@@ -27,8 +27,8 @@ from e3frame.data.preflight.stress import check_stress
 from e3frame.data.preflight.tensors import check_frame
 from e3frame.data.statistics import label_range
 from e3frame.spec.elements import SYMBOLS
-from e3frame.spec.errors import DataError
-from e3frame.spec.words import counted
+from e3frame.spec.errors import DataError, terse
+from e3frame.spec.words import counted, printable
 
 SAMPLE = 400
 """Frames that the checks of labels look at, unless all are asked for."""
@@ -162,7 +162,8 @@ def report(splits: Splits, asked: Asked, findings: Sequence[Finding]) -> list[Ta
         found = label_range(splits.train, name)
         shape = " × ".join(map(str, label.shape)) or "1"
         numbers = found.written("smallest", "mean", "largest")
-        held.add_row(name, label.per, shape, asked.units.get(name, ""), *numbers, str(found.missing))
+        unit = Text(printable(asked.units.get(name, "")))
+        held.add_row(name, label.per, shape, unit, *numbers, str(found.missing))
     return [held, findings_table(findings)]
 
 
@@ -173,7 +174,8 @@ def findings_table(findings: Sequence[Finding]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column()
     for finding in findings:
-        text = Text(finding.text).append(f"\n{finding.hint}" if finding.hint else "", style="italic")
+        text = Text(terse(finding.text.split("\n")))
+        text.append(f"\n{terse(finding.hint.split(chr(10)))}" if finding.hint else "", style="italic")
         table.add_row(Text(finding.level, style=COLORS[finding.level]), finding.check, text)
     return table
 
