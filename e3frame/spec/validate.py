@@ -49,7 +49,7 @@ def _causes(error: ValidationError) -> list[Any]:
     return [
         details
         for details in found
-        if details["type"] != "missing"
+        if (details["type"] != "missing" or isinstance(details["loc"][-1], int))
         and not (details["type"] == "too_short" and any(loc[:-1] == details["loc"] for loc in locs))
     ]
 
@@ -68,6 +68,8 @@ def _reworded(details: Any) -> SpecError:
     if kind == "mistake":
         return SpecError(loc, context["problem"], context["hint"], offset=context["offset"], at_key=context["at_key"])
     given = shown(details["input"])
+    if kind == "missing":  # in a list of a fixed length
+        return SpecError(loc[:-1], f"more than {loc[-1]} values are required, got {given}")
     if kind in _BOUNDS:
         sign, bound = _BOUNDS[kind]
         return SpecError(loc, f"must be {sign} {context[bound]:g}, got {given}")
