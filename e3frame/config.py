@@ -292,7 +292,7 @@ class TypedRun:
         known = None if species == "auto" else species
         outputs = self.config.model.outputs.values()
         references = any(isinstance(o, Pooling) and o.per_species_scale_shift is not None for o in outputs)
-        files = self.config.data.file_units
+        files = self.config.data.found_units()
         factors = {} if files is None else {key: files.label_factor(key) for key in task.labels}
         labels = self.energy_label, self.forces_label
         allow = self.config.data.allow

@@ -93,7 +93,8 @@ def _look(run: TypedRun, full: bool, console: Console) -> int:
     if full and not broken:
         require_labels(splits, run.config.task, run.config.monitors)
     asked = replace(run.asked_of_data(), known=single.energies)
-    findings = [Finding("single atoms", "note", text) for text in single.said]
+    findings = [Finding("reading", "ok", remark) for remark in run.config.data.remarks()]
+    findings += [Finding("single atoms", "note", text) for text in single.said]
     findings += broken + look(splits, asked, full)
     for table in report(splits, asked, findings):
         console.print()

@@ -20,7 +20,7 @@ model         a model.safetensors, the folder of its run, or runs/NAME for the n
 path          a file, or [several, of, them], in any format that ASE reads
 out           the extended XYZ file to write; predicted.xyz where not given
 format        ASE's name of the format; by name and content where not given
-units.length  of the files; Å where not given
+units.length  of the files; where not given what they say, else Å
 batch_size    frames at once; 64 where not given
 keys.NAME     key of the frames that holds the input NAME of the model, such as keys.total_charge=Q
 device        cpu (the default) or cuda

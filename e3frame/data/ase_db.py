@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from e3frame.data.files import FilesSpec
+from e3frame.data.portions import portions
 from e3frame.spec.errors import DataError
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+    from e3frame.data.base import Label
+
+
+Rows = Sequence[tuple[int, int]]
+"""Frames, and the ids of their rows."""
 
 
 class AseDbSpec(FilesSpec):
@@ -24,8 +32,12 @@ class AseDbSpec(FilesSpec):
     select: str | None = Field(default=None, min_length=1)
     """Only rows that match, in ASE's language, such as ``natoms<20,converged=1``; null: all."""
 
-    def reader(self) -> AseDbReader:
+    def reader(self, labels: Mapping[str, Label] = MappingProxyType({})) -> AseDbReader:
         return AseDbReader(self.select)
+
+    def stated(self, file: str) -> Mapping[str, Any]:
+        with _opened(file) as database:
+            return database.metadata
 
     def format_key(self) -> list[Any]:
         return [self.select]
@@ -41,15 +53,21 @@ class AseDbReader:
         with _opened(file) as database:
             return database.count(self.select)
 
-    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms]]:
-        offset, limit = (0, None) if frames is None else (frames[0], frames[-1] + 1 - frames[0])
-        wanted = None if frames is None else set(frames)
+    def portions(self, file: str, frames: Sequence[int] | None, size: int) -> Iterator[Rows]:
         with _opened(file) as database:
-            for frame, row in enumerate(database.select(self.select, offset=offset, limit=limit, sort="id"), offset):
-                if wanted is None or frame in wanted:
+            found = [row.id for row in database.select(self.select, columns=["id"], include_data=False, sort="id")]
+        wanted = range(len(found)) if frames is None else frames
+        return portions(((frame, found[frame]) for frame in wanted), size)
+
+    def read(self, file: str, portion: Rows) -> Iterator[tuple[int, Atoms]]:
+        frames = {number: frame for frame, number in portion}
+        span = f"id>={portion[0][1]},id<={portion[-1][1]}"
+        with _opened(file) as database:
+            for row in database.select(f"{self.select},{span}" if self.select else span, sort="id"):
+                if row.id in frames:
                     atoms = row.toatoms()
                     atoms.info |= {**row.key_value_pairs, **row.data}
-                    yield frame, atoms
+                    yield frames[row.id], atoms
 
 
 @contextmanager

@@ -99,6 +99,14 @@ class DataSpec(Kinded, family="data set"):
         """Units that the user says the files have; None where that is known."""
         return None
 
+    def found_units(self) -> Units | None:
+        """The same, with what the files say of their units."""
+        return self.file_units
+
+    def remarks(self) -> list[str]:
+        """What is read in a way that its user should know of, a line each."""
+        return []
+
     @property
     def edge_labels(self) -> Mapping[str, EdgeKeys]:
         """Of the labels, those that pairs of atoms have, and the keys of the pairs."""

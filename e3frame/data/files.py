@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from glob import glob
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -13,10 +15,12 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from e3frame.data.base import DataSpec, Label
 from e3frame.data.edge_keys import EdgeKeys
 from e3frame.data.keys import TASKS_WITHOUT
+from e3frame.data.opened import require_file
 from e3frame.data.splitting import SplitSpec
+from e3frame.data.stated import combined
 from e3frame.data.units import DIMENSIONS, Units
 from e3frame.spec.base import mistake, mistake_at, shown
-from e3frame.spec.errors import DataError, SpecError, did_you_mean, nearest
+from e3frame.spec.errors import DataError, SpecError, did_you_mean
 from e3frame.spec.layer import RESERVED
 from e3frame.spec.regular import with_home
 
@@ -96,7 +100,7 @@ class FilesSpec(DataSpec):
     @model_validator(mode="after")
     def _units_of_all(self) -> FilesSpec:
         unknown = [name for name in self.keys if name not in DIMENSIONS]
-        if unknown and (self.units.length, self.units.energy) != (Units().length, Units().energy):
+        if unknown and (self.units.length or "Å", self.units.energy or "eV") != ("Å", "eV"):
             raise mistake(
                 f"units convert {', '.join(DIMENSIONS)} alone; it is not known what '{unknown[0]}' is",
                 f"if it is an energy, write keys: {{energy: {self.keys[unknown[0]]}}}",
@@ -137,6 +141,35 @@ class FilesSpec(DataSpec):
     @property
     def file_units(self) -> Units:
         return self.units
+
+    def stated(self, file: str) -> Mapping[str, Any]:
+        """What a file says of its units, under its own names (:func:`e3frame.data.stated.statements`)."""
+        return {}
+
+    def found_units(self, files: Sequence[str] | None = None) -> Units:
+        """Units of some files (None: those of ``path``): what the user gave, else what they state.
+
+        Raises:
+            DataError: one contradicts the user, or another one.
+        """
+        files = expanded(self.path) if files is None else files
+        found = [combined(self.units, self.stated(file), self.keys, file) for file in files]
+        for file, units in zip(files, found, strict=True):
+            if units != found[0]:
+                hint = "read them one by one, as path, val_path and test_path, or give all in the same units"
+                raise DataError(f"states other units than {files[0]}", file=file, hint=hint)
+        return found[0] if found else self.units
+
+    def remarks(self) -> list[str]:
+        found = []
+        for paths in filter(None, (self.path, self.val_path, self.test_path)):
+            files = expanded(paths)
+            said = self.found_units(files)
+            units = {name: unit for name, unit in said if unit is not None and getattr(self.units, name) is None}
+            if units:
+                told = ", ".join(f"{name} in {unit}" for name, unit in units.items())
+                found.append(f"{', '.join(paths)} states its units: {told}; read so")
+        return found
 
     @property
     def edge_labels(self) -> Mapping[str, EdgeKeys]:
@@ -244,8 +277,8 @@ class FilesSpec(DataSpec):
             return source.recipe
         return replace(source.recipe, chosen=np.sort(np.concatenate(list(source.parts.values()))))
 
-    def reader(self) -> Reader:
-        """What reads the files."""
+    def reader(self, labels: Mapping[str, Label] = MappingProxyType({})) -> Reader:
+        """What reads the files, and these labels of them."""
         raise NotImplementedError(f"{type(self).__name__}.reader")
 
     def format_key(self) -> list[Any]:
@@ -315,11 +348,13 @@ class FilesSpec(DataSpec):
         from e3frame.data.prepare import Recipe
 
         self.require_declared(labels)
-        values = LabelReader(dict(sorted(labels.items())), self.keys, self.units, self.allow_missing, self.edges)
+        files = expanded(paths)
+        units = self.found_units(files)
+        values = LabelReader(dict(sorted(labels.items())), self.keys, units, self.allow_missing, self.edges)
         group = self.split.key if self.split.method == "group" else None
         stored = self.neighbors == "stored"
         apart = "isolated_atoms" in self.allow
-        return Recipe(self.reader(), tuple(expanded(paths)), r_max, values, group, edges=stored, isolated=apart)
+        return Recipe(self.reader(labels), tuple(files), r_max, values, group, edges=stored, isolated=apart)
 
     def _options(self, recipe: Recipe) -> list[Any]:
         """What the graphs depend on besides the files' bytes."""
@@ -333,7 +368,8 @@ class FilesSpec(DataSpec):
         missing = sorted(set(labels.labels) & set(self.allow_missing))
         chosen = None if recipe.chosen is None else recipe.chosen.tolist()
         bare = ([] if recipe.edges else ["edges"]) + (["isolated"] if recipe.isolated else [])
-        return [recipe.r_max, self.format_key(), self.units.model_dump(), wanted, missing, recipe.group, chosen, *bare]
+        units = labels.units.replace(length=labels.units.length or "Å", energy=labels.units.energy or "eV").model_dump()
+        return [recipe.r_max, self.format_key(), units, wanted, missing, recipe.group, chosen, *bare]
 
     def _elsewhere(self) -> frozenset[str]:
         return frozenset(name for name in ("val", "test") if getattr(self, f"{name}_path") is not None)
@@ -348,15 +384,10 @@ def expanded(paths: Sequence[str]) -> list[str]:
     files: list[str] = []
     for written in paths:
         path = with_home(written)
-        if path.is_dir():
-            raise DataError("is a folder, not a file", file=path, hint=f"all its files: {path}/*")
-        if path.exists():
-            files.append(str(path))
-        elif matches := sorted(match for match in glob(str(path)) if Path(match).is_file()):
-            files += matches
-        elif any(sign in written for sign in "*?["):
+        matches = [] if os.path.lexists(path) else sorted(filter(os.path.isfile, glob(str(path))))
+        if not matches and any(sign in written for sign in "*?[") and not os.path.lexists(path):
             raise DataError("no file matches", file=path)
-        else:
-            match = nearest(path.name, [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else [])
-            raise DataError("no such file", file=path, hint=f"did you mean {path.parent / match}?" if match else None)
+        for found in matches or [str(path)]:
+            require_file(found)
+            files.append(found)
     return files

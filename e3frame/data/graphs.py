@@ -10,8 +10,22 @@ import torch
 from ase import Atoms
 from numpy.typing import NDArray
 from torch_geometric.data import Data
+from torch_geometric.data.storage import GlobalStorage
 
 from e3frame.data.neighbors import CLOSEST, neighbors
+
+
+class _Store(GlobalStorage):
+    """What a graph holds. torch_geometric's takes any value called ``x``, ``feat``, ``n_id`` and so on, which may be a
+    label per frame, for one row per atom."""
+
+    @property
+    def num_nodes(self) -> int | None:
+        return self["z"].shape[0] if "z" in self else None
+
+    @property
+    def can_infer_num_nodes(self) -> bool:
+        return True
 
 
 class Graph(Data):
@@ -22,6 +36,12 @@ class Graph(Data):
     their own names.
     The vector of an edge is ``pos[edge_index[0]] + edge_shift - pos[edge_index[1]]``.
     """
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__()
+        self.__dict__["_store"] = _Store(_parent=self)
+        for key, value in values.items():
+            setattr(self, key, value)
 
     # torch_geometric goes by substrings of the key, so that a label called "refractive_index" would be incremented.
     def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> int:

@@ -19,6 +19,9 @@ from e3frame.data.keys import TASKS_WITHOUT, find, present_keys
 from e3frame.data.units import Units
 from e3frame.spec.errors import DataError
 
+LARGEST = 1e18
+"""In the units of the file; the square of more is beyond float32."""
+
 
 @dataclass(frozen=True)
 class LabelReader:
@@ -112,23 +115,30 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
     value = np.asarray(find(present, key, f"for the label {name}", f"data.keys.{name}", fail, fitting, without))
     if value.dtype.kind not in "fiu":
         raise DataError(f"{key} is not a number: {value.tolist()!r}", file=file, frame=frame)
-    if name == "stress" and value.size == 6 and label.shape == (3, 3):
+    if name == "stress" and value.shape in ((6,), (1, 6)) and label.shape == (3, 3):
         value = voigt_6_to_full_3x3_stress(value.reshape(6).astype(np.float64))
     if value.shape not in _accepted(label, rows):
-        expected = label.shape if label.per == "graph" else (rows, *label.shape)
-        each = "graph" if label.per == "graph" else "atom"
-        raise DataError(
-            f"{key} has the shape {value.shape}, the label {name} needs {expected}",
-            file=file,
-            frame=frame,
-            hint=f"{name} is one value of shape {label.shape} per {each}",
-        )
+        problem, hint = _misfit(key, value, name, label, rows)
+        raise fail(problem, hint=hint)
     value = value.astype(np.float64).reshape(rows, *label.shape)
     if not np.isfinite(value).all():
         row = int(np.argwhere(~np.isfinite(value))[0, 0])
         where = f" of atom {row}" if label.per == "node" else ""
         raise DataError(f"{key}{where} is not finite: {value[row].tolist()}", file=file, frame=frame)
+    if np.abs(value).max(initial=0.0) > LARGEST:
+        row = int(np.argwhere(np.abs(value) > LARGEST)[0, 0])
+        where = f" of atom {row}" if label.per == "node" else ""
+        raise DataError(f"{key}{where} is {value[row].tolist()}: no label is so large", file=file, frame=frame)
     return value
+
+
+def _misfit(key: str, value: NDArray, name: str, label: Label, rows: int) -> tuple[str, str]:
+    """The problem and a hint where a value is not of its label's shape."""
+    expected, each = (label.shape, "graph") if label.per == "graph" else ((rows, *label.shape), "atom")
+    hint = f"{name} is one value of shape {label.shape} per {each}"
+    if label.shape == () and value.shape == (2,) and value.dtype.kind == "i" and value[1] >= 0:
+        hint += f"; or does the file say {value[0]},{value[1]}? numbers need a point: {value[0]}.{value[1]}"
+    return f"{key} has the shape {value.shape}, the label {name} needs {expected}", hint
 
 
 def read_group(atoms: Atoms, key: str, file: str, frame: int) -> str:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from e3frame.data.base import NOT_FETCHED, DataSpec, Label
-from e3frame.data.npz import NpzSpec, Structure, arrays_of
+from e3frame.data.npz import NpzSpec, Structure
+from e3frame.data.npz_arrays import arrays_of
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import Units
 from e3frame.spec.base import mistake, mistake_at, shown

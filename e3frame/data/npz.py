@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
-from zipfile import BadZipFile
 
 from e3frame.data.files import FilesSpec
+from e3frame.data.npz_arrays import arrays_of
+from e3frame.data.portions import numbered
+from e3frame.data.stated import is_unit_key
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import DataError, nearest
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
+    from e3frame.data.base import Label
     from e3frame.data.edge_keys import EdgeKeys
 
 
@@ -41,8 +43,17 @@ class NpzSpec(FilesSpec):
     structure: Structure = Structure()
     """The arrays of the structures: R, z as in MD17; rMD17 has coords and nuclear_charges."""
 
-    def reader(self) -> NpzReader:
-        return NpzReader(self.structure, self.keys, self.edges)
+    def reader(self, labels: Mapping[str, Label] = MappingProxyType({})) -> NpzReader:
+        per_atom = frozenset(self.keys[name] for name, label in labels.items() if label.per == "node")
+        return NpzReader(self.structure, self.keys, self.edges, per_atom)
+
+    def stated(self, file: str) -> Mapping[str, Any]:
+        arrays = arrays_of(file)
+        said = (key for key, about in arrays.headers.items() if is_unit_key(key) and about.size == 1)
+        units = {key: arrays[key].reshape(-1)[0].item() for key in said}
+        return {
+            key: unit.decode("utf-8", "replace") if isinstance(unit, bytes) else unit for key, unit in units.items()
+        }
 
     def format_key(self) -> list[Any]:
         return [self.structure.model_dump()]
@@ -55,11 +66,17 @@ class NpzReader:
     structure: Structure
     keys: Mapping[str, str]
     edges: Mapping[str, EdgeKeys] = field(default_factory=dict)
+    per_atom: frozenset[str] = frozenset()
+    """Keys of labels per atom, whose rows are those of the atoms."""
 
     def count(self, file: str) -> int:
-        return len(arrays_of(file)[self._key(file, "positions")])
+        shape = arrays_of(file).headers[self._key(file, "positions")].shape
+        return shape[0] if shape else 0
 
-    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms]]:
+    def portions(self, file: str, frames: Sequence[int] | None, size: int) -> Iterator[Sequence[int]]:
+        return numbered(self.count(file), frames, size)
+
+    def read(self, file: str, portion: Sequence[int]) -> Iterator[tuple[int, Atoms]]:
         import numpy as np
         from ase import Atoms
 
@@ -71,7 +88,7 @@ class NpzReader:
         for key, values in labels.items():
             if values.ndim == 0 or len(values) != len(positions):
                 raise DataError(f"{key} has the shape {values.shape} for {len(positions)} frames", file=file)
-        for frame in range(len(positions)) if frames is None else frames:
+        for frame in portion:
             real = numbers[frame] > 0
             atoms = Atoms(numbers[frame][real], positions[frame][real])
             if cells is not None:
@@ -82,8 +99,9 @@ class NpzReader:
                 if key in rows:
                     atoms.info[key] = _renumbered(value, real) if key in pairs and not real.all() else value
                     continue
-                # Only what has one row per atom loses the rows that stand for none.
-                atoms.info[key] = value[real] if value.ndim and len(value) == len(real) and not real.all() else value
+                atoms.info[key] = value
+                if key in self.per_atom and value.shape[:1] == real.shape:
+                    atoms.set_array(key, value[real])  # of a label per graph no row is lost, however many it has
             yield frame, atoms
 
     def structures(self, file: str) -> tuple[NDArray, NDArray, NDArray | None]:
@@ -132,31 +150,3 @@ def _renumbered(index: NDArray, real: NDArray) -> NDArray:
     numbers = np.where(real, real.cumsum() - 1, slots + np.arange(slots))
     inside = (index >= 0) & (index < slots)
     return np.where(inside, numbers[np.where(inside, index, 0)], index)
-
-
-def arrays_of(file: str) -> dict[str, NDArray]:
-    """Every array of a file.
-
-    Raises:
-        DataError: it is not a NumPy file, is cut short, or holds pickled objects.
-    """
-    return _loaded(file, Path(file).stat().st_mtime_ns)
-
-
-@lru_cache(maxsize=1)  # pieces of one file follow each other
-def _loaded(file: str, changed: int) -> dict[str, NDArray]:
-    import numpy as np
-
-    try:
-        with open(file, "rb") as raw:
-            start = raw.read(6)
-        if start and not start.startswith((b"PK", b"\x93NUMPY")):
-            raise DataError("is not a NumPy file", file=file, hint="other formats: data=xyz")
-        opened = np.load(file)
-        if isinstance(opened, np.ndarray):
-            raise DataError("holds one array, a .npz file with several is required", file=file)
-        with opened:
-            return {key: opened[key] for key in opened.files}
-    except (BadZipFile, ValueError, OSError, EOFError, TypeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DataError(f"cannot be read as npz: {reason}", file=file) from None

@@ -11,29 +11,29 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from itertools import chain, islice
 from threading import Thread
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from ase import Atoms
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from e3frame.data.base import ALLOW_ISOLATED
 from e3frame.data.frames import checked
 from e3frame.data.graphs import Graph, make_graph, without_edges
 from e3frame.data.labels import LabelReader, read_group
+from e3frame.data.progress import progress
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 
 
 class Piece(NamedTuple):
-    """Frames of a file, by its number in the list of files; None: all, where nobody knows how many there are."""
+    """Frames of a file, by its number in the list of files: what its reader makes them of."""
 
     file: int
-    frames: Sequence[int] | None
+    held: Any
 
 
 class Chunk(NamedTuple):
@@ -50,11 +50,14 @@ class Reader(Protocol):
     reader can be sent to another process."""
 
     def count(self, file: str) -> int | None:
-        """How many frames a file has, where that is known without reading them."""
+        """How many frames a file has, where that is known without making them."""
 
-    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[tuple[int, Atoms | DataError]]:
-        """Those frames, given in rising order (None: all), with their numbers; what is wrong with it in place of one
-        that cannot be read. Raises DataError for a file that cannot be read."""
+    def portions(self, file: str, frames: Sequence[int] | None, size: int) -> Iterator[Any]:
+        """Those frames, given in rising order (None: all), in portions that :meth:`read` makes frames of, in whatever
+        process; the file is gone through once. Raises DataError for a file that cannot be read."""
+
+    def read(self, file: str, portion: Any) -> Iterator[tuple[int, Atoms | DataError]]:
+        """The frames of a portion, with their numbers; what is wrong with it in place of one that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -91,14 +94,11 @@ class Recipe:
             count = self.reader.count(file)
             if count == 0:
                 raise DataError("no frames", file=file)
-            if count is None:
-                yield Piece(number, None)
-                continue
-            frames: Sequence[int] = range(count)
-            if self.chosen is not None:
+            frames = None
+            if self.chosen is not None and count is not None:
                 frames = (self.chosen[(self.chosen >= first) & (self.chosen < first + count)] - first).tolist()
-            yield from (Piece(number, frames[k : k + self.piece]) for k in range(0, len(frames), self.piece))
-            first += count
+            yield from (Piece(number, held) for held in self.reader.portions(file, frames, self.piece))
+            first += count or 0
 
     def total(self) -> int | None:
         """Frames of all files, where that is known without reading them."""
@@ -112,7 +112,7 @@ class Recipe:
         return packed._replace(broken=tuple(broken))
 
     def _graphs(self, piece: Piece, broken: list[DataError]) -> Iterator[Graph]:
-        for frame, atoms in self.reader.read(self.files[piece.file], piece.frames):
+        for frame, atoms in self.reader.read(self.files[piece.file], piece.held):
             try:
                 graph = self.graph(atoms, frame, piece.file)
             except DataError as error:
@@ -148,12 +148,17 @@ def prepared(recipe: Recipe, processes: int | None = None) -> Iterator[Chunk]:
     Raises:
         DataError: for the first frame, in the files' order, that is wrong.
     """
-    pieces = list(recipe.pieces())
-    workers = min(processes or len(_cores()), len(pieces))
+    total = recipe.total() if recipe.chosen is None else len(recipe.chosen)
+    pieces = recipe.pieces()
+    first = list(islice(pieces, processes or len(_cores())))
+    workers, pieces = len(first), chain(first, pieces)
     chunks = map(recipe.chunk, pieces) if workers < 2 else _by_processes(recipe, pieces, workers)
-    console = Console(stderr=True)
-    show = console.is_terminal and len(pieces) > 1
-    yield from track(chunks, "preparing data", len(pieces), console=console, disable=not show, transient=True)
+    done = 0
+    with progress("preparing data", total, total is None or total > recipe.piece) as bar:
+        for chunk in chunks:
+            yield chunk
+            done += len(chunk.counts.get("z", ())) + len(chunk.broken)
+            bar(done)
 
 
 def pack(graphs: Iterable[Graph]) -> Chunk:
@@ -172,7 +177,7 @@ def _cores() -> Sequence[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
-def _by_processes(recipe: Recipe, pieces: Sequence[Piece], workers: int) -> Iterator[Chunk]:
+def _by_processes(recipe: Recipe, pieces: Iterable[Piece], workers: int) -> Iterator[Chunk]:
     """As ``map`` would, with few pieces under way at a time, so that a large set is never in memory as a whole."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pending: deque = deque()
@@ -217,9 +222,9 @@ def require_connected(graph: Graph, file: str, r_max: float) -> None:
     says otherwise, a mistake.
     """
     if graph.num_nodes > 1:
-        alone = torch.bincount(graph.edge_index[1], minlength=graph.num_nodes) == 0
+        alone = np.bincount(graph.edge_index[1].numpy(), minlength=graph.num_nodes) == 0
         if alone.any():
-            atom = int(alone.nonzero()[0])
+            atom = int(alone.argmax())
             raise DataError(
                 f"atom {atom} ({SYMBOLS[graph.z[atom]]}) has no neighbour within r_max = {r_max:g} Å",
                 file=file,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, model_validator
 
 from e3frame.data.base import NOT_FETCHED, DataSpec, Label
+from e3frame.data.portions import numbered
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.units import Units
 from e3frame.spec.base import mistake
@@ -169,8 +170,10 @@ class Qm9Reader:
 
         return (count_pack if self.source == "qm9pack" else count_raw)(self.files)
 
-    def read(self, file: str, frames: Sequence[int] | None) -> Iterator[Molecule]:
+    def portions(self, file: str, frames: Sequence[int] | None, size: int) -> Iterator[Sequence[int]]:
+        return numbered(self.count(file), frames, size)
+
+    def read(self, file: str, portion: Sequence[int]) -> Iterator[Molecule]:
         from e3frame.data.qm9_sources import pack_molecules, raw_molecules
 
-        wanted = range(self.count(file)) if frames is None else frames
-        return (pack_molecules if self.source == "qm9pack" else raw_molecules)(self.files, wanted)
+        return (pack_molecules if self.source == "qm9pack" else raw_molecules)(self.files, portion)

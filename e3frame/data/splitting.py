@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from e3frame.data.opened import require_file
 from e3frame.spec.base import Spec, mistake, mistake_at, shown
 from e3frame.spec.errors import DataError, SpecError
 from e3frame.spec.regular import with_home
@@ -183,6 +184,8 @@ def read_index(file: str, total: int) -> NDArray[np.int64]:
     import numpy as np
 
     path = with_home(file)
+    if path.exists():  # a named pipe would be waited for
+        require_file(path)
     try:
         index = _whole_numbers(path)
     except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationInfo, field_validator
 
 from e3frame.spec.base import Spec, mistake, shown
-from e3frame.spec.errors import did_you_mean
+from e3frame.spec.errors import nearest
 
 ENERGY = {
     "eV": 1.0,
@@ -79,12 +79,12 @@ taken as they stand."""
 
 class Units(Spec):
     """Units of a file; those of derived labels follow (forces are in energy/length, polarizabilities in length^3), if
-    they have none of their own."""
+    they have none of their own. What a file itself says of its units holds where nothing is given here."""
 
-    length: str = "Å"
-    """Å (or A), bohr, nm."""
-    energy: str = "eV"
-    """eV, meV, Hartree, Ry, kcal/mol, kJ/mol."""
+    length: str | None = None
+    """Å (or A), bohr, nm; null: what the file says, else Å."""
+    energy: str | None = None
+    """eV, meV, Hartree, Ry, kcal/mol, kJ/mol; null: what the file says, else eV."""
     forces: str | None = None
     """Any unit of energy by any of length, such as Hartree/bohr; null: energy/length."""
     stress: str | None = None
@@ -98,13 +98,13 @@ class Units(Spec):
 
     @field_validator("length", mode="before")
     @classmethod
-    def _length(cls, name: Any) -> str:
-        return _known(name, LENGTH, "length")
+    def _length(cls, name: Any) -> str | None:
+        return None if name is None else _known(name, LENGTH, "length")
 
     @field_validator("energy", mode="before")
     @classmethod
-    def _energy(cls, name: Any) -> str:
-        return _known(name, ENERGY, "energy")
+    def _energy(cls, name: Any) -> str | None:
+        return None if name is None else _known(name, ENERGY, "energy")
 
     @field_validator(*OF_LABELS, mode="before")
     @classmethod
@@ -118,7 +118,7 @@ class Units(Spec):
 
     def length_factor(self) -> float:
         """A length of the file times this is in Å."""
-        return LENGTH[self.length]
+        return LENGTH[self.length or "Å"]
 
     def label_factor(self, label: str) -> float:
         """A label of the file times this is in eV, Å and e.
@@ -129,16 +129,28 @@ class Units(Spec):
         if label in self.of_labels:
             return OF_LABELS[label][self.of_labels[label]]
         energy, length = DIMENSIONS.get(label, (0, 0))
-        return ENERGY[self.energy] ** energy * LENGTH[self.length] ** length
+        return ENERGY[self.energy or "eV"] ** energy * self.length_factor() ** length
 
 
 def _known(name: Any, table: dict[str, float], what: str) -> str:
     if not isinstance(name, str):
-        raise mistake(f"the name of a unit of {what} is required, got {shown(name)}", f"known: {', '.join(table)}")
+        raise mistake(f"the name of a unit of {what} is required, got {shown(name)}", known_units(what))
     found = canonical(name)
     if found not in table:
-        raise mistake(f"no unit of {what} is called {shown(name)}", did_you_mean(name, table))
+        match = nearest(name, table)
+        hint = f"did you mean {match}? " if match else ""
+        raise mistake(f"no unit of {what} is called {shown(name)}", hint + known_units(what))
     return found
+
+
+def known_units(what: str) -> str:
+    """The units of a quantity, for a message.
+
+    >>> known_units("forces")
+    'known: eV, meV, Hartree, Ry, kcal/mol, kJ/mol; by Å, bohr, nm'
+    """
+    table = {"length": LENGTH, "energy": ENERGY, **OF_LABELS}[what]
+    return f"known: {', '.join(ENERGY)}; by {', '.join(LENGTH)}" if table is FORCE else f"known: {', '.join(table)}"
 
 
 def canonical(name: str) -> str:

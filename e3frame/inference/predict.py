@@ -20,9 +20,11 @@ from torch_geometric.data import Batch
 
 from e3frame.data.batch import model_input
 from e3frame.data.edges import images
-from e3frame.data.frames import checked, read_frames
+from e3frame.data.frames import checked, read_frames, stated_units
 from e3frame.data.graphs import Graph, make_graph
+from e3frame.data.opened import require_file
 from e3frame.data.parts import part_of
+from e3frame.data.stated import combined
 from e3frame.data.units import Units
 from e3frame.inference.derived import summand, with_derivatives
 from e3frame.inference.device import Device, read_device
@@ -225,10 +227,10 @@ def as_ase(name: str, value: NDArray[np.float64]) -> NDArray[np.float64] | float
 
 def _frames(files: Sequence[str], format: str | None, units: Units) -> Iterator[tuple[Atoms, str, int]]:
     for file in files:
-        if not Path(file).exists():
-            raise DataError("no such file", file=file)
+        require_file(file)
+        length = combined(units, stated_units(file, format), {}, file, ["length"]).length_factor()
         for frame, atoms in read_frames(file, format):
-            yield checked(atoms, units.length_factor(), file, frame), file, frame
+            yield checked(atoms, length, file, frame), file, frame
 
 
 def edges_of(atoms: Atoms, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:

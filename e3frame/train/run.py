@@ -111,6 +111,8 @@ def _run(
         missing = require_labels(splits, config.task, config.monitors)
         for _, dataset in splits.items():
             require_inputs(dataset, config.model.inputs)
+        for remark in config.data.remarks():
+            console.print(remark, highlight=False, soft_wrap=True, markup=False)
         _look(splits, typed, single, console)
         labels = (typed.energy_label or "", typed.forces_label or "")
         given = {"known": single.energies, "allow": config.data.allow}

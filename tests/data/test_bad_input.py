@@ -16,6 +16,7 @@ from ase.db import connect
 from ase.io import write
 
 from e3frame.data.specs import AnyData, Label, parse_data
+from e3frame.data.units import known_units
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import DataError, UserError
 from e3frame.spec.validate import SpecErrors, validate
@@ -253,10 +254,11 @@ def test_a_split_larger_than_the_set(kind: str, ethanol: list[Atoms]) -> None:
 @pytest.mark.parametrize("kind", ["xyz", "ase_db", "npz"])
 @pytest.mark.parametrize(
     ("quantity", "name", "hint"),
-    [("energy", "kcal", "did you mean kcal/mol?"), ("length", "furlong", "known: Å, bohr, nm"),
-     ("stress", "Pa", "did you mean GPa?"), ("dipole", "Debey", "known: e*Å, D, e*bohr"),
-     ("forces", "Hartree/bor", "did you mean Hartree/bohr?"), ("virial", "kJmol", "did you mean kJ/mol?"),
-     ("polarizability", "bohr", "did you mean bohr^3?")],
+    [("energy", "kcal", "did you mean kcal/mol? " + known_units("energy")), ("length", "furlong", "known: Å, bohr, nm"),
+     ("stress", "Pa", "did you mean GPa? known: eV/Å^3, GPa, kbar"), ("dipole", "Debey", "known: e*Å, D, e*bohr"),
+     ("forces", "Hartree/bor", "did you mean Hartree/bohr? " + known_units("forces")),
+     ("virial", "kJmol", "did you mean kJ/mol? " + known_units("energy")),
+     ("polarizability", "bohr", "did you mean bohr^3? known: Å^3, bohr^3")],
 )  # fmt: skip
 def test_a_unit_that_does_not_exist(kind: str, quantity: str, name: str, hint: str) -> None:
     with pytest.raises(SpecErrors) as caught:

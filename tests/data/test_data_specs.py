@@ -46,7 +46,8 @@ MISTAKES = {
     "paths empty": ({"kind": "xyz", "path": []}, "data.path\n  a file or a list of files is required, got []"),
     "unit of energy": (
         {"kind": "xyz", "path": "a", "units": {"energy": "ev"}},
-        "data.units.energy\n  no unit of energy is called ev\n  did you mean eV?",
+        "data.units.energy\n  no unit of energy is called ev\n  did you mean eV? "
+        "known: eV, meV, Hartree, Ry, kcal/mol, kJ/mol",
     ),
     "unit of length": (
         {"kind": "xyz", "path": "a", "units": {"length": "parsec"}},

@@ -193,14 +193,15 @@ TEXTS_AND_MESSAGES = {
         FRAME + WATER.format(count=3) + ROWS[0], "some.xyz, frame 1\n  the file ends after 1 of 3 atoms",
     ),
     "cut before the first atom": (FRAME + "3\n", "some.xyz, frame 1\n  the file ends after 0 of 3 atoms"),
-    "a blank line between frames": (
-        FRAME + "\n" + FRAME, "some.xyz, frame 1\n  a blank line stands where a frame should begin",
+    "a blank line among the atoms": (
+        FRAME + "\n" + WATER.format(count=3) + ROWS[0] + "\n" + ROWS[2],
+        "some.xyz, frame 1\n  cannot be read as extxyz: line 10 is blank, 3 atoms should stand here",
     ),
     "more atoms than announced": (
         FRAME + WATER.format(count=2) + "".join(ROWS),
-        "some.xyz, frame 2\n  the number of atoms should stand here, not 'H 0 1 0 0 0 -1'",
+        "some.xyz, frame 2\n  line 10: the number of atoms should stand here, not 'H 0 1 0 0 0 -1'",
     ),
-    "no atoms": (FRAME + "0\n\n", "some.xyz, frame 1\n  the number of atoms should stand here, not '0'"),
+    "no atoms": (FRAME + "0\n\n", "some.xyz, frame 1\n  line 6: the number of atoms should stand here, not '0'"),
     "a row too short": (
         FRAME + WATER.format(count=3) + ROWS[0] + "H 0 0 1\n" + ROWS[2],
         "some.xyz, frame 1\n  cannot be read as extxyz: …",

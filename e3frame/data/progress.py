@@ -1,0 +1,18 @@
+"""Progress on a terminal, for what takes long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import Progress
+
+
+@contextmanager
+def progress(what: str, total: float | None, wanted: bool = True) -> Iterator[Callable[[float], None]]:
+    """A bar, gone at the end; a call sets how much is done of ``total`` (None: nobody knows)."""
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not (wanted and console.is_terminal)) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
