@@ -20,8 +20,10 @@ NAMED = 3
 
 
 def record(folder: Path, config: RunConfig) -> None:
-    """Write the digests of the data files of a run into its folder."""
+    """Write the digests of the data files of a run, if it has any, into its folder."""
     held = {file: _contents(Path(file)) for file in config.data.files_read()}
+    if not held:
+        return
     write_file(folder / NAME, (json.dumps(held, indent=2, ensure_ascii=False) + "\n").encode())
 
 
