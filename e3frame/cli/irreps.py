@@ -12,6 +12,7 @@ from rich.table import Table
 from e3frame.algebra.irreps import Irreps, IrrepsSyntaxError
 from e3frame.algebra.paths import plan_full
 from e3frame.spec.errors import UserError
+from e3frame.spec.irreps import too_large
 
 _DESCRIPTION = """What irreps hold, and what their tensor products give.
 
@@ -48,6 +49,9 @@ def read_irreps(text: str, name: str | None = None) -> Irreps:
         irreps = Irreps(text)
     except IrrepsSyntaxError as error:
         raise UserError(f"{head}expected {error.expected}\n  {text}\n  {' ' * error.offset}^") from None
+    problem = too_large(irreps)
+    if problem is not None:
+        raise UserError(f"{head}{problem}")
     if irreps.dim == 0:
         raise UserError(f"{head}{text!r} holds no irreps; write at least one, such as 16x0e")
     return irreps

@@ -24,6 +24,8 @@ def require_readable(overrides: Sequence[str]) -> None:
     """Raise UserError for an override that no parser should be given."""
     for text in overrides:
         depth = max(accumulate((char in "[{(") - (char in ")}]") for char in text), default=0)
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise UserError(f"command-line override {text}\n  it holds bytes that are not UTF-8")
         if len(text) > TEXT:
             raise UserError(f"command-line override {text[:60]}...\n  it has more than {TEXT:,} characters")
         if depth > DEPTH:

@@ -69,5 +69,5 @@ def with_home(path: str | Path) -> Path:
     """A path with its ``~`` filled in; as it is where nobody has that name, and so no file."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:
+    except (RuntimeError, ValueError):  # no such user, or a name that no file can have
         return Path(path)

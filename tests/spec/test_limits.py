@@ -19,6 +19,7 @@ from e3frame.spec import limits
 from e3frame.spec.errors import DataError, FileError, SpecError, UserError
 from e3frame.spec.layer import require_few_paths
 from e3frame.spec.statistics import Statistics
+from e3frame.spec.words import printable
 from e3frame.sweep.spec import SweepSpec
 
 MODELS = config_folder() / "model"
@@ -243,6 +244,7 @@ def test_workers_of_a_search_are_bounded_by_the_machine(monkeypatch: pytest.Monk
 OVERRIDES = {
     "x=" + "[" * 100: "more than 40 brackets are within each other",
     "x=" + "1" * 20_000: "it has more than 10,000 characters",
+    "name=a\udce5": "it holds bytes that are not UTF-8",
     "=1": "a key is required before the =, such as optimizer.lr",
     "a..b=1": "a key is required before the =, such as optimizer.lr",
     "seed=" + "9" * 100: "an integer has at most 64 bits",
@@ -255,7 +257,7 @@ def test_overrides_are_bounded(override: str) -> None:
         with pytest.raises(UserError) as caught:
             call()
         assert OVERRIDES[override] in str(caught.value)
-        assert str(caught.value).startswith(f"command-line override {override[:60]}")
+        assert str(caught.value).startswith(f"command-line override {printable(override[:60])}")
 
 
 def test_messages_act_on_no_terminal() -> None:
@@ -281,3 +283,11 @@ def test_tables_act_on_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[red]E\\x1b[31m" in table
     assert "\\u202e[b]" in table
     assert "\x1b" not in table
+
+
+@pytest.mark.parametrize("irreps", ["1x1000000000o x 1o", "1x100000o x 1x100000e", "10000000x0e"])
+def test_irreps_of_the_command_line_are_bounded(irreps: str, capsys: pytest.CaptureFixture[str]) -> None:
+    began = time.process_time()
+    assert main(["irreps", *irreps.split()]) == 1
+    assert time.process_time() - began < 1
+    assert capsys.readouterr().err.startswith(("l is at most 12, got 10", "at most 262,144 components are allowed"))
