@@ -25,7 +25,7 @@ from e3frame.spec.layer import Binding
 from e3frame.spec.limits import too_many
 from e3frame.spec.registry import OneOf
 from e3frame.train.checks import asked_of_frames, check_input, check_target, with_derived
-from e3frame.train.init import InitSpec, Transfer
+from e3frame.train.init import InitSpec, Transfer, architecture
 from e3frame.train.loggers import LoggerSpec
 from e3frame.train.optimizers import OptimizerSpec, ScheduleFreeSpec
 from e3frame.train.schedulers import ConstantSpec, CosineSpec, PlateauSpec, SchedulerSpec
@@ -34,6 +34,8 @@ from e3frame.train.trainer import TrainerSpec
 
 if TYPE_CHECKING:
     from e3frame.data.preflight.look import Asked
+
+__all__ = ["RunConfig", "TypedRun", "architecture", "typed_run"]
 
 
 LONGEST_NAME = 100

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from e3frame.compose.architecture import take_architecture
 from e3frame.compose.files import config_folder, file_places, roots
 from e3frame.compose.overrides import (
     choices,
@@ -89,6 +90,7 @@ class Composer:
         base, placed = self._base(tuple(override for override in overrides if override not in values))
         config, sources = copy.deepcopy(base), Sources(dict(placed.places))
         set_values(config, sources, values, self.config_dir)
+        take_architecture(config, sources, [*self.common, *overrides], named)
         with told(overrides):
             return Composed(resolved(config, sources), sources).with_plugins(named)
 
@@ -116,6 +118,7 @@ def compose_config(overrides: Sequence[str], config_name: str = "config", config
         SpecError, UserError: a group, an override or a file that is wrong.
     """
     config, sources = _composed(overrides, config_name, config_dir)
+    take_architecture(config, sources, overrides, named_plugins(overrides))
     return Composed(resolved(config, sources), sources).with_plugins(named_plugins(overrides))
 
 

@@ -24,7 +24,8 @@ class InitSpec(Spec):
     """A trained model to start from. Layers are named as ``e3frame check`` shows them, or by patterns: ``conv*``."""
 
     model: str = Field(min_length=1)
-    """Its file, model.safetensors, or the folder of its run."""
+    """Its file, model.safetensors, the folder of its run, or runs/NAME for the newest run of that name. Where no model
+    is chosen, the layers are those of the file."""
     reset: tuple[str, ...] = ()
     """Layers that begin with new weights, as they must where they are not those of the file."""
     freeze: tuple[str, ...] = ()
@@ -61,7 +62,8 @@ class InitSpec(Spec):
         if not kept:
             raise SpecError(("init", "model"), f"no layer of {path} is used", did_you_mean("", earlier, "layers there"))
         if held.r_max != spec.r_max:
-            raise SpecError(("model", "r_max"), f"must be that of {path}, {held.r_max:g}; got {spec.r_max:g}")
+            hint = "without model= it is that of the file"
+            raise SpecError(("model", "r_max"), f"must be that of {path}, {held.r_max:g}; got {spec.r_max:g}", hint)
         if all(_matches(name, self.freeze) for name in layers):
             raise SpecError(("init", "freeze"), "all layers are frozen: there is nothing to train")
         frozen = tuple(name for name in layers if _matches(name, self.freeze))
@@ -93,10 +95,35 @@ class Transfer:
         lines = [f"  {what}: {', '.join(names)}" for what, names in parts.items() if names]
         return "\n".join([f"starting from {self.path}", *lines])
 
+    def species(self, model: ModelSpec) -> str:
+        """A line for the species that the trained model does not know, and for those that are not used."""
+        new = [symbol for symbol in model.species if symbol not in self.spec.species]
+        dropped = [symbol for symbol in self.spec.species if symbol not in model.species]
+        lines = [f"  new species: {', '.join(new)}, whose weights begin anew"] if new else []
+        lines += [f"  species of it not used: {', '.join(dropped)}"] if dropped else []
+        return "\n".join(lines)
+
     def known(self, model: ModelSpec) -> ModelSpec:
         """The model, its layers' ``auto`` as the weights were trained with; species and outputs follow the data."""
         raw, held = model.model_dump(mode="json"), self.spec.model_dump(mode="json")
         return validate(ModelSpec, {**raw, "layers": _filled(raw["layers"], held["layers"])})
+
+
+def architecture(path: str, plugins: Collection[str], targets: Collection[str]) -> dict[str, Any]:
+    """The raw model of a file as a new run has it: species, scales and shifts follow the new data.
+
+    Args:
+        plugins: those that the user names.
+        targets: of the new run, without which there is nothing to compute scale and shift of an output from.
+
+    Raises:
+        SpecError: there is no such model.
+    """
+    raw = read_header(path, plugins).spec.model_dump(mode="json")
+    for name, output in raw["outputs"].items():
+        if name in targets and output.get("per_species_scale_shift") is not None:
+            output["per_species_scale_shift"] = "auto"
+    return {**raw, "species": "auto"}
 
 
 def read_header(path: str, plugins: Collection[str]) -> Header:
@@ -137,7 +164,8 @@ def _require_fit(name: str, held: Step, given: Step, path: Path) -> None:
     if found:
         key, there, here = found[0]
         problem = f"'{name}' is not that of {path}: {dotted(key)} {shown(there)} there, {shown(here)} here"
-        raise SpecError(("model", *given.path), problem, f"init.reset=[{name}] begins it with new weights")
+        hint = f"init.reset=[{name}] begins it with new weights, and without model= all layers are those of the file"
+        raise SpecError(("model", *given.path), problem, hint)
 
 
 def _described(step: Step) -> dict[str, Any]:

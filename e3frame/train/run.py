@@ -235,7 +235,7 @@ def train(
     model = config.model.build().to(getattr(torch, config.trainer.weights))
     console.print(f"\n{model_line(model, config)}", highlight=False)
     if transfer is not None:
-        console.print(transfer.text, highlight=False)
+        console.print("\n".join(filter(None, (transfer.text, transfer.species(config.model)))), highlight=False)
         apply(transfer, model, config.model.plugins)
     average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
     if start is not None:

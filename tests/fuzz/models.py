@@ -155,7 +155,8 @@ def _safe(state: State) -> Callable[[Outcome], str | None]:
         if state.canary.exists():
             state.canary.unlink()
             return "code of the file was run"
-        if outcome.code and "model" not in outcome.output:
+        said = outcome.output  # a calculator says of atoms in memory that what it predicts is not finite
+        if outcome.code and "model.safetensors" not in said and " is not finite" not in said:
             return "the message does not name the file"
         return None
 
@@ -472,4 +473,4 @@ CHANGES: dict[str, Callable[[State, Random, Path], str]] = {
     "other": _other,
 }
 
-AREA = Area("models", prepare, case)
+AREA = Area("models", prepare, case, placed=False)

@@ -11,6 +11,7 @@ import torch
 from rich.console import Console
 from support.runs import Finished, MakeConfig
 
+from e3frame.compose import Composer, compose_config, load_run
 from e3frame.data.batch import model_input
 from e3frame.inference.saved import load_model
 from e3frame.network import Model
@@ -113,12 +114,14 @@ def test_what_does_not_fit_is_said_before_anything_runs(
     init = {"init": {"model": str(file)}}
     assert wrong(make_config, {**init, "model.layers.conv.radial_mlp": [16]}) == (
         f"model.layers.conv\n  'conv' is not that of {file}: radial_mlp [8] there, [16] here\n"
-        "  init.reset=[conv] begins it with new weights"
+        "  init.reset=[conv] begins it with new weights, and without model= all layers are those of the file"
     )
     assert wrong(make_config, {**init, "model.layers.species.irreps_out": "4x0e"}).startswith(
         f"model.layers.species\n  'species' is not that of {file}: irreps_out 8x0e there, 4x0e here"
     )
-    assert wrong(make_config, {**init, "model.r_max": 5.0}) == f"model.r_max\n  must be that of {file}, 4; got 5"
+    assert wrong(make_config, {**init, "model.r_max": 5.0}) == (
+        f"model.r_max\n  must be that of {file}, 4; got 5\n  without model= it is that of the file"
+    )
     assert wrong(make_config, {"init": {"model": str(file), "freeze": ["cnv"]}}) == (
         "init.freeze\n  no layer with weights is called cnv\n  did you mean conv?"
     )
@@ -136,3 +139,37 @@ def test_what_does_not_fit_is_said_before_anything_runs(
     assert wrong(make_config, {"init": {"model": str(file), "reset": ["*"]}}).startswith(
         f"init.model\n  no layer of {file} is used"
     )
+
+
+def test_the_layers_are_those_of_the_file(finished: Finished, cache: str, tmp_path: Path) -> None:
+    """Where nobody chooses a model; with what is said of its keys on top, and contradictions told."""
+    given = [f"init.model={finished.folder}", "data=sample", f"data.cache_dir={cache}"]
+    run_of = load_run(given).config
+    held = load_model(finished.result.model).spec
+    assert run_of.model.layers == held.layers
+    assert (run_of.model.r_max, run_of.model.species) == (4.0, "auto")
+    scale_shift = run_of.model.outputs["energy"].per_species_scale_shift
+    assert (scale_shift.scale, scale_shift.shift) == ("auto", "auto")
+    assert load_run(given).transfer.new == ()
+    assert Composer(given).compose(["seed=3"]).raw["model"] == compose_config(given).raw["model"]
+    more = load_run([*given, "model.layers.readout.bias=true", "init.reset=[readout]"])
+    assert more.config.model.layers["readout"].bias
+    assert more.transfer.new == ("readout",)
+    with pytest.raises(SpecError) as caught:
+        load_run([*given, "model.r_max=5.0"])
+    assert str(caught.value) == (
+        f"command-line override model.r_max=5.0  model.r_max\n  must be that of {finished.result.model}, 4; got 5\n"
+        "  without model= it is that of the file"
+    )
+    with pytest.raises(SpecError, match=r"'species' is not that of .*\n  init.reset=\[species\] .* without model= all"):
+        load_run([*given, "model=nequip"])
+    with pytest.raises(SpecError, match=r"init.model=runs/no +init.model\n  runs/no: no such file"):
+        load_run(["init.model=runs/no", "data=sample"])
+
+
+def test_new_species_are_called_new(finished: Finished, make_config: MakeConfig) -> None:
+    config = make_config({"init": {"model": str(finished.folder)}})
+    transfer = config.typed().transfer
+    resolved = config.model.resolve(RESOLVED.model_copy(update={"species": ("H", "N", "O")}))
+    assert transfer.species(resolved) == "  new species: N, whose weights begin anew\n  species of it not used: C"
+    assert transfer.species(transfer.spec) == ""

@@ -1,0 +1,38 @@
+"""A run that starts from a trained model, and chooses no model, has the layers of that one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from omegaconf import DictConfig, OmegaConf
+
+from e3frame.compose.overrides import set_values
+from e3frame.config import architecture
+from e3frame.spec.errors import SpecError
+from e3frame.spec.sources import Sources
+
+
+def take_architecture(config: DictConfig, sources: Sources, overrides: Sequence[str], plugins: Sequence[str]) -> None:
+    """Replace the default model by that of ``init.model``; what the overrides say of its keys comes on top.
+
+    Args:
+        overrides: all, as typed.
+        plugins: those that the user names.
+
+    Raises:
+        SpecError: there is no such trained model.
+    """
+    path = OmegaConf.select(config, "init.model")
+    keys = [override.partition("=")[0] for override in overrides]
+    chosen = any(key.lstrip("+") in ("model", "experiment") or key.startswith("~model") for key in keys)
+    if not isinstance(path, str) or not path or chosen:
+        return
+    targets = OmegaConf.select(config, "task.targets")
+    try:
+        config["model"] = OmegaConf.create(architecture(path, plugins, list(targets or ())))
+    except SpecError as error:
+        raise sources.place(error) from None
+    for place in [place for place in sources.places if place[:1] == ("model",)]:
+        del sources.places[place]
+    own = [text for text, key in zip(overrides, keys, strict=True) if key.lstrip("+").startswith("model.")]
+    set_values(config, sources, [text for text in own if not text.lstrip("+").startswith("model.plugins=")], None)
