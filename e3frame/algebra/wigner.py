@@ -67,13 +67,28 @@ def su2_clebsch_gordan(j1: int, j2: int, j3: int) -> Array:
     return out
 
 
+def su2_generators(j: float) -> ComplexArray:
+    """Generators of SU(2) about x, y and z of shape (3, 2j + 1, 2j + 1), in the basis where y is diagonal.
+
+    Args:
+        j: the spin, 0, 1/2, 1, ...
+
+    Raises:
+        ValueError: no spin.
+    """
+    if isinstance(j, bool) or not isinstance(j, int | float) or j < 0 or 2 * j % 1:
+        raise AssertedError(f"a spin must be a multiple of 1/2 of at least 0, got {j}")
+    return _su2_generators(int(2 * j))
+
+
 @_constant
-def su2_generators(j: int) -> ComplexArray:
-    """Generators of SU(2) about x, y and z of shape (3, 2j + 1, 2j + 1), in the basis where y is diagonal."""
-    m = np.arange(-j, j)
+def _su2_generators(twice: int) -> ComplexArray:
+    j = twice / 2
+    m = np.arange(twice) - j
     raising = np.diag(-np.sqrt(j * (j + 1) - m * (m + 1)), k=-1)
     lowering = -raising.T
-    return np.stack([0.5 * (raising + lowering), np.diag(1j * np.arange(-j, j + 1)), -0.5j * (raising - lowering)])
+    about_y = np.diag(1j * (np.arange(twice + 1) - j))
+    return np.stack([0.5 * (raising + lowering), about_y, -0.5j * (raising - lowering)])
 
 
 @_constant

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from e3frame.algebra.cartesian import ReducedTensor, index_irreps, read_formula, reduce_tensor
 from e3frame.algebra.irreps import Irreps
-from e3frame.kernels.constants import constant
+from e3frame.kernels.constants import as_floating, constant
 from e3frame.o3.reduced import ReducedTensorProducts
 
 
@@ -56,6 +56,7 @@ class CartesianTensor(Irreps):
         rank = len(self.indices)
         if data.shape[-rank:] != (3,) * rank:
             raise ValueError(f"{self.formula} needs last dimensions {(3,) * rank}, got shape {tuple(data.shape)}")
+        data = as_floating(data)
         return data.flatten(-rank) @ self._basis(data, rtp).flatten(1).mT
 
     def from_vectors(self, *xs: Tensor, rtp: ReducedTensorProducts | None = None) -> Tensor:
@@ -74,13 +75,14 @@ class CartesianTensor(Irreps):
         """
         if data.shape[-1] != self.dim:
             raise ValueError(f"{self.formula} needs a last dimension of {self.dim}, got shape {tuple(data.shape)}")
+        data = as_floating(data)
         basis = self._basis(data, rtp)
         return (data @ basis.flatten(1)).unflatten(-1, basis.shape[1:])
 
     def reduced_tensor_products(self, data: Tensor | None = None) -> ReducedTensorProducts:
         """The module that reduces products of vectors, of the dtype and device of ``data``."""
         rtp = ReducedTensorProducts(self.formula, **dict.fromkeys(self.indices, "1o"))  # type: ignore[arg-type]
-        return rtp if data is None else rtp.to(device=data.device, dtype=data.dtype)
+        return rtp if data is None else rtp.to(device=data.device, dtype=as_floating(data).dtype)
 
     def _basis(self, like: Tensor, rtp: ReducedTensorProducts | None) -> Tensor:
         if rtp is not None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from e3frame.algebra.irreps import Irreps
+from e3frame.kernels.constants import as_floating
 from e3frame.o3.rotation import angles_to_matrix
 from e3frame.o3.s2grid import FromS2Grid, GridNormalization, Resolution, ToS2Grid
 from e3frame.o3.spherical_harmonics import spherical_harmonics
@@ -74,8 +75,9 @@ class SphericalTensor(Irreps):
         >>> s.signal_xyz(s.with_peaks_at(points), points)
         tensor([1.0000, 5.0000])
         """
+        vectors = as_floating(vectors)
         if values is not None:
-            vectors, spread = torch.broadcast_tensors(vectors, values[..., None])
+            vectors, spread = torch.broadcast_tensors(vectors, as_floating(values)[..., None])
             values = spread[..., 0]
         if vectors.numel() == 0:
             return vectors.new_zeros(*vectors.shape[:-2], self.dim)
@@ -106,7 +108,7 @@ class SphericalTensor(Irreps):
         >>> s.signal_xyz(x, torch.eye(3)[:1])
         tensor([2.])
         """
-        positions, spread = torch.broadcast_tensors(positions, values[..., None])
+        positions, spread = torch.broadcast_tensors(as_floating(positions), as_floating(values)[..., None])
         Y = spherical_harmonics(range(self.lmax + 1), positions, normalize=True)
         return 4 * pi / (self.lmax + 1) ** 2 * (Y * spread[..., :1]).sum(-2)
 
@@ -125,7 +127,7 @@ class SphericalTensor(Irreps):
         >>> s.from_samples_on_s2(torch.eye(3), torch.ones(3)).norm()  # of the constant 1: √4π
         tensor(3.5449)
         """
-        positions, spread = torch.broadcast_tensors(positions, values[..., None])
+        positions, spread = torch.broadcast_tensors(as_floating(positions), as_floating(values)[..., None])
         values = spread[..., 0]
         if positions.numel() == 0:
             return values.new_zeros(*values.shape[:-1], self.dim)
@@ -142,7 +144,7 @@ class SphericalTensor(Irreps):
         >>> SphericalTensor(1, 1, -1).norms(torch.tensor([1.5, 0.0, 3.0, 4.0]))
         tensor([1.5000, 5.0000])
         """
-        parts = signal.split([mul_ir.dim for mul_ir in self], dim=-1)
+        parts = as_floating(signal).split([mul_ir.dim for mul_ir in self], dim=-1)
         return torch.stack([part.norm(dim=-1) for part in parts], dim=-1)
 
     def signal_xyz(self, signal: Tensor, r: Tensor) -> Tensor:
@@ -152,12 +154,14 @@ class SphericalTensor(Irreps):
         >>> s.signal_xyz(s.randn(2, 5, -1), torch.randn(4, 3)).shape
         torch.Size([2, 5, 4])
         """
+        signal = as_floating(signal)
         return torch.tensordot(signal, spherical_harmonics(range(self.lmax + 1), r, normalize=True), dims=([-1], [-1]))
 
     def signal_on_grid(
         self, signal: Tensor, res: Resolution = 100, normalization: GridNormalization = "integral"
     ) -> GridSignal:
         """The signal ``(..., dim)`` on the grid of `e3frame.o3.ToS2Grid`."""
+        signal = as_floating(signal)
         s2 = ToS2Grid(self.lmax, res, normalization, dtype=signal.dtype, device=signal.device)
         return GridSignal(s2.grid, s2(signal))
 
@@ -230,6 +234,7 @@ class SphericalTensor(Irreps):
         (tensor([[ 7.,  0.,  7.],
                 [ 0., 10.,  0.]]), tensor([57., 50.]))
         """
+        signal = as_floating(signal)
         grid, values = self.signal_on_grid(signal, res)
         turn = angles_to_matrix(*signal.new_full((3,), pi / 2))
         turned = self.signal_on_grid(self.D_from_matrix(turn) @ signal, res)

@@ -21,7 +21,7 @@ from e3frame.algebra.environment import check_environment, wanted_backend
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.plan import ProductPlan
 from e3frame.kernels import cuequivariance, reference
-from e3frame.kernels.constants import known_to_compilers
+from e3frame.kernels.constants import as_floating, known_to_compilers
 from e3frame.kernels.native import groups
 from e3frame.kernels.native import library as native_library
 from e3frame.kernels.native import plans as native_plans
@@ -103,6 +103,7 @@ def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None) -> 
     """
     if edge_shift is not None and edge_shift.shape != (edge_index.shape[1], 3):
         raise ValueError(f"edge_shift must have shape ({edge_index.shape[1]}, 3), got {tuple(edge_shift.shape)}")
+    pos = as_floating(pos)
     same = pos.shape[1:] == (3,) and (edge_shift is None or edge_shift.dtype == pos.dtype)
     if same and edge_index.dtype == torch.int64 and runs_natively(pos):
         return native_differences(pos, edge_index, edge_shift)

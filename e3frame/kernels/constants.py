@@ -22,6 +22,18 @@ def as_floating(x: Tensor) -> Tensor:
     return x if x.is_floating_point() or x.is_complex() else x.to(torch.get_default_dtype())
 
 
+def floating_dtype(dtype: torch.dtype | None) -> torch.dtype:
+    """The type of constants that a caller asks for, by default the default dtype.
+
+    Raises:
+        ValueError: a type that holds no fractions.
+    """
+    dtype = torch.get_default_dtype() if dtype is None else dtype
+    if not dtype.is_floating_point and not dtype.is_complex:
+        raise ValueError(f"a floating-point dtype is required, got {dtype}")
+    return dtype
+
+
 def as_tensor(array: NDArray[Any], dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
     """A fresh tensor of ``array``, rounded once, to ``dtype`` (the default dtype if None).
 
@@ -30,9 +42,7 @@ def as_tensor(array: NDArray[Any], dtype: torch.dtype | None = None, device: Dev
     Raises:
         ValueError: a type that holds no fractions.
     """
-    dtype = torch.get_default_dtype() if dtype is None else dtype
-    if not dtype.is_floating_point and not dtype.is_complex:
-        raise ValueError(f"a floating-point dtype is required, got {dtype}")
+    dtype = floating_dtype(dtype)
     if np.iscomplexobj(array):
         dtype = dtype.to_complex()
     return torch.tensor(array, dtype=dtype, device=device)

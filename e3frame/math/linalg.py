@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from e3frame.algebra.errors import AssertedError
+from e3frame.kernels.constants import as_floating
 
 __all__ = ["complete_basis", "direct_sum", "orthonormalize"]
 
@@ -41,6 +42,7 @@ def orthonormalize(original: Tensor, eps: float = 1e-9) -> tuple[Tensor, Tensor]
         AssertedError: ``original`` is not a matrix.
     """
     _check_matrix(original)
+    original = as_floating(original)
     vectors: list[Tensor] = []
     combinations: list[Tensor] = []
     for x, c in zip(original, torch.eye(len(original), dtype=original.dtype, device=original.device), strict=True):
@@ -73,6 +75,7 @@ def complete_basis(vecs: Tensor, eps: float = 1e-9) -> Tensor:
     [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]
     """
     _check_matrix(vecs)
+    vecs = as_floating(vecs)
     dim = vecs.shape[1]
     basis = [x / x.norm() for x in vecs]
     added: list[Tensor] = []

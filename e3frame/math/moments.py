@@ -10,6 +10,8 @@ from types import BuiltinFunctionType, FunctionType
 import torch
 from torch import Tensor, nn
 
+from e3frame.kernels.constants import floating_dtype
+
 __all__ = ["moment", "normalize2mom"]
 
 _Function = Callable[[Tensor], Tensor]
@@ -38,7 +40,7 @@ def moment(f: _Function, n: int, dtype: torch.dtype | None = None, device: torch
     >>> round(moment(torch.relu, 2).item(), 3)
     0.499
     """
-    dtype = torch.get_default_dtype() if dtype is None else dtype
+    dtype = floating_dtype(dtype)
     device = torch.get_default_device() if device is None else device
     return f(_normal_sample().to(dtype=dtype, device=device)).pow(n).mean()
 

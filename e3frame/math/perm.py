@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from e3frame.algebra.errors import AssertedError
+from e3frame.kernels.constants import floating_dtype
 from e3frame.math.linalg import complete_basis
 
 __all__ = [
@@ -165,5 +166,6 @@ def standard_representation(
     p: Permutation, dtype: torch.dtype | None = None, device: torch.device | str | None = None
 ) -> Tensor:
     """The irrep of dimension n - 1: the natural representation on the vectors whose components sum to zero."""
+    dtype = floating_dtype(dtype)
     basis = complete_basis(torch.ones(1, len(p), dtype=dtype, device=device), eps=0.1 / len(p))
     return basis @ natural_representation(p, dtype, device) @ basis.T

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from e3frame.algebra.errors import AssertedError
+from e3frame.kernels.constants import as_floating
 
 __all__ = ["bessel", "sinc", "soft_one_hot_linspace", "soft_unit_step"]
 
@@ -20,6 +21,7 @@ def sinc(z: Tensor) -> Tensor:
     The quotient alone loses its second derivative to cancellation, which grows as (machine epsilon)/z². Below |z| = 1
     stands the Taylor series, whose remainder stays under 1e-16 after two derivatives.
     """
+    z = as_floating(z)
     small = z.abs() < 1.0
     square = z.masked_fill(~small, 0.0).square()
     series = torch.ones_like(z)
@@ -35,6 +37,7 @@ def soft_unit_step(x: Tensor) -> Tensor:
     >>> soft_unit_step(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([0.0000, 0.0000, 0.3679])
     """
+    x = as_floating(x)
     # Where exp(-1/x) underflows, the powers of 1/x in its derivatives would still overflow: those x count as zero.
     limits = torch.finfo(x.dtype)
     positive = x > -1.0 / (math.log(limits.tiny) + math.log(limits.eps))
@@ -59,6 +62,7 @@ def bessel(x: Tensor, n: int, x_max: float = 1.0) -> Tensor:
     """
     if not isinstance(n, int):
         raise AssertedError(f"the number n of Bessel functions must be an integer, got {n!r}")
+    x = as_floating(x)
     frequency = torch.arange(1, n + 1, dtype=x.dtype, device=x.device) * (math.pi / x_max)
     return math.sqrt(2.0 / x_max) * frequency * sinc(x.unsqueeze(-1) * frequency)
 
@@ -97,6 +101,7 @@ def soft_one_hot_linspace(
         raise ValueError(f"cutoff must be True or False, got {cutoff!r}")
     if basis not in _BASES:
         raise ValueError(f"basis must be one of {', '.join(_BASES)}; got {basis!r}")
+    x = as_floating(x)
     if basis in ("fourier", "bessel"):
         return _waves(x.unsqueeze(-1) - start, end - start, number, basis, cutoff)
     if number < 1 or (number < 2 and not cutoff):

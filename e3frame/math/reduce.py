@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from e3frame.algebra.cartesian import read_formula
+from e3frame.kernels.constants import floating_dtype
 from e3frame.math import perm
 
 __all__ = ["Formulas", "germinate_formulas", "reduce_permutation"]
@@ -79,7 +80,7 @@ def reduce_permutation(
     for row, elements in zip(Q, chosen, strict=True):
         for s, x in elements:
             row[x] = s * len(elements) ** -0.5
-    return torch.tensor(Q, dtype=dtype or torch.get_default_dtype(), device=device), chosen
+    return torch.tensor(Q, dtype=floating_dtype(dtype), device=device), chosen
 
 
 def _shape(f0: str, formulas: Collection[tuple[int, perm.Permutation]], dims: dict[str, int]) -> list[int]:

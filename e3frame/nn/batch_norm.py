@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 import torch
 from torch import Tensor, nn
 
@@ -65,7 +67,7 @@ class BatchNorm(nn.Module):
         """(batch, ..., irreps.dim) -> (batch, ..., irreps.dim)."""
         if input.shape[-1] != self.irreps.dim:
             raise AssertedError(f"input must have a last dimension of {self.irreps.dim}, got {tuple(input.shape)}")
-        x = input.reshape(input.shape[0], -1, input.shape[-1])
+        x = input.reshape(input.shape[0], prod(input.shape[1:-1]), input.shape[-1])
         means, variances, out, i, j = [], [], [x[..., :0]], 0, 0
         for piece, (mul, ir) in zip(self.irreps.slices(), self.irreps, strict=True):
             if mul == 0:
@@ -85,25 +87,26 @@ class BatchNorm(nn.Module):
                 j += mul
             out.append(field.flatten(-2))
             i += mul
-        self._update(means, variances)
+        self._update(means, variances, x.shape[0] * x.shape[1])
         return torch.cat(out, dim=-1).reshape(input.shape)
 
     def _mean(self, field: Tensor, of_scalar: slice) -> Tensor:
         if self.instance:
-            return field.mean((1, 3))
-        return field.mean((0, 1, 3))[None] if self.training else self.running_mean[None, of_scalar]
+            return _mean(field, (1, 3))
+        return _mean(field, (0, 1, 3))[None] if self.training else self.running_mean[None, of_scalar]
 
     def _variance(self, field: Tensor, of_feature: slice) -> Tensor:
         if not (self.training or self.instance):
             return self.running_var[None, of_feature]
         square = field.square()
         square = square.sum(-1) if self.normalization == "norm" else square.mean(-1)
-        square = square.mean(1) if self.reduce == "mean" else square.amax(1)
-        return square if self.instance else square.mean(0, keepdim=True)
+        largest = self.reduce == "max" and square.shape[1] > 0
+        square = square.amax(1) if largest else _mean(square, (1,))
+        return square if self.instance else _mean(square, (0,))[None]
 
-    def _update(self, means: list[Tensor], variances: list[Tensor]) -> None:
-        if not self.training or self.instance:
-            return
+    def _update(self, means: list[Tensor], variances: list[Tensor], samples: int) -> None:
+        if not self.training or self.instance or not samples:
+            return  # of no samples there is no average
         with torch.no_grad():
             for running, new in ((self.running_mean, means), (self.running_var, variances)):
                 if new:
@@ -111,3 +114,8 @@ class BatchNorm(nn.Module):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} ({self.irreps}, eps={self.eps}, momentum={self.momentum})"
+
+
+def _mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    """The mean; zero of nothing, so that no NaN comes into gradients."""
+    return x.mean(dims) if x.numel() else x.sum(dims)

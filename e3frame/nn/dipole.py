@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from e3frame.kernels.constants import as_floating
 from e3frame.nn.reduce import FixedSum, group_sum
 
 __all__ = ["Dipole"]
@@ -43,6 +44,7 @@ class Dipole(nn.Module):
         Args:
             total_charge: (num_graphs, 1), of each graph.
         """
+        x, pos = as_floating(x), as_floating(pos)
         mass = self.masses.to(pos.dtype).index_select(0, species).unsqueeze(-1)
         weighted = group_sum(mass * pos, batch, num_graphs)
         centre = weighted / group_sum(mass, batch, num_graphs).clamp(min=torch.finfo(mass.dtype).tiny)

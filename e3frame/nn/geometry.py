@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from e3frame import kernels
+from e3frame.kernels.constants import as_floating
 
 __all__ = ["EdgeVectors", "edge_pairs", "edge_vectors", "safe_norm"]
 
@@ -38,6 +39,7 @@ def safe_norm(x: Tensor, dim: int = -1, keepdim: bool = False) -> Tensor:
 
     Norms so small that a second derivative could overflow (1e-102 in float64, 2e-13 in float32) count as zero.
     """
+    x = as_floating(x)
     squared = x.square().sum(dim, keepdim=keepdim)
     zero = squared <= torch.finfo(x.dtype).tiny ** (2 / 3)
     # The root sees only positive values: a branch that is not taken still takes part in the derivative.

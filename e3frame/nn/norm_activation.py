@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.kernels.constants import as_floating
 from e3frame.nn.activation import ScalarFunction, activation
 from e3frame.nn.geometry import safe_norm
 from e3frame.o3.state import LoadsE3nn
@@ -57,6 +58,7 @@ class NormActivation(LoadsE3nn):
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., irreps_in.dim) -> (..., irreps_in.dim)."""
+        features = as_floating(features)
         out, i, j = [features[..., :0]], 0, 0
         for mul, ir in self.irreps_in:
             x = features[..., i : i + mul * ir.dim].unflatten(-1, (mul, ir.dim))
@@ -67,7 +69,9 @@ class NormActivation(LoadsE3nn):
 
     def _scale(self, x: Tensor, bias: Tensor | None) -> Tensor:
         # The clamp cuts the derivative off before that of the root can be infinite.
-        norm = x.square().sum(-1).clamp(min=self.epsilon**2).sqrt() if self.epsilon else safe_norm(x)
+        # In half precision the square of epsilon would be zero.
+        smallest = max(self.epsilon**2, torch.finfo(x.dtype).tiny) if self.epsilon else None
+        norm = safe_norm(x) if smallest is None else x.square().sum(-1).clamp(min=smallest).sqrt()
         scale = self.scalar_nonlinearity(norm if bias is None else norm + bias)
         return scale / norm if self.normalize else scale
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from e3frame import kernels
+from e3frame.kernels.constants import as_floating
 from e3frame.kernels.native.radial import make_radial, read_radial, write_radial
 from e3frame.math.radial import sinc
 from e3frame.nn.geometry import safe_norm
@@ -45,6 +46,7 @@ class BesselBasis(nn.Module):
 
     def forward(self, d: Tensor) -> Tensor:
         """(...) lengths in Å -> (..., num_basis)."""
+        d = as_floating(d)
         frequency = self.order.to(d.dtype) * (math.pi / self.r_max)
         return math.sqrt(2.0 / self.r_max) * frequency * sinc(d.unsqueeze(-1) * frequency)
 
@@ -75,6 +77,7 @@ class GaussianBasis(nn.Module):
 
     def forward(self, d: Tensor) -> Tensor:
         """(...) lengths in Å -> (..., num_basis)."""
+        d = as_floating(d)
         x = d.unsqueeze(-1) * (max(self.num_basis - 1, 1) / self.r_max)
         return torch.exp(-0.5 * (x - self.center.to(d.dtype)).square())
 
@@ -106,7 +109,7 @@ class PolynomialEnvelope(nn.Module):
 
     def forward(self, d: Tensor) -> Tensor:
         """(...) lengths in Å -> (...)."""
-        x = (d / self.r_max).clamp(max=1.0)
+        x = (as_floating(d) / self.r_max).clamp(max=1.0)
         series = torch.zeros_like(x)
         for k in range(self.p - 1, -1, -1):
             series = series * x + (k + 1) * (k + 2) / 2

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from e3frame.kernels.constants import as_floating
 from e3frame.nn.scale_shift import PerSpeciesScaleShift
 
 __all__ = [
@@ -43,6 +44,7 @@ def group_sum(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
 
 def group_mean(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
     """`group_sum` divided by the number of entries of each group; zero for an empty group."""
+    x = as_floating(x)
     count = x.new_zeros(num_groups).index_add(0, group, x.new_ones(x.shape[0])).clamp(min=1.0)
     return group_sum(x, group, num_groups) / count.reshape(-1, *[1] * (x.dim() - 1))
 
@@ -67,6 +69,7 @@ class EdgesToNodes(nn.Module):
 
     def forward(self, x: Tensor, edge_index: Tensor, species: Tensor) -> Tensor:
         """(e, ...), (2, e) and anything with n rows -> (n, ...)."""
+        x = as_floating(x)
         if self.reduce == "mean":
             return group_mean(x, edge_index[1], species.shape[0])
         return group_sum(x, edge_index[1], species.shape[0]) * self.avg_num_neighbors**-0.5
@@ -128,6 +131,7 @@ class Pool(nn.Module):
 
     def forward(self, x: Tensor, species: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
         """(n, ...), (n,), (n,) -> (num_graphs, ...)."""
+        x = as_floating(x)
         nodes = self.of_nodes(x, species)
         out = (group_sum if self.reduce == "sum" else group_mean)(nodes, batch, num_graphs)
         return out.to(x.dtype) if self.scale_shift is None else out
@@ -153,6 +157,7 @@ class FixedSum(nn.Module):
 
     def forward(self, x: Tensor, batch: Tensor, num_graphs: int, total: Tensor | None = None) -> Tensor:
         """(n, k), (n,) and totals (num_graphs, 1) of each graph -> (n, k)."""
+        x = as_floating(x)
         nodes = x.new_zeros(num_graphs).index_add(0, batch, x.new_ones(x.shape[0])).clamp(min=1.0)
         excess = (group_sum(x, batch, num_graphs) - (self.total if total is None else total)) / nodes.unsqueeze(-1)
         return x - excess.index_select(0, batch)
@@ -166,7 +171,7 @@ class Add(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """Both of one shape."""
-        return x + y
+        return as_floating(x) + as_floating(y)
 
 
 def _checked(reduce: str) -> Reduction:

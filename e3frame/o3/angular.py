@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import check_choice
+from e3frame.kernels.constants import as_floating
 from e3frame.o3.spherical_harmonics import Normalization
 
 
@@ -37,7 +38,7 @@ class Legendre(nn.Module):
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
         """``(...), (...) -> (..., Σ (2l + 1))``; the components of a degree are m = -l ... l."""
-        z, y = torch.broadcast_tensors(z, y)
+        z, y = torch.broadcast_tensors(as_floating(z), as_floating(y))
         lmax = max(self.ls, default=-1)
         columns = [_column(m, lmax, z, y) for m in range(lmax + 1)]
         chosen = [columns[abs(m)][l - abs(m)] for l in self.ls for m in range(-l, l + 1)]
@@ -79,6 +80,7 @@ def spherical_harmonics_alpha(l: int, alpha: Tensor) -> Tensor:
     >>> spherical_harmonics_alpha(1, torch.tensor(0.0))
     tensor([0.0000, 1.0000, 1.4142])
     """
+    alpha = as_floating(alpha)
     m = torch.arange(1, l + 1, dtype=alpha.dtype, device=alpha.device)
     turns = alpha.unsqueeze(-1) * m
     one = torch.ones_like(alpha).unsqueeze(-1)
@@ -105,7 +107,7 @@ class SphericalHarmonicsAlphaBeta(nn.Module):
 
     def forward(self, alpha: Tensor, beta: Tensor) -> Tensor:
         """``(...), (...) -> (..., Σ (2l + 1))``."""
-        alpha, beta = torch.broadcast_tensors(alpha, beta)
+        alpha, beta = torch.broadcast_tensors(as_floating(alpha), as_floating(beta))
         ls = self.legendre.ls
         lmax = max(ls, default=0)
         waves = spherical_harmonics_alpha(lmax, alpha)

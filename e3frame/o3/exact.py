@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from e3frame.kernels.constants import Device
+from e3frame.kernels.constants import Device, floating_dtype
 
 
 class ExactBuffers(nn.Module, ABC):
@@ -28,7 +28,7 @@ class ExactBuffers(nn.Module, ABC):
             return self.exact_buffers()
 
     def _own_buffers(self, dtype: torch.dtype | None, device: Device) -> None:
-        dtype = torch.get_default_dtype() if dtype is None else dtype
+        dtype = floating_dtype(dtype)
         device = torch.get_default_device() if device is None else device
         for name, exact in self._computed().items():
             self.register_buffer(name, exact.to(dtype=dtype, device=device))

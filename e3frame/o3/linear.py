@@ -107,7 +107,7 @@ class Linear(LoadsE3nn):
         for ins, matrix in self._views(w):
             if 0 not in ins.path_shape:
                 terms[ins.i_out].append(torch.einsum(equation, xs[ins.i_in], matrix * ins.path_weight).flatten(-2))
-        biases = [ins for ins in self.instructions if ins.i_in < 0]
+        biases = [ins for ins in self.instructions if ins.i_in < 0 and 0 not in ins.path_shape]
         for ins, vector in zip(biases, () if b is None else b.split([n for _, _, (n,), _ in biases], -1), strict=True):
             terms[ins.i_out].append(vector.expand(*lead, *channels, -1))
         outs = [
@@ -137,22 +137,26 @@ class Linear(LoadsE3nn):
         if flat is None:
             return
         paths = [ins for ins in self.instructions if ins.i_in >= 0]
-        parts = flat.split([prod(ins.path_shape) for ins in paths], dim=-1)
-        for ins, part in zip(paths, parts, strict=True):
-            yield ins, part.unflatten(-1, ins.path_shape)
+        begin = 0
+        for ins in paths:
+            # A view of its own, unlike those of a split, may be written to in place.
+            yield ins, flat.narrow(-1, begin, prod(ins.path_shape)).unflatten(-1, ins.path_shape)
+            begin += prod(ins.path_shape)
 
     def weight_view_for_instruction(self, instruction: int, weight: Tensor | None = None) -> Tensor:
         """View of the weights of one path, of shape ``(..., *path_shape)``."""
-        views = list(self._views(self._given("weight", weight, self.weight, self.plan.weight_shape)))
-        return views[instruction][1]
+        return list(self._views(self._flat(weight)))[instruction][1]
 
     def weight_views(
         self, weight: Tensor | None = None, yield_instruction: bool = False
     ) -> Iterator[Tensor | tuple[int, LinearInstruction, Tensor]]:
         """Views of the weights of each path, if asked with its number and instruction."""
-        flat = self._given("weight", weight, self.weight, self.plan.weight_shape)
-        for n, (ins, view) in enumerate(self._views(flat)):
+        for n, (ins, view) in enumerate(self._views(self._flat(weight))):
             yield (n, ins, view) if yield_instruction else view
+
+    def _flat(self, weight: Tensor | None) -> Tensor:
+        given = self._given("weight", weight, self.weight, self.plan.weight_shape)
+        return self.weight if given is None else given  # there are none, in views that are empty
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.irreps_in} -> {self.irreps_out} | {self.weight_numel} weights)"

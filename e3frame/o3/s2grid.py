@@ -19,7 +19,7 @@ from torch import Tensor
 
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.plan import check_choice
-from e3frame.kernels.constants import Device
+from e3frame.kernels.constants import Device, as_floating, floating_dtype
 from e3frame.o3.angular import Legendre, spherical_harmonics_alpha
 from e3frame.o3.exact import ExactBuffers
 from e3frame.o3.rotation import angles_to_xyz
@@ -53,7 +53,7 @@ def _harmonics(lmax: int, res_beta: int, res_alpha: int) -> tuple[Tensor, Tensor
 
 
 def _cast(tensors: tuple[Tensor, ...], dtype: torch.dtype | None, device: Device) -> tuple[Tensor, ...]:
-    dtype = torch.get_default_dtype() if dtype is None else dtype
+    dtype = floating_dtype(dtype)
     device = torch.get_default_device() if device is None else device
     return tuple(tensor.to(dtype=dtype, device=device) for tensor in tensors)
 
@@ -92,6 +92,8 @@ def rfft(x: Tensor, l: int) -> Tensor:
     >>> torch.allclose(rfft(x, 8), x @ S, atol=1e-4)
     True
     """
+    if x.numel() == 0:  # which the libraries behind torch.fft refuse
+        return as_floating(x) @ as_floating(x).new_zeros(x.shape[-1], 2 * l + 1)
     waves = torch.fft.rfft(x, dim=-1)[..., : l + 1]
     sin, cos = -sqrt(2) * waves[..., 1:].imag, sqrt(2) * waves[..., 1:].real
     return torch.cat([sin.flip(-1), waves[..., :1].real, cos], dim=-1)
@@ -108,9 +110,12 @@ def irfft(x: Tensor, res: int) -> Tensor:
     >>> torch.allclose(irfft(x, 101), S @ x, atol=1e-4)
     True
     """
+    x = as_floating(x)
     l = x.shape[-1] // 2
     if res % 2 == 0 or res < x.shape[-1]:
         raise AssertedError(f"res must be odd and at least {x.shape[-1]}, the number of waves; got {res}")
+    if x.numel() == 0:  # which the libraries behind torch.fft refuse
+        return x @ x.new_zeros(x.shape[-1], res)
     mean = torch.complex(x[..., l : l + 1], torch.zeros_like(x[..., l : l + 1]))
     waves = torch.complex(x[..., l + 1 :], -x[..., :l].flip(-1)) / sqrt(2)
     return torch.fft.irfft(torch.cat([mean, waves], dim=-1), n=res, dim=-1, norm="forward")

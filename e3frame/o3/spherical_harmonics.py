@@ -17,7 +17,7 @@ from e3frame import kernels
 from e3frame.algebra import wigner
 from e3frame.algebra.irreps import Irrep, Irreps, IrrepsLike
 from e3frame.algebra.plan import check_choice
-from e3frame.kernels.constants import constant
+from e3frame.kernels.constants import as_floating, constant
 from e3frame.kernels.native.harmonics import make_harmonics, read_harmonics, write_harmonics
 
 Normalization: TypeAlias = Literal["integral", "component", "norm"]
@@ -124,6 +124,7 @@ class SphericalHarmonics(nn.Module):
         """``(..., 3) -> (..., irreps_out.dim)``."""
         if x.shape[-1:] != (3,):
             raise ValueError(f"x must have a last dimension of 3, got {tuple(x.shape)}")
+        x = as_floating(x)
         if self.degrees and kernels.runs_natively(x):
             return _native_harmonics(x, self._native)
         return _evaluate(x, self.degrees, self.normalize, self.normalization)

@@ -194,7 +194,7 @@ class TensorProduct(LoadsE3nn):
         if where is None:
             raise ValueError(f"instruction {instruction} has no weights")
         flat = self._weight(weight)
-        assert flat is not None
+        flat = self.weight if flat is None else flat  # there are none, in views that are empty
         return flat[..., where].unflatten(-1, self.instructions[instruction].path_shape)
 
     def weight_views(

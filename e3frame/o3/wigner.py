@@ -34,8 +34,9 @@ def so3_generators(l: int, dtype: torch.dtype | None = None, device: Device = No
     return as_tensor(wigner.so3_generators(l), dtype, device)
 
 
-def su2_generators(j: int, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
-    """Complex generators of SU(2) about x, y and z, of shape ``(3, 2j + 1, 2j + 1)``; ``dtype`` is the real one."""
+def su2_generators(j: float, dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
+    """Complex generators of SU(2) about x, y and z, of shape ``(3, 2j + 1, 2j + 1)``, for the spin j = 0, 1/2, 1, ...;
+    ``dtype`` is the real one."""
     return as_tensor(wigner.su2_generators(j), dtype, device)
 
 

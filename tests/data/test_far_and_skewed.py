@@ -48,7 +48,7 @@ def listed(atoms: Atoms, r_max: float, closest: float = 0.0) -> Edges:
     return set(rows)
 
 
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     pbc=st.tuples(*[st.booleans()] * 3),
@@ -70,7 +70,7 @@ def test_equals_brute_force(
     assert listed(atoms, r_max) == brute_force(atoms, r_max)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     pbc=st.tuples(*[st.booleans()] * 3),

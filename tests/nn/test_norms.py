@@ -274,3 +274,22 @@ def test_batch_norm_errors():
         BatchNorm("1x0e", normalization="none")
     with pytest.raises(AssertionError, match=r"^input must have a last dimension of 2, got \(2, 3\)$"):
         BatchNorm("2x0e")(torch.ones(2, 3))
+
+
+@pytest.mark.parametrize("reduce", ["mean", "max"])
+@pytest.mark.parametrize("instance", [False, True])
+@pytest.mark.parametrize("shape", [(0, 7), (0, 3, 7), (4, 0, 7), (4, 2, 0, 7)])
+def test_batch_norm_of_no_samples(shape: tuple[int, ...], instance: bool, reduce: str) -> None:
+    """Averages of nothing are not learned; the next batch finds the averages that there were."""
+    norm = BatchNorm("2x0e + 1x0o + 1o + 0e", reduce=reduce, instance=instance)
+    before = copy.deepcopy(norm.state_dict())
+    for training in (True, False):
+        x = torch.zeros(shape, requires_grad=True)
+        out = norm.train(training)(x)
+        assert out.shape == shape
+        slopes = torch.autograd.grad(out.sum(), [x, *norm.parameters()], allow_unused=True)
+        assert all(slope is None or (slope == 0).all() for slope in slopes)
+    assert all(torch.equal(value, before[name]) for name, value in norm.state_dict().items())
+    out = norm.train()(torch.randn(5, 3, 7))
+    assert out.isfinite().all()
+    assert all(value.isfinite().all() for value in norm.state_dict().values())

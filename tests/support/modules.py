@@ -209,6 +209,42 @@ def check_second_derivatives(case: Case) -> None:
     assert torch.autograd.gradgradcheck(f, tuple(x.requires_grad_() for x in primals), fast_mode=True)
 
 
+def check_no_rows(case: Case) -> None:
+    """Of nothing comes nothing, with derivatives that are finite, and nothing is learned from it."""
+    for training in (True, False):
+        module = case.module().train(training)
+        usual = as_tuple(run(copy.deepcopy(module), *case.arguments()))
+        xs = [torch.zeros(0, *shape[1:]).requires_grad_() for shape in case.shapes]
+        others = [x[..., :0] if isinstance(x, Tensor) else x for x in case.others]
+        before = copy.deepcopy(module.state_dict())
+        outs = as_tuple(run(module, *xs, *others))
+        assert_same(dict(module.state_dict()), dict(before))
+        for out, other in zip(outs, usual, strict=True):
+            assert out.ndim == other.ndim
+            assert (out == 0).all() or torch.equal(out, other)  # nothing, sums of nothing, or what no row changes
+            assert len(case.shapes) > 1 or out.numel() > 0 or out.shape[1:] == other.shape[1:]
+        primals = [*xs, *module.parameters()]
+        real = [out for out in outs if out.requires_grad]
+        if real:
+            slopes = torch.autograd.grad([out.sum() for out in real], primals, allow_unused=True, create_graph=True)
+            assert all(slope is None or (slope == 0).all() for slope in slopes)
+
+
+def check_other_types(case: Case) -> None:
+    """Integers and short floats give what the same numbers give in the default type, or are refused by torch."""
+    for dtype in (torch.int64, torch.int32, torch.bool, torch.float16, torch.bfloat16):
+        xs = [(2 * x).round().clamp(0, 1 if dtype is torch.bool else 3) for x in case.arguments()[: len(case.shapes)]]
+        expected = as_tuple(run(case.module(), *xs, *case.others))
+        try:
+            found = as_tuple(run(case.module(), *(x.to(dtype) for x in xs), *case.others))
+        except (RuntimeError, TypeError, ValueError):
+            continue
+        close = 0.05 if dtype.is_floating_point else 1e-12
+        for out, right in zip(found, expected, strict=True):
+            scale = max(1.0, right.abs().max().item())
+            torch.testing.assert_close(out.to(right.dtype), right, atol=close * scale, rtol=0)
+
+
 def as_function(case: Case) -> tuple[Callable[..., tuple[Tensor, ...]], tuple[Tensor, ...]]:
     """The module as a function of its real arguments and its parameters, and those."""
     module, xs = case.module(), case.arguments()
@@ -241,6 +277,8 @@ def as_float32(out: Any) -> Any:
 
 CHECKS: dict[str, Callable[[Case], None]] = {
     "copy": check_copy,
+    "no rows": check_no_rows,
+    "other types": check_other_types,
     "state": check_state,
     "cast": check_cast,
     "compile": check_compile,
