@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib import import_module
 
 from e3frame.algebra.environment import check_environment
@@ -48,17 +47,13 @@ def _main(given: list[str]) -> int:
 
 
 def _verb(name: str) -> Callable[[list[str]], int]:
+    check_environment()
     return import_module(f"e3frame.cli.{name}").main
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
     """Run one verb with its arguments; scripts call this too."""
-    return told(partial(_run, verb), list(arguments))
-
-
-def _run(verb: str, arguments: list[str]) -> int:
-    check_environment()
-    return _verb(verb)(arguments)
+    return told(lambda given: _verb(verb)(given), list(arguments))
 
 
 def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:

@@ -204,3 +204,40 @@ def test_an_index_on_another_device() -> None:
 def test_another_type_of_numbers() -> None:
     with pytest.raises(ValueError, match=r"native kernels run in float32 and float64, got torch.bfloat16"):
         native.convolution(X.bfloat16(), EDGES, Y.bfloat16(), W.bfloat16(), None, TEXT, 5)
+
+
+TEXTS = {
+    "linear": [
+        "2x0e|2x0e|1|0 1 0 0 2 0x1p+0",  # a term that is not there
+        "2x0e|2x0e|1|-1 0 0 0 2 0x1p+0",
+        "2x0e|2x1o|1|0 0 0 0 2 0x1p+0",  # of another irrep
+        "2x0e|2x0e|1|0 0 -4 0 2 0x1p+0",  # weights before the first
+        "2x0e|2x0e|0|0 0 0 0 2 0x1p+0",
+    ],
+    "convolution": [
+        "2x0e|1x0e|2x0e|0,0,1,1,0x1p+0",
+        "2x0e|1x0e|2x0e|0,-1,0,1,0x1p+0",
+        "2x0e|1x0e|3x0e|0,0,0,1,0x1p+0",  # more copies out than in
+        "2x0e|1x12e|2x12e|0,0,0,1,0x1p+0",
+    ],
+    "harmonics": ["2 -1|0|0x1p+0 0x1p+0", "2|0|0x1p+0 0x1p+0", "0|0|"],
+    "radial": ["bessel 0 cosine 0 0x1p+0", "bessel -3 cosine 0 0x1p+0", "gaussian 2 cosine 0 -0x1p+0"],
+    "activate": ["3 0x1p+0 0x1p+0", "-1 0x1p+0 0x1p+0"],
+    "gate": [
+        "2 2|0 0 3 0 0x1p+0 0x1p+0|",
+        "2 2|1 0 2 0 0x1p+0 0x1p+0|",
+        "2 3|0 0 2 0 0x1p+0 0x1p+0|",  # a component that nobody writes
+        "2 2|-1 0 2 0 0x1p+0 0x1p+0|",
+        "3 3||7 0 0 1 3 0 0x1p+0 0x1p+0",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_texts_that_do_not_fit(name: str) -> None:
+    """They may come from the file of an exported program."""
+    place = [isinstance(item, str) for item in SAMPLES[name]].index(True)
+    for text in TEXTS[name]:
+        arguments = [*SAMPLES[name][:place], text, *SAMPLES[name][place + 1 :]]
+        with pytest.raises(ValueError, match="whose parts do not fit together"):
+            getattr(torch.ops.e3frame, name)(*arguments)

@@ -38,6 +38,7 @@ def read_harmonics(text: str) -> tuple[tuple[int, ...], bool, tuple[float, ...]]
 def _compiled(text: str) -> library.Harmonics:
     degrees, normalize, scales = read_harmonics(text)
     lmax = len(scales) - 1
+    library.require(lmax >= 0 and all(0 <= l <= lmax for l in degrees), "harmonics", text)
     steps = []
     for l in range(1, lmax):
         matrix = wigner.couple_vector(l) * (scales[l + 1] / scales[l])

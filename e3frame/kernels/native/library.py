@@ -152,6 +152,13 @@ def array(kind: type[Structure] | type[c_int32], items: Sequence) -> Array:
     return (kind * max(len(items), 1))(*items)
 
 
+def require(fits: bool, kind: str, text: str) -> None:
+    """Raise a ValueError unless what a text describes fits together: kernels trust what they are given, and texts come
+    from files, too, such as exported programs."""
+    if not fits:
+        raise ValueError(f"{kind} whose parts do not fit together: {text!r}")
+
+
 @cache
 def load() -> CDLL | None:
     """The library, or None where there is none that fits: a file that is there and does not fit is said aloud."""

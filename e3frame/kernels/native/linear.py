@@ -39,6 +39,10 @@ def _compiled(text: str) -> tuple[library.Linear, int, int, int]:
         *numbers, c = path.split()
         paths.append(library.Map(*map(int, numbers), float.fromhex(c)))
     own, out = Irreps(irreps_in), Irreps(irreps_out)
+    for p in paths:
+        fits = 0 <= p.i_in < len(own) and 0 <= p.i_out < len(out) and own[p.i_in].ir == out[p.i_out].ir
+        library.require(fits and min(p.weight, p.index_step, p.row_step) >= 0, "a linear map", text)
+    library.require(int(num_indices) > 0, "a linear map", text)
     struct = library.Linear(
         *(len(own), len(out), len(paths), int(num_indices)),
         library.array(library.Term, terms(own)),

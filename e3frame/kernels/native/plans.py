@@ -14,7 +14,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from e3frame.algebra import wigner
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import Instruction, ProductPlan
-from e3frame.kernels.native.library import Entry, Path, Plan, Term, array
+from e3frame.kernels.native.library import Entry, Path, Plan, Term, array, require
 
 _LARGEST_DEGREE = 11
 
@@ -65,10 +65,14 @@ def decode(text: str) -> ProductPlan:
     instructions = []
     for path in paths:
         i1, i2, i_out, has_weight, path_weight = path.split(",")
+        known = all(0 <= int(i) < len(own) for i, own in zip((i1, i2, i_out), irreps, strict=True))
+        require(known and irreps[0][int(i1)].mul == irreps[2][int(i_out)].mul, "a product", text)
         shape = (irreps[0][int(i1)].mul, irreps[1][int(i2)].mul)
         weighted, c = has_weight == "1", float.fromhex(path_weight)
         instructions.append(Instruction(int(i1), int(i2), int(i_out), "uvu", weighted, c, shape))
-    return ProductPlan(*irreps, tuple(instructions))
+    plan = ProductPlan(*irreps, tuple(instructions))
+    require(runs(plan), "a product", text)
+    return plan
 
 
 @lru_cache(maxsize=1024)

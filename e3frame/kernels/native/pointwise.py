@@ -21,6 +21,7 @@ def write_act(kind: str, a: float, c: float) -> str:
 
 def _read_act(text: str) -> library.Act:
     kind, a, c = text.split()
+    library.require(0 <= int(kind) < len(KINDS), "an activation", text)
     return library.Act(int(kind), float.fromhex(a), float.fromhex(c))
 
 
@@ -88,6 +89,12 @@ def _read_gate(text: str) -> library.Gate:
     scalar_items = [library.Scalars(*numbers, act) for numbers, act in _items(scalars)]
     gated_items = [library.Gated(*numbers, act) for numbers, act in _items(gated)]
     dim_in, dim_out = map(int, dims.split())
+    # Of each part: where it reads, what it reads there, where it writes, how much.
+    parts = [(s.start, s.mul, s.out, s.mul) for s in scalar_items]
+    parts += [(g.start, g.mul * g.dim, g.out, g.mul * g.dim) for g in gated_items]
+    parts += [(g.gate, g.mul, 0, 0) for g in gated_items]
+    fits = all(min(part) >= 0 and part[0] + part[1] <= dim_in and part[2] + part[3] <= dim_out for part in parts)
+    library.require(fits and sum(part[3] for part in parts) == dim_out, "a gate", text)
     return library.Gate(
         *(dim_in, dim_out, len(scalar_items), len(gated_items)),
         library.array(library.Scalars, scalar_items),

@@ -28,6 +28,7 @@ def read_radial(text: str) -> tuple[str, int, str, int, float]:
 @lru_cache
 def _compiled(text: str) -> library.Radial:
     basis, num_basis, envelope, p, r_max = read_radial(text)
+    library.require(num_basis > 0 and r_max > 0 and p >= 0, "a radial basis", text)
     return library.Radial(BASES.index(basis), num_basis, ENVELOPES.index(envelope), p, r_max)
 
 

@@ -73,7 +73,7 @@ class Unary:
             raise ValueError(f"{self.name}: shapes that do not fit, {', '.join(map(str, shapes))}")
         if o.dtype != x.dtype or (a is not None and a.dtype != x.dtype):
             types = [str(t.dtype) for t in (x, o, a) if t is not None]
-            raise ValueError(f"{self.name} needs tensors of one type, got {', '.join(types)}")
+            raise ValueError(f"{self.name} needs tensors of one type, got {' and '.join(types)}")
 
     def _value_fake(self, x: Tensor, text: str) -> Tensor:
         return x.new_empty(*x.shape[:-1], self.width(text, x.shape[-1]))
