@@ -7,12 +7,14 @@ it seems, and directly, which costs half as much per call, where `plain` says th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import reduce
+from operator import or_
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch import strided as _strided
 from torch._C import DispatchKey, DispatchKeySet, _len_torch_function_stack
+from torch._C import _dispatch_keys as _keys
 from torch._C import _dispatch_tls_local_include_set as _tls
 from torch.autograd import forward_ad
 
@@ -20,10 +22,16 @@ from torch.autograd import forward_ad
 Derivative = Callable[[Sequence[bool], tuple, tuple], tuple]
 
 
-# What the dispatcher would do for an operator besides calling it stands in the keys of the thread: modes, tracers and
-# transforms, those that we know of and those that we do not. These two change nothing.
-_NOBODY = DispatchKeySet(DispatchKey.BackendSelect).add(DispatchKey.ADInplaceOrView)
-_WATCHERS = ~_NOBODY.raw_repr()
+def _others(*keys: DispatchKey) -> int:
+    """All keys of torch's dispatcher but these, as bits."""
+    return ~reduce(or_, (DispatchKeySet(key).raw_repr() for key in keys))
+
+
+# What the dispatcher would do for an operator besides calling it stands in the keys of the tensors and of the thread.
+# These change nothing; all others do, whether we know of them or not: layouts, devices, signs yet to be applied,
+# subclasses, wrappers of transforms; modes and tracers.
+_UNUSUAL = _others(DispatchKey.CPU, DispatchKey.ADInplaceOrView, DispatchKey.AutogradCPU, DispatchKey.AutocastCPU)
+_WATCHERS = _others(DispatchKey.BackendSelect, DispatchKey.ADInplaceOrView)
 _TENSORS = (Tensor, nn.Parameter)
 _NEVER = (False,) * 16
 
@@ -41,20 +49,16 @@ def plain(tensors: Iterable[Tensor | None], optional: Iterable[bool] = _NEVER) -
     # Each call of an operator comes by here: what is asked is what torch answers fastest.
     if _tls().raw_repr() & _WATCHERS or _len_torch_function_stack() or forward_ad._current_level >= 0:
         return False
-    try:
-        for tensor, missing in zip(tensors, optional):  # noqa: B905
-            if type(tensor) not in _TENSORS:
-                if tensor is None and missing:
-                    continue
-                return False
-            if tensor.layout is not _strided or not tensor.is_cpu or tensor.is_neg() or tensor.is_nested:
-                return False
-            # What wraps other tensors has no memory, or none that would hold it.
-            simple = tensor.is_contiguous() and not tensor.storage_offset()
-            if tensor.untyped_storage().nbytes() < (tensor.nbytes if simple else _end(tensor)):
-                return False
-    except NotImplementedError:
-        return False
+    for tensor, missing in zip(tensors, optional):  # noqa: B905
+        if type(tensor) not in _TENSORS:
+            if tensor is None and missing:
+                continue
+            return False
+        if _keys(tensor).raw_repr() & _UNUSUAL:
+            return False
+        simple = tensor.is_contiguous() and not tensor.storage_offset()
+        if tensor.untyped_storage().nbytes() < (tensor.nbytes if simple else _end(tensor)):
+            return False
     return True
 
 
@@ -86,7 +90,8 @@ class Operator:
         self._op = getattr(torch.ops.e3frame, name).default
         types = [str(argument.type) for argument in self._op._schema.arguments]
         self._optional = tuple(kind != "Tensor" for kind in types if "Tensor" in kind)
-        count = len(self._optional)
+        count = self._count = len(self._optional)
+        self._constants = tuple({"str": str, "int": int, "bool": bool}[kind] for kind in types[count:])
 
         def run_any(*inputs: Any) -> Any:
             _check(name, _given(name, inputs, self._optional))
@@ -122,6 +127,8 @@ class Operator:
     def __call__(self, *inputs: Any) -> Any:
         if torch.compiler.is_dynamo_compiling() or not plain(inputs, self._optional):
             return self._op(*inputs)
+        if tuple(map(type, inputs[self._count :])) != self._constants:
+            return self._op(*inputs)  # which converts, or says what it wants
         return self._function.apply(*inputs) if torch.is_grad_enabled() else self.run(*inputs)
 
 
