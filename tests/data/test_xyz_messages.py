@@ -114,6 +114,10 @@ FRAMES_AND_MESSAGES = {
         changed(forces=np.where(np.arange(18).reshape(6, 3) == 4, np.inf, 0.5)), {},
         "train.xyz, frame 4\n  forces of atom 1 is not finite: [0.5, inf, 0.5]",
     ),
+    "forces beyond all sizes": (
+        in_info("f", np.full((6, 3), 1e300)), {"keys": {"energy": "energy", "forces": "f"}},
+        "train.xyz, frame 0\n  f of atom 0 is [1e+300, 1e+300, 1e+300]: no label is so large",
+    ),
     "a vector where a number is needed": (
         in_info("e", np.array([1.0, 2.0])), {"keys": {"energy": "e", "forces": "forces"}},
         "train.xyz, frame 0\n  e has the shape (2,), the label energy needs ()\n"
