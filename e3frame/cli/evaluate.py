@@ -73,6 +73,9 @@ def main(arguments: list[str]) -> int:
     for remark in said:
         console.print(Text(remark), soft_wrap=True)
     if config.out is not None:
-        write_metrics(Path(config.out), {name: evaluation.as_json() for name, evaluation in found.items()})
+        try:
+            write_metrics(Path(config.out), {name: evaluation.as_json() for name, evaluation in found.items()})
+        except OSError as error:
+            raise UserError(f"{config.out} cannot be written: {error.strerror}") from None
         print(f"written to {config.out}")
     return 0

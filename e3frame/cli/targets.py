@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e3frame.config import TypedRun
-from e3frame.spec.words import printable
+from e3frame.spec.words import printable, typeset
 
 if TYPE_CHECKING:
     from e3frame.train.targets import TargetSpec
@@ -26,7 +26,7 @@ def targets_table(run: TypedRun) -> Table:
         layer = config.model.outputs[name]
         of = f" of {layer.of}" if isinstance(getattr(layer, "of", None), str) else ""
         key, total = config.data.key_of(config.task.key(name)), "" if target.sum is None else "the sum: "
-        row = [_type(target), target.type.domain, config.task.unit(name), _weight(target)]
+        row = [_type(target), target.type.domain, typeset(config.task.unit(name)), _weight(target)]
         table.add_row(*map(_cell, (name, *row, f"{layer.kind}{of}", f"{total}{key}")))
     return table
 

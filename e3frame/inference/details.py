@@ -24,6 +24,7 @@ class Predicted:
         rows: (frames,) number of values: atoms, or edges, or one.
         kinds: (all rows,) index into ``symbols`` of each row: its atom's species, or the two of its edge.
         symbols: names of the kinds; none for values per graph.
+        composition: (frames, species) atoms of each species, for a sum over the atoms; else None.
     """
 
     target: TargetSpec
@@ -33,6 +34,7 @@ class Predicted:
     rows: Tensor
     kinds: Tensor
     symbols: Sequence[str]
+    composition: Tensor | None = None
 
     @property
     def shown(self) -> Pair:
@@ -47,14 +49,16 @@ class Predicted:
     def detailed(self, errors: Errors) -> Errors:
         """The errors, completed with R², the number of labelled frames, and the parts by irrep and species."""
         factor, irreps = displayed(self.unit)[0], self.target.type.irreps
-        each, frames = self.irreps, len(self.atoms)
+        each, frames, composition = self.irreps, len(self.atoms), self.composition
         if self.target.per_atom:
-            each = Pair(*(x / self.atoms.unsqueeze(-1) for x in (each.prediction, each.label)))
+            atoms = self.atoms.unsqueeze(-1)
+            each = Pair(*(x / atoms for x in (each.prediction, each.label)))
+            composition = None if composition is None else composition / atoms
         labelled = int((~self.frame_errors().isnan()).sum())
         species = by_species(self.shown, self.kinds, self.symbols, factor) if self.symbols else {}
         return replace(
             errors,
-            r2=r2(each, irreps),
+            r2=r2(each, irreps, composition),
             frames=labelled if labelled < frames else None,
             by_irrep=by_irrep(self.irreps, irreps, factor),
             by_species=species,

@@ -23,6 +23,8 @@ from e3frame.inference.compared import Comparison
 from e3frame.inference.details import Predicted
 from e3frame.inference.device import read_device
 from e3frame.inference.saved import SavedModel
+from e3frame.layers._pooling import Pooling
+from e3frame.layers.mean import Mean
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 from e3frame.spec.errors import DataError, UserError
@@ -108,7 +110,10 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
     if by_edge:
         rows["edge"] = (torch.cat(edges), *_kinds_of_edges(torch.cat(ends, 1), model.spec.species))
     predicted = {
-        name: Predicted(target, _joined(found[name]), task.unit(name), sizes, *rows[target.label.per])
+        name: Predicted(
+            *(target, _joined(found[name]), task.unit(name), sizes, *rows[target.label.per]),
+            composition if _is_sum(model, name) else None,
+        )
         for name, target in task.targets.items()
     }
     return Evaluation(
@@ -122,6 +127,12 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
         composition=composition,
         species=kinds,
     )
+
+
+def _is_sum(model: Model, name: str) -> bool:
+    """Whether an output is a scalar that the atoms add up to, so that reference energies explain a part of it."""
+    layer = model.spec.outputs.get(name)
+    return isinstance(layer, Pooling) and not isinstance(layer, Mean)
 
 
 def _kinds_of_edges(ends: Tensor, species: Sequence[str]) -> tuple[Tensor, list[str]]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from e3frame.algebra.errors import printable as printable
+
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+_POWER = re.compile(r"\^(-?\d+)")
+_ANGSTROM = re.compile(r"(?<![A-Za-zµμ])(?:Ang|[Aa]ngstrom)(?![A-Za-z])")
 
 
 def counted(number: int, noun: str) -> str:
@@ -22,3 +28,22 @@ def rounded(value: float, digits: int = 3) -> str:
     """
     text = f"{value:#.{digits}g}".rstrip(".")
     return f"{float(text):,.0f}" if 10**digits <= abs(float(text)) < 1e6 else text
+
+
+def typeset(unit: str) -> str:
+    """A unit as it is shown everywhere: on the screen, in figures and in reports.
+
+    >>> typeset("eV/Å^3"), typeset("e*Å^2"), typeset("kcal/mol/Ang"), typeset("cal/(mol K)"), typeset("Å**3")
+    ('eV/Å³', 'e·Å²', 'kcal/mol/Å', 'cal/(mol K)', 'Å³')
+    """
+    text = _ANGSTROM.sub("Å", unit.replace("**", "^"))
+    return _POWER.sub(lambda found: found[1].translate(_RAISED), text).replace("*", "·")
+
+
+def in_unit(what: str, unit: str) -> str:
+    """A quantity with its unit, as a heading; or alone, where it has none.
+
+    >>> in_unit("stress", "eV/Å^3"), in_unit("loss", "")
+    ('stress (eV/Å³)', 'loss')
+    """
+    return f"{what} ({typeset(unit)})" if unit else what

@@ -10,21 +10,34 @@ from torch import Tensor
 from e3frame.algebra.irreps import Irreps
 from e3frame.train.pairs import Pair
 
+_LEFT = 1e-20
+"""Of the squares of labels, what rounding leaves where the labels are explained without a rest."""
 
-def r2(pair: Pair, irreps: Irreps) -> float | None:
+
+def r2(pair: Pair, irreps: Irreps, composition: Tensor | None = None) -> float | None:
     """``1 - Σ (prediction - label)² / Σ (label - c)²`` over all entries of irreps.
 
-    The constant c is the mean label for each even scalar, and zero for what has a direction, since no other constant
-    turns with the molecule. 1 is perfect; 0 is as good as the constant. None where the labels do not vary.
+    The model gets no credit for c. It is zero for what has a direction, since no other constant turns with the
+    molecule. For each even scalar it is the mean label; or with ``composition`` the sum ``Σ_s n_s e_s`` of reference
+    energies of the elements, fitted by least squares to these very labels. So a model that only knows which atoms
+    there are gets 0 at most, however large the energies of free atoms are. 1 is perfect; 0 is as good as c. None where
+    c explains all labels, to what rounding leaves.
+
+    Args:
+        composition: (rows, species) of a sum over the atoms: how many of each there are; of a sum per atom: their
+            fractions.
     """
     there = pair.labelled
-    count = there.sum(0).clamp(min=1)
     labels = pair.label.where(there, 0.0)
-    scalar = torch.tensor([ir.is_scalar() for mul, ir in irreps for _ in range(mul * ir.dim)])
-    constant = (labels.sum(0) / count).where(scalar, 0.0)
+    constant = torch.zeros_like(labels)
+    regressors = torch.ones_like(labels[:, :1]) if composition is None else composition.to(labels)
+    scalar = [ir.is_scalar() for mul, ir in irreps for _ in range(mul * ir.dim)]
+    for column in (column for column, is_scalar in enumerate(scalar) if is_scalar):
+        rows = there[:, column]
+        fit = torch.linalg.lstsq(regressors[rows], labels[rows, column, None], driver="gelsd")
+        constant[:, column] = (regressors @ fit.solution)[:, 0]
     spread = (labels - constant).where(there, 0.0).square().sum()
-    # What is left of equal labels after rounding.
-    if spread <= 1e-24 * labels.square().sum():
+    if spread <= _LEFT * labels.square().sum():
         return None
     return float(1 - pair.difference.square().sum() / spread)
 

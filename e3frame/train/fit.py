@@ -27,7 +27,7 @@ from e3frame.train.checkpoints import Checkpoints
 from e3frame.train.groups import parameter_groups
 from e3frame.train.init import lr_factor
 from e3frame.train.journal import Journal
-from e3frame.train.limits import Limits
+from e3frame.train.limits import Limits, ended
 from e3frame.train.module import Training
 from e3frame.train.processes import accelerator, rank
 from e3frame.train.progress import ProgressBar
@@ -45,6 +45,7 @@ class Fitted:
     steps: int
     best_epoch: int
     seconds: float
+    ended: str
 
 
 def fit(
@@ -105,16 +106,19 @@ def fit(
             raise Damaged(f"it cannot be restored ({reason[0][:120]})") from error
         finally:
             signals.restore()  # Lightning has turned some off
-    return _best(module.evaluated, checkpoints, trainer, limits)
+    said = ended(config.trainer, trainer.global_step, batches, limits.seconds)
+    return _best(module.evaluated, checkpoints, trainer, limits, said)
 
 
-def fitted_before(model: Model, start: Checkpoint) -> Fitted:
+def fitted_before(model: Model, start: Checkpoint, config: RunConfig, splits: Splits) -> Fitted:
     """What a training gave that a checkpoint holds the end of."""
     callbacks = start.state["callbacks"]
     best = callbacks[Checkpoints.__qualname__]["best"]
     model.load_state_dict(best["weights"])
     epochs, seconds = start.state["epoch"], callbacks[Limits.__qualname__]["seconds"]
-    return Fitted(model.eval(), torch.device("cpu"), epochs, start.step, best["epoch"], seconds)
+    batches = len(DataModule(splits, config.data, config.seed, None, config.model.r_max).train_dataloader())
+    said = ended(config.trainer, start.step, batches, seconds)
+    return Fitted(model.eval(), torch.device("cpu"), epochs, start.step, best["epoch"], seconds, said)
 
 
 def _place(start: Checkpoint | None, config: RunConfig) -> Place:
@@ -125,11 +129,11 @@ def _place(start: Checkpoint | None, config: RunConfig) -> Place:
     return Place(start.state["epoch"], batches, **own)
 
 
-def _best(model: Model, checkpoints: Checkpoints, trainer: Trainer, limits: Limits) -> Fitted:
+def _best(model: Model, checkpoints: Checkpoints, trainer: Trainer, limits: Limits, said: str) -> Fitted:
     model.load_state_dict(checkpoints.best["weights"])
     device = trainer.strategy.root_device
     epochs, steps = trainer.current_epoch, trainer.global_step
-    return Fitted(model.eval(), device, epochs, steps, checkpoints.best["epoch"], limits.seconds)
+    return Fitted(model.eval(), device, epochs, steps, checkpoints.best["epoch"], limits.seconds, said)
 
 
 def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path, start: Checkpoint | None) -> Trainer:

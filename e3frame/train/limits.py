@@ -8,10 +8,34 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from e3frame.spec.words import counted
 from e3frame.train.trainer import TrainerSpec
 
 _START_UP = 0.1
 """Part of the time limit in which a slow start says nothing about the speed of the run."""
+
+
+def ended(spec: TrainerSpec, steps: int, steps_per_epoch: int, seconds: float) -> str:
+    """How a training came to its end: after all of its epochs, or at which limit before.
+
+    >>> ended(TrainerSpec(max_epochs=20), 100, 5, 60.0)
+    '20 epochs'
+    >>> ended(TrainerSpec(max_epochs=20, max_minutes=1), 27, 5, 60.1)
+    'stopped by trainer.max_minutes after 5.4 of 20 epochs'
+    >>> ended(TrainerSpec(max_epochs=20, early_stopping_patience=2), 25, 5, 60.0)
+    'stopped by trainer.early_stopping_patience after 5 of 20 epochs'
+    """
+    done = f"{int(10 * steps / steps_per_epoch) / 10:g}"
+    if spec.max_epochs is not None and steps >= spec.max_epochs * steps_per_epoch:
+        return counted(spec.max_epochs, "epoch")
+    if spec.max_steps is not None and steps >= spec.max_steps:
+        key = "max_steps"
+    elif spec.max_minutes is not None and seconds >= 60.0 * spec.max_minutes:
+        key = "max_minutes"
+    else:
+        key = "early_stopping_patience"
+    after = f"{done} epochs" if spec.max_epochs is None else f"{done} of {counted(spec.max_epochs, 'epoch')}"
+    return f"stopped by trainer.{key} after {after}"
 
 
 class Limits(Callback):
@@ -29,6 +53,7 @@ class Limits(Callback):
         self._trainer: Trainer | None = None
         self._earlier, self._started = 0.0, time.monotonic()
         self._agreed: float | None = None
+        self._first = 0
 
     @property
     def steps(self) -> int:
@@ -55,11 +80,19 @@ class Limits(Callback):
             by_time = 0.0
         return min(1.0, max(by_steps, by_time))
 
+    def left(self) -> float | None:
+        """Seconds to the limit that comes first, at the speed of this session; None where nothing tells yet."""
+        now, steps = time.monotonic() - self._started, self.steps - self._first
+        found = [] if self.max_seconds is None else [self.max_seconds - self.seconds]
+        if self.max_steps is not None and steps > 0:
+            found.append((self.max_steps - self.steps) * now / steps)
+        return max(0.0, min(found)) if found else None
+
     def setup(self, trainer: Trainer, module: LightningModule, stage: str) -> None:
         self._trainer = trainer
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        self._started = time.monotonic()
+        self._started, self._first = time.monotonic(), trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
         """Processes that train together go by one clock, that of the first."""

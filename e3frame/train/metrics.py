@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import Metric
 
+from e3frame.spec.words import typeset
 from e3frame.train.losses import Loss, Sum
 from e3frame.train.pairs import Pair, in_components
 from e3frame.train.targets import TargetSpec, TaskSpec
@@ -18,10 +19,10 @@ from e3frame.train.targets import TargetSpec, TaskSpec
 def displayed(unit: str) -> tuple[float, str]:
     """Factor and name of the unit in which errors are shown: meV for eV.
 
-    >>> displayed("eV/Å")
-    (1000.0, 'meV/Å')
+    >>> displayed("eV/Å"), displayed("eV/Å^3"), displayed("e*Å^2")
+    ((1000.0, 'meV/Å'), (1000.0, 'meV/Å³'), (1.0, 'e·Å²'))
     """
-    return (1000.0, f"m{unit}") if unit == "eV" or unit.startswith("eV/") else (1.0, unit)
+    return (1000.0, typeset(f"m{unit}")) if unit == "eV" or unit.startswith("eV/") else (1.0, typeset(unit))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import platform
+import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +19,14 @@ from e3frame.data.dataset import Splits
 from e3frame.data.statistics import label_range
 from e3frame.inference.evaluate import Evaluation
 from e3frame.layers._pooling import Pooling
-from e3frame.spec.words import counted, rounded
+from e3frame.spec.words import counted, in_unit, rounded, typeset
 from e3frame.train.files import write_file
 from e3frame.train.report import compared, shown_split
 from e3frame.train.targets import KNOWN
 from e3frame.viz.html import Card, columns, folded, image, note, page, table
 from e3frame.viz.training import learning_curve, overview, parity_by_species
 
-WIDTH = 10.6
+WIDTH = 8.7
 """Of the figures, in inches."""
 WORST = 5
 """Frames that are named for each target."""
@@ -53,14 +57,29 @@ def write_page(
     sections |= {f"{name}, {split} frames": _target(name, splits[split], config) for name in splits[split].errors}
     sections["Data"] = _data(data, missing, config)
     sections["Model"] = _model(config)
-    text = page(config.name, _lead(config, run), list(_cards(splits[split], split)), sections)
+    text = page(config.name, [_lead(config, run), *_made(run)], list(_cards(splits[split], split)), sections)
     return write_file(path, text.encode())
 
 
 def _lead(config: RunConfig, run: Mapping[str, Any]) -> str:
-    parameters, epochs, steps = (counted(run[f"{noun}s"], noun) for noun in ("parameter", "epoch", "step"))
-    trained = f"{parameters}, {epochs} ({steps}) in {_time(run)}, best epoch {run['best_epoch']}, seed {config.seed}"
-    return f"{trained}; e3frame {run['e3frame']}, torch {run['torch']}"
+    parameters, steps = (counted(run[f"{noun}s"], noun) for noun in ("parameter", "step"))
+    ended = f"{run['ended']} ({steps}) in {_time(run)}"
+    return f"{parameters}, {ended}, best epoch {run['best_epoch']}, seed {config.seed}"
+
+
+def _made(run: Mapping[str, Any]) -> list[str]:
+    """When, by what and how the run was made."""
+    versions = f"e3frame {run['e3frame']}, torch {run['torch']}, Python {platform.python_version()}"
+    return [f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}, {versions}", command()]
+
+
+def command() -> str:
+    """The command of this process, with the names of programs and not their folders."""
+    first, *others = sys.orig_argv or [""]
+    if others and Path(others[0]).suffix in ("", ".py") and Path(others[0]).is_file():
+        script = others[0] if others[0].endswith(".py") and not Path(others[0]).is_absolute() else Path(others[0]).name
+        return shlex.join([*(["python"] if script.endswith(".py") else []), script, *others[1:]])
+    return shlex.join([Path(first).name, *others])
 
 
 def _time(run: Mapping[str, Any]) -> str:
@@ -87,7 +106,10 @@ def _errors(splits: Mapping[str, Evaluation]) -> str:
         rows.append([name, unit, *mae, *rmse, *r2])
     numbers = [f"{error} {split}" for error in ("MAE", "RMSE", "R²") for split in splits]
     frames = ", ".join(f"{evaluation.frames:,} {split}" for split, evaluation in splits.items())
-    text = f"{frames} frames. R² compares with the best constant: the mean of scalars, zero for what has a direction."
+    text = (
+        f"{frames} frames. R² compares with what is known without a model: for sums over the atoms, such as energies, "
+        "the best reference energies of the elements; for other scalars their mean; for what has a direction, zero."
+    )
     return table(["target", "unit", *numbers], rows, numbers, full=True) + note(text)
 
 
@@ -98,14 +120,14 @@ def _target(name: str, evaluation: Evaluation, config: RunConfig) -> str:
     html = image(overview(drawn, by_frame.numpy(), unit), f"{name}: parity, differences, error of each frame")
     if len(drawn.groups) > 1:
         html += image(parity_by_species(drawn), f"{name}: parity by species")
-    parts = [
-        (f"worst frames (RMSE in {unit})" if unit else "worst frames (RMSE)", _worst(by_frame, evaluation, config))
-    ]
+    parts = [(in_unit("worst frames, RMSE", unit), _worst(by_frame, evaluation, config))]
     kinds = "species of the pair" if config.task.targets[name].label.per == "edge" else "species"
     for heading, found in ((kinds, errors.by_species), ("irrep", errors.by_irrep)):
         if found:
             rows = [[key, rounded(both["mae"], 4), rounded(both["rmse"], 4)] for key, both in found.items()]
-            parts.append((f"by {heading} ({errors.unit})", table([heading, "MAE", "RMSE"], rows, ["MAE", "RMSE"])))
+            parts.append(
+                (in_unit(f"by {heading}", errors.unit), table([heading, "MAE", "RMSE"], rows, ["MAE", "RMSE"]))
+            )
     return html + columns(parts)
 
 
@@ -132,7 +154,7 @@ def _data(data: Splits, missing: Sequence[str], config: RunConfig) -> str:
     task, inputs = config.task, config.model.inputs
     units = {name: KNOWN[name][0] if name in KNOWN else "" for name in inputs}
     units |= {task.key(name): task.unit(name) for name in task.targets}
-    rows = [[key, ", ".join(_roles(key, config)), unit, *_values(key, data)] for key, unit in units.items()]
+    rows = [[key, ", ".join(_roles(key, config)), typeset(unit), *_values(key, data)] for key, unit in units.items()]
     headings = ["key", "read as", "unit", "mean", "deviation", "smallest", "largest"]
     html += "<h3>values in the training frames, of vectors and tensors by component</h3>" + table(
         headings, rows, headings[3:]
@@ -192,5 +214,5 @@ def _scale_shifts(config: RunConfig) -> Iterator[tuple[str, str]]:
             each = zip(species, scales, shifts, strict=True)
             rows = [[symbol, f"{scale:.5g}", f"{shift:.6g}"] for symbol, scale, shift in each]
             unit = config.task.unit(name) if name in config.task.targets else ""
-            heading = f"{name} of an atom: scale × the network's value + shift{f' ({unit})' if unit else ''}"
+            heading = in_unit(f"{name} of an atom: scale × the network's value + shift", unit)
             yield heading, table(["species", "scale", "shift"], rows, ["scale", "shift"])

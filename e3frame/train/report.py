@@ -15,6 +15,7 @@ from e3frame.inference.evaluate import Evaluation
 from e3frame.layers._pooling import Pooling
 from e3frame.network import Model
 from e3frame.spec.statistics import Statistics
+from e3frame.spec.words import typeset
 from e3frame.train.targets import TargetSpec
 from e3frame.viz.training import Compared, learning_curve, parity, save, summed_up
 
@@ -44,7 +45,7 @@ def data_table(
 
 def _scale_and_shift(statistics: Statistics, typed: TypedRun) -> Iterator[tuple[str, str]]:
     task, label = typed.config.task, typed.energy_label
-    unit = next((f" {task.unit(name)}".rstrip() for name in task.targets if task.key(name) == label), "")
+    unit = next((f" {typeset(task.unit(name))}".rstrip() for name in task.targets if task.key(name) == label), "")
     if statistics.energy_shift:
         shifts = ", ".join(f"{symbol} {value:.3f}" for symbol, value in statistics.energy_shift.items())
         yield f"{label} by species" if typed.is_mean else "reference energies", shifts + unit
@@ -86,18 +87,20 @@ def compared(name: str, evaluation: Evaluation, config: RunConfig) -> Compared:
     """Labels and predictions of one target as they are drawn: per atom, above the reference energies of the atoms,
     where it is trained per atom; without the entries that have no label."""
     pair, errors = evaluation.pairs[name], evaluation.errors[name]
-    labels, predictions, unit = pair.label.numpy(), pair.prediction.numpy(), config.task.unit(name)
+    less = ""
+    labels, predictions, unit = pair.label.numpy(), pair.prediction.numpy(), typeset(config.task.unit(name))
     if config.task.targets[name].per_atom:
         atoms, reference = evaluation.atoms.numpy()[:, None], _reference(name, evaluation, config)
         labels, predictions = (labels - reference) / atoms, (predictions - reference) / atoms
-        unit = f"{unit}/atom"
+        unit = f"{unit}/atom" if unit else ""
+        less = "reference energies" if np.any(reference) else ""
     there = ~np.isnan(labels)
     mae, rmse, shown = errors.shown
     groups = {}
     if config.task.targets[name].label.per == "node":
         kinds = np.broadcast_to(evaluation.species.numpy()[:, None], there.shape)[there]
         groups = {symbol: kinds == k for k, symbol in enumerate(config.model.species) if (kinds == k).any()}
-    return Compared(labels[there], predictions[there], unit, summed_up(mae, rmse, shown), groups)
+    return Compared(labels[there], predictions[there], unit, summed_up(mae, rmse, shown), groups, less)
 
 
 def _reference(name: str, evaluation: Evaluation, config: RunConfig) -> NDArray[np.float64] | float:

@@ -28,7 +28,6 @@ from e3frame.inference.saved import load_model, save_model
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import SpecError
 from e3frame.spec.statistics import Statistics
-from e3frame.spec.words import counted
 from e3frame.train.averaging import averaged
 from e3frame.train.checkpoint import Checkpoint, Damaged
 from e3frame.train.contents import record
@@ -137,7 +136,7 @@ def _run(
             write_page(folder / "report.html", resolved, splits, missing, result.errors, metrics["run"])
             # Last, and in one step, because a run that has it is finished.
             write_metrics(folder / "metrics.json", metrics)
-    _conclude(result, console)
+    _conclude(result, fitted.ended, console)
     return result
 
 
@@ -241,7 +240,7 @@ def train(
     if start is not None:
         require_form(start.state, model, average, config)
     if start is not None and start.done:
-        return fitted_before(model, start)
+        return fitted_before(model, start, config, splits)
     checkpoint = None if start is None else start.path
     with together(config.trainer, folder, checkpoint, config.model.plugins):
         return fit(model, average, config, splits, folder, console, start, observers)
@@ -254,6 +253,7 @@ def _metrics(result: RunResult, fitted: Fitted, seconds: float) -> dict[str, Any
             "parameters": sum(p.numel() for p in fitted.model.parameters()),
             "epochs": result.epochs,
             "steps": result.steps,
+            "ended": fitted.ended,
             "best_epoch": fitted.best_epoch,
             "training_seconds": round(result.seconds, 2),
             "total_seconds": round(seconds, 2),
@@ -263,14 +263,13 @@ def _metrics(result: RunResult, fitted: Fitted, seconds: float) -> dict[str, Any
     }
 
 
-def _conclude(result: RunResult, console: Console) -> None:
+def _conclude(result: RunResult, ended: str, console: Console) -> None:
     split = "test" if "test" in result.errors else list(result.errors)[-1]
     console.print()
     console.print(error_table({split: result.errors[split]}, f"errors on the {split} frames"))
     folder = result.folder.resolve()
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    ended = f"{counted(result.epochs, 'epoch')} in {result.seconds:.0f} s"
-    console.print(f"\n{ended}; everything is in [bold]{shown}/[/bold]", highlight=False)
+    console.print(f"\n{ended} in {result.seconds:.0f} s; everything is in [bold]{shown}/[/bold]", highlight=False)
     figures = ", ".join(sorted(path.name for path in result.folder.glob("*.png")))
     console.print(f"  report    report.html\n  model     {result.model.name}\n  errors    metrics.json, metrics.csv")
     console.print(f"  figures   {figures}")

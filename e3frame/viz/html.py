@@ -15,9 +15,9 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; color: var(--ink); background: #fff; font: 14px/1.5 system-ui, -apple-system, "Segoe UI", Roboto,
   "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 28px 28px 48px; }
+main { max-width: 900px; margin: 0 auto; padding: 28px 28px 48px; }
 h1 { font-size: 24px; line-height: 1.25; margin: 0; letter-spacing: -0.01em; }
-.lead { color: var(--muted); margin: 2px 0 18px; }
+.lead { color: var(--muted); margin: 2px 0 18px; overflow-wrap: anywhere; }
 h2 { font-size: 16px; margin: 32px 0 8px; padding-bottom: 5px; border-bottom: 1px solid var(--line); }
 h3 { font-size: 13px; margin: 18px 0 4px; }
 .note { color: var(--muted); font-size: 12.5px; margin: 4px 0 8px; }
@@ -31,7 +31,7 @@ table { border-collapse: collapse; font-size: 12.5px; font-variant-numeric: tabu
 table.full { width: 100%; }
 th { text-align: left; font-weight: 600; color: var(--muted); border-bottom: 1px solid var(--line);
   white-space: nowrap; }
-th, td { padding: 3px 18px 3px 0; vertical-align: top; }
+th, td { padding: 3px 12px 3px 0; vertical-align: top; }
 td { border-bottom: 1px solid #f0f2f4; }
 tr:last-child td { border-bottom: 0; }
 .number { text-align: right; white-space: nowrap; }
@@ -39,7 +39,7 @@ code, pre { font: 12px/1.45 ui-monospace, SFMono-Regular, Menlo, Consolas, monos
 pre { background: var(--soft); border-radius: 8px; padding: 12px 16px; overflow-x: auto; }
 img { display: block; max-width: 100%; height: auto; margin: 6px 0; }
 details summary { cursor: pointer; color: var(--accent); margin: 10px 0; }
-.columns { display: grid; grid-template-columns: repeat(auto-fill, minmax(320px, 1fr)); gap: 4px 40px; }
+.columns { display: grid; grid-template-columns: repeat(auto-fill, minmax(300px, 1fr)); gap: 4px 32px; }
 """
 
 
@@ -56,21 +56,22 @@ class Card:
         return f'<div class="card"><b>{escape(self.value)}{unit}</b><span>{escape(self.what)}</span></div>'
 
 
-def page(title: str, lead: str, cards: Sequence[Card], sections: Mapping[str, str]) -> str:
+def page(title: str, lead: str | Sequence[str], cards: Sequence[Card], sections: Mapping[str, str]) -> str:
     """A whole HTML file.
 
     Args:
-        title, lead: text.
+        title, lead: text; the lead of one or several lines.
         cards: the first thing one sees.
         sections: HTML by heading, in order.
     """
     body = "\n".join(f"<h2>{escape(heading)}</h2>\n{html}" for heading, html in sections.items())
     shown = "".join(map(str, cards))
+    lines = "<br>".join(map(escape, [lead] if isinstance(lead, str) else lead))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{escape(title)}</h1>\n"
-        f'<p class="lead">{escape(lead)}</p>\n<div class="cards">{shown}</div>\n{body}\n</main>\n</body>\n</html>\n'
+        f'<p class="lead">{lines}</p>\n<div class="cards">{shown}</div>\n{body}\n</main>\n</body>\n</html>\n'
     )
 
 

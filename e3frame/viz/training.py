@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from e3frame.spec.words import rounded
+from e3frame.spec.words import in_unit, rounded
 from e3frame.train.files import write_file
 from e3frame.viz.style import BLUE, INK, MUTED, ORANGE, PALETTE, density, new_figure
 
@@ -72,6 +72,7 @@ class Compared:
         unit: such as "eV/Å".
         errors: a line or two of text that sum the errors up.
         groups: which entries belong to each species, for values per atom.
+        less: what was subtracted from both.
     """
 
     labels: NDArray[np.float64]
@@ -79,6 +80,7 @@ class Compared:
     unit: str
     errors: str
     groups: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
+    less: str = ""
 
 
 def parity(compared: Compared, quantity: str) -> Figure:
@@ -103,7 +105,7 @@ def overview(compared: Compared, by_frame: NDArray[np.float64], by_frame_unit: s
         by_frame: (frames,) error of each frame in the order of the frames, NaN where there is no label.
         by_frame_unit: its unit.
     """
-    figure, (left, middle, right) = new_figure(3, width=3.5, height=3.3)
+    figure, (left, middle, right) = new_figure(3, width=2.9, height=2.9)
     _draw_parity(left, compared)
     _draw_histogram(middle, compared)
     frames = np.flatnonzero(~np.isnan(by_frame))
@@ -112,13 +114,13 @@ def overview(compared: Compared, by_frame: NDArray[np.float64], by_frame_unit: s
     right.set_box_aspect(1)
     right.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     right.set_xlabel("frame of the split", color=INK, fontsize=9)
-    right.set_title("error of each frame" + (f" ({by_frame_unit})" if by_frame_unit else ""), fontsize=10, loc="left")
+    right.set_title(in_unit("error of each frame", by_frame_unit), fontsize=10, loc="left")
     return figure
 
 
 def parity_by_species(compared: Compared) -> Figure:
     """A parity plot for each of the first species, with the errors of its atoms."""
-    figure, axes = new_figure(min(len(compared.groups), len(PALETTE)), width=2.62, height=2.8, columns=4)
+    figure, axes = new_figure(min(len(compared.groups), len(PALETTE)), width=2.17, height=2.4, columns=4)
     for ax, (name, where), color in zip(axes, compared.groups.items(), PALETTE, strict=False):
         own = replace(compared, labels=compared.labels[where], predictions=compared.predictions[where])
         each, unit = _differences(own)
@@ -154,9 +156,9 @@ def _draw_parity(ax: Axes, compared: Compared, color: str = BLUE, bins: int = 80
     ax.set_box_aspect(1)
     ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.yaxis.set_major_locator(MaxNLocator(5))
-    suffix = f" ({compared.unit})" if compared.unit else ""
-    ax.set_xlabel(f"label{suffix}", color=INK, fontsize=9)
-    ax.set_ylabel(f"prediction{suffix}", color=INK, fontsize=9)
+    less = f" − {compared.less}" if compared.less else ""
+    ax.set_xlabel(in_unit(f"label{less}", compared.unit), color=INK, fontsize=9)
+    ax.set_ylabel(in_unit(f"prediction{less}", compared.unit), color=INK, fontsize=9)
     ax.text(0.04, 0.96, compared.errors, transform=ax.transAxes, va="top", fontsize=8.5, color=INK)
 
 
@@ -177,7 +179,7 @@ def _draw_histogram(ax: Axes, compared: Compared) -> None:
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
     ax.set_box_aspect(1)
-    ax.set_xlabel("prediction − label" + (f" ({unit})" if unit else ""), color=INK, fontsize=9)
+    ax.set_xlabel(in_unit("prediction − label", unit), color=INK, fontsize=9)
     ax.set_title("distribution of the differences", fontsize=10, loc="left")
 
 

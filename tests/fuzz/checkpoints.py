@@ -357,4 +357,4 @@ def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_file())
 
 
-AREA = Area("checkpoints", _prepare, _case)
+AREA = Area("checkpoints", _prepare, _case, cases=12)

@@ -164,7 +164,7 @@ def test_a_model_without_a_task_knows_that_a_stress_is_a_matrix(
     raw = {"kind": "xyz", "path": str(tmp_path / "labelled.xyz"), "cache_dir": str(tmp_path)}
     data = parse_data(raw | {"keys": {"stress": "virial"}, "split": {"val": 0, "test": 0}})
     errors = evaluate(potential, data, split="train")["train"].errors["stress"]
-    assert errors.unit == "meV/Å^3"
+    assert errors.unit == "meV/Å³"
     assert errors.rmse < 1e-3
 
 

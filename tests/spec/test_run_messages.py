@@ -65,7 +65,7 @@ TARGETS = [
     ["target", "irreps", "per", "unit", "weight", "output", "label"],
     ["energy", "1x0e", "graph", "eV", "1", "sum of readout", "E"],
     ["forces", "1x1o", "node", "eV/Å", "1", "negative_gradient of energy", "F"],
-    ["stress", "ij=ji: 1x0e + 1x2e", "graph", "eV/Å^3", "10", "strain_gradient of energy", "V"],
+    ["stress", "ij=ji: 1x0e + 1x2e", "graph", "eV/Å³", "10", "strain_gradient of energy", "V"],
     ["q", "ij=ji: 1x0e + 1x2e", "edge", "meV", "1 from 0, 0.5 from 50", "linear of edge_sh", "Q of ij"],
     ["charges", "1x0e", "node", "e", "0", "linear of last_gate", "the sum: C"],
 ]

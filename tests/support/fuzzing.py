@@ -67,6 +67,7 @@ class Area:
             whenever it is called with the same state, seed and number.
         placed: a message must begin with a place: a file, a key, an override.
         lines: the longest message, in lines.
+        cases: how many of them the tests run; fewer, where one takes longer.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Area:
     case: Callable[[Any, Random, int, Path], Case]
     placed: bool = True
     lines: int = 12
+    cases: int = 60
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def test_names_and_units() -> None:
     assert shown["energy_mae"] == "meV/atom"
     assert flat["energy_mae"] == errors.compute()["energy"].mae_per_atom
     assert displayed("eV/Å") == (1000.0, "meV/Å")
-    assert displayed("Å^3") == (1.0, "Å^3")
+    assert displayed("Å^3") == (1.0, "Å³")
 
 
 ENERGY, FORCES = TASK.targets["energy"], TASK.targets["forces"]
@@ -268,6 +268,28 @@ def test_the_share_of_the_spread_that_is_explained() -> None:
     assert r2(Pair(both.label, both.label), Irreps("0e + 1o")) == 1
     constant = torch.full((5, 1), -17000.1, dtype=torch.float64)
     assert r2(Pair(constant + 1, constant), Irreps("0e")) is None
+
+
+def test_what_reference_energies_explain_is_no_merit() -> None:
+    """However large they are: a model that knows the composition alone gets 0 at most, a perfect one 1; and the number
+    does not depend on where the energies of the elements are."""
+    composition = torch.randint(1, 9, (60, 3), generator=torch.Generator().manual_seed(3)).to(torch.float64)
+    rest, error = normal(4, 60, 1), 0.1 * normal(5, 60, 1)
+    found = []
+    for elements in ([-1.0, -2.0, -3.0], [-13.6, -1029.0, -2041.0]):
+        label = composition @ torch.tensor(elements, dtype=torch.float64)[:, None] + rest
+        fit = composition @ torch.linalg.lstsq(composition, label).solution
+        assert r2(Pair(fit, label), Irreps("0e"), composition) == pytest.approx(0.0, abs=1e-9)
+        assert r2(Pair(fit, label), Irreps("0e")) > 0.9
+        assert r2(Pair(fit + 0.1, label), Irreps("0e"), composition) < 0
+        assert r2(Pair(label, label), Irreps("0e"), composition) == 1
+        found.append(r2(Pair(label + error, label), Irreps("0e"), composition))
+        expected = 1 - error.square().sum() / (label - fit).square().sum()
+        assert found[-1] == pytest.approx(float(expected), rel=1e-9)
+        assert r2(Pair(fit + 1, fit), Irreps("0e"), composition) is None
+    assert found[0] == pytest.approx(found[1], rel=1e-8)
+    same = composition[:1].expand(60, 3)  # one molecule: the mean
+    assert r2(Pair(rest + error, rest), Irreps("0e"), same) == pytest.approx(r2(Pair(rest + error, rest), Irreps("0e")))
 
 
 def test_errors_by_irrep_and_species() -> None:

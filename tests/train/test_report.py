@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import base64
+import platform
 import re
+from datetime import datetime
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import torch
 from support.runs import Finished
 
+import e3frame
+from e3frame import load_model
 from e3frame.spec.words import rounded
+from e3frame.train.page import command
+from e3frame.train.report import compared
 from e3frame.viz.html import Card, folded, page, table
+from e3frame.viz.training import parity
 
 VOID = {"meta", "img", "br"}
 
@@ -99,6 +107,9 @@ def test_the_page_says_what_was_trained_on_what(finished: Finished, read: Reader
         "3 epochs (15 steps)",
         "seed 0",
         "H, C, O",
+        str(datetime.now().year),
+        f"e3frame {e3frame.__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        command(),
         "energy R², test",
         "the whole config",
         "max_epochs",
@@ -117,3 +128,33 @@ def test_text_is_escaped() -> None:
     words = Reader(written).words
     for text in ("a<b>", "x & y", "<u>", "<h>", "<k>", "<v>", "<s>", "<p>"):
         assert text in "".join(words)
+
+
+def test_the_command_is_that_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "e3frame").touch()
+    (tmp_path / "train.py").touch()
+    monkeypatch.chdir(tmp_path)
+    for given, shown in (
+        (["/opt/bin/python3.11", str(tmp_path / "e3frame"), "train", "model=a b"], "e3frame train 'model=a b'"),
+        (["/opt/bin/python3.11", "train.py", "model=nequip"], "python train.py model=nequip"),
+        (["/opt/bin/python3.11", "-m", "e3frame.cli", "train"], "python3.11 -m e3frame.cli train"),
+    ):
+        monkeypatch.setattr("sys.orig_argv", given)
+        assert command() == shown
+
+
+def test_the_parity_of_energies_says_what_is_subtracted(finished: Finished) -> None:
+    config = finished.config.replace(model=load_model(finished.result.model).spec)
+    test = finished.result.errors["test"]
+    energy, forces = (compared(name, test, config) for name in ("energy", "forces"))
+    assert (energy.less, energy.unit, forces.less, forces.unit) == ("reference energies", "eV/atom", "", "eV/Å")
+    left = parity(energy, "energy").axes[0]
+    assert left.get_xlabel() == "label − reference energies (eV/atom)"
+    assert left.get_ylabel() == "prediction − reference energies (eV/atom)"
+    assert abs(energy.labels).max() < 1  # of some 17,000 eV
+
+
+def test_a_wide_table_does_not_widen_the_page(text: str) -> None:
+    assert re.search(r"main { max-width: 900px", text)
+    assert re.search(r"\.wide { overflow-x: auto; }", text)
+    assert max(map(int, re.findall(r'<img alt="[^"]*" width="(\d+)"', text))) <= 900 - 2 * 28
