@@ -21,6 +21,7 @@ from e3frame.compose import compose_config, config_folder, load_run, normalize_o
 from e3frame.config import RunConfig
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.files import read_text
+from e3frame.train.requeue import remember
 
 _NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
 """Options of Hydra's that would train another config than the one that is checked, or read a pickle."""
@@ -28,6 +29,7 @@ _NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
 
 def main(arguments: list[str]) -> int:
     """Everything that Hydra's command line offers (--help, --cfg job, -m, ...), with mistakes told before torch."""
+    remember()
     given = _hydra_arguments(arguments)
     start, typed_words = beginning(given.overrides)
     if start is not None:

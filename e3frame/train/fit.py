@@ -29,7 +29,7 @@ from e3frame.train.init import lr_factor
 from e3frame.train.journal import Journal
 from e3frame.train.limits import Limits, ended
 from e3frame.train.module import Training
-from e3frame.train.processes import accelerator, rank
+from e3frame.train.processes import accelerator, environment, rank
 from e3frame.train.progress import ProgressBar
 from e3frame.train.signals import Interrupted, Signals
 from e3frame.train.trainer import TrainerSpec
@@ -147,8 +147,8 @@ def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path, start: 
         max_epochs=-1,  # Limits ends the run
         max_steps=-1,
         callbacks=callbacks,
-        plugins=[SafeCheckpoints(config.model_dump(mode="json"))],
-        logger=config.logger.build(folder, 0 if start is None else start.step) or False,
+        plugins=[SafeCheckpoints(config.model_dump(mode="json")), environment(spec)],
+        logger=(rank(spec) == 0 and config.logger.build(folder, 0 if start is None else start.step)) or False,
         check_val_every_n_epoch=spec.check_val_every_n_epoch,
         gradient_clip_val=spec.gradient_clip_val,
         deterministic=spec.deterministic,

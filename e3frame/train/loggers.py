@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import model_validator
 
 from e3frame.spec.base import mistake, mistake_at
+from e3frame.spec.errors import UserError
 from e3frame.spec.registry import Kinded
 
 if TYPE_CHECKING:
@@ -90,17 +91,29 @@ class MlflowSpec(LoggerSpec):
     experiment: str = "e3frame"
     """Experiment of the run."""
     tracking_uri: str | None = None
-    """Server or database; null: $MLFLOW_TRACKING_URI, else ``mlruns/`` of the run folder."""
+    """Server or database, such as sqlite:///runs/mlflow.db for many runs; null: $MLFLOW_TRACKING_URI, else
+    ``mlflow.db`` of the run folder."""
 
     def build(self, folder: Path, step: int = 0) -> Logger:
         from lightning.pytorch.loggers import MLFlowLogger
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         from e3frame.train.files import write_file
 
-        uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"file:{folder.resolve()}/mlruns"
+        uri = self.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve()}/mlflow.db"
         known = folder / "mlflow_run"
         earlier = known.read_text(encoding="utf-8") if known.exists() else None
-        logger = MLFlowLogger(self.experiment, folder.name, uri, run_id=earlier)
-        if earlier is None and logger.run_id is not None:
-            write_file(known, logger.run_id.encode())
+        try:
+            logger = MLFlowLogger(self.experiment, folder.name, uri, run_id=earlier)
+            found = logger.run_id  # begins the run, or finds the earlier one
+        except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
+            raise UserError(f"MLflow cannot use {uri}\n  {_first_line(error)}") from None
+        if earlier is None and found is not None:
+            write_file(known, found.encode())
         return logger
+
+
+def _first_line(error: Exception) -> str:
+    """What is wrong, without the advice and the links that follow."""
+    return str(error).strip().partition("\n")[0].split(". ")[0]

@@ -49,7 +49,7 @@ class Peer:
         command = [sys.executable, "-m", "e3frame.train.worker", str(folder), str(checkpoint or ""), *plugins]
         # The modules of this process, and no others that lie in the current folder.
         modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
-        own = {**modules, "LOCAL_RANK": str(number), _CHANNEL: "1"}
+        own = {**modules, "RANK": str(number), "LOCAL_RANK": str(number), _CHANNEL: "1"}
         channel, theirs = socket.socketpair()
         log = tempfile.TemporaryFile()  # noqa: SIM115
         with theirs:

@@ -10,13 +10,19 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from lightning.pytorch.plugins.environments import (
+    ClusterEnvironment,
+    LightningEnvironment,
+    SLURMEnvironment,
+    TorchElasticEnvironment,
+)
 
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.words import counted
 from e3frame.train.peers import Peer, failure, is_peer, say_ready, wait_until_ready
 from e3frame.train.trainer import TrainerSpec
 
-_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
+_VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 _BROKEN = re.compile("gloo|nccl|socket|connection|peer|store", re.IGNORECASE)
 """In what torch.distributed says when another process is gone."""
 
@@ -50,6 +56,15 @@ def accelerator(spec: TrainerSpec) -> str:
         )
         raise SpecError(("trainer", "devices"), problem, f"write {there}, or trainer.accelerator=cpu")
     return "gpu"
+
+
+def environment(spec: TrainerSpec) -> ClusterEnvironment:
+    """How processes find each other. Lightning's own choice takes every process of a Slurm job for one of srun's."""
+    if spec.world > 1 and TorchElasticEnvironment.detect():
+        return TorchElasticEnvironment()
+    if spec.world > 1 and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        return SLURMEnvironment(auto_requeue=False)  # Signals does that
+    return LightningEnvironment()
 
 
 @contextmanager
@@ -99,7 +114,7 @@ def _open_address() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    os.environ.update(NODE_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK="0")
+    os.environ.update(NODE_RANK="0", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), LOCAL_RANK="0", RANK="0")
 
 
 def _reason(error: RuntimeError, peers: Sequence[Peer], spec: TrainerSpec) -> Exception:

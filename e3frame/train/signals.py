@@ -15,9 +15,12 @@ from lightning.pytorch.callbacks import Callback
 from e3frame.spec.errors import UserError
 from e3frame.spec.signals import hangup
 from e3frame.train.checkpoints import Checkpoints
+from e3frame.train.requeue import REQUEUE, came_early, in_slurm
 
-REQUEUE = getattr(signal, "SIGUSR1", None)
-"""What Slurm is told to send before the time is up (``--signal=SIGUSR1@90``): the job is saved and queued again."""
+_TOO_EARLY = (
+    "the job is not queued again, as it would come no further: give it more --time, or let --signal come later\n"
+    "  (Slurm may send it up to a minute before the time that --signal says)"
+)
 
 
 class Interrupted(UserError):
@@ -32,10 +35,14 @@ class Signals(Callback):
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
         self.received: signal.Signals | None = None
+        self._first = 0
         self._before = {number: signal.getsignal(number) for number in _listened()}
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Later than Lightning, whose own handlers end a run at once."""
+        self._first = trainer.global_step
+        if came_early():
+            self.received = signal.Signals(REQUEUE)
         for number in self._before:
             signal.signal(number, self._receive)
 
@@ -51,6 +58,8 @@ class Signals(Callback):
         name = "a signal to another process" if self.received is None else self.received.name
         where = f"interrupted by {name} after step {trainer.global_step} (epoch {trainer.current_epoch + 1})"
         if self.received == REQUEUE and trainer.is_global_zero:
+            if trainer.global_step == self._first:
+                raise Interrupted(f"{where}, before the first step of this session\n  {_TOO_EARLY}")
             _requeue()
         if path is None:
             raise Interrupted(f"{where}\n  there is nothing to go on from yet")
@@ -66,8 +75,7 @@ def _listened() -> list[int]:
     """Only the main thread can listen."""
     if threading.current_thread() is not threading.main_thread():
         return []
-    in_slurm = REQUEUE is not None and "SLURM_JOB_ID" in os.environ
-    return [signal.SIGINT, signal.SIGTERM, *hangup(), *([REQUEUE] if in_slurm else [])]
+    return [signal.SIGINT, signal.SIGTERM, *hangup(), *([REQUEUE] if in_slurm() else [])]
 
 
 def _requeue() -> None:

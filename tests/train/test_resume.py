@@ -20,6 +20,7 @@ import e3frame.train.files as files
 from e3frame.spec.errors import UserError
 from e3frame.train.checkpoint import FORMAT, Damaged, read_checkpoint, write_checkpoint
 from e3frame.train.module import Training
+from e3frame.train.requeue import came_early, remember
 from e3frame.train.resume import Finished
 from e3frame.train.run import run
 
@@ -119,6 +120,24 @@ def test_slurm_is_asked_to_queue_the_job_again(
         run(make_config(), tmp_path / "run", console)
     assert str(caught.value) == "the state is saved, but Slurm job 71 is not queued again: no such job"
     assert (tmp_path / "run" / "checkpoints" / "step-000000009.ckpt").exists()
+
+
+def test_slurm_signals_while_a_run_begins(
+    make_config: MakeConfig, tmp_path: Path, console: Console, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is answered before the first step, and never by a job that is queued again and again and comes no further."""
+    monkeypatch.setenv("SLURM_JOB_ID", "71")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        remember()
+        assert not came_early()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        message = interrupted(make_config(), tmp_path / "run", console)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert "interrupted by SIGUSR1 after step 0 (epoch 1), before the first step of this session\n" in message
+    assert "the job is not queued again, as it would come no further" in message
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
