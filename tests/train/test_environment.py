@@ -1,0 +1,37 @@
+"""Who a process is among those that train together, by whatever started it."""
+
+from __future__ import annotations
+
+import pytest
+from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
+
+from e3frame.train.processes import environment, rank, started_elsewhere
+from e3frame.train.trainer import TrainerSpec
+
+SLURM = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "job", "SLURM_NODEID": "0"}
+ONE_TASK = {**SLURM, "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+TWO_TASKS = {**SLURM, "SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}
+TORCHRUN = {"TORCHELASTIC_RUN_ID": "none", "RANK": "1", "LOCAL_RANK": "0", "WORLD_SIZE": "2"}
+STARTED = {"RANK": "1", "LOCAL_RANK": "1"}
+CASES = {
+    "alone": ({}, 2, 0, False, LightningEnvironment),
+    "in a job of one task": (ONE_TASK, 2, 0, False, LightningEnvironment),
+    "started along, in a job of one task": ({**ONE_TASK, **STARTED}, 2, 1, True, LightningEnvironment),
+    "by srun": (TWO_TASKS, 2, 1, True, SLURMEnvironment),
+    "by torchrun": (TORCHRUN, 2, 1, True, TorchElasticEnvironment),
+    "by torchrun in a job": ({**TWO_TASKS, **TORCHRUN, "SLURM_PROCID": "0"}, 2, 1, True, TorchElasticEnvironment),
+    "one process in a job of two tasks": (TWO_TASKS, 1, 0, True, LightningEnvironment),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_who_a_process_is(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    variables, devices, number, elsewhere, kind = CASES[case]
+    for name in {**TWO_TASKS, **TORCHRUN}:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    spec = TrainerSpec(devices=devices)
+    assert (rank(spec), started_elsewhere(), type(environment(spec))) == (number, elsewhere, kind)
+    if kind is SLURMEnvironment:
+        assert not environment(spec).auto_requeue
