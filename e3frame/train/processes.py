@@ -63,8 +63,21 @@ def environment(spec: TrainerSpec) -> ClusterEnvironment:
     if spec.world > 1 and TorchElasticEnvironment.detect():
         return TorchElasticEnvironment()
     if spec.world > 1 and int(os.environ.get("SLURM_NTASKS", 1)) > 1:
+        _require_tasks(spec)
         return SLURMEnvironment(auto_requeue=False)  # Signals does that
     return LightningEnvironment()
+
+
+def _require_tasks(spec: TrainerSpec) -> None:
+    """Raises SpecError unless Slurm starts as many processes on each machine as the config says."""
+    tasks = os.environ.get("SLURM_NTASKS_PER_NODE", "").partition("(")[0]
+    given = (tasks or "not set", os.environ.get("SLURM_NNODES", "1"))
+    if given != (str(spec.devices), str(spec.num_nodes)):
+        problem = f"the Slurm job has --ntasks-per-node {given[0]} and --nodes {given[1]}"
+        asked = f"--ntasks-per-node={spec.devices} --nodes={spec.num_nodes}"
+        raise SpecError(
+            ("trainer", "devices"), problem, f"give sbatch and srun {asked}, or change devices and num_nodes"
+        )
 
 
 @contextmanager
