@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 from pydantic import model_validator
 
@@ -16,6 +19,10 @@ from e3frame.spec.registry import Kinded
 
 if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
+
+
+_ANSWER = 10.0
+"""Seconds that a server has to answer."""
 
 
 class LoggerSpec(Kinded, family="logger"):
@@ -105,6 +112,7 @@ class MlflowSpec(LoggerSpec):
         known = folder / "mlflow_run"
         earlier = known.read_text(encoding="utf-8") if known.exists() else None
         try:
+            _require_answer(uri)
             logger = MLFlowLogger(self.experiment, folder.name, uri, run_id=earlier)
             found = logger.run_id  # begins the run, or finds the earlier one
         except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
@@ -114,6 +122,18 @@ class MlflowSpec(LoggerSpec):
         return logger
 
 
+def _require_answer(uri: str) -> None:
+    """Raise what is wrong with a server or a database. MLflow itself would try again for minutes, without a word."""
+    from sqlalchemy import create_engine
+
+    scheme = uri.partition("://")[0]
+    if scheme in ("http", "https"):
+        with suppress(HTTPError):  # whatever it says, it answers
+            urlopen(f"{uri.rstrip('/')}/health", timeout=_ANSWER).close()
+    elif scheme.partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql"):
+        create_engine(uri).connect().close()
+
+
 def _first_line(error: Exception) -> str:
     """What is wrong, without the advice and the links that follow."""
-    return str(error).strip().partition("\n")[0].split(". ")[0]
+    return str(getattr(error, "orig", None) or error).strip().partition("\n")[0].split(". ")[0]

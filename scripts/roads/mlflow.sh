@@ -54,7 +54,7 @@ assert {name: len(steps) for name, steps in found.items()} == {"stopped": int(sy
 EOF
 
 say "a store that is not there, and one without a driver: one message each"
-for uri in sqlite:////nowhere/mlflow.db nowhere://host/db; do
+for uri in sqlite:////nowhere/mlflow.db postgresql+pg8000://host/db http://127.0.0.1:9; do
     "${train[@]}" logger.tracking_uri="$uri" folder=wrong 2>&1 >/dev/null | grep -v "INFO\|WARNING" | tee wrong.txt || true
     (($(wc -l <wrong.txt) <= 3)) || { echo "more than a message"; exit 1; }
 done

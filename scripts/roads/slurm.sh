@@ -45,7 +45,7 @@ SlurmctldHost=$(hostname -s)(127.0.0.1)
 SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
-AuthInfo=socket=$scratch/munge/socket
+AuthInfo=socket=$scratch/munge/socket,cred_expire=20
 CredType=cred/munge
 SlurmctldPort=16817
 SlurmdPort=16818
@@ -67,7 +67,7 @@ MpiDefault=none
 ReturnToService=2
 KillWait=5
 OverTimeLimit=0
-SchedulerParameters=sched_interval=2,bf_interval=2,requeue_delay=1
+SchedulerParameters=sched_interval=2,bf_interval=2
 NodeName=$(hostname -s) NodeAddr=127.0.0.1 CPUs=$cpus State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 EOF
