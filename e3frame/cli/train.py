@@ -21,7 +21,6 @@ from e3frame.compose import compose_config, config_folder, load_run, normalize_o
 from e3frame.config import RunConfig
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.files import read_text
-from e3frame.train.requeue import remember
 
 _NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
 """Options of Hydra's that would train another config than the one that is checked, or read a pickle."""
@@ -29,6 +28,8 @@ _NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
 
 def main(arguments: list[str]) -> int:
     """Everything that Hydra's command line offers (--help, --cfg job, -m, ...), with mistakes told before torch."""
+    from e3frame.train.requeue import remember
+
     remember()
     given = _hydra_arguments(arguments)
     start, typed_words = beginning(given.overrides)
