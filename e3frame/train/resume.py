@@ -82,7 +82,7 @@ def _found(held: Mapping[str, Any], config: RunConfig, where: Path) -> list[Diff
     try:
         earlier = validate(type(config), held)
     except SpecErrors as errors:
-        first = str(errors.errors[0]).splitlines()
+        first = str(next(iter(errors.errors), "it is not valid")).splitlines()
         problem = f"its config is not that of a run of this version of e3frame: {' '.join(map(str.strip, first))}"
         raise UserError(f"{where}: {problem}\n  choose another folder for a new run") from None
     return list(differences(earlier.model_dump(mode="json"), config.model_dump(mode="json")))
