@@ -133,9 +133,14 @@ class Operator:
 
 
 def _given(name: str, inputs: tuple, optional: Sequence[bool]) -> list[Tensor]:
-    """The tensors among the inputs, where all are there that must be."""
+    """The tensors among the inputs, where all are there that must be, and no tangent would be dropped."""
     if any(tensor is None and not missing for tensor, missing in zip(inputs, optional, strict=False)):
         raise TypeError(f"{name} needs tensors, got None for one of them")
+    if forward_ad._current_level >= 0:
+        raise RuntimeError(
+            f"{name} has no forward-mode derivative: call the module that it belongs to, "
+            "or set E3FRAME_BACKEND=reference"
+        )
     return [tensor for tensor in inputs[: len(optional)] if tensor is not None]
 
 
@@ -149,11 +154,6 @@ def _check(name: str, tensors: list[Tensor]) -> None:
             kind = "nested" if tensor.is_nested else tensor.dtype if tensor.is_quantized else tensor.layout
             raise ValueError(f"{name} needs dense tensors, got one that is {str(kind).removeprefix('torch.')}")
     require_memory(name, tensors)
-    if forward_ad._current_level >= 0:
-        raise RuntimeError(
-            f"{name} has no forward-mode derivative: call the module that it belongs to, "
-            "or set E3FRAME_BACKEND=reference"
-        )
 
 
 def require_memory(name: str, tensors: Iterable[Tensor | None]) -> None:
