@@ -152,7 +152,7 @@ def _case(state: State, random: Random, number: int, folder: Path) -> Case:
 
 def _run(mode: str, data: dict[str, Any], model: Path, processes: int) -> int:
     """What the verbs do, without composing the whole config anew for each case."""
-    split = {"val": 0, "test": 0} if mode == "load" else {}
+    split = {"val": 0, "test": 0} if mode == "load" and "test_path" not in data else {}
     given = {"processes": processes, "cache_dir": "cache", "batch_size": 2, "split": split} | data
     try:
         if mode == "predict" and data["kind"] == "xyz":
