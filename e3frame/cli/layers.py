@@ -11,16 +11,22 @@ from rich.table import Table
 from rich.text import Text
 
 import e3frame.layers  # noqa: F401  (registers every kind)
-from e3frame.spec.base import shown
+from e3frame.compose import from_overrides
+from e3frame.spec.base import Spec, shown
 from e3frame.spec.docs import key_docs
 from e3frame.spec.errors import UserError, did_you_mean
 from e3frame.spec.layer import LayerSpec
+from e3frame.spec.plugins import Names, installed, load
 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser("e3frame layers", description="The kinds of layers; with a kind, its keys.")
     parser.add_argument("kind", nargs="?", help="one kind")
-    kind = parser.parse_args(arguments).kind
+    parser.add_argument("plugins", nargs="*", metavar="plugins=NAME", help="modules with layers of your own")
+    plugins = [argument for argument in arguments if argument.startswith("plugins=")]
+    kind = parser.parse_args([argument for argument in arguments if argument not in plugins]).kind
+    named = from_overrides(plugins).parse(_Plugins).plugins
+    load([*installed(), *named], named)
     if kind is None:
         Console().print(_kinds())
         return 0
@@ -28,6 +34,11 @@ def main(arguments: list[str]) -> int:
         raise UserError(f"no layer is called {kind}\n  {did_you_mean(kind, LayerSpec.members)}")
     _one(LayerSpec.members[kind], Console())
     return 0
+
+
+class _Plugins(Spec):
+    plugins: Names = ()
+    """Modules that the user names."""
 
 
 def _kinds() -> Table:

@@ -17,6 +17,7 @@ from pydantic import Field as PydanticField
 
 from e3frame.algebra.irreps import Irreps
 from e3frame.spec.base import AlsoWritten, Spec, mistake, shown
+from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import PathKey, SpecError, did_you_mean
 from e3frame.spec.irreps import too_large
 from e3frame.spec.limits import LAYERS, PATHS
@@ -205,8 +206,9 @@ class LayerSpec(Kinded, family="layer"):
         raise NotImplementedError(f"{type(self).__name__}.infer")
 
     def num_parameters(self, scope: Scope) -> int:
-        """Number of trainable parameters of the built module."""
-        return 0
+        """Number of trainable parameters of the built module. Where a plugin does not say it, it is counted; layers
+        of e3frame, which are checked without torch, have none then."""
+        return 0 if type(self).__module__.startswith("e3frame.") else _counted(self, scope)
 
     def build(self, scope: Scope) -> nn.Module:
         """The torch module; called only after ``infer`` went well on the same scope."""
@@ -228,6 +230,18 @@ class LayerSpec(Kinded, family="layer"):
             raise error.under(*path) from None
         binding = Binding(name, key, signature.output)
         return scope.bind(binding), [Step(binding, path, self, scope, signature)]
+
+
+def _counted(layer: LayerSpec, scope: Scope) -> int:
+    """Parameters of the module of a layer, built without memory for them, with any species and statistics."""
+    import torch
+
+    species = scope.species or tuple(SYMBOLS[1 : scope.num_species + 1])
+    zeros = dict.fromkeys(species, 0.0)
+    any_data = Statistics(species=species, energy_shift=zeros, energy_scale=1.0, avg_num_neighbors=1.0)
+    with torch.device("meta"):
+        module = resolve(layer, any_data).build(replace(scope, species=species))
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
 
 
 class OneInput(LayerSpec):
