@@ -51,7 +51,7 @@ def read_run(start: Path, overrides: Sequence[str] = ()) -> Composed:
 
     for text in overrides:
         if "=" not in text and text[0] != "~":
-            raise UserError(f"{text}\n  {_not_an_override(text, choices(None))}")
+            raise _not_an_override(text, choices(None))
     return with_values(composed, overrides)
 
 
@@ -83,7 +83,7 @@ def unknown_option(option: str, options: str) -> UserError:
 def _forms(text: str, configs: Mapping[str, Sequence[str]], config_dir: str | None) -> list[str]:
     key, equals, value = text.partition("=")
     if not equals and text[:1] != "~":
-        raise UserError(f"{text}\n  {_not_an_override(text, configs)}")
+        raise _not_an_override(text, configs)
     group = key.lstrip("+")
     if group not in configs or value[:1] in ("[", "{", "'", '"'):
         return [text]
@@ -132,16 +132,18 @@ def _mistaken(
     return SpecError((group,), problem, hint, source=f"command-line override {text}")
 
 
-def _not_an_override(text: str, configs: Mapping[str, Sequence[str]]) -> str:
-    """What a word that is no override may stand for."""
+def _not_an_override(text: str, configs: Mapping[str, Sequence[str]]) -> UserError:
+    """The message for a word that is no override, with what it may stand for."""
     groups = [group for group, names in configs.items() if text in names]
     if groups:
-        return f"an override is key=value: did you mean {' or '.join(f'{group}={text}' for group in groups)}?"
-    if Path(text).suffix in _YAML or isdir(text):
-        return "a run folder or a config file comes first, before all overrides"
-    if _looks_like_a_file(text):
-        return f"an override is key=value: did you mean data={text}?"
-    return "an override is key=value, such as model=nequip or trainer.max_epochs=20"
+        hint = f"did you mean {' or '.join(f'{group}={text}' for group in groups)}?"
+    elif Path(text).suffix in _YAML or Path(text).is_dir():
+        hint = "a run folder or a config file comes first, before all overrides"
+    elif _looks_like_a_file(text):
+        hint = f"did you mean data={text}?"
+    else:
+        hint = "such as model=nequip or trainer.max_epochs=20"
+    return UserError(f"command-line override {text}\n  an override is key=value\n  {hint}")
 
 
 def _quoted(value: str) -> str:

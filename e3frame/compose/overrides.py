@@ -63,7 +63,7 @@ def from_overrides(overrides: Sequence[str]) -> Composed:
     require_readable(overrides)
     for text in overrides:
         if "=" not in text or text[0] in "~+":
-            raise UserError(f"{text}\n  arguments are key=value")
+            raise UserError(f"command-line argument {text}\n  key=value is required")
         with told([text]):
             value = parser.parse_override(f"++{text}").value()
         path = tuple(text.partition("=")[0].split("."))

@@ -101,10 +101,16 @@ def test_what_is_an_override_already_stays() -> None:
             "optimizer\n  a YAML file or the name of a config is required, got adam.py\n  configs of",
         ),
         ("data=a.xyz,b.db", "data\n  files of one kind are required, got a.xyz,b.db"),
-        ("nequip", "nequip\n  an override is key=value: did you mean model=nequip?"),
-        ("md.xyz", "md.xyz\n  an override is key=value: did you mean data=md.xyz?"),
-        ("frobnicate", "frobnicate\n  an override is key=value, such as model=nequip or trainer.max_epochs=20"),
-        ("mine.yaml", "mine.yaml\n  a run folder or a config file comes first, before all overrides"),
+        ("nequip", "command-line override nequip\n  an override is key=value\n  did you mean model=nequip?"),
+        ("md.xyz", "command-line override md.xyz\n  an override is key=value\n  did you mean data=md.xyz?"),
+        (
+            "frobnicate",
+            "override frobnicate\n  an override is key=value\n  such as model=nequip or trainer.max_epochs=20",
+        ),
+        (
+            "mine.yaml",
+            "override mine.yaml\n  an override is key=value\n  a run folder or a config file comes first, before all overrides",
+        ),
     ],
 )
 def test_what_cannot_be_understood(typed: str, message: str) -> None:
@@ -141,7 +147,10 @@ def test_a_run_with_other_values(run_folder: Path) -> None:
         ),
         (["task=energy"], "command-line override task=energy\n  a config that is whole already takes key=value alone"),
         (["~seed"], "command-line override ~seed\n  a config that is whole already takes key=value alone"),
-        (["energy"], "energy\n  an override is key=value: did you mean model=energy or task=energy?"),
+        (
+            ["energy"],
+            "command-line override energy\n  an override is key=value\n  did you mean model=energy or task=energy?",
+        ),
     ],
 )
 def test_wrong_values_of_a_run(run_folder: Path, overrides: list[str], message: str, capsys) -> None:

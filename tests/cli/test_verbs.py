@@ -45,7 +45,7 @@ def test_predict(finished: Finished, ethanol: Path, tmp_path: Path, capsys: pyte
     [
         (["pth=a.xyz"], "command-line override pth=a.xyz  pth\n  unknown key\n  did you mean path?\n"),
         (["path=a.xyz"], "model\n  this key is required: The file of a saved model, or the folder of its run.\n"),
-        (["a.xyz"], "a.xyz\n  arguments are key=value\n"),
+        (["a.xyz"], "command-line argument a.xyz\n  key=value is required\n"),
         (["model=m.safetensors", "path=a.xyz"], "m.safetensors\n  no such file\n"),
         (
             ["model=m", "path=a.xyz", "batch_size=0"],
