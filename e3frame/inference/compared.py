@@ -20,7 +20,8 @@ from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean, n
 from e3frame.spec.layer import RESERVED
 from e3frame.train.checks import asked_of_frames, check_input
 from e3frame.train.labels import Held
-from e3frame.train.targets import TargetSpec, TaskSpec
+from e3frame.train.output_units import factors
+from e3frame.train.targets import KNOWN, TargetSpec, TaskSpec
 
 _DERIVED = {"forces": "negative_gradient", "stress": "strain_gradient"}
 
@@ -56,6 +57,8 @@ class Comparison:
             for name, derive in _DERIVED.items()
             if name in data.label_names and name in spec.outputs and name not in given | targets.keys()
         }
+        if factors(spec.outputs, saved.task).get(ENERGY, 1.0) != 1:
+            derived = {}  # their labels are in eV
         lenient = _lenient(data, given)
         task = _found(whole.replace(targets=targets | derived), lenient)
         for name in saved.spec.inputs:
@@ -104,6 +107,10 @@ class Comparison:
         yield from self._ways(absent)
         known = {*(self.task.key(name) for name in self.task.targets), *self.spec.inputs}
         ignored = [name for name in self.data.label_names if name not in known]
+        derived = [name for name in ignored if name in _DERIVED and ENERGY in self.spec.outputs]
+        if derived and ENERGY in self.task.targets and self.task.unit(ENERGY) != KNOWN[ENERGY][0]:
+            yield f"the energy of the model is in {self.task.unit(ENERGY)}: {', '.join(derived)} not compared"
+            ignored = [name for name in ignored if name not in derived]
         if ignored and isinstance(self.data, FilesSpec):
             yield f"the model gives no {', no '.join(ignored)}: not compared"
 

@@ -35,6 +35,7 @@ from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS, require_elements
 from e3frame.spec.errors import DataError, UserError
 from e3frame.spec.regular import require_new
+from e3frame.train.output_units import factors
 
 RESULTS = ("energy", "energies", "forces", "stress", "dipole", "charges")
 """Outputs that ASE knows by name, in its forms; others become entries of ``info`` and ``arrays``."""
@@ -112,6 +113,7 @@ class Predictor:
     Attributes:
         outputs: types of the model's outputs and of what follows from its energy.
         names: of these, and of the energies of the atoms.
+        factors: what takes outputs from the units in which they were trained to eV, Å and e.
 
     Raises:
         UserError: the model reads no such input.
@@ -135,6 +137,8 @@ class Predictor:
         self.names = (*self.outputs, *(["energies"] if self.summand else []))
         self.stresses = [name for name, layer in spec.outputs.items() if isinstance(layer, StrainGradient)]
         self.trained = set(saved.spec.outputs)
+        self.factors = factors(spec.outputs, saved.task)
+        self.factors["energies"] = self.factors.get("energy", 1.0)
         self.cartesian = {name: CartesianTensor(f) for name, f in cartesian_outputs(spec, saved.task).items()}
 
     def graph(self, atoms: Atoms, file: str | None = None, frame: int | None = None) -> Graph:
@@ -167,8 +171,11 @@ class Predictor:
         self, graphs: Sequence[Graph], places: Sequence[tuple[str, int]] | None = None
     ) -> list[dict[str, NDArray[np.float64]]]:
         """The outputs of each graph: (components,) per graph, (atoms, components) per node, and for a Cartesian tensor
-        an axis of 3 for each index in place of the components. A stress is left out where the cell has no volume, or is
-        not periodic; one that was not trained also where it is not periodic in all directions.
+        an axis of 3 for each index in place of the components. Energies are in eV, forces in eV/Å, and so on, in
+        whatever unit they were trained; outputs of other names are in their own.
+
+        A stress is left out where the cell has no volume, or is not periodic; one that was not trained also where it is
+        not periodic in all directions.
 
         Args:
             places: file and frame of each graph, for messages.
@@ -205,7 +212,7 @@ class Predictor:
         return bool(periodic) and float(torch.linalg.det(graph.cell[0])) != 0
 
     def _shown(self, name: str, tensor: Tensor) -> Tensor:
-        tensor = tensor.to("cpu", torch.float64)
+        tensor = tensor.to("cpu", torch.float64) * self.factors.get(name, 1.0)
         return self.cartesian[name].to_cartesian(tensor) if name in self.cartesian else tensor
 
 

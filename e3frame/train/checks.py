@@ -10,6 +10,7 @@ from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import shown
 from e3frame.spec.errors import SpecError, did_you_mean, nearest
 from e3frame.spec.layer import Field, LayerSpec
+from e3frame.train.output_units import check_units
 from e3frame.train.targets import KNOWN, TargetSpec, TaskSpec
 
 
@@ -77,6 +78,7 @@ def check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
     if name not in model.outputs:
         raise _no_output(path, name, target, model)
     _check_type(path, target, name, model)
+    check_units(name, model.spec.outputs, task)
 
 
 def _of_files(label: str, unit: str, data: DataSpec) -> str:
