@@ -19,6 +19,7 @@ from e3frame.algebra.paths import (
     plan_square,
 )
 from e3frame.cli.irreps import read_irreps
+from e3frame.inference.paths import run_folder
 from e3frame.spec.errors import UserError
 from e3frame.spec.files import read_yaml
 from e3frame.spec.regular import read_regular, require_new
@@ -35,7 +36,7 @@ _DESCRIPTION = """Draw a tensor product, spherical harmonics, or the errors of r
   e3frame draw tp "2x0e+3x1o" "5x0e+7x1e" -o tp.png                   full
   e3frame draw tp "32x0e+32x1o" "0e+1o+2e" --product convolution      channel-wise, as in NequIP
   e3frame draw sh "0e+1o+2e+3o" -o sh.png                             spherical harmonics
-  e3frame draw errors runs/small runs/large -o errors.png             a point for each run's folder
+  e3frame draw errors runs/small runs/large -o errors.png             a point for each run, a folder or runs/NAME
 """
 
 _NAME = "e3frame draw"
@@ -74,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     harmonics = whats.add_parser("sh", help="spherical harmonics")
     harmonics.add_argument("irreps", nargs="?", default="3", help="highest degree, or irreps (default: %(default)s)")
     errors = whats.add_parser("errors", help="errors of runs by the size of their training sets")
-    errors.add_argument("runs", nargs="+", type=Path, help="folders of finished runs")
+    errors.add_argument(
+        "runs", nargs="+", type=Path, help="folders of finished runs, or runs/NAME for the newest run of that name"
+    )
     for name, verb in (("tp.png", product), ("sh.png", harmonics), ("errors.png", errors)):
         verb.add_argument("-o", "--output", default=name, help="PNG, SVG or PDF file to write (default: %(default)s)")
         verb.add_argument("--overwrite", action="store_true", help="replace a file that is no picture of e3frame's")
@@ -117,7 +120,7 @@ def _errors(options: argparse.Namespace) -> Figure:
 
     curves: dict[str, list[tuple[int, float]]] = {}
     for folder in options.runs:
-        metrics, task = _finished(folder)
+        metrics, task = _finished(run_folder(folder))
         split = "test" if "test" in metrics else "val" if "val" in metrics else "train"
         for name in task.targets:
             if name not in metrics[split]:  # no frame of the split has this label

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 from rich.text import Text
 
+from e3frame.cli.shorthand import expanded
 from e3frame.compose import compose_config, from_overrides
+from e3frame.data.base import DataSpec
+from e3frame.data.files import FilesSpec
 from e3frame.data.specs import AnyData, SplitSpec
+from e3frame.inference.paths import model_path
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
 from e3frame.spec.plugins import Names
 from e3frame.spec.regular import require_new
 
-_USAGE = """usage: e3frame evaluate model=FILE data=NAME [data.KEY=VALUE ...] [split=test] [out=FILE]
+_USAGE = """usage: e3frame evaluate model=FILE data=NAME [data.KEY=VALUE ...] [split=SPLIT] [out=FILE]
 
-  e3frame evaluate model=runs/first/model.safetensors data=xyz data.path=md.xyz split=all
+  e3frame evaluate model=runs/first/model.safetensors data=xyz data.path=md.xyz
 
 model    a model.safetensors, the folder of its run, or runs/NAME for the newest run of that name
 data     a data config, as in training
-split    train, val, test (the default) or all: files are not divided then
+split    all: files are not divided; train, val or test: these frames of a data set, or of files as data.split divides
+         them. Where it is not given: all frames of files, unless data.split or data.test_path is given; else test
 device   cpu (the default) or cuda
 plugins  modules with layers of your own, which are imported because you name them
 out      a JSON file for the errors; they are printed in any case
@@ -35,8 +41,8 @@ class EvaluateConfig(Spec):
     """The file of a saved model, or the folder of its run."""
     data: AnyData
     """What to test it on."""
-    split: Literal["train", "val", "test", "all"] = "test"
-    """Which frames."""
+    split: Literal["train", "val", "test", "all"] | None = None
+    """Which frames; null: all frames of files that the user does not divide, else the test frames."""
     plugins: Names = ()
     """Modules that may be imported because the model names them."""
     device: str = "cpu"
@@ -54,18 +60,20 @@ def main(arguments: list[str]) -> int:
     own = [argument for argument in arguments if argument.startswith(("model=", "plugins="))]
     if sum(argument.startswith("model=") for argument in own) != 1:
         raise UserError("one model=FILE is required: the model.safetensors of a run")
-    composed = compose_config([a for a in arguments if a not in own], config_name="evaluate")
+    composed = compose_config(expanded([a for a in arguments if a not in own]), config_name="evaluate")
     composed.raw.update(from_overrides(own).raw)
     config = composed.parse(EvaluateConfig)
     if config.out is not None:
         require_new(Path(config.out), config.overwrite)
     from e3frame.inference.evaluate import error_table, evaluate, write_metrics
 
-    whole = config.split == "all" and "split" in type(config.data).model_fields
+    split = config.split or ("all" if _undivided(config.data) else "test")
+    elsewhere = isinstance(config.data, FilesSpec) and (config.data.val_path or config.data.test_path)
+    whole = split == "all" and "split" in type(config.data).model_fields and not elsewhere
     # All frames of a file are one set, of which there may be too few to divide.
     data = config.data.replace(split=SplitSpec(val=0, test=0)) if whole else config.data
-    said: list[str] = []
-    found = evaluate(config.model, data, config.split, config.device, config.plugins, said.append)
+    said: list[str] = list(_remarks(config)) if split == "all" and isinstance(config.data, FilesSpec) else []
+    found = evaluate(config.model, data, split, config.device, config.plugins, said.append)
     if whole:
         found = {"all" if split == "train" else split: evaluation for split, evaluation in found.items()}
     console = Console()
@@ -79,3 +87,20 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"{config.out} cannot be written: {error.strerror}") from None
         print(f"written to {config.out}")
     return 0
+
+
+def _undivided(data: DataSpec) -> bool:
+    """Whether the data are files, of which the user did not say which frames are for the test."""
+    return isinstance(data, FilesSpec) and data.split == SplitSpec() and not data.test_path
+
+
+def _remarks(config: EvaluateConfig) -> Iterator[str]:
+    """What is said where all frames of files are taken."""
+    from e3frame.train.contents import learned_from
+
+    known = learned_from(model_path(config.model).parent, config.data.files_read())
+    if known:
+        files = ", ".join(known)
+        yield f"the model was trained on frames of {files}: split=test takes those that data.split sets apart"
+    elif config.split is None:
+        yield "all frames are taken; split=test takes those that data.split sets apart"

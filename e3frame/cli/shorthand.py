@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from os.path import isdir, isfile
 from pathlib import Path
 
+from e3frame.inference.paths import run_folder
 from e3frame.spec.errors import SpecError, UserError, nearest
 from e3frame.spec.files import Composed, read_yaml
 from e3frame.spec.foreign import ours
@@ -24,12 +25,15 @@ def beginning(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Split off a run folder or a YAML file that the arguments begin with: ``runs/mine trainer.max_epochs=12``.
 
     Returns:
-        The folder or the file, or None; and the other arguments.
+        The folder or the file, or None; and the other arguments. ``runs/<name>`` becomes the folder of its newest run.
+
+    Raises:
+        FileError: a folder that holds no run.
     """
     first = arguments[0] if arguments else ""
     path = with_home(first)
     if first and "=" not in first and first[0] not in "~+" and (isdir(path) or path.suffix in _YAML):
-        return path, list(arguments[1:])
+        return run_folder(path) if isdir(path) else path, list(arguments[1:])
     return None, list(arguments)
 
 
@@ -41,7 +45,7 @@ def read_run(start: Path, overrides: Sequence[str] = ()) -> Composed:
     """
     file = start / "config.yaml" if start.is_dir() else start
     if start.is_dir() and not file.exists():
-        raise UserError(f"{start}\n  there is no config.yaml in this folder: it holds no run")
+        raise UserError(f"{start}\n  there is no config.yaml in this folder, which says what the run is")
     composed = read_yaml(file)
     if "layers" in composed.raw and "model" not in composed.raw:
         raise UserError(f"{file}\n  this is a model, not a run\n  write model={file}, and data=... for what it learns")

@@ -315,7 +315,7 @@ class FilesSpec(DataSpec):
         try:
             return self.split.divide(total, self._elsewhere(), groups)
         except DataError as error:
-            raise DataError(error.problem, file=error.file or ", ".join(self.path), hint=error.hint) from None
+            raise type(error)(error.problem, file=error.file or ", ".join(self.path), hint=error.hint) from None
 
     def read(
         self,

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test")
 
 
+class TooFew(DataError):
+    """The frames are too few for the split."""
+
+
 def _size(raw: Any) -> Any:
     number = isinstance(raw, int) and not isinstance(raw, bool) and raw >= 0
     fraction = isinstance(raw, float) and 0 < raw < 1
@@ -236,7 +240,7 @@ def _by_group(
     members = np.split(np.argsort(groups, kind="stable"), counts.cumsum()[:-1])
     filled = [name for name in sizes if sizes[name]]
     if len(members) < len(filled):
-        raise DataError(f"{len(members)} groups cannot make {len(filled)} splits", hint="split by another key")
+        raise TooFew(f"{len(members)} groups cannot make {len(filled)} splits", hint="split by another key")
     shuffled = [members[k] for k in random.permutation(len(members))]
     chosen: dict[str, list] = {name: [] for name in sizes}
     have = dict.fromkeys(filled, 0)
@@ -259,10 +263,10 @@ def _counted(size: Any, name: str, total: int) -> Any:
 def _resolved(wanted: Mapping[str, Any], total: int) -> dict[str, int]:
     fixed = sum(size for size in wanted.values() if size != "rest")
     if fixed > total:
-        raise DataError(f"the split asks for {_sum(wanted)} frames, there are {total}")
+        raise TooFew(f"the split asks for {_sum(wanted)} frames, there are {total}")
     sizes = {name: total - fixed if size == "rest" else size for name, size in wanted.items()}
     if sizes.get("train") == 0:
-        raise DataError(f"the split leaves no frame for training: {_sum(wanted)} of {total} frames")
+        raise TooFew(f"the split leaves no frame for training: {_sum(wanted)} of {total} frames")
     return sizes
 
 

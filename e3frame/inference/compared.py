@@ -169,9 +169,11 @@ def _lenient(data: DataSpec, labels: Collection[str]) -> DataSpec:
 
 def _first_keys(data: FilesSpec) -> dict[str, Any]:
     """What the first frame holds."""
-    for _, atoms in data.reader().read(expanded(data.path)[0], [0]):
-        if not isinstance(atoms, DataError):
-            return {**present_keys(atoms, "node"), **present_keys(atoms, "graph")}
+    reader, file = data.reader(), expanded(data.path)[0]
+    for portion in reader.portions(file, [0], 1):
+        for _, atoms in reader.read(file, portion):
+            if not isinstance(atoms, DataError):
+                return {**present_keys(atoms, "node"), **present_keys(atoms, "graph")}
     return {}
 
 

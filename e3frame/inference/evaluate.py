@@ -19,6 +19,7 @@ from e3frame.data.budget import Budget
 from e3frame.data.frameset import FrameSet
 from e3frame.data.loader import make_loader
 from e3frame.data.parts import replace_file
+from e3frame.data.splitting import TooFew
 from e3frame.inference.compared import Comparison
 from e3frame.inference.details import Predicted
 from e3frame.inference.device import read_device
@@ -210,7 +211,10 @@ def evaluate(
     """
     saved, device = SavedModel.read(model, plugins), read_device(device)
     comparison = Comparison.of(saved, data)
-    splits = comparison.load()
+    try:
+        splits = comparison.load()
+    except TooFew as error:
+        raise DataError(error.problem, file=error.file, hint="split=all takes all frames as they are") from None
     if split != "all" and split not in splits:
         raise UserError(f"the data have no {split} frames\n  splits there: {', '.join(splits)}, or all")
     chosen = splits if split == "all" else {split: splits[split]}

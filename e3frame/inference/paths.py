@@ -9,6 +9,8 @@ from pathlib import Path
 from e3frame.spec.errors import FileError, nearest
 
 MODEL = "model.safetensors"
+GRID = "multirun.yaml"
+"""What Hydra writes into the folder of a grid of runs, of which none is meant before the others."""
 _OF_A_RUN = ("config.yaml", MODEL)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 
@@ -49,6 +51,9 @@ def run_folder(path: str | Path) -> Path:
     if _is_run(path):
         return path
     runs = _runs(path)
+    if (path / GRID).exists() and runs:
+        hint = f"name one of them: {', '.join(str(run) for run in runs[:8])}"
+        raise FileError(path, f"a grid of {len(runs)} runs", hint)
     if not runs:
         inside = sorted({str(file.parent.parent) for file in path.glob("*/*/config.yaml")})
         raise FileError(path, "a folder that holds no run", f"runs there: {', '.join(inside[:8])}" if inside else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,19 @@ def require_same_data(folder: Path, config: RunConfig) -> None:
         lines = "\n".join(f"  {line}" for line in [*changed[:NAMED], *more])
         hint = "train folder=NEW starts a new run with the data of now; or put the files back to go on"
         raise UserError(f"{folder}: the data of this run have changed\n{lines}\n  {hint}")
+
+
+def learned_from(folder: Path, files: Sequence[str]) -> list[str]:
+    """Those of the files whose content is that of a data file of the run in ``folder``, if that is a run's."""
+    try:
+        held = json.loads((folder / NAME).read_text(encoding="utf-8")).values()
+        return [file for file in files if any(_is(Path(file), each) for each in held)]
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return []
+
+
+def _is(file: Path, held: dict[str, Any]) -> bool:
+    return file.stat().st_size == held["bytes"] and _digest(file) == held["blake2b"]
 
 
 def _missing(held: dict[str, Any], now: set[str]) -> list[str]:

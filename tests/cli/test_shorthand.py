@@ -138,6 +138,34 @@ def test_a_run_with_other_values(run_folder: Path) -> None:
     assert beginning(["trainer.max_epochs=12"]) == (None, ["trainer.max_epochs=12"])
 
 
+def test_the_newest_run_of_a_name(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In every verb that takes a run, and nothing else for a folder that holds none."""
+    content = (run_folder / "config.yaml").read_text()
+    name = run_folder.parent / "water"
+    old, new = (
+        _written(f"{name}/{date}/config.yaml", content) for date in ("2025-12-31_00-00-00", "2026-01-01_00-00-00")
+    )
+    _written(f"{name}/notes/todo.txt")
+    assert beginning([str(name), "seed=1"]) == (new.parent, ["seed=1"])
+    assert beginning([f"{name}/"]) == (new.parent, [])
+    old.write_text("seed: x\n")
+    assert main(["check", str(name), "--no-data"]) == 0
+    assert main(["check", str(old.parent)]) == 1
+    finished = f"{new.parent}: there is no metrics.json; the folder of a finished run is required\n"
+    capsys.readouterr()
+    assert main(["draw", "errors", str(name), "-o", "new.png"]) == 1
+    assert capsys.readouterr().err == finished
+    _written(f"{run_folder.parent}/empty/notes/todo.txt")
+    for command in (["check"], ["train"], ["draw", "errors"]):
+        assert main([*command, f"{run_folder.parent}/empty"]) == 1
+        assert capsys.readouterr().err == f"{run_folder.parent}/empty\n  a folder that holds no run\n"
+    _written(f"{name}/multirun.yaml")
+    for command in (["check"], ["train"], ["draw", "errors"]):
+        assert main([*command, str(name)]) == 1
+        problem = f"{name}\n  a grid of 2 runs\n  name one of them: {old.parent}, {new.parent}\n"
+        assert capsys.readouterr().err == problem
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -167,7 +195,7 @@ def test_a_model_file_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
     )
     Path("empty").mkdir()
     assert main(["train", "empty"]) == 1
-    assert capsys.readouterr().err == "empty\n  there is no config.yaml in this folder: it holds no run\n"
+    assert capsys.readouterr().err == "empty\n  a folder that holds no run\n"
 
 
 def test_names_of_other_codes_are_keys_of_ours() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -177,6 +178,47 @@ def test_all_frames_of_a_file_are_evaluated(
     assert errors["all"]["frames"] == 2
     assert errors["all"]["forces"]["mae"] < 0.1
     capsys.readouterr()
+
+
+def test_which_frames_of_a_file_are_evaluated(
+    finished: Finished, ethanol: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All, unless the user divides them; it is said, and more so where the model has learned some of them."""
+    folder = tmp_path / "runs" / "mine"
+    folder.mkdir(parents=True)
+    model, labelled = folder / "model.safetensors", tmp_path / "labelled.xyz"
+    model.write_bytes(finished.result.model.read_bytes())
+    assert main(["predict", f"model={model}", f"path={ethanol}", f"out={labelled}"]) == 0
+    capsys.readouterr()
+
+    def evaluated(*more: str) -> tuple[dict[str, int], str]:
+        out, cache = tmp_path / "errors.json", f"data.cache_dir={tmp_path}"
+        assert main(["evaluate", f"model={folder}", cache, f"out={out}", "overwrite=true", *more]) == 0
+        return {name: each["frames"] for name, each in json.loads(out.read_text()).items()}, capsys.readouterr().out
+
+    for data in (["data=xyz", f"data.path={labelled}"], [f"data={labelled}"]):
+        frames, said = evaluated(*data)
+        assert frames == {"all": 2}
+        assert "all frames are taken; split=test takes those that data.split sets apart\n" in said
+    divided = [f"data={labelled}", "data.split.train=1", "data.split.val=0", "data.split.test=1"]
+    frames, said = evaluated(*divided)
+    assert frames == {"test": 1}
+    assert "test: 1 of 2 frames; split=all takes all\n" in said
+    assert evaluated(f"data={labelled}", f"data.test_path={labelled}", "data.split.val=0")[0] == {"test": 2}
+    frames, _ = evaluated(f"data={labelled}", f"data.test_path={labelled}", "data.split.val=0", "split=all")
+    assert frames == {"train": 2, "test": 2}
+    held = {"bytes": labelled.stat().st_size, "blake2b": hashlib.blake2b(labelled.read_bytes()).hexdigest()}
+    (folder / "data.json").write_text(json.dumps({"elsewhere.xyz": held}))
+    for more in ([], ["split=all"]):
+        assert (
+            f"the model was trained on frames of {labelled}: split=test takes"
+            in evaluated(f"data={labelled}", *more)[1]
+        )
+    assert main(["evaluate", f"model={folder}", f"data={labelled}", "split=test"]) == 1
+    assert capsys.readouterr().err == (
+        f"{labelled}\n  the split leaves no frame for training: rest (train) + 1 (val) + 1 (test) of 2 frames\n"
+        "  split=all takes all frames as they are\n"
+    )
 
 
 def test_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:

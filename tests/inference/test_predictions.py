@@ -204,7 +204,7 @@ def test_what_is_not_there_is_said_with_the_key_to_write(
     )
     arguments = [f"model={model}", "data=xyz", f"data.path={data.path[0]}", f"data.cache_dir={data.cache_dir}"]
     for change in ("data.keys={energy: E_dft}", "data.allow_missing=[forces]"):
-        assert main(["evaluate", *arguments, "data.keys.energy=E_dft", change]) == 0
+        assert main(["evaluate", *arguments, "data.keys.energy=E_dft", change, "split=test"]) == 0
         out = capsys.readouterr().out
         assert "test: 1 of 12 frames; split=all takes all\n" in out
     assert main(["evaluate", *arguments, "data.keys.energy=E_dft", "split=all"]) == 0

@@ -71,7 +71,7 @@ def test_the_terms_of_irreps(capsys: pytest.CaptureFixture[str]):
         (["draw", "tp", "1o", "1o", "-o", "no/tp.png"], "no/tp.png: there is no folder no"),
         (
             ["draw", "errors", "nowhere"],
-            "nowhere: there is no metrics.json; the folder of a finished run is required",
+            "nowhere\n  no such file",
         ),
         (["draw", "sh", "1o+2o"], "spherical harmonics of 1x1o cannot be 2o; degree 2 is 2e"),
     ],
