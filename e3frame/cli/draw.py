@@ -19,7 +19,6 @@ from e3frame.algebra.paths import (
     plan_square,
 )
 from e3frame.cli.irreps import read_irreps
-from e3frame.inference.paths import run_folder
 from e3frame.spec.errors import UserError
 from e3frame.spec.files import read_yaml
 from e3frame.spec.regular import read_regular, require_new
@@ -116,6 +115,7 @@ def _harmonics(options: argparse.Namespace) -> Figure:
 
 def _errors(options: argparse.Namespace) -> Figure:
     """MAE of each target on the test frames, or on the last split there is."""
+    from e3frame.inference.paths import run_folder
     from e3frame.viz.learning import errors_by_size
 
     curves: dict[str, list[tuple[int, float]]] = {}

@@ -14,7 +14,6 @@ from e3frame.compose import compose_config, from_overrides
 from e3frame.data.base import DataSpec
 from e3frame.data.files import FilesSpec
 from e3frame.data.specs import AnyData, SplitSpec
-from e3frame.inference.paths import model_path
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
 from e3frame.spec.plugins import Names
@@ -96,6 +95,7 @@ def _undivided(data: DataSpec) -> bool:
 
 def _remarks(config: EvaluateConfig) -> Iterator[str]:
     """What is said where all frames of files are taken."""
+    from e3frame.inference.paths import model_path
     from e3frame.train.contents import learned_from
 
     known = learned_from(model_path(config.model).parent, config.data.files_read())

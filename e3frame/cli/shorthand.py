@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from os.path import isdir, isfile
 from pathlib import Path
 
-from e3frame.inference.paths import run_folder
 from e3frame.spec.errors import SpecError, UserError, nearest
 from e3frame.spec.files import Composed, read_yaml
 from e3frame.spec.foreign import ours
@@ -33,6 +32,8 @@ def beginning(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     first = arguments[0] if arguments else ""
     path = with_home(first)
     if first and "=" not in first and first[0] not in "~+" and (isdir(path) or path.suffix in _YAML):
+        from e3frame.inference.paths import run_folder
+
         return run_folder(path) if isdir(path) else path, list(arguments[1:])
     return None, list(arguments)
 

@@ -39,6 +39,17 @@ def test_presets_were_found() -> None:
     assert {"nequip", "schnet_like", "tfn"} <= set(PRESETS)
 
 
+@pytest.mark.parametrize("name", [path.stem for path in FILES])
+def test_the_number_of_parameters_is_that_of_the_modules(name: str) -> None:
+    """Of each layer, as ``check`` counts it without torch."""
+    model = preset(name)
+    typed = model.spec.typed()
+    for step in typed.steps:
+        built = sum(p.numel() for p in model.layers[step.binding.key].parameters() if p.requires_grad)
+        assert built == step.num_parameters, step.binding.key
+    assert typed.num_parameters == sum(p.numel() for p in model.parameters() if p.requires_grad) > 0
+
+
 @pytest.fixture(params=PRESETS)
 def model(request: pytest.FixtureRequest) -> Model:
     return preset(request.param)
