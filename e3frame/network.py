@@ -106,6 +106,11 @@ def _nothing(value: Any, pairs: Pairs) -> None:
     return None
 
 
+def _ordinary(value: Any) -> Any:
+    """A tensor that derivatives may be taken of, which those made within inference mode are not."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
+
+
 class Model(nn.Module):
     """Runs the layers of a spec on a graph, or on a batch of graphs.
 
@@ -149,6 +154,9 @@ class Model(nn.Module):
             UserError: an input is not there, or of another size; or derivatives within ``torch.jit.trace``.
             ValueError: an element that is not among the model's species (found on the CPU only).
         """
+        if self._differentiates and torch.is_inference_mode_enabled():  # which leaves out what derivatives need
+            with torch.inference_mode(False), torch.no_grad():
+                return self.forward({key: _ordinary(value) for key, value in graph.items()}, fields)
         outer = torch.is_grad_enabled()
         if self._differentiates and torch.jit.is_tracing():
             raise UserError("torch.jit.trace cannot follow derivatives, such as forces: trace a model without them")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from e3frame.data.base import Label
 from e3frame.data.edge_keys import EdgeKeys
-from e3frame.data.keys import Fail, find
+from e3frame.data.keys import Fail, as_array, find
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -102,7 +102,7 @@ def read_pairs(
 
 def _integers(present: Mapping[str, Any], key: str, option: str, width: int, fail: Fail) -> NDArray[np.int64]:
     """(k, width); written flat, too."""
-    array = np.asarray(find(present, key, f"for {option}", option, fail))
+    array = as_array(find(present, key, f"for {option}", option, fail))
     if array.dtype.kind not in "iu" and array.size:
         raise fail(f"{key} must hold integers, it holds {array.dtype}")
     flat = array.ndim == 1 and array.size % width == 0
@@ -115,7 +115,7 @@ def _integers(present: Mapping[str, Any], key: str, option: str, width: int, fai
 def _values(
     present: Mapping[str, Any], name: str, key: str, label: Label, count: int, fail: Fail
 ) -> NDArray[np.float64]:
-    array = np.asarray(find(present, key, f"for the label {name}", f"data.keys.{name}", fail))
+    array = as_array(find(present, key, f"for the label {name}", f"data.keys.{name}", fail))
     if array.dtype.kind not in "fiu":
         raise fail(f"{key} is not a number: {array.tolist()!r}")
     width = int(np.prod(label.shape))

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from e3frame.spec.errors import DataError, nearest
 
 if TYPE_CHECKING:
     from ase import Atoms
+    from numpy.typing import NDArray
 
 Fail = Callable[..., DataError]
 """Makes the error of a frame: a problem, and perhaps a hint."""
@@ -24,6 +27,21 @@ def present_keys(atoms: Atoms, per: str) -> dict[str, Any]:
     arrays = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
     # Where a key is in two places, the later mapping wins: the one that holds values of the label's kind.
     return {**results, **arrays, **atoms.info} if per == "graph" else {**atoms.info, **results, **arrays}
+
+
+def as_array(value: Any) -> NDArray:
+    """What stands under a key as an array, of objects where it is no array of numbers; NaN where it is masked out."""
+    if type(value).__module__ == "torch":  # it may have gradients, or a type that NumPy lacks
+        value = value.detach().cpu()
+        value = value.double() if value.is_floating_point() else value
+    try:
+        array = np.asarray(value)
+    except Exception:  # lists of different lengths, or whatever another object's conversion makes of it
+        array = np.empty((), dtype=object)
+        array[()] = value
+    if np.ma.is_masked(value) and array.dtype.kind in "fiu":
+        array = np.ma.filled(value.astype(np.float64), np.nan)
+    return array
 
 
 def find(

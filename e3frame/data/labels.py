@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from e3frame.data.base import Label
 from e3frame.data.edge_keys import EdgeKeys
 from e3frame.data.edges import beyond_key, images, read_pairs
-from e3frame.data.keys import TASKS_WITHOUT, find, present_keys
+from e3frame.data.keys import TASKS_WITHOUT, as_array, find, present_keys
 from e3frame.data.units import Units
 from e3frame.spec.errors import DataError
 
@@ -112,13 +112,13 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
         without = f"to do without: {TASKS_WITHOUT[name]}"
     elif name in ("energy", *TASKS_WITHOUT):  # others may be inputs, which no frame may lack
         without = f"if frames may lack it: data.allow_missing=[{name}]"
-    value = np.asarray(find(present, key, f"for the label {name}", f"data.keys.{name}", fail, fitting, without))
+    value = as_array(find(present, key, f"for the label {name}", f"data.keys.{name}", fail, fitting, without))
     if value.dtype.kind not in "fiu":
         raise DataError(f"{key} is not a number: {value.tolist()!r}", file=file, frame=frame)
     if name == "stress" and value.shape in ((6,), (1, 6)) and label.shape == (3, 3):
         value = voigt_6_to_full_3x3_stress(value.reshape(6).astype(np.float64))
     if value.shape not in _accepted(label, rows):
-        problem, hint = _misfit(key, value, name, label, rows)
+        problem, hint = _misfit(key, value, name, label, rows, file is not None)
         raise fail(problem, hint=hint)
     value = value.astype(np.float64).reshape(rows, *label.shape)
     if not np.isfinite(value).all():
@@ -132,11 +132,11 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
     return value
 
 
-def _misfit(key: str, value: NDArray, name: str, label: Label, rows: int) -> tuple[str, str]:
+def _misfit(key: str, value: NDArray, name: str, label: Label, rows: int, of_file: bool) -> tuple[str, str]:
     """The problem and a hint where a value is not of its label's shape."""
     expected, each = (label.shape, "graph") if label.per == "graph" else ((rows, *label.shape), "atom")
     hint = f"{name} is one value of shape {label.shape} per {each}"
-    if label.shape == () and value.shape == (2,) and value.dtype.kind == "i" and value[1] >= 0:
+    if of_file and label.shape == () and value.shape == (2,) and value.dtype.kind == "i" and value[1] >= 0:
         hint += f"; or does the file say {value[0]},{value[1]}? numbers need a point: {value[0]}.{value[1]}"
     return f"{key} has the shape {value.shape}, the label {name} needs {expected}", hint
 
@@ -159,7 +159,7 @@ def keys_of(atoms: Atoms) -> Iterator[tuple[str, Any]]:
 
 def _fits(value: Any, label: Label, rows: int) -> bool:
     """Whether a value could be this label, by its type and shape."""
-    array = np.asarray(value)
+    array = as_array(value)
     return array.dtype.kind == "f" and array.shape in _accepted(label, rows)
 
 
@@ -188,5 +188,5 @@ def _stress(value: NDArray[np.float64], atoms: Atoms, source: str, file: str, fr
 
 
 def _all_nan(value: Any) -> bool:
-    array = np.asarray(value)
+    array = as_array(value)
     return array.dtype.kind == "f" and bool(np.isnan(array).all())

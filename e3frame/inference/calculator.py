@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
-from e3frame.inference.device import Device
+from e3frame.inference.device import Device, without_modes
 from e3frame.inference.predict import RESULTS, Predictor, as_ase, edges_of
 from e3frame.spec.errors import UserError, did_you_mean
 
@@ -98,9 +98,10 @@ class E3FrameCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         if self.atoms is None:
             raise UserError("the calculator has no atoms\n  atoms.calc = calculator, or give it atoms")
-        graph = self.predictor.graph(self.atoms)
-        self._read, self._weights = self.predictor.inputs.read(self.atoms), _content(self.predictor.model)
-        (values,) = self.predictor.run([graph])
+        with without_modes(self.predictor.device):
+            graph = self.predictor.graph(self.atoms)
+            self._read, self._weights = self.predictor.inputs.read(self.atoms), _content(self.predictor.model)
+            (values,) = self.predictor.run([graph])
         results = {name: as_ase(name, value) for name, value in values.items()}
         if any(output.domain == "edge" for output in self.predictor.outputs.values()):
             index, shift = edges_of(self.atoms, graph)

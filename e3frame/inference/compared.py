@@ -6,12 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from e3frame.data.base import DataSpec, Label
 from e3frame.data.files import FilesSpec, expanded
 from e3frame.data.frameset import FrameSet
-from e3frame.data.keys import present_keys
+from e3frame.data.keys import as_array, present_keys
 from e3frame.data.units import DIMENSIONS, Units
 from e3frame.inference.derived import ENERGY, with_derivatives
 from e3frame.inference.saved import SavedModel, cartesian_outputs
@@ -181,7 +179,7 @@ def _alike(label: str, wanted: Label, present: Mapping[str, Any]) -> str | None:
     """The key that may be meant: one of the right shape, with a similar name or the same first letter."""
     fitting = {}
     for key, value in present.items():
-        array = np.asarray(value)
+        array = as_array(value)
         shape = array.shape[1:] if wanted.per == "node" else array.shape
         if array.dtype.kind in "fiu" and (shape == wanted.shape or (wanted.shape == (3, 3) and array.size in (6, 9))):
             fitting[key] = value

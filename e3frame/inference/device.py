@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
 import torch
 
 from e3frame.inference.header import WEIGHTS
@@ -54,3 +57,15 @@ def read_device(device: Device) -> torch.device:
         why = "" if found.type != "cuda" or torch.cuda.is_available() else ", or torch cannot use it"
         raise UserError(f"device={found}: this machine has none{why}\n  devices here: {', '.join(there)}")
     return found
+
+
+@contextmanager
+def without_modes(device: torch.device) -> Iterator[None]:
+    """As if the caller had set none of torch's modes that change where, how or in which numbers a model runs."""
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))  # which leaves out what derivatives need
+        if torch.is_autocast_enabled(device.type):
+            stack.enter_context(torch.autocast(device.type, enabled=False))
+        if torch.get_default_device().type != "cpu":  # not in any case: native kernels look out for modes
+            stack.enter_context(torch.device("cpu"))
+        yield

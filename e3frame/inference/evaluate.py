@@ -22,7 +22,7 @@ from e3frame.data.parts import replace_file
 from e3frame.data.splitting import TooFew
 from e3frame.inference.compared import Comparison
 from e3frame.inference.details import Predicted
-from e3frame.inference.device import read_device
+from e3frame.inference.device import read_device, without_modes
 from e3frame.inference.saved import SavedModel
 from e3frame.layers._pooling import Pooling
 from e3frame.layers.mean import Mean
@@ -225,7 +225,8 @@ def evaluate(
     for remark in comparison.remarks(splits, chosen):
         say(remark)
     network = saved.build(device, spec=comparison.spec)
-    return {name: evaluate_split(network, dataset, task, data.eval_batch_size) for name, dataset in chosen.items()}
+    with without_modes(device):
+        return {name: evaluate_split(network, dataset, task, data.eval_batch_size) for name, dataset in chosen.items()}
 
 
 def require_known(species: tuple[str, ...], dataset: FrameSet) -> None:

@@ -81,6 +81,7 @@ class Header:
             FileError: there is no such file, it is not a model, or it needs what is not here.
         """
         path = model_path(path)
+        plugins = (plugins,) if isinstance(plugins, str) else plugins
         entries, start = _entries(path)
         metadata = _metadata(path, entries.pop("__metadata__", None))
         tensors = _tensors(path, entries, _size(path) - start)

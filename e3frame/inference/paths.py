@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime
 from pathlib import Path
 
+from e3frame.spec.base import shown
 from e3frame.spec.errors import FileError, nearest
 
 MODEL = "model.safetensors"
@@ -61,6 +63,8 @@ def run_folder(path: str | Path) -> Path:
 
 
 def _expanded(path: str | Path) -> Path:
+    if not isinstance(path, str | os.PathLike) or not str(path):
+        raise FileError(shown(path), "the name of a file or folder is required")
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -77,6 +81,8 @@ def _is_folder(path: Path) -> bool:
         path.stat()
         return path.is_dir()
     except FileNotFoundError:
+        if path.is_symlink():
+            raise FileError(path, f"a link to {os.readlink(path)}, which is not there") from None
         raise FileError(path, "no such file", _alike(path)) from None
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror}") from None

@@ -27,7 +27,7 @@ from e3frame.data.parts import part_of
 from e3frame.data.stated import combined
 from e3frame.data.units import Units
 from e3frame.inference.derived import summand, with_derivatives
-from e3frame.inference.device import Device, read_device
+from e3frame.inference.device import Device, read_device, without_modes
 from e3frame.inference.inputs import FrameInputs
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.io.cartesian import CartesianTensor
@@ -85,7 +85,7 @@ def predict(
     part = part_of(out)
     count = 0
     try:
-        with part.open("w", encoding="utf-8") as handle:
+        with part.open("w", encoding="utf-8") as handle, without_modes(predictor.device):
             while chunk := list(islice(frames, batch_size)):
                 graphs = [predictor.graph(*frame) for frame in chunk]
                 places = [(file, frame) for _, file, frame in chunk]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import e3frame
 from e3frame.data.parts import replace_file
-from e3frame.inference.device import Device, read_device, read_dtype
+from e3frame.inference.device import Device, read_device, read_dtype, without_modes
 from e3frame.inference.header import FORMAT, Header, Held, not_a_model, read_bytes
 from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec
@@ -119,13 +119,14 @@ class SavedModel:
             spec: the file's with further outputs that have no weights; None: the file's.
         """
         device, wanted = read_device(device), self.dtype if dtype is None else read_dtype(dtype)
-        with torch.random.fork_rng(devices=[]):  # the weights drawn here are replaced; the caller's seed is not touched
-            model = (spec or self.spec).build().to(self.dtype)
-        self._require_fit(model.state_dict())
-        weights = self.weights
-        self._require_finite(weights)
-        model.load_state_dict(weights)
-        return model.to(device=device, dtype=wanted).eval().requires_grad_(False)
+        with without_modes(device):
+            with torch.random.fork_rng(devices=[]):  # the weights drawn are replaced; the caller's seed is not touched
+                model = (spec or self.spec).build().to(self.dtype)
+            self._require_fit(model.state_dict())
+            weights = self.weights
+            self._require_finite(weights)
+            model.load_state_dict(weights)
+            return model.to(device=device, dtype=wanted).eval().requires_grad_(False)
 
     def _require_fit(self, expected: Mapping[str, Tensor]) -> None:
         held = self.header.tensors

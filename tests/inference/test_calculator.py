@@ -26,8 +26,9 @@ from ase.optimize import BFGS
 from support.runs import Finished
 
 from e3frame.inference.calculator import E3FrameCalculator
+from e3frame.inference.derived import with_derivatives
 from e3frame.inference.predict import Predictor, predict
-from e3frame.inference.saved import save_model
+from e3frame.inference.saved import SavedModel, load_model, save_model
 from e3frame.model import ModelSpec
 from e3frame.network import Model
 from e3frame.spec.errors import DataError, UserError
@@ -140,6 +141,37 @@ def test_what_is_changed_gives_fresh_results(name: str, model: Path) -> None:
     assert atoms.get_potential_energy() == fresh.get_potential_energy(atoms) != before
     np.testing.assert_array_equal(atoms.get_forces(), fresh.get_forces(atoms))
     assert not np.array_equal(atoms.get_forces(), forces)
+
+
+ONES: dict[str, Any] = {
+    "int8": np.int8(1),
+    "float16": np.float16(1),
+    "long double": np.longdouble(1),
+    "big-endian": np.array(1.0, dtype=">f8"),
+    "a matrix": np.array([[1]]),
+    "a tensor with gradients": torch.tensor(1.0, requires_grad=True),
+    "bfloat16": torch.tensor([1.0], dtype=torch.bfloat16),
+    "an integer tensor": torch.tensor(1),
+    "a masked array without mask": np.ma.array([1.0], mask=[False]),
+}
+NO_NUMBERS: dict[str, tuple[Any, str]] = {
+    "objects": (np.array([1], dtype=object), "total_charge is not a number: [1]"),
+    "lists of different lengths": ([[1], [1, 2]], "total_charge is not a number: [[1], [1, 2]]"),
+    "complex": (1 + 0j, "total_charge is not a number: (1+0j)"),
+    "a mask": (np.ma.array([1], mask=[True]), "total_charge is not finite: nan"),
+    "a bool": (np.bool_(True), "total_charge is not a number: True"),
+}
+
+
+def test_inputs_of_any_type(model: Path) -> None:
+    calc = E3FrameCalculator(model)
+    expected = calc.get_potential_energy(water(charge=1.0))
+    for name, value in ONES.items():
+        assert calc.get_potential_energy(water(charge=value)) == expected, name
+    for value, message in NO_NUMBERS.values():
+        with pytest.raises(DataError) as caught:
+            calc.get_potential_energy(water(charge=value))
+        assert str(caught.value).strip() == message
 
 
 def test_a_model_whose_weights_are_changed_gives_fresh_results(model: Path) -> None:
@@ -388,6 +420,51 @@ def test_threads(plain: Path) -> None:
         found = list(pool.map(lambda pair: pair[0].get_forces(pair[1]), zip(calculators, frames, strict=True)))
     for one, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+MODES: dict[str, Callable[[], Any]] = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "autocast": lambda: torch.autocast("cpu"),
+    "another default device": lambda: torch.device("meta"),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_modes_of_the_caller_change_nothing(mode: str, plain: Path, tmp_path: Path) -> None:
+    """Whether the model is loaded within them, or run, or both."""
+    outside, atoms = E3FrameCalculator(plain), crystal()
+    expected = results_of(outside, atoms)
+    write(tmp_path / "frames.xyz", atoms)
+    with MODES[mode]():
+        found = [results_of(E3FrameCalculator(plain), atoms), results_of(outside, molecule("H2O"), atoms)]
+        predict(plain, [tmp_path / "frames.xyz"], tmp_path / "out.xyz")
+    for each in found:
+        assert each.keys() == expected.keys()
+        for name, value in each.items():
+            # In float32: with a mode for the default device, kernels of another order of additions may run.
+            np.testing.assert_allclose(value, expected[name], rtol=1e-5, atol=2e-6, err_msg=name)
+    assert read(tmp_path / "out.xyz").get_potential_energy() == pytest.approx(expected["energy"], rel=1e-7)
+
+
+def results_of(calc: E3FrameCalculator, *structures: Atoms) -> dict[str, Any]:
+    for atoms in structures:
+        calc.calculate(atoms)
+    return dict(calc.results)
+
+
+def test_a_module_within_inference_mode(plain: Path) -> None:
+    """Of the weights and the graph, either may be made within it."""
+    outside = load_model(plain)
+    graph = Predictor(plain).graph(crystal())
+    given = {key: graph[key] for key in ("pos", "z", "edge_index", "edge_shift", "cell")}
+    spec = with_derivatives(outside.spec)
+    expected = SavedModel.read(plain).build(spec=spec)(given)
+    with torch.inference_mode():
+        inside = SavedModel.read(plain).build(spec=spec)({key: value.clone() for key, value in given.items()})
+    for name, value in inside.items():
+        assert not value.requires_grad
+        torch.testing.assert_close(value, expected[name].detach(), rtol=0, atol=0)
 
 
 def test_files_of_ases_own(plain: Path, tmp_path: Path) -> None:

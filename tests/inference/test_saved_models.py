@@ -118,6 +118,10 @@ def test_no_file(tmp_path: Path, finished: Finished) -> None:
     assert message(typo) == f"{typo}\n  no such file\n  did you mean {model}?"
     assert message(tmp_path) == f"{tmp_path}\n  a folder that holds no run"
     assert message(Path("a\0b")) == "a\\x00b\n  this cannot be the name of a file"
+    (tmp_path / "link").symlink_to("gone")
+    assert message(tmp_path / "link") == f"{tmp_path / 'link'}\n  a link to gone, which is not there"
+    for path in ("", 3, b"model.safetensors"):
+        assert message(path).endswith("\n  the name of a file or folder is required")
     assert message(Path("n" * 300)).endswith("\n  cannot be read: File name too long")
 
 
