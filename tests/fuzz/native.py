@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -125,6 +126,7 @@ REFUSALS = (ValueError, TypeError, IndexError, RuntimeError, MemoryError, Overfl
 def prepare(folder: Path) -> dict[str, tuple[list[Any], tuple[Tensor, ...]]]:
     """The arguments of each operator, and what it gives."""
     torch.set_num_threads(1)
+    import_module("torch._dynamo")  # which some kinds of tensors make torch import, for seconds
     state = {}
     for name in sorted(SAMPLES):
         arguments = [t.detach().clone() if isinstance(t, Tensor) else t for t in SAMPLES[name]]
