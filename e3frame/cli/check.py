@@ -83,10 +83,12 @@ def _look(run: TypedRun, full: bool, console: Console) -> int:
     from e3frame.data.sampling import require_room
     from e3frame.data.single_atoms import set_apart
     from e3frame.train.labels import require_inputs, require_labels
+    from e3frame.train.output_units import require_file_units
 
     (splits, totals), broken = _loaded(run.config, full)
     held = {name: len(dataset) for name, dataset in splits.items()}
     splits, single = set_apart(splits, run.single_atoms_label)
+    require_file_units(run.config.task, run.config.data)
     require_room(splits, run.config.data)
     for _, dataset in splits.items():
         require_inputs(dataset, run.config.model.inputs)

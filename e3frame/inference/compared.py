@@ -18,7 +18,7 @@ from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean, n
 from e3frame.spec.layer import RESERVED
 from e3frame.train.checks import asked_of_frames, check_input
 from e3frame.train.labels import Held
-from e3frame.train.output_units import factors
+from e3frame.train.output_units import factors, require_file_units
 from e3frame.train.targets import KNOWN, TargetSpec, TaskSpec
 
 _DERIVED = {"forces": "negative_gradient", "stress": "strain_gradient"}
@@ -69,7 +69,12 @@ class Comparison:
         return cls(spec if derived else saved.spec, task, asked, lenient)
 
     def load(self) -> dict[str, FrameSet]:
-        """The splits of the data, each frame with the labels that it has."""
+        """The splits of the data, each frame with the labels that it has.
+
+        Raises:
+            DataError: they cannot be read, or a label is in another unit than that of its target.
+        """
+        require_file_units(self.task, self.data)
         r_max, labels = self.spec.r_max, asked_of_frames(self.spec, self.task)
         if isinstance(self.data, FilesSpec):
             return dict(self.data.load(r_max, labels, all_there=False).items())
@@ -123,6 +128,9 @@ class Comparison:
         present = _first_keys(self.data)
         for name in targets:
             key = self.task.key(name)
+            if self.data.keys[key] in present:
+                yield f"the key '{self.data.keys[key]}' of {key} holds NaN alone"
+                continue
             problem = f"no frame has the key '{self.data.keys[key]}' of {key}"
             match = _alike(key, self.task.targets[name].label, present)
             yield problem + (f": did you mean data.keys.{key}={match}?" if match else "")

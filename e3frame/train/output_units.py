@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from e3frame.data.units import DIPOLE, ENERGY, FORCE, POLARIZABILITY, PRESSURE, canonical
+from e3frame.data.base import DataSpec
+from e3frame.data.units import DIPOLE, ENERGY, FORCE, POLARIZABILITY, PRESSURE, Units, canonical
 from e3frame.spec.base import shown
-from e3frame.spec.errors import SpecError
+from e3frame.spec.errors import DataError, SpecError
 from e3frame.spec.layer import LayerSpec
 from e3frame.train.targets import DERIVED, KNOWN, TaskSpec
 
@@ -61,6 +62,24 @@ def check_units(name: str, outputs: Mapping[str, LayerSpec], task: TaskSpec) -> 
         problem = f"'{name}' is derived from '{root}', which is in {task.unit(root)}: it is in {right}, not in {unit}"
         hint = f"call the label of '{root}' energy, so that it is converted to eV: data.keys.energy=KEY"
         raise SpecError(path, problem, hint, at_key=len(path) == 3)
+
+
+def require_file_units(task: TaskSpec, data: DataSpec) -> None:
+    """A label under a name of the user's own is not converted, so what files state must be what the target claims.
+
+    Raises:
+        DataError: a target that is called energy, say, learns a label that is in another unit by what the files state.
+    """
+    files = data.found_units()
+    raw = [name for name in task.targets if name in KNOWN and task.key(name) not in KNOWN]
+    if files is None or files == Units():
+        return
+    for name in raw:
+        key, claimed = task.key(name), _factor(name, task.unit(name))
+        if key in data.label_names and claimed and abs(claimed / files.label_factor(name) - 1) > _SAME:
+            problem = f"'{key}' is learned as {name} in {task.unit(name)}, but by the file or data.units it is not"
+            hint = f"call the label {name}, so that it is converted: data.keys.{name}=KEY"
+            raise DataError(problem, file=", ".join(getattr(data, "path", ())), hint=hint)
 
 
 def _root(name: str, outputs: Mapping[str, LayerSpec]) -> str:

@@ -38,6 +38,7 @@ from e3frame.train.form import require_form
 from e3frame.train.init import Transfer
 from e3frame.train.labels import require_inputs, require_labels
 from e3frame.train.memory import keep_freed_memory
+from e3frame.train.output_units import require_file_units
 from e3frame.train.page import write_page
 from e3frame.train.processes import accelerator, rank, together
 from e3frame.train.report import data_table, draw, model_line
@@ -107,6 +108,7 @@ def _run(
         splits = config.data.load(config.model.r_max, config.asked_of_frames)
         splits, single = set_apart(splits, typed.single_atoms_label)
         require_room(splits, config.data)
+        require_file_units(config.task, config.data)
         missing = require_labels(splits, config.task, config.monitors)
         for _, dataset in splits.items():
             require_inputs(dataset, config.model.inputs)

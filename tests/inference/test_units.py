@@ -21,8 +21,9 @@ from e3frame.inference.predict import predict
 from e3frame.inference.saved import save_model
 from e3frame.model import ModelSpec
 from e3frame.network import Model
-from e3frame.spec.errors import SpecError
+from e3frame.spec.errors import DataError, SpecError
 from e3frame.spec.validate import validate
+from e3frame.train.run import run
 from e3frame.train.targets import TaskSpec
 
 LAYERS: dict[str, Any] = RAW["model"]["layers"] | {
@@ -156,6 +157,30 @@ def test_errors_are_in_the_unit_that_is_named(tmp_path: Path) -> None:
         assert evaluation.errors["energy"].unit == "Hartree"
         assert evaluation.errors["energy"].mae == pytest.approx(0.25, abs=1e-6)
     assert "the energy of the model is in Hartree: forces not compared" in said
+
+
+def test_what_a_file_states_is_what_the_target_claims(tmp_path: Path, make_config: MakeConfig) -> None:
+    """A label of a name of the user's own is not converted, which nobody may learn from the energies alone."""
+    atoms = crystal()
+    atoms.info |= {"E": -0.4, "energy_unit": "Hartree"}
+    write(tmp_path / "frames.xyz", [atoms] * 3)
+    raw = {"kind": "xyz", "path": str(tmp_path / "frames.xyz"), "keys": {"E": "E"}, "cache_dir": str(tmp_path)}
+    message = (
+        f"{tmp_path / 'frames.xyz'}\n  'E' is learned as energy in eV, but by the file or data.units it is not\n"
+        "  call the label energy, so that it is converted: data.keys.energy=KEY"
+    )
+    model = saved(tmp_path / "ev.safetensors", {"energy": ENERGY}, {"energy": ENERGY_TARGET})
+    with pytest.raises(DataError) as caught:
+        evaluate(model, validate(XyzSpec, raw), "all")
+    assert str(caught.value) == message
+    changes = {"model.outputs": {"energy": ENERGY}, "task.targets": {"energy": ENERGY_TARGET}, "data": raw}
+    with pytest.raises(DataError) as caught:
+        run(make_config(changes), tmp_path / "run")
+    assert str(caught.value) == message
+    same = saved(tmp_path / "au.safetensors", {"energy": ENERGY}, {"energy": ENERGY_TARGET | {"unit": "Ha"}})
+    found = evaluate(same, validate(XyzSpec, raw), "all")["train"].errors["energy"]
+    expected = results(same)["energy"] / units.Hartree + 0.4
+    assert (found.unit, found.mae) == ("Ha", pytest.approx(abs(expected), rel=1e-6))
 
 
 REFUSED = {
