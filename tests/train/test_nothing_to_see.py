@@ -67,7 +67,7 @@ def far_apart() -> list[Atoms]:
 
 ISOLATED, ZERO = "data.allow=[isolated_atoms]", "data.allow=[zero_forces]"
 ROADS: dict[str, tuple[Callable[[], list[Atoms]], dict[str, str], list[tuple[list[str], str]]]] = {
-    "a dissociation": (dissociation, {}, [([], rf"has no neighbour within r_max = 4 Å\n.*{re.escape(ISOLATED)}")]),
+    "a dissociation": (dissociation, {}, [([], rf"(?s)has no neighbour within r_max = 4 Å\n.*{re.escape(ISOLATED)}")]),
     "one-atom cells": (cells, STRESSED, [([], rf"they are zero in all training frames\n  .*{re.escape(ZERO)}$")]),
     "far apart": (
         far_apart,

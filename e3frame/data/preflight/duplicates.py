@@ -22,6 +22,12 @@ CANDIDATES = 24
 PIECE = 1_000_000
 """Edges of the frames whose keys are computed in one go."""
 WIDTHS = np.array([0.7, 1.0, 1.5, 2.0, 2.5, 3.0])
+PROBED = 48
+"""Pairs of frames of a composition that tell how far two frames are from each other."""
+FEWEST = 6
+"""Frames of a composition below which that is not known."""
+CHANCE = 3.0
+"""Times as many near pairs as come by chance are a finding."""
 CHECK = "frames in two splits"
 
 
@@ -168,7 +174,47 @@ def _twins(mine: _Keys, theirs: _Keys, one: FrameSet, other: FrameSet, near: flo
     best = np.lexsort((twin, distance, frame))
     best = best[np.unique(frame[best], return_index=True)[1]]
     best = best[distance[best] < near]
-    return _Twins(frame[best], twin[best], distance[best])
+    twins = _Twins(frame[best], twin[best], distance[best])
+    return _unexpected(twins, mine.kind, theirs.kind, one, other, near)
+
+
+def _unexpected(
+    twins: _Twins, mine: NDArray[np.int64], theirs: NDArray[np.int64], one: FrameSet, other: FrameSet, near: float
+) -> _Twins:
+    """Without those that come by chance, as between frames of a dimer, or of a crystal that hardly moves: of ``n``
+    pairs that are typically ``d`` apart, in ``k`` dimensions, n (near / d)^k are nearer than that."""
+    if not len(twins.frame):
+        return twins
+    kept = np.zeros(len(twins.frame), bool)
+    groups = _groups(theirs)
+    for kind, members in _groups(mine[twins.frame]).items():
+        ours, others = np.flatnonzero(mine == kind), groups[kind]
+        left = members
+        if min(len(ours), len(others)) + (one is not other) * len(ours) >= FEWEST:
+            typical, freedom = _typical(one, other, ours, others)
+            for limit in (near, SAME):  # copies are told even where near frames are not
+                left = members[twins.distance[members] < limit]
+                part = 0.0 if typical < SAME == limit else min(1.0, limit / max(typical, SAME))
+                expected = len(ours) * len(others) * part**freedom
+                if len(left) > CHANCE * expected:
+                    break
+                left = left[:0]
+        kept[left] = True
+    return _Twins(*(values[kept] for values in twins))
+
+
+def _typical(one: FrameSet, other: FrameSet, ours: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[float, float]:
+    """How far frames of a composition are from each other, and in how many dimensions: a sum of k squares deviates by
+    sqrt(2 / k) of its mean."""
+    random = np.random.default_rng(0)
+    frame, twin = random.choice(ours, PROBED), random.choice(others, PROBED)
+    apart = (frame != twin) | (one is not other)
+    distance = _differences(one, other, frame[apart], twin[apart])
+    square = np.square(distance[np.isfinite(distance)])
+    if len(square) < FEWEST:
+        return np.inf, 1.0
+    freedom = 2 * square.mean() ** 2 / max(square.var(), 1e-300)
+    return float(np.sqrt(np.median(square))), float(np.clip(freedom, 1.0, 3.0 * one[int(ours[0])].num_nodes))
 
 
 def _extents(dataset: FrameSet) -> NDArray[np.float64]:

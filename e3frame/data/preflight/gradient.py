@@ -10,6 +10,7 @@ energies and forces are in different ones.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,15 @@ from numpy.typing import NDArray
 from e3frame.data.graphs import Graph
 from e3frame.data.preflight.differences import differences
 from e3frame.data.preflight.findings import Finding
-from e3frame.data.preflight.pair_model import PairModel, fit_pairs, thinned
-from e3frame.data.preflight.trend import GROSS, MIN_FRAMES, Trend, said, trend
+from e3frame.data.preflight.made_up import Trial, doubt, trials
+from e3frame.data.preflight.pair_model import PairFit, PairModel, thinned
+from e3frame.data.preflight.trend import GROSS, MIN_FRAMES, SLIGHT, Trend, said, trend
 from e3frame.data.units import ENERGY, LENGTH
 
 LEAST_EXPLAINED = 0.1
 """Part of the forces' variance; a potential of pairs explains more in any data but relaxed structures."""
+PLAIN = 0.3
+"""The same, of the forces of any potential on the frames, before anything is said against those of the file."""
 RELAXED = 0.3
 """eV/Å: root mean square of forces below which they may be what a relaxation left."""
 SURE = 0.7
@@ -50,17 +54,25 @@ def check_gradient(graphs: Sequence[Graph], energy: str = "energy", forces: str 
     return Finding(check, "note", f"sign and units could not be told from these frames{said(found)}")
 
 
-def check_belonging(graphs: Sequence[Graph], forces: str = "forces") -> Finding | None:
-    """Whether the forces have to do with the positions at all; None where there are too few frames."""
-    graphs, model = fitted_pairs(labelled(graphs, forces), forces)
+def check_belonging(graphs: Sequence[Graph], forces: str = "forces", sampled: bool = False) -> Finding | None:
+    """Whether the forces have to do with the positions at all; None where it cannot be told.
+
+    Args:
+        sampled: the forces may hold noise, as those of coarse grains do; there are no energies then.
+    """
+    fitted = fitted_pairs(labelled(graphs, forces), forces)
+    model = fitted.model
     if model is None or model.explained is None:
         return None
     check = f"{forces} against positions"
     text = f"forces between pairs of atoms explain {max(model.explained, 0):.0%} of the {forces}"
     if model.explained > LEAST_EXPLAINED:
         return Finding(check, "ok", text)
+    least = min((trial.fitted.explained or 0.0 for trial in fitted.trials()), default=0.0)
+    if least < PLAIN:
+        return Finding(check, "note", f"whether they fit the positions could not be told from these frames: {text}")
     size = np.sqrt(np.mean([float(graph[forces].square().mean()) for graph in graphs]))
-    level = "error" if size > RELAXED else "warning"
+    level = "error" if size > RELAXED and not sampled else "warning"
     hint = "are they in the order of the atoms, of the same frames, and in the axes of the positions?"
     return Finding(check, level, f"the {forces} do not fit the positions: {text}, as in shuffled data", hint)
 
@@ -70,12 +82,25 @@ def labelled(graphs: Sequence[Graph], *keys: str) -> list[Graph]:
     return [g for g in graphs if all(key in g and bool(g[key].isfinite().all()) for key in keys)]
 
 
-def fitted_pairs(graphs: Sequence[Graph], forces: str) -> tuple[list[Graph], PairModel | None]:
-    """Some of the frames, and the pair model of their forces."""
+class Fitted(NamedTuple):
+    """Some of the frames, and the pair model of their forces; None where there are too few."""
+
+    graphs: list[Graph]
+    fit: PairFit | None = None
+    model: PairModel | None = None
+
+    def trials(self) -> list[Trial]:
+        """What the same fit makes of other potentials."""
+        return [] if self.fit is None else trials(self.fit)
+
+
+def fitted_pairs(graphs: Sequence[Graph], forces: str) -> Fitted:
+    """A fit to the forces of as many frames as are needed."""
     chosen = thinned([graph for graph in graphs if graph.edge_index.shape[1]])
     if len(chosen) < MIN_FRAMES:
-        return chosen, None
-    return chosen, fit_pairs(chosen, np.concatenate([graph[forces].numpy() for graph in chosen]))
+        return Fitted(chosen)
+    fit = PairFit(chosen)
+    return Fitted(chosen, fit, fit(np.concatenate([graph[forces].numpy() for graph in chosen])))
 
 
 def _by_differences(graphs: Sequence[Graph], energy: str, forces: str) -> Trend | None:
@@ -88,10 +113,14 @@ def _by_differences(graphs: Sequence[Graph], energy: str, forces: str) -> Trend 
 
 
 def _by_pairs(graphs: Sequence[Graph], energy: str, forces: str) -> Trend | None:
-    graphs, model = fitted_pairs(graphs, forces)
-    if model is None:
+    fitted = fitted_pairs(graphs, forces)
+    if fitted.model is None:
         return None
-    return trend(np.array([float(graph[energy]) for graph in graphs]), model.energy, _nuisance(graphs))
+    nuisance = _nuisance(fitted.graphs)
+    found = trend(np.array([float(graph[energy]) for graph in fitted.graphs]), fitted.model.energy, nuisance)
+    if found is None or not found.tells or (found.is_about(1.0) and found.slope > 0):
+        return found
+    return found.against(doubt(fitted.trials(), lambda right, model: trend(right.energy, model.energy, nuisance)))
 
 
 def _judged(check: str, found: Trend, atoms: float, energy: str, forces: str) -> Finding:
@@ -103,6 +132,8 @@ def _judged(check: str, found: Trend, atoms: float, energy: str, forces: str) ->
         level = "error" if abs(found.correlation) > SURE else "warning"
         return Finding(check, level, text, f"turn the sign of the {forces} in the file")
     names = _named(found, atoms)
+    if found.slope > 0 and not names and abs(np.log(size)) < SLIGHT:
+        return Finding(check, "note", f"the sign fits, the size is off by a factor of {size:.3g}{said(found)}")
     text = f"the {forces} do not fit the {energy}: a factor of {size:.3g}{said(found)}"
     if found.slope < 0:
         text += "; and they are its gradient, not the negative one"

@@ -38,6 +38,9 @@ MAX_EDGES = 10_000_000
 """Of the frames that are held at once (0.4 GB)."""
 OUTLIER = 20.0
 """Deviations from the median, in units of the median deviation, that make a value an outlier."""
+TAIL = 5.0
+"""The same in units of the deviation that a tenth of the values exceeds: atoms of several kinds, and steep walls, have
+long tails."""
 ODD = ("warning", "error")
 ROWS = {"graph": "frames", "node": "atoms", "edge": "edges"}
 COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
@@ -135,7 +138,7 @@ def _energies(dataset: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[
         found += check_energies(dataset, asked.energy, asked.references)
         found += filter(None, [check_totals(dataset, asked.energy, asked.factors.get(asked.energy, 1.0))])
     if asked.forces is not None:
-        belonging = check_belonging(graphs, asked.forces)
+        belonging = check_belonging(graphs, asked.forces, sampled=asked.energy is None)
         size = check_forces(labelled(graphs, asked.forces), asked.forces, asked.factors.get(asked.forces, 1.0))
         found += filter(None, [belonging, size])
         # Forces that have to do with nothing cannot be the gradient of anything.
@@ -245,7 +248,8 @@ def _values(dataset: FrameSet, name: str, label: Label, extensive: bool) -> list
         return []
     deviation = np.abs(size - np.median(size))
     typical = np.median(deviation)
-    far = np.flatnonzero(deviation > OUTLIER * typical) if typical > 0 else []
+    least = max(OUTLIER * typical, TAIL * float(np.quantile(deviation, 0.9)))
+    far = np.flatnonzero(deviation > least) if typical > 0 else []
     if not len(far):
         return []
     frames = np.repeat(np.arange(len(dataset)), rows_of(dataset, label.per))

@@ -46,48 +46,82 @@ def thinned(graphs: Sequence[Graph]) -> list[Graph]:
     return list(graphs[::step])
 
 
-def fit_pairs(graphs: Sequence[Graph], forces: NDArray[np.float64]) -> PairModel | None:
-    """Least squares on ``forces`` (atoms of all graphs, 3); None where they are fewer than twice the coefficients,
-    or all zero."""
-    of_forces, of_energy, of_stress = _design(graphs)
-    rows, target = of_forces.reshape(-1, of_forces.shape[-1]).numpy(), forces.reshape(-1)
-    used = np.abs(rows).max(0) > 1e-12
-    if len(rows) < 2 * used.sum() or not used.any() or not target.any():
-        return None
-    rows = rows[:, used]
-    scale = np.sqrt(np.square(rows).mean(0))
-    # A ridge, as polynomials of distances that hardly vary are nearly dependent
-    normal = (rows / scale).T @ (rows / scale) + 1e-6 * len(rows) * np.eye(len(scale))
-    solution = np.linalg.solve(normal, (rows / scale).T @ target) / scale
-    coefficients = np.zeros(len(used))
-    coefficients[used] = solution
-    residual = target - rows @ solution
-    left = float(residual @ residual / max(target @ target, 1e-300))
-    explained = 1 - left / (1 - used.sum() / len(rows)) if len(rows) > 10 * used.sum() else None
-    return PairModel(explained, of_energy.numpy() @ coefficients, of_stress.numpy() @ coefficients)
+class Edges:
+    """The edges of some frames, one after another.
+
+    Attributes:
+        source, target, r, vectors: of each edge.
+        pair, types: which two elements an edge joins, and how many such pairs there are.
+        frame: of each edge; ``frame_of_atom`` of each atom; ``frames`` how many there are.
+        z: of each atom.
+        volume: of each frame, infinite without a full cell.
+    """
+
+    def __init__(self, graphs: Sequence[Graph]) -> None:
+        self.frames = len(graphs)
+        atoms = torch.tensor([graph.num_nodes for graph in graphs])
+        number = torch.tensor([graph.edge_index.shape[1] for graph in graphs])
+        first = torch.repeat_interleave(atoms.cumsum(0) - atoms, number)
+        self.source, self.target = torch.cat([graph.edge_index for graph in graphs], 1) + first
+        self.frame = torch.repeat_interleave(torch.arange(self.frames), number)
+        self.frame_of_atom = torch.repeat_interleave(torch.arange(self.frames), atoms)
+        pos, self.z = torch.cat([graph.pos for graph in graphs]), torch.cat([graph.z for graph in graphs])
+        self.vectors = pos[self.source] + torch.cat([graph.edge_shift for graph in graphs]) - pos[self.target]
+        self.r = self.vectors.norm(dim=1)
+        self.pair, self.types = pair_types(self.z[self.source], self.z[self.target])
+        cells = torch.cat([graph.cell for graph in graphs])
+        periodic = torch.cat([graph.pbc for graph in graphs]).all(1)
+        self.volume = torch.where(periodic, cells.det().abs(), torch.inf)
+
+    def per_frame(self, values: Tensor) -> Tensor:
+        """Sum of (edges, ...) over the edges of each frame."""
+        return values.new_zeros(self.frames, *values.shape[1:]).index_add_(0, self.frame, values)
 
 
-def _design(graphs: Sequence[Graph]) -> tuple[Tensor, Tensor, Tensor]:
+class PairFit:
+    """Fits of pairs to forces of the same frames.
+
+    Args:
+        graphs: each has edges.
+    """
+
+    def __init__(self, graphs: Sequence[Graph]) -> None:
+        self.edges = Edges(graphs)
+        of_forces, of_energy, of_stress = _design(self.edges)
+        rows = of_forces.reshape(-1, of_forces.shape[-1]).numpy()
+        self._used = np.abs(rows).max(0) > 1e-12
+        self._rows = rows[:, self._used]
+        self._energy, self._stress = (of.numpy()[..., self._used] for of in (of_energy, of_stress))
+        self._scale = np.sqrt(np.square(self._rows).mean(0))
+        scaled = self._rows / self._scale
+        # A ridge, as polynomials of distances that hardly vary are nearly dependent
+        self._normal = scaled.T @ scaled + 1e-6 * len(rows) * np.eye(len(self._scale))
+
+    def __call__(self, forces: NDArray[np.float64]) -> PairModel | None:
+        """Least squares on ``forces`` (atoms of all graphs, 3); None where they are fewer than twice the coefficients,
+        or all zero."""
+        rows, target = self._rows, forces.reshape(-1)
+        number = int(self._used.sum())
+        if len(rows) < 2 * number or not number or not target.any():
+            return None
+        solution = np.linalg.solve(self._normal, rows.T @ target / self._scale) / self._scale
+        residual = target - rows @ solution
+        left = float(residual @ residual / max(target @ target, 1e-300))
+        explained = 1 - left / (1 - number / len(rows)) if len(rows) > 10 * number else None
+        return PairModel(explained, self._energy @ solution, self._stress @ solution)
+
+
+def _design(edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
     """Derivatives of forces (atoms, 3, c), energies (frames, c) and stresses (frames, 3, 3, c) by the coefficients."""
-    atoms = [graph.num_nodes for graph in graphs]
-    starts = np.cumsum([0, *atoms[:-1]])
-    edges = torch.cat([graph.edge_index + int(start) for graph, start in zip(graphs, starts, strict=True)], 1)
-    frame = torch.repeat_interleave(torch.arange(len(graphs)), torch.tensor([g.edge_index.shape[1] for g in graphs]))
-    pos, z = torch.cat([graph.pos for graph in graphs]), torch.cat([graph.z for graph in graphs])
-    vectors = pos[edges[0]] + torch.cat([graph.edge_shift for graph in graphs]) - pos[edges[1]]
-    r = vectors.norm(dim=1)
-    pair, types = pair_types(z[edges[0]], z[edges[1]])
-    value, slope = _basis(r)
-    direction = vectors / r[:, None]
+    vectors, pair, types = edges.vectors, edges.pair, edges.types
+    value, slope = _basis(edges.r)
+    direction = vectors / edges.r[:, None]
     force = slope[:, None, :] * direction[:, :, None]
     strain = 0.5 * slope[:, None, None, :] * (vectors[:, :, None] * direction[:, None, :])[..., None]
-    cells = torch.cat([graph.cell for graph in graphs])
-    periodic = torch.cat([graph.pbc for graph in graphs]).all(1)
-    volume = torch.where(periodic, cells.det().abs(), torch.inf)
     return (
-        summed(force, edges[1], pair, len(z), types),
-        summed(0.5 * value, frame, pair, len(graphs), types),
-        summed(strain, frame, pair, len(graphs), types) / volume[:, None, None, None],
+        summed(force, edges.target, pair, len(edges.z), types),
+        summed(0.5 * value, edges.frame, pair, edges.frames, types),
+        summed(strain, edges.frame, pair, edges.frames, types) / edges.volume[:, None, None, None],
     )
 
 

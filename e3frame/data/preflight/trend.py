@@ -15,6 +15,10 @@ MIN_SIGNIFICANCE = 5.0
 """Of a correlation, in standard deviations of that of unrelated series."""
 GROSS = np.log(5.0)
 """Of a slope's logarithm: what no crudeness of an estimate explains. Units differ by 23 and more, bohr apart."""
+SLIGHT = np.log(1.8)
+"""A smaller factor is none of a unit, but of a crude estimate."""
+CRUDE = np.log(3.0)
+"""An estimate that may be off by more does not even tell the sign."""
 
 
 class Trend(NamedTuple):
@@ -35,6 +39,12 @@ class Trend(NamedTuple):
         size = abs(self.correlation)
         scatter = np.sqrt(max(1 - size**2, 1e-6) / self.number)
         return size > MIN_CORRELATION and size / scatter > MIN_SIGNIFICANCE
+
+    def against(self, doubt: float) -> Trend:
+        """The same, which tells nothing where a slope of 1 may come out so, by a factor's logarithm ``doubt``."""
+        off = abs(float(np.log(abs(self.slope))))
+        is_sure = doubt < CRUDE if self.slope < 0 else off > 2 * doubt + self.tolerance
+        return self if is_sure else self._replace(correlation=0.0)
 
     @property
     def tolerance(self) -> float:
