@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import NamedTuple
 
@@ -225,3 +226,19 @@ def of_energies(kind: str) -> Set:
     if kind == "molecules":
         return Set(kind, labelled(walk("ethanol", 0.02, 60, 0), POTENTIALS["angles"], -40.0))
     return Set(kind, labelled(repeated("CsCl", 2, 0.08, 40, 0, 0.02), POTENTIALS["pairs"]))
+
+
+def main() -> None:
+    """Print what is said against sound sets: ``PYTHONPATH=.:tests python -m support.bank FRAMES SEEDS``."""
+    number, seeds, sets = int(sys.argv[1]), int(sys.argv[2]), 0
+    for seed in range(seeds):
+        for data in sound(number, seed):
+            sets += 1
+            for finding in look_at(data):
+                if finding.level in ("warning", "error"):
+                    print(f"{finding.level}: {data.name}, seed {seed}: {finding.check}: {finding.text}", flush=True)
+    print(f"{sets} sets")
+
+
+if __name__ == "__main__":
+    main()

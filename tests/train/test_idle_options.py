@@ -166,3 +166,9 @@ def test_what_is_shipped_has_no_such_option(overrides: list[str]) -> None:
 
 def _needs_path(overrides: list[str]) -> bool:
     return any(given in ("experiment=3bpa", "experiment=metals") for given in overrides)
+
+
+def test_pairs_of_a_label_that_nobody_learns() -> None:
+    found = warnings_of([*FILE, "+data.keys.J=couplings", "+data.edges.J={index: pairs}"])
+    assert found["data.edges.J"] == ("nobody learns 'J', so its pairs are not read", "leave it out")
+    assert found["data.keys.J"][0] == "nobody learns 'J', so it is not read"
