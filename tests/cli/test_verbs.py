@@ -144,15 +144,7 @@ def test_train_from_the_command_line(cache: str, tmp_path: Path) -> None:
     (folder,) = (tmp_path / "runs" / "mine").iterdir()
     names = {path.name for path in folder.iterdir()}
     figures = {"learning_curve.png", "parity_energy.png", "parity_forces.png"}
-    results = {
-        "config.yaml",
-        "data.json",
-        "checkpoints",
-        "metrics.csv",
-        "metrics.json",
-        "model.safetensors",
-        "report.html",
-    }
+    results = {"config.yaml", "checkpoints", "metrics.csv", "metrics.json", "model.safetensors", "report.html"}
     assert names == figures | results
     assert "errors on the test frames" in done.stdout
     assert "\n1 epoch in " in done.stdout
