@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e3frame.algebra.irreps import Irreps
-from e3frame.cli.shorthand import beginning, expanded, read_run
+from e3frame.cli.shorthand import beginning, config_file, expanded, read_run
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.errors import DataError, SpecError, UserError
 from e3frame.spec.files import read_yaml
@@ -137,7 +137,7 @@ def _console(stderr: bool = False) -> Console:
 
 def _check_file(start: Path, overrides: list[str]) -> _Checked:
     """A model file, or the config.yaml of a run; neither needs Hydra."""
-    composed = read_yaml(start / "config.yaml" if start.is_dir() else start)
+    composed = read_yaml(config_file(start))
     if "defaults" in composed.raw:
         raise UserError(f"{start}\n  it has a defaults list: check it as part of a run, e3frame check model={start}")
     named = [text for text in overrides if text.startswith("plugins=")]

@@ -38,15 +38,25 @@ def beginning(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     return None, list(arguments)
 
 
+def config_file(start: Path) -> Path:
+    """The YAML file of what :func:`beginning` found.
+
+    Raises:
+        UserError: the run has none.
+    """
+    file = start / "config.yaml" if start.is_dir() else start
+    if start.is_dir() and not file.exists():
+        raise UserError(f"{start}\n  there is no config.yaml in this folder, which says what the run is")
+    return file
+
+
 def read_run(start: Path, overrides: Sequence[str] = ()) -> Composed:
     """The config of a run's folder, or of its config.yaml, with some values replaced.
 
     Raises:
         UserError: there is no such file, it is a model and not a run, or an override is wrong.
     """
-    file = start / "config.yaml" if start.is_dir() else start
-    if start.is_dir() and not file.exists():
-        raise UserError(f"{start}\n  there is no config.yaml in this folder, which says what the run is")
+    file = config_file(start)
     composed = read_yaml(file)
     if "layers" in composed.raw and "model" not in composed.raw:
         raise UserError(f"{file}\n  this is a model, not a run\n  write model={file}, and data=... for what it learns")

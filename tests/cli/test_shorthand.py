@@ -159,6 +159,11 @@ def test_the_newest_run_of_a_name(run_folder: Path, capsys: pytest.CaptureFixtur
     for command in (["check"], ["train"], ["draw", "errors"]):
         assert main([*command, f"{run_folder.parent}/empty"]) == 1
         assert capsys.readouterr().err == f"{run_folder.parent}/empty\n  a folder that holds no run\n"
+    _written(f"{run_folder.parent}/bare/model.safetensors")
+    for verb in ("check", "train"):
+        assert main([verb, f"{run_folder.parent}/bare"]) == 1
+        problem = f"{run_folder.parent}/bare\n  there is no config.yaml in this folder, which says what the run is\n"
+        assert capsys.readouterr().err == problem
     _written(f"{name}/multirun.yaml")
     for command in (["check"], ["train"], ["draw", "errors"]):
         assert main([*command, str(name)]) == 1
