@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from e3frame.algebra.irreps import Irreps
+from e3frame.cli.arguments import Parser, run_keys
 from e3frame.cli.shorthand import beginning, config_file, expanded, read_run
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.errors import DataError, SpecError, UserError
@@ -43,9 +43,7 @@ _DESCRIPTION = """Type-check a model, without torch and without data; then look 
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        "e3frame check", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("e3frame check", run_keys(), description=_DESCRIPTION)
     parser.add_argument("what", nargs="*", help="one YAML file, or overrides of the run config")
     parser.add_argument("--config-dir", help="a folder with further config groups")
     parser.add_argument("--full", action="store_true", help="look at all frames of the data, downloaded if need be")

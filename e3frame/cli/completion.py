@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from e3frame.cli.arguments import Parser
 from e3frame.spec.errors import UserError
 
 _DESCRIPTION = """Print the completion of a shell: of verbs, groups, their configs, keys and files.
@@ -46,9 +47,7 @@ _COMPOSED = ("check", "train", "sweep")
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        "e3frame completion", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("e3frame completion", description=_DESCRIPTION)
     parser.add_argument("shell", nargs="?", choices=_SCRIPTS)
     parser.add_argument("--words", metavar="LINE", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)

@@ -18,6 +18,7 @@ from e3frame.algebra.paths import (
     plan_fully_connected,
     plan_square,
 )
+from e3frame.cli.arguments import Parser
 from e3frame.cli.irreps import read_irreps
 from e3frame.spec.errors import UserError
 from e3frame.spec.files import read_yaml
@@ -63,10 +64,8 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "e3frame draw", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def _parser() -> Parser:
+    parser = Parser("e3frame draw", description=_DESCRIPTION)
     whats = parser.add_subparsers(dest="what", required=True, metavar="tp|sh|errors")
     product = whats.add_parser("tp", help="a tensor product")
     product.add_argument("irreps", nargs="+", help="of both inputs and of the output; or a filter of the output")

@@ -9,6 +9,7 @@ from typing import Literal
 from rich.console import Console
 from rich.text import Text
 
+from e3frame.cli.arguments import asks_for_help, refuse
 from e3frame.cli.shorthand import expanded
 from e3frame.compose import compose_config, from_overrides
 from e3frame.data.base import DataSpec
@@ -53,9 +54,11 @@ class EvaluateConfig(Spec):
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or asks_for_help(arguments):
         print(_USAGE)
         return 0
+    options = [argument for argument in arguments if argument[:1] == "-"]
+    refuse(options, "e3frame evaluate", ["--help"], ["data.", *EvaluateConfig.model_fields])
     own = [argument for argument in arguments if argument.startswith(("model=", "plugins="))]
     if sum(argument.startswith("model=") for argument in own) != 1:
         raise UserError("one model=FILE is required: the model.safetensors of a run")

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 import e3frame
+from e3frame.cli.arguments import asks_for_help, refuse
 from e3frame.compose import from_overrides
 from e3frame.data.base import default_cache_folder
 from e3frame.spec.base import Spec
@@ -28,9 +29,11 @@ _USAGE = """usage: e3frame info [MODEL] [plugins=NAME]
 
 
 def main(arguments: list[str]) -> int:
-    if arguments and arguments[0] in ("-h", "--help"):
+    if asks_for_help(arguments):
         print(_USAGE)
         return 0
+    options = [argument for argument in arguments if argument[:1] == "-"]
+    refuse(options, "e3frame info", ["--help"], list(InfoConfig.model_fields))
     files = [argument for argument in arguments if "=" not in argument]
     composed = from_overrides([argument for argument in arguments if "=" in argument])
     if len(files) + ("model" in composed.raw) > 1:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from functools import reduce
 
 from rich.box import SIMPLE_HEAD
@@ -11,6 +10,7 @@ from rich.table import Table
 
 from e3frame.algebra.irreps import Irreps, IrrepsSyntaxError
 from e3frame.algebra.paths import plan_full
+from e3frame.cli.arguments import Parser
 from e3frame.spec.errors import UserError
 from e3frame.spec.irreps import too_large
 
@@ -24,9 +24,7 @@ _TIMES = ("x", "×", "*", "⊗")
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        "e3frame irreps", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("e3frame irreps", description=_DESCRIPTION)
     parser.add_argument("irreps", nargs="+", help="irreps, and x between those to multiply")
     factors = _factors(parser.parse_args(arguments).irreps)
     console = Console()

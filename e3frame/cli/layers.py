@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 from typing import Any
 
@@ -11,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 import e3frame.layers  # noqa: F401  (registers every kind)
+from e3frame.cli.arguments import Parser
 from e3frame.compose import from_overrides
 from e3frame.spec.base import Spec, shown
 from e3frame.spec.docs import key_docs
@@ -20,7 +20,7 @@ from e3frame.spec.plugins import Names, installed, load
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser("e3frame layers", description="The kinds of layers; with a kind, its keys.")
+    parser = Parser("e3frame layers", ["plugins"], description="The kinds of layers; with a kind, its keys.")
     parser.add_argument("kind", nargs="?", help="one kind")
     parser.add_argument("plugins", nargs="*", metavar="plugins=NAME", help="modules with layers of your own")
     plugins = [argument for argument in arguments if argument.startswith("plugins=")]

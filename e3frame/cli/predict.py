@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
+from e3frame.cli.arguments import asks_for_help, refuse
 from e3frame.compose import from_overrides
 from e3frame.data.units import Units
 from e3frame.spec.base import Spec
@@ -58,9 +59,11 @@ class PredictConfig(Spec):
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help"):
+    if not arguments or asks_for_help(arguments):
         print(_USAGE)
         return 0
+    options = [argument for argument in arguments if argument[:1] == "-"]
+    refuse(options, "e3frame predict", ["--help"], ["units.", "keys.", *PredictConfig.model_fields])
     config = from_overrides(arguments).parse(PredictConfig)
     from e3frame.inference.predict import predict
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
+from e3frame.cli.arguments import Parser
 from e3frame.layers.radial_basis import Envelope
 from e3frame.model import ModelSpec
 from e3frame.spec.layer import LayerSpec
@@ -12,6 +12,6 @@ from e3frame.spec.schema import json_schema
 
 
 def main(arguments: list[str]) -> int:
-    argparse.ArgumentParser("e3frame schema", description="JSON Schema of a model file.").parse_args(arguments)
+    Parser("e3frame schema", description="JSON Schema of a model file.").parse_args(arguments)
     print(json.dumps(json_schema(ModelSpec, [LayerSpec, Envelope]), indent=2, ensure_ascii=False))
     return 0

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from e3frame.spec.errors import SpecError, UserError, nearest
 from e3frame.spec.files import Composed, read_yaml
-from e3frame.spec.foreign import ours
 from e3frame.spec.regular import with_home
 
 _YAML = (".yaml", ".yml")
@@ -83,16 +82,6 @@ def expanded(overrides: Sequence[str], config_dir: str | None = None) -> list[st
 
     configs = choices(config_dir)
     return [form for text in overrides for form in _forms(text, configs, config_dir)]
-
-
-def unknown_option(option: str, options: str) -> UserError:
-    """The message for an option that there is not, which may be one of another code."""
-    name, _, value = option.partition("=")
-    known = ours(name)
-    hint = f"options: {options}"
-    if known is not None:
-        hint = f"write {known}" if "=" in known else f"write {known}={value or '...'}"
-    return UserError(f"{name}\n  there is no such option\n  {hint}")
 
 
 def _forms(text: str, configs: Mapping[str, Sequence[str]], config_dir: str | None) -> list[str]:

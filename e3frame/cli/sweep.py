@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from e3frame.cli.arguments import Parser, run_keys
 from e3frame.cli.shorthand import expanded
 from e3frame.compose import Composer, compose_config, named_plugins, typed_run
 from e3frame.config import RunConfig
@@ -41,9 +42,7 @@ class _Root(Spec):
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        "e3frame sweep", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser("e3frame sweep", ["sweep", "sweep.", *run_keys()], description=_DESCRIPTION)
     parser.add_argument("overrides", nargs="*", help="sweep=NAME, sweep.KEY=VALUE, and overrides of all runs")
     parser.add_argument("--config-dir", help="a folder with further config groups")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)

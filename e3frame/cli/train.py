@@ -10,13 +10,15 @@ from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from e3frame.cli.shorthand import beginning, expanded, read_run, unknown_option
+from e3frame.cli.arguments import mistake, refuse, run_keys
+from e3frame.cli.shorthand import beginning, expanded, read_run
 from e3frame.compose import compose_config, config_folder, load_run, normalize_overrides, typed_run
 from e3frame.config import RunConfig
 from e3frame.spec.errors import SpecError, UserError
@@ -24,6 +26,7 @@ from e3frame.spec.files import read_text
 
 _NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
 """Options of Hydra's that would train another config than the one that is checked, or read a pickle."""
+_OPTIONS = ("--help", "--cfg", "--config-dir", "--multirun", "--info", "--resolve", "--package")
 
 
 def main(arguments: list[str]) -> int:
@@ -144,8 +147,12 @@ def _train(config_dir: str | None) -> None:
 
 def _hydra_arguments(arguments: Sequence[str]) -> Namespace:
     parser = get_args_parser()
+    parser.error = _refuse_arguments  # type: ignore[assignment]
     given, unknown = parser.parse_known_intermixed_args(list(arguments))
     unknown += [option for option in _NOT_OURS if getattr(given, option[2:].replace("-", "_"))]
-    if unknown:
-        raise unknown_option(unknown[0], "--help, --cfg job, --config-dir, -m")
+    refuse(unknown, "e3frame train", _OPTIONS, run_keys())
     return given
+
+
+def _refuse_arguments(problem: str) -> NoReturn:
+    raise mistake("e3frame train", problem)

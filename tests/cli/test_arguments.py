@@ -1,0 +1,88 @@
+"""Wrong arguments of every verb: one short message that says what to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from e3frame.cli import VERBS, main
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def _refused(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(line) == 1, line
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "usage" not in err
+    assert 2 <= err.count("\n") <= 4
+    return err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_an_unknown_option_of_any_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--frobnicate", "-q", "--hepl"):
+        err = _refused([verb, option], capsys)
+        assert err.startswith(f"{option}\n  there is no such option\n  ")
+        assert "--help" in err
+    assert "\x1b" not in _refused([verb, "--a\x1b[2Jb"], capsys)
+
+
+_E0S = "model.outputs.energy.per_species_scale_shift"
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        *((f"{verb} --E0s=average", f"write {_E0S}=average") for verb in ("train", "check", "sweep")),
+        *((f"{verb} --batch_size=3", "write data.batch_size=3") for verb in ("train", "check", "sweep", "evaluate")),
+        *((f"{verb} --batch-size 3", "write data.batch_size=...") for verb in ("train", "check", "sweep")),
+        ("predict --batch_size=3", "write batch_size=3"),
+        ("train --device=cuda", "write trainer.accelerator=cuda"),
+        ("evaluate model=a --device=cuda", "write device=cuda"),
+        ("predict --device cuda", "write device=..."),
+        ("predict --modle=a", "did you mean model=a?"),
+        ("check --seed=3", "write seed=3"),
+        ("train --trainer.max_epochs=3", "write trainer.max_epochs=3"),
+        ("train --max-epochs=3", "write trainer.max_epochs=3"),
+        ("sweep --sweep.trials=3", "write sweep.trials=3"),
+        ("train --restart_latest", "write ckpt=last"),
+        ("train --config_dir=a", "did you mean --config-dir?"),
+        ("check --no_data", "did you mean --no-data?"),
+        ("draw tp 1o --prodct=full", "did you mean --product?"),
+    ],
+)
+def test_an_option_that_is_a_key(line: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _refused(line.split(), capsys).endswith(f"\n  there is no such option\n  {hint}\n")
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("check --config-dir", "argument --config-dir: expected one argument"),
+        ("train --config-dir", "argument --config-dir/-cd: expected one argument"),
+        ("train --cfg foo", "argument --cfg/-c: invalid choice: 'foo' (choose from 'job', 'hydra', 'all')"),
+        ("draw", "the following arguments are required: tp|sh|errors"),
+        ("draw sh --dpi=x", "argument --dpi: invalid int value: 'x'"),
+        ("irreps", "the following arguments are required: irreps"),
+        ("schema foo", "one argument too many: foo"),
+        ("completion tcsh", "argument shell: invalid choice: 'tcsh' (choose from 'bash', 'zsh', 'fish')"),
+    ],
+)
+def test_what_an_option_lacks(line: str, problem: str, capsys: pytest.CaptureFixture[str]) -> None:
+    verb = line.split()[0]
+    assert _refused(line.split(), capsys).startswith(f"e3frame {verb}")
+    assert main(line.split()) == 1
+    assert f"\n  {problem}\n  e3frame {verb}" in capsys.readouterr().err
+
+
+def test_options_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "model=tfn", "--no-data", "seed=2"]) == 0
+    for line in (["evaluate", "model=a", "--help"], ["predict", "model=a", "-h"], ["info", "a", "--help"]):
+        capsys.readouterr()
+        assert main(line) == 0
+        assert capsys.readouterr().out.startswith(f"usage: e3frame {line[0]} ")
