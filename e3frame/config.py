@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from e3frame.data.base import Label
 from e3frame.data.specs import AnyData
@@ -24,6 +24,7 @@ from e3frame.spec.files import Composed
 from e3frame.spec.layer import Binding
 from e3frame.spec.limits import too_many
 from e3frame.spec.registry import OneOf
+from e3frame.spec.regular import with_home
 from e3frame.train.checks import asked_of_frames, check_input, check_target, with_derived
 from e3frame.train.init import InitSpec, Transfer, architecture
 from e3frame.train.loggers import LoggerSpec
@@ -45,14 +46,17 @@ _PROCESSES = (("trainer", "devices"), ("trainer", "num_threads"), ("data", "num_
 """Keys that say how many processes or threads there are."""
 
 
+_Place = Annotated[str, AfterValidator(lambda path: str(with_home(path)) if path[:1] == "~" else path)]
+
+
 class RunConfig(Spec):
     """A training run."""
 
     name: str = "run"
     """Name of the run."""
-    folder: str | None = Field(default=None, min_length=1)
+    folder: _Place | None = Field(default=None, min_length=1)
     """Where the results go; null: runs/<name>/<date and time>. A run that stopped there goes on."""
-    ckpt: str | None = Field(default=None, min_length=1)
+    ckpt: _Place | None = Field(default=None, min_length=1)
     """What to go on from: last, the newest of runs/<name>, or a checkpoint; null: whatever is in the folder."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the initial weights, the order of the frames, and dropout."""

@@ -60,7 +60,7 @@ def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
     """The exit code of a verb, with mistakes told and not traced."""
     secure()
     try:
-        code = call(arguments)
+        code = _code(call, arguments)
         reason = failure()
     except UserError as error:
         print(error, file=sys.stderr)
@@ -85,6 +85,16 @@ def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
         print(f"standard output cannot be written: {reason.strerror}", file=sys.stderr)
         return 1
     return code
+
+
+def _code(call: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """The exit code of a verb, also where a parser of options ends it, as after ``--help``."""
+    try:
+        return call(arguments)
+    except SystemExit as end:
+        if not isinstance(end.code, int | None):
+            raise
+        return end.code or 0
 
 
 def _missing(package: str) -> str:

@@ -23,18 +23,20 @@ def beginning(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     """Split off a run folder or a YAML file that the arguments begin with: ``runs/mine trainer.max_epochs=12``.
 
     Returns:
-        The folder or the file, or None; and the other arguments. ``runs/<name>`` becomes the folder of its newest run.
+        The folder, of ``runs/<name>`` that of its newest run, or the file, or None; and the other arguments.
 
     Raises:
-        FileError: a folder that holds no run.
+        FileError: what looks like a folder is none, or holds no run.
     """
+    from e3frame.inference.paths import run_folder
+
     first = arguments[0] if arguments else ""
     path = with_home(first)
-    if first and "=" not in first and first[0] not in "~+" and (isdir(path) or path.suffix in _YAML):
-        from e3frame.inference.paths import run_folder
-
-        return run_folder(path) if isdir(path) else path, list(arguments[1:])
-    return None, list(arguments)
+    if "=" in first or first[:1] in ("", "+") or (first[0] == "~" and path == Path(first)):
+        return None, list(arguments)
+    if isdir(path) or ("/" in first and not path.suffix):
+        return run_folder(path), list(arguments[1:])
+    return (path, list(arguments[1:])) if path.suffix in _YAML else (None, list(arguments))
 
 
 def config_file(start: Path) -> Path:
@@ -141,9 +143,9 @@ def _not_an_override(text: str, configs: Mapping[str, Sequence[str]]) -> UserErr
     groups = [group for group, names in configs.items() if text in names]
     if groups:
         hint = f"did you mean {' or '.join(f'{group}={text}' for group in groups)}?"
-    elif Path(text).suffix in _YAML or Path(text).is_dir():
+    elif Path(text).suffix in _YAML or isdir(text) or ("/" in text and not Path(text).suffix):
         hint = "a run folder or a config file comes first, before all overrides"
-    elif _looks_like_a_file(text):
+    elif Path(text).suffix:
         hint = f"did you mean data={text}?"
     else:
         hint = "such as model=nequip or trainer.max_epochs=20"

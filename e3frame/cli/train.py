@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,6 +24,7 @@ from e3frame.compose import compose_config, config_folder, load_run, normalize_o
 from e3frame.config import RunConfig
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.files import read_text
+from e3frame.spec.regular import with_home
 
 _NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
 """Options of Hydra's that would train another config than the one that is checked, or read a pickle."""
@@ -52,7 +54,7 @@ def main(arguments: list[str]) -> int:
     elif given.multirun:
         folders = [o.partition("=")[2] for o in overrides if o.startswith("folder=")]
         _require_own_sweep(folders)
-        chosen = [f"hydra.sweep.dir={folder}" for folder in folders]
+        chosen = [f"hydra.sweep.dir='{with_home(folder)}'" for folder in folders]
     flags = [argument for argument in arguments if argument not in given.overrides]
     if given.multirun:
         from e3frame.cli.grid import checked
@@ -63,8 +65,8 @@ def main(arguments: list[str]) -> int:
     sys.argv = [sys.argv[0], *flags, *for_hydra, *chosen]
     from e3frame.train.resume import Finished
 
-    if trains:
-        import_module("e3frame.train.run")  # what is not installed is told from here, and not by Hydra
+    if trains:  # what is not installed is told from here, and not by Hydra
+        _require_installed() if given.multirun else import_module("e3frame.train.run")
     failures: list[UserError] = []
 
     def job(_: DictConfig) -> None:
@@ -110,7 +112,7 @@ def _choose_folder(config: RunConfig) -> list[str]:
 
 def _require_own_sweep(folders: Sequence[str]) -> None:
     """Hydra writes multirun.yaml over whatever has this name."""
-    for file in (Path(folder) / "multirun.yaml" for folder in folders):
+    for file in (with_home(folder) / "multirun.yaml" for folder in folders):
         if file.exists() and "app_name: e3frame" not in read_text(file):
             raise UserError(f"{file}\n  this file is of another program\n  choose another folder")
 
@@ -129,6 +131,13 @@ def _from_file(start: Path, overrides: Sequence[str]) -> int:
     except Finished as finished:
         print(finished)
     return 0
+
+
+def _require_installed() -> None:
+    """Raise ModuleNotFoundError for what runs need; imports nothing, because a grid is checked first."""
+    for package in ("torch", "lightning"):
+        if find_spec(package) is None:
+            raise ModuleNotFoundError(f"No module named '{package}'", name=package)
 
 
 def _warn(warnings: Sequence[SpecError]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from itertools import accumulate
@@ -15,9 +16,14 @@ from e3frame.compose.told import told
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.files import Composed, resolved
 from e3frame.spec.limits import DEPTH, TEXT
+from e3frame.spec.regular import with_home
 from e3frame.spec.sources import Sources
 
 _FUNCTION = re.compile(r"(?<![\w'\"])gate\s*\(")
+
+
+_HOME = re.compile(r"(?:^|(?<=[\[,]))~/[^,\]]*")
+"""What the shell fills in at the beginning of a word alone."""
 
 
 def require_readable(overrides: Sequence[str]) -> None:
@@ -65,7 +71,7 @@ def from_overrides(overrides: Sequence[str]) -> Composed:
         if "=" not in text or text[0] in "~+":
             raise UserError(f"command-line argument {text}\n  key=value is required")
         with told([text]):
-            value = parser.parse_override(f"++{text}").value()
+            value = parser.parse_override(normalized(text, set())).value()
         path = tuple(text.partition("=")[0].split("."))
         OmegaConf.update(config, ".".join(path), value, force_add=True)
         sources.add_override(path, text, value)
@@ -151,6 +157,7 @@ def normalized(override: str, known: set[str]) -> str:
     key, equals, value = override.partition("=")
     if not equals or key.startswith(("~", "hydra.", "hydra/")):
         return override
+    value = _HOME.sub(lambda found: json.dumps(str(with_home(found[0])), ensure_ascii=False), value)
     if _FUNCTION.search(value) and value[:1] not in "'\"[{":
         value = f'"{value}"'
     if key.startswith("+") or chooses(override, known):

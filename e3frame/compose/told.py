@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -21,13 +22,16 @@ def told(overrides: Sequence[str]) -> Iterator[None]:
         raise _missing_config(error, overrides) from None
     except OverrideParseException as error:
         given = next((o for o in overrides if o.partition("=")[2] and error.override.endswith(o)), error.override)
-        hint = "quote what holds any of ()[]{},:= in it: 'key=\"value\"'"
-        raise UserError(f"command-line override {given}\n  it cannot be read\n  {hint}") from None
+        raise _unreadable(given) from None
     except OSError as error:  # such as a name that is too long for any file
         raise UserError(f"{_where(overrides)}\n  {error.strerror or error}") from None
     except RecursionError:
         raise UserError(f"{_where(overrides)}\n  a defaults list or a value leads back to itself") from None
     except (HydraException, OmegaConfBaseException) as error:
+        strange = re.fullmatch(r"token recognition error at: '(.)'?", str(error).split("\n")[0])
+        given = [text for text in overrides if strange and strange[1] in text.partition("=")[2]]
+        if given:
+            raise _unreadable(given[0]) from None
         raise UserError(
             f"{_where(overrides)}\n  the config cannot be composed\n  " + "\n  ".join(_lines(error))
         ) from None
@@ -35,6 +39,11 @@ def told(overrides: Sequence[str]) -> Iterator[None]:
         # Hydra and OmegaConf take for granted much that a file or an override need not have.
         what = str(error).split("\n")[0] or type(error).__name__
         raise UserError(f"{_where(overrides)}\n  the config cannot be composed: {what}") from None
+
+
+def _unreadable(override: str) -> UserError:
+    hint = "quote what holds any of ()[]{},:=~ in it: 'key=\"value\"'"
+    return UserError(f"command-line override {override}\n  it cannot be read\n  {hint}")
 
 
 def _where(overrides: Sequence[str]) -> str:
@@ -52,6 +61,10 @@ def refused(error: Exception, config_name: str, given: Sequence[str], hydra_over
         key = override.lstrip("+~").partition("=")[0]
         source = f"command-line override {override}"
         problem, *more = _lines(error)
+        unknown = re.fullmatch(r"Key '(.*)' not in '.*'", problem)
+        if unknown is not None and key.startswith("hydra."):
+            shows = f"e3frame train --cfg hydra -p {key.rpartition('.')[0]} shows those there are"
+            problem, more = "unknown key", [shows]
         if override.startswith("~") and problem.endswith("does not exist."):
             problem, more = "there is no such key to remove", []
         return SpecError(tuple(key.split(".")), problem, "\n".join(more), source=source)
@@ -62,7 +75,7 @@ def _lines(error: Exception) -> list[str]:
     """What Hydra says, without what is for its developers."""
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     lines = [line.strip().removeprefix("Could not delete from config. ") for line in str(cause).splitlines()]
-    return [line for line in lines if line and not line.startswith(("object_type", "full_key"))]
+    return [line for line in lines if line and not line.startswith(("object_type", "reference_type", "full_key"))]
 
 
 def _missing_config(error: MissingConfigException, overrides: Sequence[str]) -> UserError:

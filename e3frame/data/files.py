@@ -37,9 +37,9 @@ if TYPE_CHECKING:
 
 def _paths(raw: Any) -> Any:
     paths = [raw] if isinstance(raw, str | Path) else raw
-    if not isinstance(paths, list | tuple) or not paths or not all(isinstance(p, str | Path) and str(p) for p in paths):
+    if not isinstance(paths, list | tuple) or not paths or "" in paths:
         raise mistake(f"a file or a list of files is required, got {shown(raw)}")
-    return tuple(map(str, paths))
+    return tuple(str(path) if isinstance(path, Path) else path for path in paths)
 
 
 def _required_paths(raw: Any) -> Any:

@@ -70,8 +70,9 @@ class Composed:
         name, hint = str(error.path[-1]), error.hint or ""
         inside = [f"{group}.{name}" for group, value in self.raw.items() if isinstance(value, dict) and name in value]
         known = None if f"{name.lower()}?" in hint.lower() else ours(name)
-        if known is not None and "model" not in self.raw:  # a model file
-            known = known.removeprefix("model.") if known.startswith("model.") else None
+        if known is not None and "model" not in self.raw:
+            is_model = "layers" in self.raw and known.startswith("model.")
+            known = known.removeprefix("model.") if is_model else None
         if len(error.path) == 1 and inside:
             hint = f"did you mean {' or '.join(inside)}?"
         elif known is not None:

@@ -63,13 +63,14 @@ class Sources:
             self._add_node(node, package, None, shown_path(path))
         return node is not None
 
-    def add_override(self, path: PathKey, override: str, value: object = None) -> None:
+    def add_override(self, path: PathKey, override: str, value: object = None, whole: bool = True) -> None:
         """A ``key=value`` of the command line; a mapping is merged, so it covers just the keys it names."""
-        written = None if isinstance(value, str | Mapping | list | None) else override.partition("=")[2]
+        single = whole and not isinstance(value, str | Mapping | list | None)
+        written = override.partition("=")[2] if single else None
         self.places[path] = Place(f"command-line override {override}", written=written)
         children = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
         for key, child in children:
-            self.add_override((*path, key), override, child)
+            self.add_override((*path, key), override, child, whole=False)
 
     def place(self, error: SpecError) -> SpecError:
         """The error with its source: that of its path, or of the nearest key above that was written anywhere."""

@@ -86,3 +86,25 @@ def test_options_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:
         capsys.readouterr()
         assert main(line) == 0
         assert capsys.readouterr().out.startswith(f"usage: e3frame {line[0]} ")
+
+
+def test_a_number_in_a_list_of_texts(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("mine/data").mkdir(parents=True)
+    Path("mine/data/listed.yaml").write_text("kind: xyz\npath: [a.xyz, 1e5]\n")
+    err = _refused(["check", "--config-dir", "mine", "data=listed"], capsys)
+    problem = "a text is required, got 100000.0"
+    assert err == f"mine/data/listed.yaml:2:15  data.path.1\n  {problem}\n  quote it: '1e5'\n"
+    err = _refused(["check", "data=xyz", "data.path=[a.xyz,1e5]"], capsys)
+    assert err == f"command-line override data.path=[a.xyz,1e5]  data.path.1\n  {problem}\n"
+
+
+@pytest.mark.parametrize(
+    ("override", "below"),
+    [
+        ("hydra.run.dirr=x", "unknown key\n  e3frame train --cfg hydra -p hydra.run shows those there are"),
+        ("hydra.job.num=abc", "Value 'abc' of type 'str' could not be converted to Integer"),
+    ],
+)
+def test_wrong_values_of_hydra(override: str, below: str, capsys: pytest.CaptureFixture[str]) -> None:
+    err = _refused(["train", override], capsys)
+    assert err == f"command-line override {override}  {override.partition('=')[0]}\n  {below}\n"

@@ -11,7 +11,7 @@ import pytest
 
 from e3frame.cli import main
 from e3frame.cli.shorthand import beginning, expanded, read_run
-from e3frame.compose import choices, config_folder, load_run, typed_run
+from e3frame.compose import choices, config_folder, from_overrides, load_run, typed_run
 from e3frame.config import RunConfig
 from e3frame.spec.errors import UserError, dotted
 from e3frame.spec.foreign import FOREIGN, ours
@@ -169,6 +169,35 @@ def test_the_newest_run_of_a_name(run_folder: Path, capsys: pytest.CaptureFixtur
         assert main([*command, str(name)]) == 1
         problem = f"{name}\n  a grid of 2 runs\n  name one of them: {old.parent}, {new.parent}\n"
         assert capsys.readouterr().err == problem
+
+
+def test_a_run_that_is_not_there(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (run_folder / "config.yaml").read_text()
+    dated = [_written(f"runs/first/2026-01-0{day}_00-00-00/config.yaml", text).parent for day in (2, 3, 1)]
+    assert beginning(["runs/first", "seed=1"]) == (dated[1], ["seed=1"])
+    for verb in ("check", "train"):
+        for wrong, hint in (("runs/frist", "  did you mean runs/first?\n"), ("elsewhere/mine", "")):
+            assert main([verb, wrong, "trainer.max_epochs=12"]) == 1
+            assert capsys.readouterr().err == f"{wrong}\n  no such file\n{hint}"
+    assert main(["check", "seed=1", "runs/frist"]) == 1
+    assert capsys.readouterr().err.endswith("a run folder or a config file comes first, before all overrides\n")
+
+
+def test_a_home_folder_in_any_override(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "my home"))
+    home = str(tmp_path / "my home")
+    overrides = ["data=~/a.xyz", "folder=~/runs/b", "ckpt=~/c d.safetensors", "data.val_path=[~/e.xyz,~/f.xyz]"]
+    config = load_run(expanded(overrides)).config
+    assert (config.folder, config.ckpt) == (f"{home}/runs/b", f"{home}/c d.safetensors")
+    assert config.data.path in ((f"{home}/a.xyz",), ("~/a.xyz",))
+    assert [Path(path).expanduser() for path in config.data.val_path] == [Path(f"{home}/{x}.xyz") for x in "ef"]
+    assert load_run(["folder='~/runs/b'"]).config.folder == f"{home}/runs/b"
+    assert from_overrides(["path=~/a.xyz", "paths=[a,~/b]"]).raw == {
+        "path": f"{home}/a.xyz",
+        "paths": ["a", f"{home}/b"],
+    }
+    with pytest.raises(UserError, match=r"^command-line override b=c~d\n  it cannot be read\n  quote"):
+        from_overrides(["a=1", "b=c~d"])
 
 
 @pytest.mark.parametrize(

@@ -118,4 +118,5 @@ def test_a_file_that_is_no_database(content: bytes, setup: Callable[..., Setup],
         return
     with pytest.raises(UserError) as caught:
         setup().search()
-    assert str(caught.value) == "the study's file cannot be used\n  file is not a database"
+    problem = "not the database of a search: file is not a database"
+    assert str(caught.value) == f"{tmp_path / 'study.db'}\n  {problem}\n  choose another sweep.name"

@@ -227,7 +227,7 @@ def test_a_hundred_points_are_checked_in_seconds(tmp_path: Path) -> None:
         (
             "name=a(",
             "command-line override name=a(\n  it cannot be read\n"
-            "  quote what holds any of ()[]{},:= in it: 'key=\"value\"'\n",
+            "  quote what holds any of ()[]{},:=~ in it: 'key=\"value\"'\n",
         ),
         ("sweep=sample", "command-line override sweep=sample\n  a search is run by e3frame sweep\n"),
     ],
