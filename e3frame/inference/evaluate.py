@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -29,7 +30,7 @@ from e3frame.layers.mean import Mean
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 from e3frame.spec.errors import DataError, UserError
-from e3frame.spec.words import rounded
+from e3frame.spec.words import printable, rounded
 from e3frame.train.labels import require_inputs
 from e3frame.train.losses import Loss
 from e3frame.train.metrics import Errors, TaskErrors, as_json
@@ -159,7 +160,8 @@ def _require_finite(pairs: Mapping[str, Pair], task: TaskSpec, batch: Batch, whe
 
 def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
     """MAE, RMSE and R² of each target on each split; of vectors the MAE also in percent of that of predicting zero."""
-    table = Table(title=title, title_justify="left", caption_justify="left", box=None, pad_edge=False)
+    shown = Text(printable(title), "table.title")
+    table = Table(title=shown, title_justify="left", caption_justify="left", box=None, pad_edge=False)
     if any(errors.zero_mae for evaluation in splits.values() for errors in evaluation.errors.values()):
         table.caption = "of zero: the MAE in percent of that of predicting zero"
     for heading in ("target", "split", "frames", "MAE", "RMSE", "unit", "R²", "of zero"):
@@ -172,9 +174,12 @@ def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
 
 
 def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> None:
+    def add(*cells: str) -> None:  # units and names come from files, and may look like markup
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+
     errors = evaluation.errors.get(name)
     if errors is None:
-        table.add_row(name, split, f"0 of {evaluation.frames:,}", "", "", "no labels", "", "")
+        add(name, split, f"0 of {evaluation.frames:,}", "", "", "no labels", "", "")
         return
     frames = f"{evaluation.frames:,}" if errors.frames is None else f"{errors.frames:,} of {evaluation.frames:,}"
     r2 = "" if errors.r2 is None else f"{errors.r2:.4f}"
@@ -183,9 +188,9 @@ def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> No
         zero = f"{100 * errors.mae / errors.zero_mae:.1f} %"
     if errors.mae_per_atom is not None:
         mae, rmse, unit = errors.shown
-        table.add_row(name, split, frames, rounded(mae, 4), rounded(rmse, 4), unit.lstrip("/"), r2, "")
+        add(name, split, frames, rounded(mae, 4), rounded(rmse, 4), unit.lstrip("/"), r2, "")
         r2 = ""
-    table.add_row(name, split, frames, rounded(errors.mae, 4), rounded(errors.rmse, 4), errors.unit, r2, zero)
+    add(name, split, frames, rounded(errors.mae, 4), rounded(errors.rmse, 4), errors.unit, r2, zero)
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from ase.calculators.fd import calculate_numerical_forces
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
+from rich.console import Console
 from support.runs import Finished
 
 from e3frame.cli import main
@@ -119,6 +121,10 @@ def test_evaluation_of_a_saved_model(finished: Finished) -> None:
     assert list(every) == ["train", "val", "test"]
     assert all(every[name].errors == finished.result.errors[name].errors for name in every)
     assert error_table(every, "errors").row_count == 3 * 3
+    shown = Console(width=200, file=io.StringIO())
+    shown.print(error_table(every, "errors of runs/[/red][bold]\x1b[2J.safetensors"))
+    assert "errors of runs/[/red][bold]" in shown.file.getvalue()  # type: ignore[attr-defined]
+    assert "\x1b" not in shown.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_evaluation_on_other_data(finished: Finished, tmp_path: Path) -> None:
@@ -181,7 +187,7 @@ def test_whatever_labels_there_are_are_compared(finished: Finished, labelled: Ca
     stresses = [voigt_6_to_full_3x3_stress(calc.get_stress(a) - np.arange(6.0)) for a in frames if a.pbc.all()]
     assert found.errors["stress"].rmse == pytest.approx(1000 * np.sqrt(np.mean(np.square(stresses))), rel=1e-5)
     table = error_table({"train": found}, "errors")
-    assert list(table.columns[2].cells) == ["12", "12", "4 of 12", "6 of 12"]
+    assert list(map(str, table.columns[2].cells)) == ["12", "12", "4 of 12", "6 of 12"]
 
 
 def test_what_is_not_there_is_said_with_the_key_to_write(
