@@ -251,9 +251,7 @@ class RunConfig(Spec):
             if isinstance(layer, NegativeGradient) and layer.of in self.task.targets:
                 problem += f": it follows from '{layer.of}' alone, and will be much less accurate"
             labelled = name in self.data.label_names
-            hint = (
-                f"the data have the label {name}: add task.targets.{name}" if labelled else "add a target, or remove it"
-            )
+            hint = f"if the data hold {name}, add task.targets.{name}" if labelled else "add a target, or remove it"
             yield SpecError(("model", "outputs", name), problem, hint, at_key=True)
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from e3frame.spec.errors import UserError, message, nearest
 from e3frame.spec.foreign import ours
+
+Keys = Callable[[], Sequence[str]]
+"""Gives the keys that a verb knows, those that end in a dot being the beginnings of keys; called when one is wrong."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,10 +18,10 @@ class Parser(argparse.ArgumentParser):
 
     Args:
         prog: the verb as it is typed, ``e3frame check``.
-        keys: keys that may be set as ``key=value``; those that end in a dot are the beginnings of keys.
+        keys: those that may be set as ``key=value``.
     """
 
-    def __init__(self, prog: str, keys: Sequence[str] = (), **more: Any) -> None:
+    def __init__(self, prog: str, keys: Keys = tuple, **more: Any) -> None:
         formatter = argparse.RawDescriptionHelpFormatter
         super().__init__(prog, formatter_class=formatter, allow_abbrev=False, **more)
         self.keys = keys
@@ -61,14 +64,14 @@ def run_keys() -> list[str]:
     return keys
 
 
-def refuse(unknown: Iterable[str], verb: str, options: Iterable[str], keys: Sequence[str]) -> None:
+def refuse(unknown: Iterable[str], verb: str, options: Iterable[str], keys: Keys) -> None:
     """Raise UserError for the first argument that a verb does not know, which may be an option of another code."""
     for text in unknown:
         if text[:1] != "-":
             raise mistake(verb, f"one argument too many: {text}")
         option, _, value = text.partition("=")
         shown = sorted(known for known in options if known[:2] == "--" and known not in ("--worker", "--words"))
-        raise UserError(message(option, "there is no such option", _hint(option, value or "...", shown, keys)))
+        raise UserError(message(option, "there is no such option", _hint(option, value or "...", shown, keys())))
 
 
 def _hint(option: str, value: str, options: Sequence[str], keys: Sequence[str]) -> str:

@@ -43,7 +43,7 @@ _DESCRIPTION = """Type-check a model, without torch and without data; then look 
 
 
 def main(arguments: list[str]) -> int:
-    parser = Parser("e3frame check", run_keys(), description=_DESCRIPTION)
+    parser = Parser("e3frame check", run_keys, description=_DESCRIPTION)
     parser.add_argument("what", nargs="*", help="one YAML file, or overrides of the run config")
     parser.add_argument("--config-dir", help="a folder with further config groups")
     parser.add_argument("--full", action="store_true", help="look at all frames of the data, downloaded if need be")

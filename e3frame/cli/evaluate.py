@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from e3frame.cli.arguments import asks_for_help, refuse
-from e3frame.cli.shorthand import expanded
+from e3frame.cli.shorthand import expanded, named
 from e3frame.compose import compose_config, from_overrides
 from e3frame.data.base import DataSpec
 from e3frame.data.files import FilesSpec
@@ -20,9 +20,10 @@ from e3frame.spec.errors import UserError
 from e3frame.spec.plugins import Names
 from e3frame.spec.regular import require_new
 
-_USAGE = """usage: e3frame evaluate model=FILE data=NAME [data.KEY=VALUE ...] [split=SPLIT] [out=FILE]
+_USAGE = """usage: e3frame evaluate model=FILE data=FILE|NAME [data.KEY=VALUE ...] [split=SPLIT] [out=FILE]
 
-  e3frame evaluate model=runs/first/model.safetensors data=xyz data.path=md.xyz
+  e3frame evaluate model=runs/first data=md.xyz
+  e3frame evaluate model=runs/first data=xyz 'data.path=[a.xyz,b.xyz]' data.keys.energy=E_dft
 
 model    a model.safetensors, the folder of its run, or runs/NAME for the newest run of that name
 data     a data config, as in training
@@ -58,10 +59,13 @@ def main(arguments: list[str]) -> int:
         print(_USAGE)
         return 0
     options = [argument for argument in arguments if argument[:1] == "-"]
-    refuse(options, "e3frame evaluate", ["--help"], ["data.", *EvaluateConfig.model_fields])
+    refuse(options, "e3frame evaluate", ["--help"], lambda: ["data.", *EvaluateConfig.model_fields])
+    arguments = named(arguments, "model", "data")
     own = [argument for argument in arguments if argument.startswith(("model=", "plugins="))]
     if sum(argument.startswith("model=") for argument in own) != 1:
         raise UserError("one model=FILE is required: the model.safetensors of a run")
+    if not any(argument.startswith("data=") for argument in arguments):
+        raise UserError("data=... is required: a file, such as data=test.xyz, or a data config, such as data=sample")
     composed = compose_config(expanded([a for a in arguments if a not in own]), config_name="evaluate")
     composed.raw.update(from_overrides(own).raw)
     config = composed.parse(EvaluateConfig)
@@ -79,7 +83,7 @@ def main(arguments: list[str]) -> int:
     if whole:
         found = {"all" if split == "train" else split: evaluation for split, evaluation in found.items()}
     console = Console()
-    console.print(error_table(found, f"errors of {config.model}"))
+    console.print(error_table(found, f"errors of {config.model} on {_shown(config.data)}"))
     for remark in said:
         console.print(Text(remark), soft_wrap=True)
     if config.out is not None:
@@ -89,6 +93,11 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"{config.out} cannot be written: {error.strerror}") from None
         print(f"written to {config.out}")
     return 0
+
+
+def _shown(data: DataSpec) -> str:
+    """What the model is compared with, for a title."""
+    return ", ".join(data.path) if isinstance(data, FilesSpec) else f"data={data.kind}"
 
 
 def _undivided(data: DataSpec) -> bool:

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
         print(_USAGE)
         return 0
     options = [argument for argument in arguments if argument[:1] == "-"]
-    refuse(options, "e3frame info", ["--help"], list(InfoConfig.model_fields))
+    refuse(options, "e3frame info", ["--help"], lambda: list(InfoConfig.model_fields))
     files = [argument for argument in arguments if "=" not in argument]
     composed = from_overrides([argument for argument in arguments if "=" in argument])
     if len(files) + ("model" in composed.raw) > 1:

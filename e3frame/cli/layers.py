@@ -20,7 +20,7 @@ from e3frame.spec.plugins import Names, installed, load
 
 
 def main(arguments: list[str]) -> int:
-    parser = Parser("e3frame layers", ["plugins"], description="The kinds of layers; with a kind, its keys.")
+    parser = Parser("e3frame layers", lambda: ["plugins"], description="The kinds of layers; with a kind, its keys.")
     parser.add_argument("kind", nargs="?", help="one kind")
     parser.add_argument("plugins", nargs="*", metavar="plugins=NAME", help="modules with layers of your own")
     plugins = [argument for argument in arguments if argument.startswith("plugins=")]

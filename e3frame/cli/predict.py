@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from e3frame.cli.arguments import asks_for_help, refuse
+from e3frame.cli.shorthand import named
 from e3frame.compose import from_overrides
 from e3frame.data.units import Units
 from e3frame.spec.base import Spec
@@ -63,8 +64,8 @@ def main(arguments: list[str]) -> int:
         print(_USAGE)
         return 0
     options = [argument for argument in arguments if argument[:1] == "-"]
-    refuse(options, "e3frame predict", ["--help"], ["units.", "keys.", *PredictConfig.model_fields])
-    config = from_overrides(arguments).parse(PredictConfig)
+    refuse(options, "e3frame predict", ["--help"], lambda: ["units.", "keys.", *PredictConfig.model_fields])
+    config = from_overrides(named(arguments, "model", "path")).parse(PredictConfig)
     from e3frame.inference.predict import predict
 
     count = predict(

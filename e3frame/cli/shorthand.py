@@ -71,6 +71,20 @@ def read_run(start: Path, overrides: Sequence[str] = ()) -> Composed:
     return with_values(composed, overrides)
 
 
+def named(words: Sequence[str], *keys: str) -> list[str]:
+    """Arguments of which the first ones may be given without their key: ``runs/mine`` for ``model=runs/mine``.
+
+    Raises:
+        UserError: more words without a key than there are keys.
+    """
+    keys = tuple(key for key in keys if not any(word.startswith(f"{key}=") for word in words))
+    bare = [word for word in words if "=" not in word and word[:1] not in ("~", "-")]
+    if len(bare) > len(keys):
+        raise UserError(f"command-line argument {bare[len(keys)]}\n  key=value is required")
+    names = dict(zip(bare, keys, strict=False))
+    return [f"{names[word]}={word}" if word in names else word for word in words]
+
+
 def expanded(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
     """Overrides in the form that Hydra takes.
 

@@ -42,7 +42,7 @@ class _Root(Spec):
 
 
 def main(arguments: list[str]) -> int:
-    parser = Parser("e3frame sweep", ["sweep", "sweep.", *run_keys()], description=_DESCRIPTION)
+    parser = Parser("e3frame sweep", lambda: ["sweep", "sweep.", *run_keys()], description=_DESCRIPTION)
     parser.add_argument("overrides", nargs="*", help="sweep=NAME, sweep.KEY=VALUE, and overrides of all runs")
     parser.add_argument("--config-dir", help="a folder with further config groups")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)

@@ -159,7 +159,7 @@ def _hydra_arguments(arguments: Sequence[str]) -> Namespace:
     parser.error = _refuse_arguments  # type: ignore[assignment]
     given, unknown = parser.parse_known_intermixed_args(list(arguments))
     unknown += [option for option in _NOT_OURS if getattr(given, option[2:].replace("-", "_"))]
-    refuse(unknown, "e3frame train", _OPTIONS, run_keys())
+    refuse(unknown, "e3frame train", _OPTIONS, run_keys)
     return given
 
 

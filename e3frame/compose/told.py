@@ -43,6 +43,8 @@ def told(overrides: Sequence[str]) -> Iterator[None]:
 
 def _unreadable(override: str) -> UserError:
     hint = "quote what holds any of ()[]{},:=~ in it: 'key=\"value\"'"
+    if re.search(r"""[{,]\s*['"][^'"]*['"]\s*:""", override):
+        hint = "names inside { } take no quotes: {conv*: 0.1}"
     return UserError(f"command-line override {override}\n  it cannot be read\n  {hint}")
 
 

@@ -28,6 +28,9 @@ def default_cache_folder() -> Path:
     return with_home(os.environ.get("E3FRAME_CACHE") or "~/.cache/e3frame")
 
 
+TASKS_WITHOUT = {"forces": "task=energy", "stress": "task=energy_forces"}
+"""Label: the task that does without it, which is meant where the first frame lacks it already."""
+
 ALLOW_ISOLATED = "data.allow=[isolated_atoms]"
 NOT_FETCHED = "not downloaded yet; --full downloads and looks at all"
 

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from e3frame.data.base import DataSpec, Label
+from e3frame.data.base import TASKS_WITHOUT, DataSpec, Label
 from e3frame.data.edge_keys import EdgeKeys
-from e3frame.data.keys import TASKS_WITHOUT
 from e3frame.data.opened import require_file
 from e3frame.data.splitting import SplitSpec
 from e3frame.data.stated import combined

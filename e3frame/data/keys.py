@@ -17,10 +17,6 @@ Fail = Callable[..., DataError]
 """Makes the error of a frame: a problem, and perhaps a hint."""
 
 
-TASKS_WITHOUT = {"forces": "task=energy", "stress": "task=energy_forces"}
-"""Label: the task that does without it, which is meant where the first frame lacks it already."""
-
-
 def present_keys(atoms: Atoms, per: str) -> dict[str, Any]:
     """What stands in the ``info``, the ``arrays`` and the results of a frame, for labels per graph or per atom."""
     results = {} if atoms.calc is None else {k: v for k, v in atoms.calc.results.items() if v is not None}

@@ -12,10 +12,10 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
-from e3frame.data.base import Label
+from e3frame.data.base import TASKS_WITHOUT, Label
 from e3frame.data.edge_keys import EdgeKeys
 from e3frame.data.edges import beyond_key, images, read_pairs
-from e3frame.data.keys import TASKS_WITHOUT, as_array, find, present_keys
+from e3frame.data.keys import as_array, find, present_keys
 from e3frame.data.units import Units
 from e3frame.spec.errors import DataError
 

@@ -66,19 +66,24 @@ def check_target(name: str, task: TaskSpec, model: TypedModel, data: DataSpec) -
     Raises:
         SpecError: what does not fit, with the path from the root of the run config.
     """
-    check_output(name, task, model)
+    _check_output(name, task, model)
     _check_label(("task", "targets", name), task.targets[name], task.key(name), data)
+    check_units(name, model.spec.outputs, task)
 
 
 def check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
     """Check one target against the model's outputs alone; the errors of :func:`check_target`."""
+    _check_output(name, task, model)
+    check_units(name, model.spec.outputs, task)
+
+
+def _check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
     path, target = ("task", "targets", name), task.targets[name]
     if target.unit is not None and (unknown := unknown_part(target.unit)) is not None:
         raise SpecError((*path, "unit"), *unknown)
     if name not in model.outputs:
         raise _no_output(path, name, target, model)
     _check_type(path, target, name, model)
-    check_units(name, model.spec.outputs, task)
 
 
 def _of_files(label: str, unit: str, data: DataSpec) -> str:
@@ -113,11 +118,14 @@ def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
         return f"let an output read fields per edge: {', '.join(per_edge)}, or nodes_to_edges"
     per_node = [known for known in model.steps[-1].scope.bindings.values() if known.domain == "node"]
     rich = [known.name for known in per_node if wanted <= {ir for _, ir in known.irreps}]
+    widths = {known.name: min(known.irreps.count(ir) for ir in wanted) for known in per_node}
     if not rich:
         held = {ir for known in per_node for _, ir in known.irreps}
         missing = ", ".join(map(str, sorted(wanted - held))) or f"all of {irreps}"
         return f"no layer per node has {missing}: widen irreps_out of a convolution, then add outputs.{name}"
-    linear = f"{{kind: linear, of: {rich[-1]}, irreps_out: {irreps}}}"
+    # The widest field, the last one of several: a readout of another output would give what is proportional to it.
+    widest = max(reversed(rich), key=lambda name: widths[name])
+    linear = f"{{kind: linear, of: {widest}, irreps_out: {irreps}}}"
     if field.domain == "node":
         return f"add outputs.{name}: {linear}"
     kind = "dipole" if is_dipole else "sum"

@@ -115,7 +115,17 @@ def look(folder: Path, config: RunConfig) -> list[Difference]:
     require_same_data(folder, config)
     if "metrics.json" in held and not changed and config.ckpt in (None, "last"):
         raise Finished(f"{folder} holds this run, finished: there is nothing to do")
+    if "metrics.json" in held and changed and not any(map(_lets_go_on, changed)):
+        limits = "".join(f"\n  {difference}" for difference in changed)
+        raise UserError(f"{folder} holds this run, finished: it goes on under a higher limit alone{limits}")
     return changed
+
+
+def _lets_go_on(limit: Difference) -> bool:
+    """Whether a changed limit moves the end of a finished run further away."""
+    if limit.path[-1] == "early_stopping_patience" or limit.given is None:
+        return True
+    return limit.held is not None and limit.given > limit.held
 
 
 def find(folder: Path, config: RunConfig, before: int | None = None) -> tuple[Checkpoint | None, list[str]]:

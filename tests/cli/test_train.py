@@ -100,6 +100,12 @@ def test_a_finished_run_goes_on_for_longer(train: Train, capsys: pytest.CaptureF
     assert "going on from" in capsys.readouterr().out
     assert main(["train", "runs/mine"]) == 0
     assert capsys.readouterr().out == "runs/mine holds this run, finished: there is nothing to do\n"
+    for lower in ("trainer.max_epochs=2", "trainer.max_minutes=0.1"):
+        assert main(["train", "runs/mine", lower]) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(
+            "runs/mine holds this run, finished: it goes on under a higher limit alone\n  trainer.max_"
+        )
     assert yaml.safe_load(Path("runs/mine/config.yaml").read_text())["trainer"]["max_epochs"] == 3
 
 

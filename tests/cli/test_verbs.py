@@ -46,7 +46,8 @@ def test_predict(finished: Finished, ethanol: Path, tmp_path: Path, capsys: pyte
     [
         (["pth=a.xyz"], "command-line override pth=a.xyz  pth\n  unknown key\n  did you mean path?\n"),
         (["path=a.xyz"], "model\n  this key is required: The file of a saved model, or the folder of its run.\n"),
-        (["a.xyz"], "command-line argument a.xyz\n  key=value is required\n"),
+        (["m", "a.xyz", "b.xyz"], "command-line argument b.xyz\n  key=value is required\n"),
+        (["a.safetensors", "a.xyz"], "a.safetensors\n  no such file\n"),
         (["model=m.safetensors", "path=a.xyz"], "m.safetensors\n  no such file\n"),
         (
             ["model=m", "path=a.xyz", "batch_size=0"],
@@ -62,8 +63,10 @@ def test_predict_mistakes(arguments: list[str], message: str, capsys: pytest.Cap
 def test_evaluate(finished: Finished, cache: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "errors.json"
     data = ["data=sample", "data.molecules=[ethanol,furan]", "data.num_train=40", f"data.cache_dir={cache}"]
-    assert main(["evaluate", f"model={finished.result.model}", *data, f"out={out}"]) == 0
-    assert "forces" in capsys.readouterr().out
+    assert main(["evaluate", str(finished.result.model), *data, f"out={out}"]) == 0
+    said = capsys.readouterr().out
+    assert "forces" in said
+    assert "on data=sample" in " ".join(said.split())
     again = json.loads(out.read_text(encoding="utf-8"))["test"]
     in_run = json.loads((finished.folder / "metrics.json").read_text(encoding="utf-8"))["test"]
     assert again["forces"].pop("by_species").keys() == in_run["forces"].pop("by_species").keys() == {"H", "C", "O"}
@@ -74,7 +77,9 @@ def test_evaluate_mistakes(finished: Finished, cache: str, capsys: pytest.Captur
     assert main(["evaluate", "data=sample"]) == 1
     assert capsys.readouterr().err == "one model=FILE is required: the model.safetensors of a run\n"
     model = f"model={finished.result.model}"
-    assert main(["evaluate", model, "split=tst"]) == 1
+    assert main(["evaluate", model]) == 1
+    assert capsys.readouterr().err.startswith("data=... is required: a file, such as data=test.xyz, or a data config")
+    assert main(["evaluate", model, "data=sample", "split=tst"]) == 1
     expected = "command-line override split=tst  split\n  must be one of train, val, test, all; got tst\n"
     assert capsys.readouterr().err == expected + "  did you mean test?\n"
     assert main(["evaluate", model, "data=sample", f"data.cache_dir={cache}"]) == 1

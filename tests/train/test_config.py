@@ -185,7 +185,7 @@ def test_untrained_forces_are_said_aloud(make_config: MakeConfig) -> None:
     assert str(warning) == (
         "model.outputs.forces\n"
         "  no target trains the output 'forces': it follows from 'energy' alone, and will be much less accurate\n"
-        "  the data have the label forces: add task.targets.forces"
+        "  if the data hold forces, add task.targets.forces"
     )
 
 
