@@ -25,7 +25,8 @@ from e3frame.spec.layer import Binding
 from e3frame.spec.limits import too_many
 from e3frame.spec.registry import OneOf
 from e3frame.spec.regular import with_home
-from e3frame.train.checks import asked_of_frames, check_input, check_target, with_derived
+from e3frame.spec.statistics import Shifts
+from e3frame.train.checks import asked_of_frames, check_input, check_target, shifts_of, with_derived
 from e3frame.train.init import InitSpec, Transfer, architecture
 from e3frame.train.loggers import LoggerSpec
 from e3frame.train.optimizers import OptimizerSpec, ScheduleFreeSpec
@@ -276,16 +277,9 @@ class TypedRun:
     transfer: Transfer | None = None
 
     @property
-    def single_atoms_label(self) -> str | None:
-        """Label of which single atoms give the reference energies; None where they are frames like all others."""
-        outputs, energy = self.config.model.outputs, self.energy_label
-        has_references = any(
-            isinstance(outputs[name], Pooling) and outputs[name].per_species_scale_shift is not None
-            for name in self.config.task.targets
-            if self.config.task.key(name) == energy
-        )
-        as_frames = self.config.data.single_atoms == "frames" or self.is_mean or bool(self.config.model.inputs)
-        return energy if has_references and not as_frames else None
+    def shifts(self) -> Shifts | None:
+        """Reference energies that single atoms may have; None where single atoms are frames like all others."""
+        return shifts_of(self.config.model, self.config.task, self.config.data)
 
     def asked_of_data(self) -> Asked:
         """What a look at the data needs to know of the run."""

@@ -85,14 +85,14 @@ def _look(run: TypedRun, full: bool, console: Console) -> int:
 
     (splits, totals), broken = _loaded(run.config, full)
     held = {name: len(dataset) for name, dataset in splits.items()}
-    splits, single = set_apart(splits, run.single_atoms_label)
+    splits, single = set_apart(splits, run.shifts, "isolated_atoms" in run.config.data.allow)
     require_file_units(run.config.task, run.config.data)
     require_room(splits, run.config.data)
     for _, dataset in splits.items():
         require_inputs(dataset, run.config.model.inputs)
     if full and not broken:
         require_labels(splits, run.config.task, run.config.monitors)
-    asked = replace(run.asked_of_data(), known=single.energies)
+    asked = replace(run.asked_of_data(), known=single.known(run.energy_label))
     findings = [Finding("reading", "ok", remark) for remark in run.config.data.remarks()]
     findings += [Finding("single atoms", "note", text) for text in single.said]
     findings += broken + look(splits, asked, full)

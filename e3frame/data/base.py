@@ -75,9 +75,9 @@ class DataSpec(Kinded, family="data set"):
     """What is no mistake in these data. isolated_atoms: atoms that have no neighbour within r_max, as at the end of a
     dissociation. zero_forces: forces that are all zero, as by the symmetry of cells with one atom."""
     single_atoms: Literal["references", "frames"] = "references"
-    """What frames of one atom without neighbours are, where the model's reference energies are ``auto``. references:
-    their energies are the reference energies, and nothing is trained on them or tested by them; frames: they are frames
-    like all others."""
+    """What frames of one atom without neighbours are, where the model has reference energies. references: their
+    energies are the reference energies, and nothing is trained on them or tested by them, unless the model's are
+    numbers that differ by more than 1 meV; frames: they are frames like all others."""
     preflight: Literal["refuse", "warn", "off"] = "refuse"
     """Before training, the data are looked at: refuse those with a gross error (a sign, a unit, a tensor that does not
     turn with its molecule), or warn of it alone."""

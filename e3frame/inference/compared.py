@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from e3frame.data.base import DataSpec, Label
+from e3frame.data.dataset import Splits
 from e3frame.data.files import FilesSpec, expanded
 from e3frame.data.frameset import FrameSet
 from e3frame.data.keys import as_array, present_keys
+from e3frame.data.single_atoms import SingleAtoms, set_apart
 from e3frame.data.units import DIMENSIONS, Units
 from e3frame.inference.derived import ENERGY, with_derivatives
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean, nearest
 from e3frame.spec.layer import RESERVED
-from e3frame.train.checks import asked_of_frames, check_input
+from e3frame.train.checks import asked_of_frames, check_input, shifts_of
 from e3frame.train.labels import Held
 from e3frame.train.output_units import factors, require_file_units
 from e3frame.train.targets import KNOWN, TargetSpec, TaskSpec
@@ -68,17 +70,18 @@ class Comparison:
         asked = frozenset(name for name in targets if whole.key(name) in data.label_names)
         return cls(spec if derived else saved.spec, task, asked, lenient)
 
-    def load(self) -> dict[str, FrameSet]:
-        """The splits of the data, each frame with the labels that it has.
+    def load(self) -> tuple[Splits, SingleAtoms]:
+        """The splits of the data, each frame with the labels that it has, without the single atoms that the model's
+        reference energies are of.
 
         Raises:
             DataError: they cannot be read, or a label is in another unit than that of its target.
         """
         require_file_units(self.task, self.data)
         r_max, labels = self.spec.r_max, asked_of_frames(self.spec, self.task)
-        if isinstance(self.data, FilesSpec):
-            return dict(self.data.load(r_max, labels, all_there=False).items())
-        return dict(self.data.load(r_max, labels).items())
+        lenient = {"all_there": False} if isinstance(self.data, FilesSpec) else {}
+        splits = self.data.load(r_max, labels, **lenient)
+        return set_apart(splits, shifts_of(self.spec, self.task, self.data))
 
     def labelled(self, splits: Mapping[str, FrameSet]) -> TaskSpec:
         """The targets, without those that nobody asked for where there are no labels of them either.

@@ -20,6 +20,7 @@ from e3frame.data.budget import Budget
 from e3frame.data.frameset import FrameSet
 from e3frame.data.loader import make_loader
 from e3frame.data.parts import replace_file
+from e3frame.data.single_atoms import KEY
 from e3frame.data.splitting import TooFew
 from e3frame.inference.compared import Comparison
 from e3frame.inference.details import Predicted
@@ -217,9 +218,10 @@ def evaluate(
     saved, device = SavedModel.read(model, plugins), read_device(device)
     comparison = Comparison.of(saved, data)
     try:
-        splits = comparison.load()
+        loaded, single = comparison.load()
     except TooFew as error:
         raise DataError(error.problem, file=error.file, hint="split=all takes all frames as they are") from None
+    splits = dict(loaded.items())
     if split != "all" and split not in splits:
         raise UserError(f"the data have no {split} frames\n  splits there: {', '.join(splits)}, or all")
     chosen = splits if split == "all" else {split: splits[split]}
@@ -227,7 +229,8 @@ def evaluate(
         require_known(saved.spec.species, dataset)
         require_inputs(dataset, saved.spec.inputs)
     task = comparison.labelled(chosen)
-    for remark in comparison.remarks(splits, chosen):
+    apart = [f"{single.what} are the model's reference energies and set apart; {KEY} counts them"]
+    for remark in [*comparison.remarks(splits, chosen), *(apart if single.energies else single.said)]:
         say(remark)
     network = saved.build(device, spec=comparison.spec)
     with without_modes(device):

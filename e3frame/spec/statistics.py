@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -26,3 +27,15 @@ class Statistics(Spec):
     """Species whose reference energy the training frames do not determine."""
     scale_of: Literal["forces", "energies", "nothing"] = "forces"
     """What gave the scale."""
+
+
+class Shifts(NamedTuple):
+    """Reference energies of an output, learned from the label ``label``: one number, or one for each species; None
+    where they are ``auto``."""
+
+    label: str
+    values: Mapping[str, float] | float | None
+
+    def of(self, symbol: str) -> float | None:
+        """That of a species, if it has one."""
+        return self.values.get(symbol) if isinstance(self.values, Mapping) else self.values

@@ -6,10 +6,13 @@ from e3frame.algebra.irreps import Irreps
 from e3frame.data.base import DataSpec, Label
 from e3frame.data.unit_names import unknown_part
 from e3frame.data.units import ENERGY, OF_LABELS, canonical
+from e3frame.layers._pooling import Pooling
+from e3frame.layers.mean import Mean
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import shown
 from e3frame.spec.errors import SpecError, did_you_mean, nearest
 from e3frame.spec.layer import Field, LayerSpec
+from e3frame.spec.statistics import Shifts
 from e3frame.train.output_units import check_units
 from e3frame.train.targets import KNOWN, TargetSpec, TaskSpec
 
@@ -35,6 +38,25 @@ def input_label(irreps: Irreps) -> Label:
 def asked_of_frames(model: ModelSpec, task: TaskSpec) -> dict[str, Label]:
     """All that frames must hold besides their structure: what the model learns, and what it reads."""
     return task.labels | {name: input_label(irreps) for name, irreps in model.inputs.items()}
+
+
+def shifts_of(model: ModelSpec, task: TaskSpec, data: DataSpec) -> Shifts | None:
+    """The reference energies that single atoms may have; None where single atoms are frames like all others.
+
+    It is the same output before and after its ``auto`` is resolved, so that a resumed run keeps its data.
+    """
+    if data.single_atoms == "frames" or model.inputs:
+        return None
+    found = [
+        Shifts(
+            task.key(name),
+            None if layer.per_species_scale_shift.shift == "auto" else layer.per_species_scale_shift.shift,
+        )
+        for name, layer in model.outputs.items()
+        if isinstance(layer, Pooling) and not isinstance(layer, Mean) and layer.per_species_scale_shift is not None
+        if name in task.targets and task.targets[name].label == ("graph", ())
+    ]
+    return min(found, key=lambda shifts: shifts.label != "energy", default=None)
 
 
 def check_input(name: str, model: ModelSpec, task: TaskSpec, data: DataSpec, trained: bool = False) -> None:

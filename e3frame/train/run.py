@@ -106,7 +106,7 @@ def _run(
         console.print(note, highlight=False, soft_wrap=True)
     with settings(config):
         splits = config.data.load(config.model.r_max, config.asked_of_frames)
-        splits, single = set_apart(splits, typed.single_atoms_label)
+        splits, single = set_apart(splits, typed.shifts, "isolated_atoms" in config.data.allow)
         require_room(splits, config.data)
         require_file_units(config.task, config.data)
         missing = require_labels(splits, config.task, config.monitors)
@@ -116,7 +116,7 @@ def _run(
             console.print(remark, highlight=False, soft_wrap=True, markup=False)
         _look(splits, typed, single, console)
         labels = (typed.energy_label or "", typed.forces_label or "")
-        given = {"known": single.energies, "allow": config.data.allow}
+        given = {"known": single.known(typed.energy_label), "allow": config.data.allow}
         statistics = compute_statistics(splits.train, *labels, mean=typed.is_mean, **given)
         known = config.model if typed.transfer is None else typed.transfer.known(config.model)
         resolved = config.replace(model=_resolved(known, statistics))
@@ -148,7 +148,9 @@ def _look(splits: Splits, typed: TypedRun, single: SingleAtoms, console: Console
     if mode == "off":
         return
     # An element that the model lacks is told with its place in the config, when the model is resolved.
-    findings = look_at_data(splits, replace(typed.asked_of_data(), species=None, known=single.energies))
+    findings = look_at_data(
+        splits, replace(typed.asked_of_data(), species=None, known=single.known(typed.energy_label))
+    )
     odd = [finding for finding in findings if finding.level in ("warning", "error")]
     if mode == "refuse":
         require_sound(odd)

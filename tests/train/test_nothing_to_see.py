@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, molecule
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read as read_frames
 from ase.io import write
 from rich.console import Console
 from support.runs import MakeConfig
@@ -23,6 +24,7 @@ from e3frame.data.specs import XyzSpec
 from e3frame.data.statistics import compute_statistics
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.evaluate import evaluate
+from e3frame.inference.predict import predict
 from e3frame.inference.saved import load_model
 from e3frame.spec.errors import DataError
 from e3frame.train.run import run
@@ -110,6 +112,12 @@ def test_the_whole_road(name: str, make_config: MakeConfig, tmp_path: Path) -> N
     assert 1e-3 < outputs.scale < 10.0
     again = evaluate(result.model, config.data)["test"]
     assert again.loss == pytest.approx(result.errors["test"].loss, rel=1e-5)
+    assert predict(result.model, [tmp_path / "a.xyz"], tmp_path / "out.xyz") == len(made())
+    for atoms in read_frames(tmp_path / "out.xyz", ":"):
+        expected = atoms.get_potential_energy(), atoms.get_forces()
+        atoms.calc = E3FrameCalculator(result.model)
+        np.testing.assert_allclose(atoms.get_potential_energy(), expected[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(atoms.get_forces(), expected[1], atol=1e-4)
     lone = Atoms("Cu", [[0, 0, 0]])
     lone.calc = E3FrameCalculator(result.model)
     assert np.isfinite(lone.get_potential_energy())
@@ -152,53 +160,3 @@ def test_forces_that_rounding_left_are_no_scale(make_config: MakeConfig, tmp_pat
         compute_statistics(train)
     energies = train.stacked("energy").numpy()
     assert compute_statistics(train, allow=("zero_forces",)).energy_scale == pytest.approx(energies.std())
-
-
-# Single atoms
-
-
-def with_single_atoms(path: Path, offset: float = 0.0) -> dict[str, float]:
-    """Molecules, and the free atoms they are made of, hydrogen in two states."""
-    rng, single = np.random.default_rng(0), {"H": -13.6, "C": -1029.9, "O": -2042.6}
-    frames = [labelled(Atoms(s), e + offset, np.zeros((1, 3))) for s, e in [*single.items(), ("H", -3.4)]]
-    for k in range(24):
-        atoms = molecule(["CH3OH", "H2O"][k % 2])
-        atoms.positions += 0.05 * rng.normal(size=atoms.positions.shape)
-        forces = rng.normal(size=atoms.positions.shape)
-        energy = sum(single[s] for s in atoms.symbols) - 3.0 * len(atoms) + 0.1 * rng.normal()
-        frames.append(labelled(atoms, energy, forces - forces.mean(0)))
-    write(path, frames, format="extxyz")
-    return {symbol: energy + offset for symbol, energy in single.items()}
-
-
-@pytest.mark.parametrize("place", ["references", "frames", "another theory"])
-def test_single_atoms_are_references(place: str, make_config: MakeConfig, tmp_path: Path) -> None:
-    expected = with_single_atoms(tmp_path / "a.xyz", 500.0 if place == "another theory" else 0.0)
-    data = {
-        "kind": "xyz",
-        "path": str(tmp_path / "a.xyz"),
-        "cache_dir": str(tmp_path),
-        "processes": 1,
-        "preflight": "warn",
-    }
-    data |= {"split": {"method": "random"}} | ({"single_atoms": "frames"} if place == "frames" else {})
-    console = Console(file=io.StringIO(), record=True, width=200)
-    config = make_config({"data": data, "trainer.max_epochs": 1})
-    result = run(config, tmp_path / "run", console)
-    said, frames = console.export_text(), sum(evaluation.frames for evaluation in result.errors.values())
-    shift = load_model(result.model).spec.outputs["energy"].per_species_scale_shift.shift
-    if place == "references":
-        assert shift == pytest.approx(expected, abs=1e-9)
-        assert (
-            "4 frames of single atoms (H, C, O) are reference energies and not trained on; data.single_atoms=fr" in said
-        )
-        assert "of the several energies of a single H the lowest is taken" in said
-        assert frames == 24
-        longer = config.replace(trainer=config.trainer.replace(max_epochs=2))
-        assert run(longer, tmp_path / "run", Console(quiet=True)).epochs == 2  # the config there has numbers
-    elif place == "frames":
-        assert "single atoms" not in said
-        assert frames == 28
-    else:
-        assert "do not go with the energy of the other frames, which are -503 eV per atom above them" in said
-        assert frames == 28
