@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from e3frame.data.edges import beyond_key
 from e3frame.data.graphs import Graph
 from e3frame.spec.elements import SYMBOLS
 
@@ -60,7 +61,7 @@ def _formed(kinds: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> bool:
     known: dict[str, Any] = PER_FRAME | PER_ATOM | (EDGES if "edge_index" in kinds else {"edges": OPTIONAL["edges"]})
     if not known.keys() <= kinds.keys():
         return False
-    known = known | OPTIONAL
+    known = known | OPTIONAL | {beyond_key(key): OPTIONAL["edges"] for key in kinds if beyond_key(key) in kinds}
     return all(kind == known[key] if key in known else kind[0] == torch.float64 for key, kind in kinds.items())
 
 
