@@ -31,6 +31,7 @@ from e3frame.train.limits import Limits, ended
 from e3frame.train.module import Training
 from e3frame.train.processes import accelerator, environment, rank
 from e3frame.train.progress import ProgressBar
+from e3frame.train.schedulers import PlateauSpec
 from e3frame.train.signals import Interrupted, Signals
 from e3frame.train.trainer import TrainerSpec
 
@@ -80,7 +81,7 @@ def fit(
     limits = Limits(config.trainer, batches)
     split = "train" if splits.val is None else "val"
     if split == "train":
-        console.print("no validation frames: the best epoch is that of the lowest training loss")
+        console.print(without_validation(config), highlight=False, soft_wrap=True, markup=False)
     optimizer = config.optimizer.build(parameter_groups(model, config.optimizer.lr, lr_factor(config.init)))
     schedules = [_following(s, split, config) for s in config.scheduler.build(optimizer, limits.progress)]
     journal = Journal(folder / "metrics.csv", config.task, limits, console, split)
@@ -166,6 +167,19 @@ def _strategy(spec: TrainerSpec) -> str | DDPStrategy:
         return "auto"
     backend = "nccl" if accelerator(spec) == "gpu" else "gloo"
     return DDPStrategy(process_group_backend=backend, find_unused_parameters=True, broadcast_buffers=False)
+
+
+def without_validation(config: RunConfig) -> str:
+    """What is said where there are no validation frames: which metrics of the training decide, and what to write."""
+    best = _monitored(config.trainer.monitor, "train")
+    said = [f"the best epoch is that of the lowest {'training loss' if best == 'train_loss' else best}"]
+    if config.trainer.early_stopping_patience is not None:
+        said.append(f"trainer.early_stopping_patience follows {best}")
+    if isinstance(config.scheduler, PlateauSpec):
+        said.append(f"scheduler=plateau follows {_monitored(config.scheduler.monitor, 'train')}")
+    if "split" in type(config.data).model_fields:
+        said.append("data.split.val=0.1 sets frames apart for validation")
+    return f"no validation frames: {'; '.join(said)}"
 
 
 def _monitored(name: str, split: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel
 from support.choices import overrides_for
+from support.runs import Finished, MakeConfig
 
 import e3frame
 from e3frame.compose import config_folder, load_run
@@ -172,3 +173,14 @@ def test_pairs_of_a_label_that_nobody_learns() -> None:
     found = warnings_of([*FILE, "+data.keys.J=couplings", "+data.edges.J={index: pairs}"])
     assert found["data.edges.J"] == ("nobody learns 'J', so its pairs are not read", "leave it out")
     assert found["data.keys.J"][0] == "nobody learns 'J', so it is not read"
+
+
+def test_learning_rates_of_frozen_layers(finished: Finished, make_config: MakeConfig) -> None:
+    """One that is of a layer which is trained, too, does something."""
+    rates = {"spec*": 0.5, "conv": 0.1, "l*": 0.1, "*": 2.0}
+    init = {"model": str(finished.folder), "freeze": ["species", "conv"], "lr": rates}
+    found = {".".join(w.path): (w.problem, w.hint) for w in make_config({"init": init}).typed().warnings}
+    assert found == {
+        f"init.lr.{pattern}": (f"{layer}: frozen, so the learning rate does nothing", "leave one of them out")
+        for pattern, layer in (("spec*", "species"), ("conv", "conv"))
+    }

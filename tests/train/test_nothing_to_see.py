@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read as read_frames
 from ase.io import write
 from rich.console import Console
-from support.runs import MakeConfig
+from support.runs import REMOVED, MakeConfig
 
 from e3frame.data.specs import XyzSpec
 from e3frame.data.statistics import compute_statistics
@@ -160,3 +160,35 @@ def test_forces_that_rounding_left_are_no_scale(make_config: MakeConfig, tmp_pat
         compute_statistics(train)
     energies = train.stacked("energy").numpy()
     assert compute_statistics(train, allow=("zero_forces",)).energy_scale == pytest.approx(energies.std())
+
+
+ALL_ELECTRONS = {"H": -13.6057, "C": -1029.9123, "O": -2042.6187, "Cl": -12519.8871}
+
+
+@pytest.mark.parametrize("beyond", [0.0, 0.05], ids=["rounding alone", "50 meV an atom"])
+def test_rounding_of_total_energies_is_no_scale(beyond: float, make_config: MakeConfig, tmp_path: Path) -> None:
+    """Energies of all electrons, some -1e4 eV a frame, stored in float32: steps of 1 to 4 meV."""
+    rng, frames = np.random.default_rng(0), []
+    for k in range(40):
+        atoms = molecule(["CH3OH", "CH3CH2OH", "CH3Cl", "CH3COCl", "H2CO", "HOCl", "C2H6", "HCl"][k % 8])
+        atoms.positions += 0.02 * rng.normal(size=atoms.positions.shape)
+        energy = sum(ALL_ELECTRONS[s] for s in atoms.symbols) + beyond * len(atoms) * rng.normal()
+        atoms.info["E"] = float(np.float32(energy))
+        frames.append(atoms)
+    assert np.mean([atoms.info["E"] for atoms in frames]) < -8e3
+    write(tmp_path / "a.xyz", frames, format="extxyz")
+    split = {"val": 4, "test": 4}
+    data = {"kind": "xyz", "path": str(tmp_path / "a.xyz"), "keys": {"energy": "E"}, "cache_dir": str(tmp_path)}
+    data |= {"processes": 1, "split": split}
+    energy_alone = {"task.targets.forces": REMOVED, "model.outputs.forces": REMOVED, "trainer.max_epochs": 1}
+    console = Console(file=io.StringIO(), record=True, width=160)
+    result = run(make_config({"data": data} | energy_alone), tmp_path / "run", console)
+    references = load_model(result.model).spec.outputs["energy"].per_species_scale_shift
+    said = console.export_text()
+    if beyond:
+        assert references.scale == pytest.approx(beyond, rel=0.3)
+        assert "not known" not in said
+    else:
+        assert references.scale == 1.0
+        assert re.search(r"energy per atom, deviation +not known: the scale is 1 eV", said)
+        assert references.shift == pytest.approx(ALL_ELECTRONS, abs=4e-3)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import math
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from support.runs import MakeConfig
 from support.state import differing
 from torch import nn
 
@@ -16,6 +18,7 @@ from e3frame.o3 import Linear
 from e3frame.spec.errors import SpecError
 from e3frame.spec.validate import validate
 from e3frame.train.averaging import Average
+from e3frame.train.fit import without_validation
 from e3frame.train.groups import parameter_groups
 from e3frame.train.limits import Limits
 from e3frame.train.optimizers import OptimizerSpec
@@ -182,3 +185,30 @@ def test_the_average_of_the_weights() -> None:
         decay = min(0.9, (1 + count) / (10 + count))
         expected = decay * expected + (1 - decay) * count
     torch.testing.assert_close(mean, torch.full((2,), expected))
+
+
+WITHOUT = "no validation frames: the best epoch is that of the lowest"
+VAL = "data.split.val=0.1 sets frames apart for validation"
+FOLLOWING: list[tuple[dict[str, Any], str]] = [
+    ({}, f"{WITHOUT} training loss; {VAL}"),
+    ({"trainer.monitor": "val_energy_mae"}, f"{WITHOUT} train_energy_mae; {VAL}"),
+    (
+        {"trainer.early_stopping_patience": 2, "trainer.monitor": "val_forces_rmse"},
+        f"{WITHOUT} train_forces_rmse; trainer.early_stopping_patience follows train_forces_rmse; {VAL}",
+    ),
+    (
+        {
+            "trainer.early_stopping_patience": 2,
+            "scheduler": {"kind": "plateau", "patience": 1, "monitor": "val_energy_mae"},
+        },
+        f"{WITHOUT} training loss; trainer.early_stopping_patience follows train_loss; "
+        f"scheduler=plateau follows train_energy_mae; {VAL}",
+    ),
+]
+
+
+@pytest.mark.parametrize(("changes", "said"), FOLLOWING)
+def test_options_that_want_validation(changes: dict[str, Any], said: str, make_config: MakeConfig) -> None:
+    """They follow the same metric of the training where there is no validation, which is said once."""
+    data = {"kind": "xyz", "path": "a.xyz", "split": {"val": 0}}
+    assert without_validation(make_config({"data": data, "trainer.max_epochs": 9} | changes)) == said
