@@ -93,10 +93,10 @@ def test_all_of_the_wrong_sign(graphs: list[Graph], totals: list[Graph]) -> None
             "size of the forces",
             "warning",
             "by the forces, bonds to hydrogen do not hold: what is stretched is pushed further apart",
-            "turn the sign of the forces in the file, and that of the energies?",
+            "flip the sign of the forces in the file (multiply by -1), and that of the energies?",
         )
     found = check_totals(GraphDataset.from_graphs(changed(totals, energy=-1.0)), "energy")
-    assert found.hint == "turn the sign of the energy in the file, and that of the forces?"
+    assert found.hint == "flip the sign of the energy in the file (multiply by -1), and that of the forces?"
 
 
 def metals() -> list[Graph]:

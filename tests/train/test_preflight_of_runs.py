@@ -34,7 +34,10 @@ def test_gradients_in_place_of_forces_are_refused(make_config: MakeConfig, cache
         run(make_config(changes), tmp_path / "refused", Console(file=io.StringIO()))
     lines = str(caught.value).splitlines()
     assert lines[0].startswith("  forces against energy: the forces are the gradient of the energy, not its negative (")
-    assert lines[1:] == ["  turn the sign of the forces in the file", "  data.preflight=warn trains all the same"]
+    assert lines[1:] == [
+        "  flip the sign of the forces in the file (multiply by -1)",
+        "  data.preflight=warn trains all the same",
+    ]
     for mode, warned in (("warn", True), ("off", False)):
         console = Console(file=io.StringIO(), record=True, width=120)
         run(make_config({**changes, "data": {**data, "preflight": mode}}), tmp_path / mode, console)

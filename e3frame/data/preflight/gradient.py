@@ -130,7 +130,7 @@ def _judged(check: str, found: Trend, atoms: float, energy: str, forces: str) ->
             return Finding(check, "ok", f"the {forces} are the negative gradient{said(found)}")
         text = f"the {forces} are the gradient of the {energy}, not its negative{said(found)}"
         level = "error" if abs(found.correlation) > SURE else "warning"
-        return Finding(check, level, text, f"turn the sign of the {forces} in the file")
+        return Finding(check, level, text, f"flip the sign of the {forces} in the file (multiply by -1)")
     names = _named(found, atoms)
     if found.slope > 0 and not names and abs(np.log(size)) < SLIGHT:
         return Finding(check, "note", f"the sign fits, the size is off by a factor of {size:.3g}{said(found)}")

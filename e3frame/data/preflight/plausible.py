@@ -70,7 +70,12 @@ def check_forces(graphs: Sequence[Graph], forces: str = "forces", factor: float 
     named = _named(abs(ratio) / factor) if abs(np.log(abs(ratio))) > GROSS else []
     if ratio < 0 and (named or abs(np.log(-ratio)) <= GROSS):
         text = f"by the {forces}, bonds to hydrogen do not hold: what is stretched is pushed further apart"
-        return Finding(check, "warning", text, f"turn the sign of the {forces} in the file, and that of the energies?")
+        return Finding(
+            check,
+            "warning",
+            text,
+            f"flip the sign of the {forces} in the file (multiply by -1), and that of the energies?",
+        )
     if not named:  # a factor of no unit may be in the nature of the data, as of differences between two levels
         return None
     text = f"by the {forces}, bonds to hydrogen are {ratio:.3g} times as stiff as they are in nature"
@@ -100,7 +105,7 @@ def check_totals(dataset: FrameSet, energy: str, factor: float = 1.0) -> Finding
         text = f"it is about {np.median(values[heavy]):.5g} eV; with all electrons these atoms have "
         text += f"{np.median(free):.5g} eV"
         if np.median(ratio) < 0:
-            hint = f"turn the sign of the {energy} in the file, and that of the forces?"
+            hint = f"flip the sign of the {energy} in the file (multiply by -1), and that of the forces?"
             return Finding(check, "warning", text, hint)
         hint = f"it looks as if it were in {unit}: data.units.energy={unit}"
         return None if abs(ENERGY[unit] / factor - 1) < OFF else Finding(check, "warning", text, hint)

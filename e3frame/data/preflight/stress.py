@@ -29,7 +29,7 @@ UNITS = {
 }
 """By how much the numbers are too large in other units."""
 
-TURN = "turn its sign; or it is a virial: data.keys.virial=..."
+TURN = "multiply it by -1 in the file, as for VASP's; or read it as a virial: data.keys.virial=KEY"
 STIFFEST = 1000 * PRESSURE["GPa"]
 """eV/Å^3: bulk modulus that no matter has but under great pressure; diamond's is 443 GPa."""
 IMPOSSIBLE = 10_000 * PRESSURE["GPa"]
