@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -222,7 +223,13 @@ def _fitting(name: str, frames: Rows) -> Set:
 
 
 def of_energies(kind: str) -> Set:
-    """Frames of which every mistake can be told."""
+    """Frames of which every mistake can be told, the caller's to spoil."""
+    made = _of_energies(kind)
+    return made._replace(frames=[atoms.copy() for atoms in made.frames])
+
+
+@cache
+def _of_energies(kind: str) -> Set:
     if kind == "molecules":
         return Set(kind, labelled(walk("ethanol", 0.02, 60, 0), POTENTIALS["angles"], -40.0))
     return Set(kind, labelled(repeated("CsCl", 2, 0.08, 40, 0, 0.02), POTENTIALS["pairs"]))

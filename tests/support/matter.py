@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 from ase import Atoms
@@ -96,8 +97,23 @@ def molecules(number: int, seed: int = 0) -> list[Atoms]:
 # Tensors. None is of the form that the check itself fits.
 
 
+FARTHEST = 6.5
+"""Å, that any of the tensors reaches."""
+
+
 def pairs(atoms: Atoms, reach: float) -> tuple[NDArray, NDArray, Array, Array]:
-    i, j, d = neighbor_list("ijD", atoms, reach)
+    content = (atoms.positions.tobytes(), atoms.cell.array.tobytes(), atoms.pbc.tobytes())
+    i, j, d, r = _pairs(*content)
+    near = r < reach
+    return i[near], j[near], d[near], r[near]
+
+
+@lru_cache(maxsize=1)
+def _pairs(positions: bytes, cell: bytes, pbc: bytes) -> tuple[NDArray, NDArray, Array, Array]:
+    """All that are needed of one frame, of which all tensors are computed one after another."""
+    places, along = np.frombuffer(positions).reshape(-1, 3), np.frombuffer(pbc, dtype=bool)
+    atoms = Atoms(positions=places, cell=np.frombuffer(cell).reshape(3, 3), pbc=along)
+    i, j, d = neighbor_list("ijD", atoms, FARTHEST)
     return i, j, d, np.linalg.norm(d, axis=1)
 
 

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from e3frame.config import RunConfig
 from e3frame.spec.validate import validate
+from e3frame.train import run as run_module
 from e3frame.train.run import RunResult, run
 
 RAW = yaml.safe_load(
@@ -87,6 +88,13 @@ def _same_global_state() -> Iterator[None]:
     after = (torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.get_default_dtype())
     torch.set_num_threads(threads)
     assert after == before
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw nothing, which takes most of the time of a short one."""
+    for name in ("draw", "write_page"):
+        monkeypatch.setattr(run_module, name, lambda *_: None)
 
 
 class Finished:

@@ -80,6 +80,7 @@ def test_a_changed_file_is_named(change: str, config: RunConfig, tmp_path: Path)
     assert str(caught.value) == f"{folder}: the data of this run have changed\n  {tmp_path}/{said}\n  {hint}"
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_a_run_does_not_go_on_with_other_data(config: RunConfig, tmp_path: Path) -> None:
     folder, console, path = tmp_path / "run", Console(quiet=True), tmp_path / "a.xyz"
     run(config, folder, console)

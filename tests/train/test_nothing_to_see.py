@@ -165,6 +165,7 @@ def test_forces_that_rounding_left_are_no_scale(make_config: MakeConfig, tmp_pat
 ALL_ELECTRONS = {"H": -13.6057, "C": -1029.9123, "O": -2042.6187, "Cl": -12519.8871}
 
 
+@pytest.mark.usefixtures("without_figures")
 @pytest.mark.parametrize("beyond", [0.0, 0.05], ids=["rounding alone", "50 meV an atom"])
 def test_rounding_of_total_energies_is_no_scale(beyond: float, make_config: MakeConfig, tmp_path: Path) -> None:
     """Energies of all electrons, some -1e4 eV a frame, stored in float32: steps of 1 to 4 meV."""

@@ -22,6 +22,8 @@ from e3frame.inference.saved import load_model
 from e3frame.spec.errors import DataError
 from e3frame.train.run import RunResult, run
 
+pytestmark = pytest.mark.usefixtures("without_figures")
+
 
 def labelled(atoms: Atoms, energy: float, forces: np.ndarray) -> Atoms:
     atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
