@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 from e3frame.algebra.irreps import Irreps, IrrepsLike
@@ -87,7 +88,19 @@ def plan_interaction(
     >>> plan_interaction(hidden, "0e + 1o + 2e", "96x0e + 32x1o + 32x2e", 8, [64, 64], 32).weight_numels
     {'linear_in': 3072, 'radial': 27136, 'linear_out': 17408, 'self_connection': 163840}
     """
-    irreps_in, irreps_sh, irreps_out = (Irreps(irreps) for irreps in (irreps_in, irreps_sh, irreps_out))
+    return _planned(Irreps(irreps_in), Irreps(irreps_sh), Irreps(irreps_out), radial_in, tuple(radial_mlp), self_rows)
+
+
+@lru_cache(256)
+def _planned(
+    irreps_in: Irreps,
+    irreps_sh: Irreps,
+    irreps_out: Irreps,
+    radial_in: int,
+    radial_mlp: tuple[int, ...],
+    self_rows: int,
+) -> InteractionPlan:
+    """The plan, made once: a type check asks for it several times."""
     within = reachable(irreps_in, irreps_sh)
     for mul_ir in irreps_out:
         if mul_ir.ir not in within:
