@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
 from e3frame.compose.overrides import set_values
 from e3frame.config import architecture
 from e3frame.spec.errors import SpecError
+from e3frame.spec.files import resolved
 from e3frame.spec.sources import Sources
 
 
@@ -20,16 +21,22 @@ def take_architecture(config: DictConfig, sources: Sources, overrides: Sequence[
         plugins: those that the user names.
 
     Raises:
-        SpecError: there is no such trained model.
+        SpecError: there is no such trained model, or a ``${...}`` that cannot be filled in.
     """
-    path = OmegaConf.select(config, "init.model")
+    if not OmegaConf.to_container(config).get("init"):  # type: ignore[union-attr]
+        return
+    raw = resolved(config, sources)  # by our own rules: OmegaConf would fill in more than we let it
+    init, task = raw["init"], raw.get("task")
+    path = init.get("model") if isinstance(init, Mapping) else None
     keys = [override.partition("=")[0] for override in overrides]
     chosen = any(key.lstrip("+") in ("model", "experiment") or key.startswith("~model") for key in keys)
     if not isinstance(path, str) or not path or chosen:
         return
-    targets = OmegaConf.select(config, "task.targets")
+    targets = task.get("targets") if isinstance(task, Mapping) else None
     try:
-        config["model"] = OmegaConf.create(architecture(path, plugins, list(targets or ())))
+        config["model"] = OmegaConf.create(
+            architecture(path, plugins, list(targets) if isinstance(targets, Mapping) else [])
+        )
     except SpecError as error:
         raise sources.place(error) from None
     for place in [place for place in sources.places if place[:1] == ("model",)]:

@@ -47,7 +47,7 @@ FORMULAS = {
 def _molecule(raw: Any) -> Any:
     if raw is None:
         raise mistake("data.molecule is required: which trajectory", f"molecules: {', '.join(FORMULAS)}")
-    if raw not in FORMULAS:
+    if not isinstance(raw, str) or raw not in FORMULAS:
         raise mistake(f"no molecule is called {shown(raw)}", did_you_mean(str(raw), FORMULAS, "molecules"))
     return raw
 
