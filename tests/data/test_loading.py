@@ -134,4 +134,4 @@ def test_a_resumed_run_sees_what_it_would_have_seen(splits: Splits, tmp_path: ob
 def test_a_split_without_frames_has_nothing_to_load(splits: Splits) -> None:
     module = DataModule(Splits(splits.train, None, None), SampleSpec(eval_batch_size=7))
     assert module.val_dataloader() == module.test_dataloader() == []
-    assert DataModule(splits, SampleSpec(eval_batch_size=7)).val_dataloader().batch_size == 7
+    assert next(iter(DataModule(splits, SampleSpec(eval_batch_size=7)).val_dataloader())).num_graphs == 7

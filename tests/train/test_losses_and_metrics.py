@@ -84,7 +84,7 @@ def test_errors_are_exact_over_uneven_batches() -> None:
     assert found["forces"].zero_mae == pytest.approx(1000 * float(label.abs().mean()), rel=1e-13)
     assert found["forces"].zero_rmse == pytest.approx(1000 * float(label.square().mean().sqrt()), rel=1e-13)
     assert found["forces"].mae_per_atom is None
-    assert [found[name].unit for name in TASK.targets] == ["meV", "meV/Å", "e*Å"]
+    assert [found[name].unit for name in TASK.targets] == ["meV", "meV/Å", "e·Å"]
 
 
 def test_the_loss_of_a_split_is_that_of_one_large_batch() -> None:
