@@ -35,10 +35,7 @@ from e3frame.train.run import run
 TWO = {"trainer.devices": 2, "trainer.accelerator": "cpu"}
 
 
-@pytest.fixture(autouse=True)
-def _without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("e3frame.train.run.draw", lambda *_: None)
-    monkeypatch.setattr("e3frame.train.run.write_page", lambda *_: None)
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def frames_of(file: Path, number: int) -> None:
