@@ -30,7 +30,7 @@ from bench_operator import Convolution, peers, random_graph
 from rich.console import Console
 from rich.table import Table
 
-from e3frame.train.memory import keep_freed_memory
+from e3frame.run.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -172,7 +172,7 @@ def start(_: int) -> list[dict]:
         ("import of torch", "import torch"),
         ("import of e3frame.o3 and e3frame.nn", "import e3frame.o3, e3frame.nn"),
         ("and first training step", "import bench_models; bench_models.e3frame_step(5, 15, False).train()"),
-        ("import of a training run", "import e3frame.train.run"),
+        ("import of a training run", "import e3frame.run.training"),
     ):
         times = []
         for _ in range(3):

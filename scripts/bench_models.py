@@ -58,10 +58,10 @@ def e3frame_step(graphs: int, atoms: int, periodic: bool) -> Step:
     from torch_geometric.data import Batch
 
     from e3frame.compose import config_folder
-    from e3frame.data.batch import model_input
-    from e3frame.data.graphs import make_graph
+    from e3frame.config.optimizers import AdamSpec
+    from e3frame.data.pipeline.batch import model_input
+    from e3frame.data.pipeline.graphs import make_graph
     from e3frame.model import ModelSpec
-    from e3frame.train.optimizers import AdamSpec
 
     raw = yaml.safe_load((config_folder() / "model" / "nequip.yaml").read_text(encoding="utf-8"))
     raw |= {"r_max": R_MAX, "species": list(SPECIES)}

@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from e3frame.data.base import Label
-from e3frame.data.prepare import prepared
-from e3frame.data.specs import XyzSpec
+from e3frame.data.pipeline.prepare import prepared
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.specs import XyzSpec
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 SYMBOLS = "CCOHHHHHH"

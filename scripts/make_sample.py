@@ -168,7 +168,7 @@ def make(arguments: tuple[str, int]) -> tuple[str, dict[str, NDArray]]:
 
 
 def main() -> None:
-    default = Path(__file__).parents[1] / "e3frame" / "data" / "sample.npz"
+    default = Path(__file__).parents[1] / "e3frame" / "data" / "sources" / "sample.npz"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=default, help="file to write")
     parser.add_argument("--seed", type=int, default=1, help="seed of the dynamics")

@@ -20,11 +20,11 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from e3frame.data.base import Label
-from e3frame.data.module import DataModule
-from e3frame.data.preflight.look import Asked, look
-from e3frame.data.specs import XyzSpec
-from e3frame.data.statistics import compute_statistics
+from e3frame.data.pipeline.module import DataModule
+from e3frame.data.pipeline.statistics import compute_statistics
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.specs import XyzSpec
+from e3frame.preflight.look import Asked, look
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 

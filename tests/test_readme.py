@@ -11,13 +11,13 @@ import yaml
 
 from e3frame.cli import VERBS, main
 from e3frame.compose import config_folder, load_run, read_yaml
-from e3frame.config import RunConfig
-from e3frame.data.md17 import Md17Spec
-from e3frame.data.specs import DataSpec
+from e3frame.config.run import RunConfig
+from e3frame.config.targets import TaskSpec
+from e3frame.data.sources.md17 import Md17Spec
+from e3frame.data.sources.specs import DataSpec
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import SpecErrors, validate
-from e3frame.train.targets import TaskSpec
 
 ROOT = config_folder().parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

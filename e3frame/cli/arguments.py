@@ -56,7 +56,7 @@ def asks_for_help(arguments: Sequence[str]) -> bool:
 
 def run_keys() -> list[str]:
     """The keys of a run config, those of its groups too where all choices have the same."""
-    from e3frame.config import RunConfig
+    from e3frame.config.run import RunConfig
 
     keys = []
     for key, field in RunConfig.model_fields.items():

@@ -13,15 +13,15 @@ from rich.text import Text
 from e3frame.algebra.irreps import Irreps
 from e3frame.cli.arguments import Parser, run_keys
 from e3frame.cli.shorthand import beginning, config_file, expanded, read_run
+from e3frame.files.yaml_file import read_yaml
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.errors import DataError, SpecError, UserError
-from e3frame.spec.files import read_yaml
 from e3frame.spec.layer import Step
 
 if TYPE_CHECKING:
-    from e3frame.config import RunConfig, TypedRun
-    from e3frame.data.preflight.findings import Finding
-    from e3frame.data.sampled import Sample
+    from e3frame.config.run import RunConfig, TypedRun
+    from e3frame.data.pipeline.sampled import Sample
+    from e3frame.preflight.findings import Finding
 
 
 class _Checked(NamedTuple):
@@ -76,12 +76,12 @@ def _show_targets(run: TypedRun, console: Console) -> None:
 
 def _look(run: TypedRun, full: bool, console: Console) -> int:
     """The data's table and findings; 1 if training would be in vain."""
-    from e3frame.data.preflight.findings import Finding
-    from e3frame.data.preflight.look import look, report
-    from e3frame.data.sampling import require_room
-    from e3frame.data.single_atoms import set_apart
-    from e3frame.train.labels import require_inputs, require_labels
-    from e3frame.train.output_units import require_file_units
+    from e3frame.config.output_units import require_file_units
+    from e3frame.data.pipeline.sampling import require_room
+    from e3frame.data.pipeline.single_atoms import set_apart
+    from e3frame.evaluate.labels import require_inputs, require_labels
+    from e3frame.preflight.findings import Finding
+    from e3frame.preflight.look import look, report
 
     (splits, totals), broken = _loaded(run.config, full)
     held = {name: len(dataset) for name, dataset in splits.items()}
@@ -112,7 +112,7 @@ def _loaded(config: RunConfig, full: bool) -> tuple[Sample, list[Finding]]:
     Raises:
         DataError: a file that cannot be read, or no frame is sound.
     """
-    from e3frame.data.sampled import Sample
+    from e3frame.data.pipeline.sampled import Sample
 
     r_max, labels = config.model.r_max, config.asked_of_frames
     try:
@@ -121,7 +121,7 @@ def _loaded(config: RunConfig, full: bool) -> tuple[Sample, list[Finding]]:
         found = None if error.frame is None else config.data.survey(r_max, labels, full)
         if found is None or not found.broken or not found.sound:
             raise
-    from e3frame.data.dataset import GraphDataset, Splits
+    from e3frame.data.pipeline.dataset import GraphDataset, Splits
 
     sound = GraphDataset.from_chunks(found.sound, found.files)
     sound.r_max = r_max
@@ -140,7 +140,7 @@ def _check_file(start: Path, overrides: list[str]) -> _Checked:
         raise UserError(f"{start}\n  it has a defaults list: check it as part of a run, e3frame check model={start}")
     named = [text for text in overrides if text.startswith("plugins=")]
     if "model" in composed.raw or len(named) < len(overrides) or start.is_dir():
-        from e3frame.config import typed_run
+        from e3frame.config.run import typed_run
 
         return _of_run(typed_run(read_run(start, overrides)))
     if named:

@@ -20,15 +20,15 @@ from e3frame.algebra.paths import (
 )
 from e3frame.cli.arguments import Parser
 from e3frame.cli.irreps import read_irreps
+from e3frame.files.regular import read_regular, require_new
+from e3frame.files.yaml_file import read_yaml
 from e3frame.spec.errors import UserError
-from e3frame.spec.files import read_yaml
-from e3frame.spec.regular import read_regular, require_new
 from e3frame.spec.validate import SpecErrors, validate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from e3frame.train.targets import TaskSpec
+    from e3frame.config.targets import TaskSpec
 
 _DESCRIPTION = """Draw a tensor product, spherical harmonics, or the errors of runs by the size of their training sets.
 
@@ -114,7 +114,7 @@ def _harmonics(options: argparse.Namespace) -> Figure:
 
 def _errors(options: argparse.Namespace) -> Figure:
     """MAE of each target on the test frames, or on the last split there is."""
-    from e3frame.inference.paths import run_folder
+    from e3frame.config.model_paths import run_folder
     from e3frame.viz.learning import errors_by_size
 
     curves: dict[str, list[tuple[int, float]]] = {}
@@ -132,7 +132,7 @@ def _errors(options: argparse.Namespace) -> Figure:
 
 
 def _finished(folder: Path) -> tuple[dict[str, Any], TaskSpec]:
-    from e3frame.train.targets import TaskSpec
+    from e3frame.config.targets import TaskSpec
 
     file = folder / "metrics.json"
     try:
@@ -185,7 +185,7 @@ def _is_drawn(path: Path) -> bool:
 
 
 def _save(figure: Figure, path: Path, dpi: int) -> None:
-    from e3frame.data.parts import replace_file
+    from e3frame.files.parts import replace_file
 
     content = io.BytesIO()
     suffix = path.suffix.lower()

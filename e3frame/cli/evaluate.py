@@ -12,13 +12,13 @@ from rich.text import Text
 from e3frame.cli.arguments import asks_for_help, refuse
 from e3frame.cli.shorthand import expanded, named
 from e3frame.compose import compose_config, from_overrides
-from e3frame.data.base import DataSpec
-from e3frame.data.files import FilesSpec
-from e3frame.data.specs import AnyData, SplitSpec
+from e3frame.data.sources.base import DataSpec
+from e3frame.data.sources.files import FilesSpec
+from e3frame.data.sources.specs import AnyData, SplitSpec
+from e3frame.files.regular import require_new
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
 from e3frame.spec.plugins import Names
-from e3frame.spec.regular import require_new
 
 _USAGE = """usage: e3frame evaluate model=FILE data=FILE|NAME [data.KEY=VALUE ...] [split=SPLIT] [out=FILE]
 
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> int:
     config = composed.parse(EvaluateConfig)
     if config.out is not None:
         require_new(Path(config.out), config.overwrite)
-    from e3frame.inference.evaluate import error_table, evaluate, write_metrics
+    from e3frame.evaluate.evaluation import error_table, evaluate, write_metrics
 
     split = config.split or ("all" if _undivided(config.data) else "test")
     elsewhere = isinstance(config.data, FilesSpec) and (config.data.val_path or config.data.test_path)
@@ -107,8 +107,8 @@ def _undivided(data: DataSpec) -> bool:
 
 def _remarks(config: EvaluateConfig) -> Iterator[str]:
     """What is said where all frames of files are taken."""
-    from e3frame.inference.paths import model_path
-    from e3frame.train.contents import learned_from
+    from e3frame.config.model_paths import model_path
+    from e3frame.run.contents import learned_from
 
     known = learned_from(model_path(config.model).parent, config.data.files_read())
     if known:

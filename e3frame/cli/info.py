@@ -15,7 +15,7 @@ from rich.text import Text
 import e3frame
 from e3frame.cli.arguments import asks_for_help, refuse
 from e3frame.compose import from_overrides
-from e3frame.data.base import default_cache_folder
+from e3frame.data.sources.base import default_cache_folder
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
 from e3frame.spec.plugins import Names
@@ -62,7 +62,7 @@ class InfoConfig(Spec):
 
 def _of_model(path: str, plugins: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """What the header of a model file says; read without torch."""
-    from e3frame.inference.header import Header
+    from e3frame.config.header import Header
 
     header = Header.read(path, plugins)
     spec, task = header.spec, header.task

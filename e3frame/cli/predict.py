@@ -9,9 +9,9 @@ from pydantic import BeforeValidator, Field
 from e3frame.cli.arguments import asks_for_help, refuse
 from e3frame.cli.shorthand import named
 from e3frame.compose import from_overrides
-from e3frame.data.units import Units
 from e3frame.spec.base import Spec
 from e3frame.spec.plugins import Names
+from e3frame.spec.units import Units
 from e3frame.spec.words import counted
 
 _USAGE = """usage: e3frame predict model=FILE path=FILE [out=FILE] [units.length=bohr] ...

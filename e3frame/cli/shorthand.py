@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from os.path import isdir, isfile
 from pathlib import Path
 
+from e3frame.files.regular import with_home
+from e3frame.files.yaml_file import Composed, read_yaml
 from e3frame.spec.errors import SpecError, UserError, nearest
-from e3frame.spec.files import Composed, read_yaml
-from e3frame.spec.regular import with_home
 
 _YAML = (".yaml", ".yml")
 _DATA_KINDS = {".db": "ase_db", ".npz": "npz"}
@@ -28,7 +28,7 @@ def beginning(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
     Raises:
         FileError: what looks like a folder is none, or holds no run.
     """
-    from e3frame.inference.paths import run_folder
+    from e3frame.config.model_paths import run_folder
 
     first = arguments[0] if arguments else ""
     path = with_home(first)

@@ -13,7 +13,7 @@ from rich.console import Console
 from e3frame.cli.arguments import Parser, run_keys
 from e3frame.cli.shorthand import expanded
 from e3frame.compose import Composer, compose_config, named_plugins, typed_run
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
 from e3frame.sweep.launch import Launcher, threads, worker_command

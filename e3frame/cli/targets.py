@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from e3frame.config import TypedRun
+from e3frame.config.run import TypedRun
 from e3frame.spec.words import printable, typeset
 
 if TYPE_CHECKING:
-    from e3frame.train.targets import TargetSpec
+    from e3frame.config.targets import TargetSpec
 
 HEADINGS = ("target", "irreps", "per", "unit", "weight", "output", "label")
 

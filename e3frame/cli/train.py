@@ -21,10 +21,10 @@ from omegaconf import DictConfig
 from e3frame.cli.arguments import mistake, refuse, run_keys
 from e3frame.cli.shorthand import beginning, expanded, read_run
 from e3frame.compose import compose_config, config_folder, load_run, normalize_overrides, typed_run
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
+from e3frame.files.regular import with_home
+from e3frame.files.yaml_file import read_text
 from e3frame.spec.errors import SpecError, UserError
-from e3frame.spec.files import read_text
-from e3frame.spec.regular import with_home
 
 _NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
 """Options of Hydra's that would train another config than the one that is checked, or read a pickle."""
@@ -63,10 +63,10 @@ def main(arguments: list[str]) -> int:
     else:
         for_hydra = normalize_overrides(overrides, given.config_dir)
     sys.argv = [sys.argv[0], *flags, *for_hydra, *chosen]
-    from e3frame.train.resume import Finished
+    from e3frame.run.resume import Finished
 
     if trains:  # what is not installed is told from here, and not by Hydra
-        _require_installed() if given.multirun else import_module("e3frame.train.run")
+        _require_installed() if given.multirun else import_module("e3frame.run.training")
     failures: list[UserError] = []
 
     def job(_: DictConfig) -> None:
@@ -89,8 +89,8 @@ def _choose_folder(config: RunConfig) -> list[str]:
     Raises:
         UserError: there is no run to go on with, or it is another one.
     """
-    from e3frame.train.folder import make_writable
-    from e3frame.train.resume import Finished, look
+    from e3frame.run.folder import make_writable
+    from e3frame.run.resume import Finished, look
 
     folder = None if config.folder is None else Path(config.folder)
     if folder is None and config.ckpt == "last":
@@ -123,8 +123,8 @@ def _from_file(start: Path, overrides: Sequence[str]) -> int:
     composed = read_run(start, overrides)
     typed = typed_run(composed)
     _warn(typed.warnings)
-    from e3frame.train.resume import Finished
-    from e3frame.train.run import run
+    from e3frame.run.resume import Finished
+    from e3frame.run.training import run
 
     try:
         run(typed.config, folder or Path("runs") / typed.config.name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
@@ -148,7 +148,7 @@ def _warn(warnings: Sequence[SpecError]) -> None:
 def _train(config_dir: str | None) -> None:
     runtime = HydraConfig.get()
     config = load_run(list(runtime.overrides.task), config_dir).config
-    from e3frame.train.run import run
+    from e3frame.run.training import run
 
     folder = Path(runtime.runtime.output_dir)
     run(config, folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)

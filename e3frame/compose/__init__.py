@@ -39,10 +39,10 @@ from e3frame.compose.overrides import (
 )
 from e3frame.compose.source import Repository
 from e3frame.compose.told import refused, told
-from e3frame.config import TypedRun, typed_run
+from e3frame.config.run import TypedRun, typed_run
+from e3frame.files.sources import Sources
+from e3frame.files.yaml_file import Composed, read_yaml, resolved
 from e3frame.spec.errors import UserError
-from e3frame.spec.files import Composed, read_yaml, resolved
-from e3frame.spec.sources import Sources
 
 __all__ = [
     "Composed",

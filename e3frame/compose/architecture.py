@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from omegaconf import DictConfig, OmegaConf
 
 from e3frame.compose.overrides import set_values
-from e3frame.config import architecture
+from e3frame.config.run import architecture
+from e3frame.files.sources import Sources
+from e3frame.files.yaml_file import resolved
 from e3frame.spec.errors import SpecError
-from e3frame.spec.files import resolved
-from e3frame.spec.sources import Sources
 
 
 def take_architecture(config: DictConfig, sources: Sources, overrides: Sequence[str], plugins: Sequence[str]) -> None:

@@ -7,8 +7,8 @@ from os.path import isdir, isfile
 from pathlib import Path
 from typing import Any
 
+from e3frame.files.sources import Sources, shown_path
 from e3frame.spec.errors import SpecError, UserError
-from e3frame.spec.sources import Sources, shown_path
 
 _HYDRA_OF_FILES = ("run", "sweep", "mode")
 """Keys of ``hydra`` that say where results go. The others name what is imported, executed, or given to a shell."""

@@ -13,11 +13,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from e3frame.compose.files import roots
 from e3frame.compose.told import told
+from e3frame.files.regular import with_home
+from e3frame.files.sources import Sources
+from e3frame.files.yaml_file import Composed, resolved
 from e3frame.spec.errors import SpecError, UserError
-from e3frame.spec.files import Composed, resolved
 from e3frame.spec.limits import DEPTH, TEXT
-from e3frame.spec.regular import with_home
-from e3frame.spec.sources import Sources
 
 _FUNCTION = re.compile(r"(?<![\w'\"])gate\s*\(")
 

@@ -11,9 +11,9 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
+from e3frame.files.reading import load, read_text
+from e3frame.files.sources import Sources, shown_path
 from e3frame.spec.errors import SpecError, UserError
-from e3frame.spec.reading import load, read_text
-from e3frame.spec.sources import Sources, shown_path
 
 _HEADER = re.compile(r"\s*#\s*@\s*package\b(.*)")
 _PACKAGE = re.compile(r"_global_|_group_|[^\W\d]\w*(\.[^\W\d]\w*)*")

@@ -35,9 +35,9 @@ class E3FrameCalculator(Calculator):
 
     ``results`` holds all outputs of the model: those that ASE has no name for under their own, such as a
     polarizability (3, 3); with outputs per edge also ``edge_index`` (e, 2) and, of a periodic system, ``edge_shift``
-    (e, 3), as :class:`e3frame.data.edge_keys.EdgeKeys` describes them. Its arrays cannot be changed in place. What the
-    model reads besides the structure is taken from ``atoms.info``: a total charge from ``atoms.info["total_charge"]``,
-    or ``atoms.info["charge"]``.
+    (e, 3), as :class:`e3frame.data.sources.edge_keys.EdgeKeys` describes them. Its arrays cannot be changed in place.
+    What the model reads besides the structure is taken from ``atoms.info``: a total charge from
+    ``atoms.info["total_charge"]``, or ``atoms.info["charge"]``.
 
     Args:
         model: the file of a trained model, the folder of its run, or ``runs/<name>`` for the newest run of that name.

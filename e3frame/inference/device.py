@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from e3frame.inference.header import WEIGHTS
+from e3frame.config.header import WEIGHTS
 from e3frame.spec.base import shown
 from e3frame.spec.errors import UserError, did_you_mean, nearest
 

@@ -9,9 +9,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from e3frame.data.labels import read_label
+from e3frame.config.checks import input_label
+from e3frame.data.pipeline.labels import read_label
 from e3frame.spec.errors import DataError, UserError, did_you_mean
-from e3frame.train.checks import input_label
 
 if TYPE_CHECKING:
     from e3frame.algebra.irreps import Irreps

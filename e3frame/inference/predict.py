@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from e3frame.data.batch import model_input
-from e3frame.data.edges import images
-from e3frame.data.frames import checked, read_frames, stated_units
-from e3frame.data.graphs import Graph, make_graph
-from e3frame.data.opened import require_file
-from e3frame.data.parts import part_of
-from e3frame.data.stated import combined
-from e3frame.data.units import Units
+from e3frame.config.output_units import factors
+from e3frame.data.formats.frames import checked, read_frames, stated_units
+from e3frame.data.formats.stated import combined
+from e3frame.data.pipeline.batch import model_input
+from e3frame.data.pipeline.edges import images
+from e3frame.data.pipeline.graphs import Graph, make_graph
+from e3frame.files.opened import require_file
+from e3frame.files.parts import part_of
+from e3frame.files.regular import require_new
 from e3frame.inference.derived import summand, with_derivatives
 from e3frame.inference.device import Device, read_device, without_modes
 from e3frame.inference.inputs import FrameInputs
@@ -34,8 +35,7 @@ from e3frame.io.cartesian import CartesianTensor
 from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS, require_elements
 from e3frame.spec.errors import DataError, UserError
-from e3frame.spec.regular import require_new
-from e3frame.train.output_units import factors
+from e3frame.spec.units import Units
 
 RESULTS = ("energy", "energies", "forces", "stress", "dipole", "charges")
 """Outputs that ASE knows by name, in its forms; others become entries of ``info`` and ``arrays``."""
@@ -59,7 +59,7 @@ def predict(
     What the frames hold besides is kept; lengths are written in Å, energies in eV, forces in eV/Å, stresses in eV/Å^3.
     Tensors are Cartesian where they were trained so: matrices per frame, rows of components per atom. What the model
     gives per edge is written per frame, with the pairs of atoms under ``<name>_index`` and, of a periodic frame, the
-    images under ``<name>_shift``, as ``data.edges`` reads them (:class:`e3frame.data.edge_keys.EdgeKeys`).
+    images under ``<name>_shift``, as ``data.edges`` reads them (:class:`e3frame.data.sources.edge_keys.EdgeKeys`).
 
     Args:
         model: the file of a trained model.

@@ -12,15 +12,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 import e3frame
-from e3frame.data.parts import replace_file
+from e3frame.config.header import FORMAT, Header, Held, not_a_model, read_bytes
+from e3frame.config.targets import TaskSpec
+from e3frame.files.parts import replace_file
 from e3frame.inference.device import Device, read_device, read_dtype, without_modes
-from e3frame.inference.header import FORMAT, Header, Held, not_a_model, read_bytes
 from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec
 from e3frame.network import Model
 from e3frame.spec.base import shown
 from e3frame.spec.errors import FileError
-from e3frame.train.targets import TaskSpec
 
 
 def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
 from e3frame.spec.errors import DataError, SpecError, UserError
 from e3frame.sweep.study import Search
 
@@ -67,8 +67,8 @@ class Attempt:
         return values
 
     def _train(self) -> tuple[float, ...]:
+        from e3frame.run.training import run
         from e3frame.train.observer import Observer
-        from e3frame.train.run import run
 
         folder = self.search.folder / "trials" / f"{self.trial.number:04d}"
         observer = Observer(self._validated)

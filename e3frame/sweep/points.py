@@ -9,9 +9,9 @@ from contextlib import suppress
 from itertools import islice, product
 from typing import TYPE_CHECKING, Any
 
-from e3frame.config import RunConfig, TypedRun
+from e3frame.config.run import RunConfig, TypedRun
+from e3frame.files.sources import Sources
 from e3frame.spec.errors import SpecError, UserError, did_you_mean
-from e3frame.spec.sources import Sources
 from e3frame.sweep.space import Choices
 from e3frame.sweep.spec import COSTS, SweepSpec
 

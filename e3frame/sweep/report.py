@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import yaml
 from rich.console import Console
 
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
 from e3frame.spec.validate import validate
 from e3frame.sweep.spec import COSTS
 from e3frame.sweep.study import Search
@@ -43,7 +43,7 @@ def write_report(search: Search, console: Console, command: Sequence[str]) -> No
         search: has a complete trial.
         command: what made it, for the page.
     """
-    from e3frame.train.files import write_file
+    from e3frame.files.written import write_file
     from e3frame.viz.training import save
 
     trials, folder = search.trials(), search.folder
@@ -63,7 +63,7 @@ def write_report(search: Search, console: Console, command: Sequence[str]) -> No
 
 def write_best(trial: Trial, search: Search) -> Path:
     """The run config of a trial, which makes the same run again."""
-    from e3frame.train.files import write_file
+    from e3frame.files.written import write_file
 
     assert trial.config is not None
     said = ", ".join(f"{name} {number(v)}" for name, v in zip(search.spec.objectives, trial.values or (), strict=True))
@@ -102,7 +102,7 @@ def _figures(search: Search, trials: Sequence[Trial], titles: Mapping[str, str])
 
 def _titles(trial: Trial) -> dict[str, str]:
     """Objectives with their units."""
-    from e3frame.train.metrics import units
+    from e3frame.evaluate.metrics import units
 
     config = validate(RunConfig, trial.config)
     known = {

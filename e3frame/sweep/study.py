@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from e3frame.files.regular import require_regular
 from e3frame.spec.base import shown
 from e3frame.spec.errors import UserError
-from e3frame.spec.regular import require_regular
 from e3frame.sweep.finite import Points
 from e3frame.sweep.spec import SweepSpec
 from e3frame.sweep.storage import GRACE, open_storage, storage_errors

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from e3frame.config import RunConfig, TypedRun
+from e3frame.config.run import RunConfig, TypedRun
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.sweep.attempt import Attempt, Failed, Interrupted
 from e3frame.sweep.points import suggest, too_large

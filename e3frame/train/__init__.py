@@ -1,5 +1,1 @@
-"""From a checked config to a trained model.
-
-``targets``, ``optimizers``, ``schedulers``, ``trainer`` and ``loggers`` are specs (no torch until they build);
-``losses``, ``metrics`` and ``module`` are what they build; ``run`` does a whole run.
-"""
+"""What Lightning does: the module, its callbacks, checkpoints, and several processes."""

@@ -17,9 +17,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 import e3frame
+from e3frame.files.regular import read_regular
+from e3frame.files.written import write_file
 from e3frame.spec.errors import UserError
-from e3frame.spec.regular import read_regular
-from e3frame.train.files import write_file
 
 FORMAT = 1
 """Of the file: raise it when older versions of e3frame could not read what is written."""

@@ -12,10 +12,10 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from torch import Tensor
 
+from e3frame.config.trainer import TrainerSpec
+from e3frame.run.folder import checkpoint_file, checkpoint_files, step_of
 from e3frame.spec.errors import UserError
 from e3frame.train.checkpoint import Checkpoint, Damaged, read_checkpoint
-from e3frame.train.folder import checkpoint_file, checkpoint_files, step_of
-from e3frame.train.trainer import TrainerSpec
 
 KEPT = 2
 """Checkpoints that stay: where the newest is damaged, the one before takes its place."""

@@ -17,23 +17,23 @@ from lightning.pytorch.strategies import DDPStrategy
 from rich.console import Console
 from torch.optim.swa_utils import AveragedModel
 
-from e3frame.config import RunConfig
-from e3frame.data.dataset import Splits
-from e3frame.data.module import DataModule
-from e3frame.data.sampling import Place
+from e3frame.config.init import lr_factor
+from e3frame.config.run import RunConfig
+from e3frame.config.schedulers import PlateauSpec
+from e3frame.config.trainer import TrainerSpec
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.data.pipeline.module import DataModule
+from e3frame.data.pipeline.sampling import Place
 from e3frame.network import Model
 from e3frame.train.checkpoint import Checkpoint, Damaged, SafeCheckpoints
 from e3frame.train.checkpoints import Checkpoints
 from e3frame.train.groups import parameter_groups
-from e3frame.train.init import lr_factor
 from e3frame.train.journal import Journal
 from e3frame.train.limits import Limits, ended
 from e3frame.train.module import Training
 from e3frame.train.processes import accelerator, environment, rank
 from e3frame.train.progress import ProgressBar
-from e3frame.train.schedulers import PlateauSpec
 from e3frame.train.signals import Interrupted, Signals
-from e3frame.train.trainer import TrainerSpec
 
 
 @dataclass(frozen=True)

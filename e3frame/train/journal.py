@@ -9,11 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from e3frame.config.targets import TaskSpec
+from e3frame.evaluate.metrics import units
+from e3frame.files.written import append_line, write_file
 from e3frame.spec.words import rounded
-from e3frame.train.files import append_line, write_file
 from e3frame.train.limits import Limits
-from e3frame.train.metrics import units
-from e3frame.train.targets import TaskSpec
 
 _LINES = 20
 """Lines on the screen in a run of any length."""

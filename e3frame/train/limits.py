@@ -8,8 +8,8 @@ from typing import Any
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
+from e3frame.config.trainer import TrainerSpec
 from e3frame.spec.words import counted
-from e3frame.train.trainer import TrainerSpec
 
 _START_UP = 0.1
 """Part of the time limit in which a slow start says nothing about the speed of the run."""

@@ -12,14 +12,14 @@ from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 from torch_geometric.data import Batch
 
-from e3frame.data.batch import model_input
+from e3frame.config.targets import TaskSpec
+from e3frame.data.pipeline.batch import model_input
+from e3frame.evaluate.losses import Loss, Sum
+from e3frame.evaluate.metrics import TaskErrors, sums
 from e3frame.network import Model
 from e3frame.spec.errors import UserError
 from e3frame.train.checkpoints import not_finite
 from e3frame.train.journal import Journal
-from e3frame.train.losses import Loss, Sum
-from e3frame.train.metrics import TaskErrors, sums
-from e3frame.train.targets import TaskSpec
 
 
 class Training(LightningModule):

@@ -46,7 +46,7 @@ class Peer:
     @classmethod
     def start(cls, number: int, folder: Path, checkpoint: Path | None, plugins: Sequence[str]) -> Peer:
         """Train along in a process of its own, from a checkpoint or from the start."""
-        command = [sys.executable, "-m", "e3frame.train.worker", str(folder), str(checkpoint or ""), *plugins]
+        command = [sys.executable, "-m", "e3frame.run.worker", str(folder), str(checkpoint or ""), *plugins]
         # The modules of this process, and no others that lie in the current folder.
         modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
         own = {**modules, "RANK": str(number), "LOCAL_RANK": str(number), _CHANNEL: "1"}

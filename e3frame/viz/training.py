@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from e3frame.files.written import write_file
 from e3frame.spec.words import in_unit, rounded
-from e3frame.train.files import write_file
 from e3frame.viz.style import BLUE, INK, MUTED, ORANGE, PALETTE, density, new_figure
 
 _MANY = 3000

@@ -12,7 +12,7 @@ import pytest
 from e3frame.cli import main
 from e3frame.cli.shorthand import beginning, expanded, read_run
 from e3frame.compose import choices, config_folder, from_overrides, load_run, typed_run
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
 from e3frame.spec.errors import UserError, dotted
 from e3frame.spec.foreign import FOREIGN, ours
 

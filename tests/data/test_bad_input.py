@@ -15,10 +15,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.io import write
 
-from e3frame.data.specs import AnyData, Label, parse_data
-from e3frame.data.units import known_units
+from e3frame.data.sources.specs import AnyData, Label, parse_data
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import DataError, UserError
+from e3frame.spec.units import known_units
 from e3frame.spec.validate import SpecErrors, validate
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}

@@ -11,8 +11,8 @@ from ase.build import molecule
 from support.qm9 import METHANE
 
 from e3frame.cli import main
-from e3frame.data import qm9_sources
-from e3frame.data.specs import Label, parse_data
+from e3frame.data.formats import qm9_sources
+from e3frame.data.sources.specs import Label, parse_data
 from e3frame.spec.errors import DataError
 
 FORCES = {"energy": Label("graph"), "forces": Label("node", (3,))}

@@ -7,12 +7,12 @@ from itertools import chain, pairwise
 import pytest
 import torch
 
-from e3frame.data.budget import Budget
-from e3frame.data.dataset import GraphDataset, Splits
-from e3frame.data.loader import make_loader
-from e3frame.data.sample import LABELS
-from e3frame.data.sampling import Packing, Place, ShuffleSampler, require_room
-from e3frame.data.specs import SampleSpec
+from e3frame.data.pipeline.dataset import GraphDataset, Splits
+from e3frame.data.pipeline.loader import make_loader
+from e3frame.data.pipeline.sampling import Packing, Place, ShuffleSampler, require_room
+from e3frame.data.sources.budget import Budget
+from e3frame.data.sources.sample import LABELS
+from e3frame.data.sources.specs import SampleSpec
 from e3frame.spec.errors import DataError
 
 

@@ -14,12 +14,12 @@ import torch
 from ase.io import read as ase_read
 from ase.io import write
 
-from e3frame.data import dataset as module
-from e3frame.data import frames as frames_module
-from e3frame.data import parts
-from e3frame.data.dataset import GraphDataset, write_atomically
-from e3frame.data.specs import Label, XyzSpec
-from e3frame.data.statistics import compute_statistics
+from e3frame.data.formats import frames as frames_module
+from e3frame.data.pipeline import dataset as module
+from e3frame.data.pipeline.dataset import GraphDataset, write_atomically
+from e3frame.data.pipeline.statistics import compute_statistics
+from e3frame.data.sources.specs import Label, XyzSpec
+from e3frame.files import parts
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 

@@ -8,11 +8,11 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from e3frame.data.dataset import GraphDataset
-from e3frame.data.graphs import make_graph
-from e3frame.data.sample import LABELS
-from e3frame.data.specs import SampleSpec
-from e3frame.data.statistics import Range, compute_statistics
+from e3frame.data.pipeline.dataset import GraphDataset
+from e3frame.data.pipeline.graphs import make_graph
+from e3frame.data.pipeline.statistics import Range, compute_statistics
+from e3frame.data.sources.sample import LABELS
+from e3frame.data.sources.specs import SampleSpec
 from e3frame.spec.errors import DataError
 from e3frame.spec.statistics import Statistics
 

@@ -16,18 +16,18 @@ from ase import Atoms
 from ase.io import write
 from torch_geometric.data import OnDiskDataset
 
-from e3frame.data import frameset
-from e3frame.data.budget import Budget
-from e3frame.data.dataset import GraphDataset
-from e3frame.data.disk import DiskDataset
-from e3frame.data.disk import write as write_disk
-from e3frame.data.loader import make_loader
-from e3frame.data.preflight import look as look_module
-from e3frame.data.preflight.duplicates import check_duplicates
-from e3frame.data.preflight.look import Asked, look
-from e3frame.data.prepare import Chunk, pack, prepared
-from e3frame.data.specs import Label, SampleSpec, XyzSpec, parse_data
-from e3frame.data.statistics import compute_statistics, label_range
+from e3frame.data.pipeline import frameset
+from e3frame.data.pipeline.dataset import GraphDataset
+from e3frame.data.pipeline.disk import DiskDataset
+from e3frame.data.pipeline.disk import write as write_disk
+from e3frame.data.pipeline.loader import make_loader
+from e3frame.data.pipeline.prepare import Chunk, pack, prepared
+from e3frame.data.pipeline.statistics import compute_statistics, label_range
+from e3frame.data.sources.budget import Budget
+from e3frame.data.sources.specs import Label, SampleSpec, XyzSpec, parse_data
+from e3frame.preflight import look as look_module
+from e3frame.preflight.duplicates import check_duplicates
+from e3frame.preflight.look import Asked, look
 from e3frame.spec.errors import DataError
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
@@ -222,7 +222,7 @@ def test_it_is_written_as_it_comes(mixed: Path, tmp_path: Path) -> None:
 def test_the_second_time_nothing_is_written(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, disk = both(mixed)
     before = disk.cached.stat()
-    monkeypatch.setattr("e3frame.data.disk._fill", None)
+    monkeypatch.setattr("e3frame.data.pipeline.disk._fill", None)
     _, again = both(mixed)
     assert again.cached.stat() == before
     assert_same(disk, again)
@@ -283,7 +283,7 @@ def test_a_disk_that_is_full(xyz: Path, cache: Path, monkeypatch: pytest.MonkeyP
     def full(*_: object, **__: object) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
-    monkeypatch.setattr("e3frame.data.disk.SQLiteDatabase.multi_insert", full)
+    monkeypatch.setattr("e3frame.data.pipeline.disk.SQLiteDatabase.multi_insert", full)
     with pytest.raises(DataError) as caught:
         XyzSpec(path=str(xyz), storage="disk").load(4.0, LABELS)
     assert "cannot be written, and data.storage=disk reads from it: database or disk is full" in str(caught.value)
@@ -309,7 +309,7 @@ def test_no_frames(tmp_path: Path) -> None:
 def test_in_pieces_by_several_processes(mixed: Path, tmp_path: Path) -> None:
     from dataclasses import replace
 
-    from e3frame.data.disk import open_or_write
+    from e3frame.data.pipeline.disk import open_or_write
 
     spec = XyzSpec(path=str(mixed))
     recipe = replace(spec.recipe(spec.path, 4.0, LABELS), piece=3)

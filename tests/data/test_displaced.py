@@ -10,15 +10,15 @@ from ase import Atoms
 from ase.build import bulk
 from torch_geometric.data import Batch
 
-from e3frame.data.budget import Budget
-from e3frame.data.dataset import GraphDataset, Splits
-from e3frame.data.displaced import DisplacedFrames, Draw, Noise
-from e3frame.data.graphs import Graph, make_graph
-from e3frame.data.loader import make_loader
-from e3frame.data.module import DataModule
-from e3frame.data.sample import LABELS
-from e3frame.data.sampling import Place
-from e3frame.data.specs import SampleSpec
+from e3frame.data.pipeline.dataset import GraphDataset, Splits
+from e3frame.data.pipeline.displaced import DisplacedFrames, Draw, Noise
+from e3frame.data.pipeline.graphs import Graph, make_graph
+from e3frame.data.pipeline.loader import make_loader
+from e3frame.data.pipeline.module import DataModule
+from e3frame.data.pipeline.sampling import Place
+from e3frame.data.sources.budget import Budget
+from e3frame.data.sources.sample import LABELS
+from e3frame.data.sources.specs import SampleSpec
 
 NOISE = Noise(0.05, 3.0)
 

@@ -13,14 +13,14 @@ from ase.db import connect
 from ase.io import write
 from ase.neighborlist import neighbor_list
 
-from e3frame.data.base import Label
-from e3frame.data.dataset import GraphDataset
-from e3frame.data.edges import beyond_key
-from e3frame.data.specs import parse_data
-from e3frame.data.xyz import XyzSpec
+from e3frame.data.pipeline.dataset import GraphDataset
+from e3frame.data.pipeline.edges import beyond_key
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.specs import parse_data
+from e3frame.data.sources.xyz import XyzSpec
+from e3frame.evaluate.labels import Held
 from e3frame.spec.errors import DataError
 from e3frame.spec.validate import SpecErrors, validate
-from e3frame.train.labels import Held
 
 SCALAR, VECTOR, MATRIX = Label("edge"), Label("edge", (3,)), Label("edge", (3, 3))
 R_MAX = 3.2

@@ -13,8 +13,8 @@ from ase.build import bulk, fcc111, molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from e3frame.data.graphs import make_graph
-from e3frame.data.neighbors import neighbors
+from e3frame.data.pipeline.graphs import make_graph
+from e3frame.data.pipeline.neighbors import neighbors
 
 Edges = set[tuple[int, int, int, int, int]]
 

@@ -12,11 +12,12 @@ from ase.io import write
 from support.springs import springs
 
 from e3frame.cli import main
-from e3frame.data import frames as frames_module
-from e3frame.data import qm9_sources, sampled
-from e3frame.data.dataset import Splits
-from e3frame.data.frames import read_frames
-from e3frame.data.specs import Label, SampleSpec, XyzSpec
+from e3frame.data.formats import frames as frames_module
+from e3frame.data.formats import qm9_sources
+from e3frame.data.formats.frames import read_frames
+from e3frame.data.pipeline import sampled
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.data.sources.specs import Label, SampleSpec, XyzSpec
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 GIVEN = ["check", "data=xyz", "data.path=a.xyz", "model=nequip_small"]

@@ -10,8 +10,8 @@ from ase import Atoms
 from ase.io import write
 from torch_geometric.data import Batch
 
-from e3frame.data.base import Label
-from e3frame.data.specs import NpzSpec, XyzSpec
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.specs import NpzSpec, XyzSpec
 
 NAMES = (
     "x",

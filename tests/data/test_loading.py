@@ -7,12 +7,12 @@ import torch
 from lightning import LightningModule, Trainer
 from torch_geometric.data import Batch
 
-from e3frame.data.batch import model_input
-from e3frame.data.dataset import GraphDataset, Splits
-from e3frame.data.loader import make_loader
-from e3frame.data.module import DataModule
-from e3frame.data.sample import LABELS
-from e3frame.data.specs import SampleSpec
+from e3frame.data.pipeline.batch import model_input
+from e3frame.data.pipeline.dataset import GraphDataset, Splits
+from e3frame.data.pipeline.loader import make_loader
+from e3frame.data.pipeline.module import DataModule
+from e3frame.data.sources.sample import LABELS
+from e3frame.data.sources.specs import SampleSpec
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.neighborlist import primitive_neighbor_list
 
-from e3frame.data.graphs import make_graph
-from e3frame.data.neighbors import neighbors
+from e3frame.data.pipeline.graphs import make_graph
+from e3frame.data.pipeline.neighbors import neighbors
 
 PERIODICITIES = list(product([False, True], repeat=3))
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from e3frame.data import npz_arrays
-from e3frame.data.npz_arrays import arrays_of
-from e3frame.data.specs import Label, NpzSpec
+from e3frame.data.formats import npz_arrays
+from e3frame.data.formats.npz_arrays import arrays_of
+from e3frame.data.sources.specs import Label, NpzSpec
 from e3frame.spec.errors import DataError
 
 ENERGY = {"energy": Label("graph")}

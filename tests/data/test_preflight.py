@@ -13,17 +13,17 @@ from ase.calculators.emt import EMT
 from ase.io import write
 from support.sample import changed
 
-from e3frame.data.dataset import Splits
-from e3frame.data.graphs import Graph, make_graph
-from e3frame.data.preflight.findings import Finding
-from e3frame.data.preflight.gradient import check_belonging, check_gradient
-from e3frame.data.preflight.look import Asked, look, require_sound
-from e3frame.data.preflight.stress import check_stress
-from e3frame.data.preflight.tensors import check_frame
-from e3frame.data.sample import LABELS
-from e3frame.data.specs import Label, XyzSpec
-from e3frame.data.units import ENERGY, LENGTH, PRESSURE
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.data.pipeline.graphs import Graph, make_graph
+from e3frame.data.sources.sample import LABELS
+from e3frame.data.sources.specs import Label, XyzSpec
+from e3frame.preflight.findings import Finding
+from e3frame.preflight.gradient import check_belonging, check_gradient
+from e3frame.preflight.look import Asked, look, require_sound
+from e3frame.preflight.stress import check_stress
+from e3frame.preflight.tensors import check_frame
 from e3frame.spec.errors import DataError
+from e3frame.spec.units import ENERGY, LENGTH, PRESSURE
 
 
 def test_sound_data_pass(splits: Splits) -> None:

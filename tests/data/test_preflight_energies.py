@@ -11,13 +11,13 @@ import torch
 from ase.build import molecule
 from support.sample import changed
 
-from e3frame.data.dataset import GraphDataset, Splits
-from e3frame.data.graphs import Graph, make_graph
-from e3frame.data.preflight.energies import check_energies
-from e3frame.data.preflight.gradient import check_gradient
-from e3frame.data.preflight.look import Asked, look
-from e3frame.data.specs import Label
-from e3frame.data.units import ENERGY
+from e3frame.data.pipeline.dataset import GraphDataset, Splits
+from e3frame.data.pipeline.graphs import Graph, make_graph
+from e3frame.data.sources.specs import Label
+from e3frame.preflight.energies import check_energies
+from e3frame.preflight.gradient import check_gradient
+from e3frame.preflight.look import Asked, look
+from e3frame.spec.units import ENERGY
 
 
 def test_energies_per_atom(graphs: list[Graph]) -> None:

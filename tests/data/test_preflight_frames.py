@@ -13,15 +13,15 @@ from ase.build import molecule
 from ase.io import write
 
 from e3frame.cli import main
-from e3frame.data.dataset import GraphDataset, Splits
-from e3frame.data.frameset import FrameSet
-from e3frame.data.graphs import Graph, make_graph, without_edges
-from e3frame.data.preflight.broken import survey
-from e3frame.data.preflight.duplicates import _differences, _edges, check_duplicates
-from e3frame.data.preflight.findings import Finding
-from e3frame.data.preflight.look import Asked, _chosen, look
-from e3frame.data.sample import LABELS
-from e3frame.data.specs import Label, XyzSpec
+from e3frame.data.pipeline.dataset import GraphDataset, Splits
+from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.data.pipeline.graphs import Graph, make_graph, without_edges
+from e3frame.data.sources.sample import LABELS
+from e3frame.data.sources.specs import Label, XyzSpec
+from e3frame.preflight.broken import survey
+from e3frame.preflight.duplicates import _differences, _edges, check_duplicates
+from e3frame.preflight.findings import Finding
+from e3frame.preflight.look import Asked, _chosen, look
 from e3frame.spec.errors import DataError
 
 
@@ -69,7 +69,7 @@ def test_pieces_change_nothing(splits: Splits, monkeypatch: pytest.MonkeyPatch) 
         Splits(*(without_neighbours(d, periodic) for _, d in both.items()), None) for periodic in (False, True)
     )
     for piece in (1, 150, 1000):
-        monkeypatch.setattr("e3frame.data.preflight.duplicates.PIECE", piece)
+        monkeypatch.setattr("e3frame.preflight.duplicates.PIECE", piece)
         for same in (both, bare, boxed):
             assert [f.text.split(": ")[0] for f in check_duplicates(same)] == [f.text.split(": ")[0] for f in whole]
 
@@ -102,7 +102,7 @@ def without_neighbours(dataset: FrameSet, periodic: bool) -> GraphDataset:
 
 def test_frames_of_many_edges_are_few_at_once(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
     edges = splits.train.counts("edge_index").numpy()
-    monkeypatch.setattr("e3frame.data.preflight.look.MAX_EDGES", 3000)
+    monkeypatch.setattr("e3frame.preflight.look.MAX_EDGES", 3000)
     for full in (False, True):
         chosen = np.array(_chosen(splits.train, full))
         assert 2000 < edges[chosen].sum() < 3500

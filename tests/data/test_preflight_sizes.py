@@ -16,14 +16,14 @@ from support.sample import changed
 from support.springs import springs
 
 from e3frame.cli import main
-from e3frame.data.dataset import GraphDataset, Splits
-from e3frame.data.graphs import Graph, make_graph
-from e3frame.data.preflight.findings import Finding
-from e3frame.data.preflight.gradient import check_gradient
-from e3frame.data.preflight.look import Asked, look
-from e3frame.data.preflight.plausible import check_forces, check_lengths, check_totals
-from e3frame.data.sample import LABELS
-from e3frame.data.units import ENERGY, LENGTH
+from e3frame.data.pipeline.dataset import GraphDataset, Splits
+from e3frame.data.pipeline.graphs import Graph, make_graph
+from e3frame.data.sources.sample import LABELS
+from e3frame.preflight.findings import Finding
+from e3frame.preflight.gradient import check_gradient
+from e3frame.preflight.look import Asked, look
+from e3frame.preflight.plausible import check_forces, check_lengths, check_totals
+from e3frame.spec.units import ENERGY, LENGTH
 
 HARTREE = ENERGY["Hartree"]
 SIZES = ("size of the energy", "size of the forces", "size of the molecules")

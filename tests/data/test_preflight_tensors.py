@@ -10,8 +10,8 @@ import torch
 from scipy.spatial.transform import Rotation
 from support.matter import MATRICES, molecules, moment, rattled
 
-from e3frame.data.graphs import Graph, make_graph
-from e3frame.data.preflight.tensors import check_frame
+from e3frame.data.pipeline.graphs import Graph, make_graph
+from e3frame.preflight.tensors import check_frame
 
 FRAMES = 60
 KINDS = {"CsCl": 6.0, "iron": 4.0, "slab": 4.0, "CO2": 4.0, "ethanol": 4.0, "molecules": 4.0}

@@ -19,15 +19,15 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read as ase_read
 from ase.io import write
 
-from e3frame.data.dataset import GraphDataset
-from e3frame.data.prepare import prepared
-from e3frame.data.specs import Label, XyzSpec
+from e3frame.data.pipeline.dataset import GraphDataset
+from e3frame.data.pipeline.prepare import prepared
+from e3frame.data.sources.specs import Label, XyzSpec
 from e3frame.spec.errors import DataError
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 LOAD = """
 import sys
-from e3frame.data.specs import Label, XyzSpec
+from e3frame.data.sources.specs import Label, XyzSpec
 labels = {"energy": Label("graph"), "forces": Label("node", (3,))}
 print("ready", flush=True)
 splits = XyzSpec(path=sys.argv[1], processes=int(sys.argv[2]), storage=sys.argv[3]).load(4.0, labels)
@@ -37,7 +37,7 @@ print(float(splits.train.stacked("forces").sum()))
 
 HELD = """
 import sys
-from e3frame.data import disk
+from e3frame.data.pipeline import disk
 
 fill = disk._fill
 

@@ -18,13 +18,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read as ase_read
 from ase.io import write
 
-from e3frame.data import xyz_text
-from e3frame.data.base import Label
-from e3frame.data.frames import count_frames, read_frames
-from e3frame.data.opened import opened
-from e3frame.data.prepare import prepared
-from e3frame.data.specs import XyzSpec
-from e3frame.data.xyz_frame import element
+from e3frame.data.formats import xyz_text
+from e3frame.data.formats.frames import count_frames, read_frames
+from e3frame.data.formats.xyz_frame import element
+from e3frame.data.pipeline.prepare import prepared
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.specs import XyzSpec
+from e3frame.files.opened import opened
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from ase.data import atomic_numbers
 
-from e3frame.data.references import References, fit_references, free_atom_energy
+from e3frame.data.pipeline.references import References, fit_references, free_atom_energy
 
 ALL_ELECTRON = {"H": -13.61, "C": -1029.9, "N": -1485.3, "O": -2042.6, "Cl": -12520.0, "Br": -70040.0}
 VALENCE = {"H": -3.4, "C": -9.2, "N": -8.3, "O": -4.9, "Cl": -1.8, "Br": -1.5}

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from e3frame.data.dataset import Splits
-from e3frame.data.sample import FILE, LABELS, MOLECULES, TRAIN_FRAMES
-from e3frame.data.specs import Label, SampleSpec
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.data.sources.sample import FILE, LABELS, MOLECULES, TRAIN_FRAMES
+from e3frame.data.sources.specs import Label, SampleSpec
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 from e3frame.spec.validate import SpecErrors, validate

@@ -13,11 +13,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from support.qm9 import METHANE
 
-from e3frame.data import qm9_sources
-from e3frame.data.md17 import CCSD, FORMULAS
-from e3frame.data.specs import Label, parse_data
-from e3frame.data.units import ENERGY, LENGTH
+from e3frame.data.formats import qm9_sources
+from e3frame.data.sources.md17 import CCSD, FORMULAS
+from e3frame.data.sources.specs import Label, parse_data
 from e3frame.spec.errors import DataError
+from e3frame.spec.units import ENERGY, LENGTH
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 KCAL = ENERGY["kcal/mol"]

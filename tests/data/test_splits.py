@@ -10,7 +10,7 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
-from e3frame.data.specs import Label, SplitSpec, XyzSpec
+from e3frame.data.sources.specs import Label, SplitSpec, XyzSpec
 from e3frame.spec.errors import DataError, SpecError
 from e3frame.spec.validate import SpecErrors, validate
 

@@ -13,12 +13,12 @@ from ase.db import connect
 from ase.io import write
 
 from e3frame.cli import main
-from e3frame.data.base import Label
-from e3frame.data.specs import parse_data
-from e3frame.data.stated import TABLES, unit_named
-from e3frame.data.units import ENERGY, FORCE, LENGTH, Units
+from e3frame.data.formats.stated import TABLES, unit_named
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.specs import parse_data
 from e3frame.inference.predict import _frames
 from e3frame.spec.errors import DataError
+from e3frame.spec.units import ENERGY, FORCE, LENGTH, Units
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 KCAL, BOHR, HARTREE = ENERGY["kcal/mol"], LENGTH["bohr"], ENERGY["Hartree"]

@@ -12,10 +12,10 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from e3frame.data.specs import Label, XyzSpec
-from e3frame.data.units import DIPOLE as DIPOLE_UNITS
-from e3frame.data.units import ENERGY, FORCE, LENGTH
+from e3frame.data.sources.specs import Label, XyzSpec
 from e3frame.spec.errors import DataError
+from e3frame.spec.units import DIPOLE as DIPOLE_UNITS
+from e3frame.spec.units import ENERGY, FORCE, LENGTH
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 MakeFrames = Callable[..., list[Atoms]]

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from e3frame.data.specs import Label, XyzSpec
+from e3frame.data.sources.specs import Label, XyzSpec
 from e3frame.spec.errors import DataError
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}

@@ -25,11 +25,11 @@ from support.fuzzing import Area, Case, Outcome
 from support.runs import changed
 
 from e3frame.cli import main
-from e3frame.config import RunConfig
-from e3frame.data import dataset, disk
+from e3frame.config.run import RunConfig
+from e3frame.data.pipeline import dataset, disk
+from e3frame.run.training import run
 from e3frame.spec.validate import validate
 from e3frame.train import checkpoint
-from e3frame.train.run import run
 
 CANARY = "canary-that-a-pickle-leaves"
 MODEL = {
@@ -79,7 +79,7 @@ def _config(folder: Path, storage: str) -> RunConfig:
 def _prepare(folder: Path) -> State:
     torch.set_num_threads(1)
     # Which read nothing of the files that are changed, and cost more than all the rest.
-    module = import_module("e3frame.train.run")
+    module = import_module("e3frame.run.training")
     module.draw, module.write_page = (lambda *_: None for _ in range(2))
     quiet = Console(file=io.StringIO())
     for storage in ("memory", "disk"):

@@ -226,7 +226,7 @@ def prepare(folder: Path) -> _State:
     import e3frame.cli.check
     import e3frame.cli.sweep
     import e3frame.network
-    import e3frame.train.resume  # noqa: F401
+    import e3frame.run.resume  # noqa: F401
     from e3frame.compose import load_run
 
     torch.set_num_threads(1)
@@ -317,7 +317,7 @@ def _checked_sweep(_: list[str]) -> int:
 
 def _looked(_: list[str]) -> int:
     from e3frame.compose import load_run
-    from e3frame.train.resume import look
+    from e3frame.run.resume import look
 
     look(Path("run.1"), load_run(["experiment=sample"]).config)
     return 0
@@ -325,8 +325,8 @@ def _looked(_: list[str]) -> int:
 
 def _build(file: str) -> None:
     """What is accepted can be built."""
+    from e3frame.files.yaml_file import read_yaml
     from e3frame.model import ModelSpec
-    from e3frame.spec.files import read_yaml
     from e3frame.spec.statistics import Statistics
 
     composed = read_yaml(file)

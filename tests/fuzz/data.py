@@ -30,7 +30,7 @@ from support.runs import RAW, changed
 from support.springs import springs
 
 from e3frame.cli.check import _look
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
 from e3frame.inference.predict import predict
 from e3frame.inference.saved import save_model
 from e3frame.network import Model

@@ -24,14 +24,14 @@ from ase.io import write
 from support.fuzzing import Area, Case, Outcome
 
 from e3frame.cli import main
+from e3frame.config.targets import TaskSpec
+from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.evaluate import evaluate
 from e3frame.inference.saved import load_model, save_model
 from e3frame.model import ModelSpec
 from e3frame.network import Model
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
-from e3frame.train.targets import TaskSpec
 
 LAYERS: dict[str, Any] = {
     "species": {"kind": "species_embedding", "irreps_out": "4x0e"},
@@ -176,7 +176,7 @@ def _predict(path: Path, frames: Path, folder: Path) -> int:
 
 
 def _evaluate(path: Path, frames: Path, folder: Path) -> int:
-    from e3frame.data.specs import parse_data
+    from e3frame.data.sources.specs import parse_data
 
     raw = {"kind": "xyz", "path": str(frames), "cache_dir": str(folder), "split": {"val": 0, "test": 0}, "processes": 1}
     evaluate(path, parse_data(raw), split="train")

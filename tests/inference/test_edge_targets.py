@@ -14,14 +14,14 @@ from ase.io import read, write
 from ase.neighborlist import neighbor_list
 from support.runs import changed
 
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
+from e3frame.evaluate.evaluation import evaluate
+from e3frame.evaluate.labels import Held, require_labels
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.evaluate import evaluate
 from e3frame.inference.predict import predict
+from e3frame.run.training import run
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.validate import validate
-from e3frame.train.labels import Held, require_labels
-from e3frame.train.run import run
 
 LAYERS = {
     "species": {"kind": "species_embedding", "irreps_out": "8x0e"},

@@ -18,17 +18,17 @@ from support.runs import changed
 
 import e3frame
 from e3frame.cli import main
-from e3frame.config import RunConfig
-from e3frame.data.batch import model_input
-from e3frame.data.loader import make_loader
-from e3frame.data.specs import parse_data
+from e3frame.config.run import RunConfig
+from e3frame.data.pipeline.batch import model_input
+from e3frame.data.pipeline.loader import make_loader
+from e3frame.data.sources.specs import parse_data
+from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.evaluate import evaluate
 from e3frame.inference.predict import Predictor, predict
 from e3frame.model import ModelSpec
+from e3frame.run.training import run
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.validate import SpecErrors, validate
-from e3frame.train.run import run
 
 DIPOLE = {"kind": "dipole", "of": "readout", "total_charge": "total_charge"}
 MODEL: dict[str, Any] = {

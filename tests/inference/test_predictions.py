@@ -19,14 +19,14 @@ from rich.console import Console
 from support.runs import Finished
 
 from e3frame.cli import main
-from e3frame.data.base import DataSpec
-from e3frame.data.specs import parse_data
-from e3frame.data.units import Units
+from e3frame.data.sources.base import DataSpec
+from e3frame.data.sources.specs import parse_data
+from e3frame.evaluate.evaluation import error_table, evaluate, evaluate_split
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.evaluate import error_table, evaluate, evaluate_split
 from e3frame.inference.predict import Predictor, predict
 from e3frame.inference.saved import load_model, save_model
 from e3frame.spec.errors import DataError, UserError
+from e3frame.spec.units import Units
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from safetensors.torch import save_file
 from support.runs import Finished
 
 import e3frame
-from e3frame.data.batch import model_input
-from e3frame.data.loader import make_loader
-from e3frame.inference.paths import model_path
+from e3frame.config.model_paths import model_path
+from e3frame.data.pipeline.batch import model_input
+from e3frame.data.pipeline.loader import make_loader
 from e3frame.inference.saved import SavedModel, load_model, save_model
 from e3frame.network import Model
 from e3frame.spec.errors import UserError

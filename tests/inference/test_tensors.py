@@ -15,9 +15,10 @@ from ase.io import read, write
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from e3frame.compose import config_folder, read_yaml
-from e3frame.data.specs import parse_data
+from e3frame.config.targets import TaskSpec
+from e3frame.data.sources.specs import parse_data
+from e3frame.evaluate.evaluation import error_table, evaluate
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.evaluate import error_table, evaluate
 from e3frame.inference.predict import Predictor, predict
 from e3frame.inference.saved import save_model
 from e3frame.model import ModelSpec
@@ -25,7 +26,6 @@ from e3frame.network import Model
 from e3frame.spec.layer import LayerSpec
 from e3frame.spec.statistics import Statistics
 from e3frame.spec.validate import validate
-from e3frame.train.targets import TaskSpec
 
 SPECIES = ("H", "C", "O", "Al", "Ni")
 STATISTICS = Statistics(

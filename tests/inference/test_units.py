@@ -13,18 +13,18 @@ from ase.build import bulk
 from ase.io import read, write
 from support.runs import RAW, MakeConfig
 
-from e3frame.data.units import ENERGY as FACTORS
-from e3frame.data.xyz import XyzSpec
+from e3frame.config.targets import TaskSpec
+from e3frame.data.sources.xyz import XyzSpec
+from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.evaluate import evaluate
 from e3frame.inference.predict import predict
 from e3frame.inference.saved import save_model
 from e3frame.model import ModelSpec
 from e3frame.network import Model
+from e3frame.run.training import run
 from e3frame.spec.errors import DataError, SpecError
+from e3frame.spec.units import ENERGY as FACTORS
 from e3frame.spec.validate import validate
-from e3frame.train.run import run
-from e3frame.train.targets import TaskSpec
 
 LAYERS: dict[str, Any] = RAW["model"]["layers"] | {
     "conv": RAW["model"]["layers"]["conv"] | {"avg_num_neighbors": 6.0},

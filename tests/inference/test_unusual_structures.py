@@ -13,10 +13,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from support.runs import Finished
 
-from e3frame.data.base import Label
-from e3frame.data.batch import model_input
-from e3frame.data.graphs import make_graph
-from e3frame.data.specs import parse_data
+from e3frame.data.pipeline.batch import model_input
+from e3frame.data.pipeline.graphs import make_graph
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.specs import parse_data
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predict import predict
 from e3frame.inference.saved import load_model

@@ -15,7 +15,7 @@ from support.native import needs_native
 from torch import Tensor
 
 from e3frame import kernels
-from e3frame.data.graphs import make_graph
+from e3frame.data.pipeline.graphs import make_graph
 from e3frame.kernels.native import groups
 from e3frame.model import ModelSpec
 from e3frame.spec.validate import validate

@@ -71,7 +71,7 @@ def run_pairs(dtype: object) -> None:
     from ase.build import bulk
 
     from e3frame import kernels
-    from e3frame.data.graphs import make_graph
+    from e3frame.data.pipeline.graphs import make_graph
 
     for atoms in (bulk("Cu"), bulk("NaCl", "rocksalt", 5.6)):
         graph = make_graph(atoms, 4.0)

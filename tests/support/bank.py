@@ -16,11 +16,11 @@ from scipy.spatial.transform import Rotation
 from support.matter import MATTER, molecules, rattled
 from support.potentials import Potential
 
-from e3frame.data.base import Label
-from e3frame.data.dataset import GraphDataset, Splits
-from e3frame.data.graphs import Graph, make_graph
-from e3frame.data.preflight.findings import Finding
-from e3frame.data.preflight.look import Asked, look
+from e3frame.data.pipeline.dataset import GraphDataset, Splits
+from e3frame.data.pipeline.graphs import Graph, make_graph
+from e3frame.data.sources.base import Label
+from e3frame.preflight.findings import Finding
+from e3frame.preflight.look import Asked, look
 
 R_MAX = 4.5
 LABELS = {"energy": Label("graph", ()), "forces": Label("node", (3,)), "stress": Label("graph", (3, 3))}

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
+from e3frame.run.training import run
 from e3frame.spec.validate import validate
-from e3frame.train.run import run
 
 
 def session(raw: dict[str, Any], folder: Path) -> None:
@@ -81,7 +81,7 @@ def _forkserver() -> Iterator[ForkServerContext]:
     before = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (Path(__file__).parents[1], Path(__file__).parents[2])))
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["support.killing", "e3frame.train.report"])
+    context.set_forkserver_preload(["support.killing", "e3frame.run.report"])
     try:
         yield context
     finally:

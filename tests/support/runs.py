@@ -13,10 +13,10 @@ import torch
 import yaml
 from rich.console import Console
 
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
+from e3frame.run import training as run_module
+from e3frame.run.training import RunResult, run
 from e3frame.spec.validate import validate
-from e3frame.train import run as run_module
-from e3frame.train.run import RunResult, run
 
 RAW = yaml.safe_load(
     """

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from e3frame.data.dataset import Splits
-from e3frame.data.graphs import Graph
-from e3frame.data.sample import LABELS
-from e3frame.data.specs import SampleSpec
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.data.pipeline.graphs import Graph
+from e3frame.data.sources.sample import LABELS
+from e3frame.data.sources.specs import SampleSpec
 
 
 @pytest.fixture(scope="session")

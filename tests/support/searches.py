@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from e3frame.compose import Composer, typed_run
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
 from e3frame.spec.validate import validate
 from e3frame.sweep import worker
 from e3frame.sweep.spec import SweepSpec

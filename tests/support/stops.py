@@ -12,9 +12,9 @@ from rich.console import Console
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
+from e3frame.run.training import run
 from e3frame.train.module import Training
-from e3frame.train.run import run
 from e3frame.train.signals import Interrupted
 
 

@@ -14,7 +14,7 @@ from rich.console import Console
 from support.searches import Setup
 
 from e3frame.cli.sweep import _lead
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
 from e3frame.sweep.finite import Points

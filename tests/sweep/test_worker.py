@@ -15,7 +15,7 @@ from rich.console import Console
 from support.searches import Setup
 
 from e3frame.compose import typed_run
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
 from e3frame.spec.errors import DataError, UserError
 from e3frame.sweep import worker
 from e3frame.sweep.attempt import Failed, Interrupted

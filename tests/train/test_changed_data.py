@@ -15,12 +15,12 @@ from ase.io import write
 from rich.console import Console
 from support.runs import MakeConfig
 
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
+from e3frame.run import contents
+from e3frame.run.contents import record, require_same_data
+from e3frame.run.resume import Finished
+from e3frame.run.training import run
 from e3frame.spec.errors import UserError
-from e3frame.train import contents
-from e3frame.train.contents import record, require_same_data
-from e3frame.train.resume import Finished
-from e3frame.train.run import run
 
 
 def write_frames(path: Path, number: int = 12, seed: int = 0) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.runs import REMOVED, MakeConfig, changed
 
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
 from e3frame.spec.errors import SpecError
 from e3frame.spec.validate import SpecErrors, validate
 
@@ -132,13 +132,13 @@ def test_a_run_without_an_end() -> None:
 
 @pytest.mark.parametrize("kind", ["tensorboard", "wandb", "mlflow"])
 def test_a_logger_is_refused_where_it_is_not_installed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("e3frame.train.loggers.find_spec", lambda name: None)
+    monkeypatch.setattr("e3frame.config.loggers.find_spec", lambda name: None)
     with pytest.raises(SpecErrors) as caught:
         validate(RunConfig, changed({"logger.kind": kind}))
     assert str(caught.value.errors[0]) == (
         f"logger.kind\n  the package {kind} is not installed\n  pip install {kind}, or logger=csv"
     )
-    monkeypatch.setattr("e3frame.train.loggers.find_spec", lambda name: object())
+    monkeypatch.setattr("e3frame.config.loggers.find_spec", lambda name: object())
     assert validate(RunConfig, changed({"logger.kind": kind})).logger.kind == kind
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEnvironment, TorchElasticEnvironment
 
+from e3frame.config.trainer import TrainerSpec
 from e3frame.spec.errors import SpecError
 from e3frame.train.processes import environment, rank, started_elsewhere
-from e3frame.train.trainer import TrainerSpec
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "job", "SLURM_NODEID": "0"}
 ONE_TASK = {**SLURM, "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}

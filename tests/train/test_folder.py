@@ -15,10 +15,10 @@ from rich.console import Console
 from support.runs import MakeConfig
 from support.stops import interrupted, kill
 
-from e3frame.data import parts
+from e3frame.files import parts
+from e3frame.run.folder import LOCK, locked
+from e3frame.run.training import run
 from e3frame.spec.errors import UserError
-from e3frame.train.folder import LOCK, locked
-from e3frame.train.run import run
 
 HERE = parts._here()
 OWN = ("config.yaml", "data.json", "metrics.csv", "metrics.json", "model.safetensors", "report.html")
@@ -115,7 +115,7 @@ def test_a_pipe_is_no_file_of_a_run(name: str, make_config: MakeConfig, tmp_path
 def test_one_run_at_a_time(make_config: MakeConfig, tmp_path: Path, console: Console) -> None:
     """Another process is named; when it is killed, its lock is gone with it, also where it has children."""
     code = (
-        "import os, sys, time; from pathlib import Path; from e3frame.train.folder import locked\n"
+        "import os, sys, time; from pathlib import Path; from e3frame.run.folder import locked\n"
         "with locked(Path(sys.argv[1])):\n"
         "    if not os.fork(): time.sleep(60)\n"
         "    print('locked', flush=True); time.sleep(60)"

@@ -15,11 +15,11 @@ from support.runs import Finished, MakeConfig
 
 import e3frame
 from e3frame.compose import config_folder, load_run
-from e3frame.config import RunConfig
-from e3frame.data.base import DataSpec
-from e3frame.train.loggers import LoggerSpec
-from e3frame.train.optimizers import OptimizerSpec
-from e3frame.train.schedulers import SchedulerSpec
+from e3frame.config.loggers import LoggerSpec
+from e3frame.config.optimizers import OptimizerSpec
+from e3frame.config.run import RunConfig
+from e3frame.config.schedulers import SchedulerSpec
+from e3frame.data.sources.base import DataSpec
 
 SOURCES = Path(e3frame.__file__).parent
 FAMILIES = (DataSpec, OptimizerSpec, SchedulerSpec, LoggerSpec)

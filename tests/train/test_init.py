@@ -12,15 +12,15 @@ from rich.console import Console
 from support.runs import Finished, MakeConfig
 
 from e3frame.compose import Composer, compose_config, load_run
-from e3frame.data.batch import model_input
+from e3frame.config.init import lr_factor
+from e3frame.data.pipeline.batch import model_input
 from e3frame.inference.saved import load_model
 from e3frame.network import Model
+from e3frame.run.training import run
+from e3frame.run.transfer import apply
 from e3frame.spec.errors import SpecError
 from e3frame.spec.statistics import Statistics
 from e3frame.train.groups import parameter_groups
-from e3frame.train.init import lr_factor
-from e3frame.train.run import run
-from e3frame.train.transfer import apply
 
 RESOLVED = Statistics(
     species=("H", "C", "N", "O"),

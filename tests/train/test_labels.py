@@ -16,15 +16,15 @@ from ase.build import bulk, molecule
 from rich.console import Console
 from support.runs import MakeConfig
 
-from e3frame.data.base import Label
-from e3frame.data.dataset import GraphDataset, Splits
-from e3frame.data.graphs import make_graph
-from e3frame.data.sample import SampleSpec
+from e3frame.config.targets import TaskSpec
+from e3frame.data.pipeline.dataset import GraphDataset, Splits
+from e3frame.data.pipeline.graphs import make_graph
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.sample import SampleSpec
+from e3frame.evaluate.labels import Held, require_labels
+from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
-from e3frame.train.labels import Held, require_labels
-from e3frame.train.run import run
-from e3frame.train.targets import TaskSpec
 
 NAN = np.nan
 SYMMETRIC = np.array([[1.0, 0.2, 0.1], [0.2, 2.0, 0.3], [0.1, 0.3, 3.0]])

@@ -8,13 +8,13 @@ from support.graphs import random_o3
 from torch import Tensor
 
 from e3frame.algebra.irreps import Irreps
+from e3frame.config.targets import TargetSpec, TaskSpec
+from e3frame.evaluate.breakdown import by_irrep, by_species, frame_errors, r2
+from e3frame.evaluate.losses import Loss, Sum, entrywise
+from e3frame.evaluate.metrics import Errors, TaskErrors, displayed, units
+from e3frame.evaluate.pairs import Pair, pair
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.spec.validate import validate
-from e3frame.train.breakdown import by_irrep, by_species, frame_errors, r2
-from e3frame.train.losses import Loss, Sum, entrywise
-from e3frame.train.metrics import Errors, TaskErrors, displayed, units
-from e3frame.train.pairs import Pair, pair
-from e3frame.train.targets import TargetSpec, TaskSpec
 
 TASK = validate(
     TaskSpec,

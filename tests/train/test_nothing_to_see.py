@@ -20,14 +20,14 @@ from ase.io import write
 from rich.console import Console
 from support.runs import REMOVED, MakeConfig
 
-from e3frame.data.specs import XyzSpec
-from e3frame.data.statistics import compute_statistics
+from e3frame.data.pipeline.statistics import compute_statistics
+from e3frame.data.sources.specs import XyzSpec
+from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.evaluate import evaluate
 from e3frame.inference.predict import predict
 from e3frame.inference.saved import load_model
+from e3frame.run.training import run
 from e3frame.spec.errors import DataError
-from e3frame.train.run import run
 
 STRESSED = {"energy": "energy", "forces": "forces", "stress": "stress"}
 

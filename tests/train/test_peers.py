@@ -24,13 +24,13 @@ from support.runs import MakeConfig
 from support.state import history, results
 from torch_geometric.data import Batch
 
-from e3frame.config import RunConfig
-from e3frame.data.loader import make_loader
-from e3frame.data.sampling import Place
+from e3frame.config.run import RunConfig
+from e3frame.data.pipeline.loader import make_loader
+from e3frame.data.pipeline.sampling import Place
+from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.train.module import Training
 from e3frame.train.peers import Peer, failure, wait_until_ready
-from e3frame.train.run import run
 
 TWO = {"trainer.devices": 2, "trainer.accelerator": "cpu"}
 

@@ -12,9 +12,9 @@ from ase.io import write
 from rich.console import Console
 from support.runs import MakeConfig
 
-from e3frame.data.specs import Label, SampleSpec
+from e3frame.data.sources.specs import Label, SampleSpec
+from e3frame.run.training import run
 from e3frame.spec.errors import DataError
-from e3frame.train.run import run
 
 
 def test_gradients_in_place_of_forces_are_refused(make_config: MakeConfig, cache: str, tmp_path: Path) -> None:

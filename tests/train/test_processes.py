@@ -15,11 +15,11 @@ from support.state import history, results
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from e3frame.data.loader import make_loader
-from e3frame.data.sampling import Place
+from e3frame.data.pipeline.loader import make_loader
+from e3frame.data.pipeline.sampling import Place
 from e3frame.inference.saved import load_model
+from e3frame.run.training import run
 from e3frame.train.module import Training
-from e3frame.train.run import run
 from e3frame.train.signals import Interrupted
 
 # 41 frames in batches of 8: the last batch is of one frame, and the second process has none of it.

@@ -15,9 +15,9 @@ from support.runs import Finished
 
 import e3frame
 from e3frame import load_model
+from e3frame.run.page import command
+from e3frame.run.report import compared
 from e3frame.spec.words import rounded
-from e3frame.train.page import command
-from e3frame.train.report import compared
 from e3frame.viz.html import Card, folded, page, table
 from e3frame.viz.training import parity
 

@@ -16,13 +16,13 @@ from support.runs import MakeConfig
 from support.state import assert_same_run, differing, history
 from support.stops import interrupted, kill
 
-import e3frame.train.files as files
+import e3frame.files.written as files
+from e3frame.run.resume import Finished
+from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.train.checkpoint import FORMAT, Damaged, read_checkpoint, write_checkpoint
 from e3frame.train.module import Training
 from e3frame.train.requeue import came_early, remember
-from e3frame.train.resume import Finished
-from e3frame.train.run import run
 
 STEPS = 15  # of the small run: three epochs of five
 

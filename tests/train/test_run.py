@@ -17,16 +17,16 @@ from support.runs import REMOVED, Finished, MakeConfig
 from torch import Tensor
 from torch_geometric.data import Batch
 
-from e3frame.config import RunConfig
-from e3frame.data.graphs import Graph
-from e3frame.inference.evaluate import evaluate_split
+from e3frame.config.run import RunConfig
+from e3frame.data.pipeline.graphs import Graph
+from e3frame.evaluate.evaluation import evaluate_split
 from e3frame.inference.saved import load_model
+from e3frame.run.resume import Finished as AlreadyFinished
+from e3frame.run.training import run
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.validate import validate
 from e3frame.train.checkpoint import read_checkpoint
 from e3frame.train.module import Training
-from e3frame.train.resume import Finished as AlreadyFinished
-from e3frame.train.run import run
 from e3frame.train.signals import Interrupted
 
 FILES = {

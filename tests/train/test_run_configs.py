@@ -8,7 +8,7 @@ import pytest
 from support.choices import overrides_for
 
 from e3frame.compose import compose_config, config_folder
-from e3frame.config import RunConfig
+from e3frame.config.run import RunConfig
 from e3frame.spec.base import Spec
 
 GROUPS = ("task", "optimizer", "scheduler", "trainer", "logger", "experiment")
@@ -17,7 +17,7 @@ CHOICES = sorted((group, file.stem) for group in GROUPS for file in (Path(config
 
 @pytest.fixture(autouse=True)
 def _tensorboard_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("e3frame.train.loggers.find_spec", lambda name: object())
+    monkeypatch.setattr("e3frame.config.loggers.find_spec", lambda name: object())
 
 
 def composed(*overrides: str) -> RunConfig:

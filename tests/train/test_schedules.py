@@ -13,6 +13,9 @@ from support.runs import MakeConfig
 from support.state import differing
 from torch import nn
 
+from e3frame.config.optimizers import OptimizerSpec
+from e3frame.config.schedulers import SchedulerSpec
+from e3frame.config.trainer import TrainerSpec
 from e3frame.nn import FullyConnectedNet, LayerNorm
 from e3frame.o3 import Linear
 from e3frame.spec.errors import SpecError
@@ -21,9 +24,6 @@ from e3frame.train.averaging import Average
 from e3frame.train.fit import without_validation
 from e3frame.train.groups import parameter_groups
 from e3frame.train.limits import Limits
-from e3frame.train.optimizers import OptimizerSpec
-from e3frame.train.schedulers import SchedulerSpec
-from e3frame.train.trainer import TrainerSpec
 
 LR, STEPS = 0.4, 10
 

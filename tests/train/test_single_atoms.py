@@ -16,11 +16,11 @@ from ase.io import write
 from rich.console import Console
 from support.runs import MakeConfig
 
-from e3frame.config import RunConfig
-from e3frame.inference.evaluate import evaluate
+from e3frame.config.run import RunConfig
+from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.saved import load_model
+from e3frame.run.training import RunResult, run
 from e3frame.spec.errors import DataError
-from e3frame.train.run import RunResult, run
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 

@@ -8,11 +8,11 @@ import pytest
 from support.runs import REMOVED, changed
 
 from e3frame.algebra.irreps import Irreps
-from e3frame.config import RunConfig
-from e3frame.data.base import Label
+from e3frame.config.run import RunConfig
+from e3frame.config.targets import TargetSpec, TaskSpec
+from e3frame.data.sources.base import Label
 from e3frame.spec.errors import SpecError
 from e3frame.spec.validate import SpecErrors, validate
-from e3frame.train.targets import TargetSpec, TaskSpec
 
 
 def target(**keys: Any) -> TargetSpec:

@@ -1,0 +1,192 @@
+"""Whether the model can give and the data can supply what a target asks for. Imports no torch."""
+
+from __future__ import annotations
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.config.output_units import check_units
+from e3frame.config.targets import KNOWN, TargetSpec, TaskSpec
+from e3frame.data.sources.base import DataSpec, Label
+from e3frame.layers._pooling import Pooling
+from e3frame.layers.mean import Mean
+from e3frame.model import ModelSpec, TypedModel
+from e3frame.spec.base import shown
+from e3frame.spec.errors import SpecError, did_you_mean, nearest
+from e3frame.spec.layer import Field, LayerSpec
+from e3frame.spec.statistics import Shifts
+from e3frame.spec.unit_names import unknown_part
+from e3frame.spec.units import ENERGY, OF_LABELS, canonical
+
+
+def with_derived(model: ModelSpec, task: TaskSpec) -> ModelSpec:
+    """The model with an output for each derived target that it lacks, where what it is derived from is there."""
+    added = {
+        name: LayerSpec.parse({"kind": target.derive, "of": target.of})
+        for name, target in task.targets.items()
+        if target.derive is not None and name not in model.outputs and target.of in model.outputs
+    }
+    taken = [name for name in added if name in model.layers]
+    if not added or taken:
+        return model
+    return model.replace(outputs={**model.outputs, **added})
+
+
+def input_label(irreps: Irreps) -> Label:
+    """What the data are asked for by an input of a model: one number for 0e, a vector for 1o."""
+    return Label("graph", () if irreps.dim == 1 else (irreps.dim,))
+
+
+def asked_of_frames(model: ModelSpec, task: TaskSpec) -> dict[str, Label]:
+    """All that frames must hold besides their structure: what the model learns, and what it reads."""
+    return task.labels | {name: input_label(irreps) for name, irreps in model.inputs.items()}
+
+
+def shifts_of(model: ModelSpec, task: TaskSpec, data: DataSpec) -> Shifts | None:
+    """The reference energies that single atoms may have; None where single atoms are frames like all others.
+
+    It is the same output before and after its ``auto`` is resolved, so that a resumed run keeps its data.
+    """
+    if data.single_atoms == "frames" or model.inputs:
+        return None
+    found = [
+        Shifts(
+            task.key(name),
+            None if layer.per_species_scale_shift.shift == "auto" else layer.per_species_scale_shift.shift,
+        )
+        for name, layer in model.outputs.items()
+        if isinstance(layer, Pooling) and not isinstance(layer, Mean) and layer.per_species_scale_shift is not None
+        if name in task.targets and task.targets[name].label == ("graph", ())
+    ]
+    return min(found, key=lambda shifts: shifts.label != "energy", default=None)
+
+
+def check_input(name: str, model: ModelSpec, task: TaskSpec, data: DataSpec, trained: bool = False) -> None:
+    """Check one input of the model against the data's labels, and against a target that learns the same.
+
+    Args:
+        trained: the model is what it is, its inputs stay.
+
+    Raises:
+        SpecError: what does not fit, with the path from the root of the run config.
+    """
+    path, label = ("model", "inputs", name), input_label(model.inputs[name])
+    if name not in data.label_names:
+        alike = [there for there in data.label_names if there not in KNOWN or KNOWN[there][1] == label]
+        hint = data.way_to(name, alike) + ("" if trained else "\nor take the input out of the model")
+        raise SpecError(path, f"the data have no key '{name}', which the model reads", hint, at_key=True)
+    learned = task.labels.get(name) or (KNOWN[name][1] if name in KNOWN else label)
+    if learned != label:
+        raise SpecError(path, f"'{name}' is {_form(learned)}, the model reads {_form(label)}")
+
+
+def _form(label: Label) -> str:
+    return f"{label.shape} per {label.per}" if label.shape else f"one number per {label.per}"
+
+
+def check_target(name: str, task: TaskSpec, model: TypedModel, data: DataSpec) -> None:
+    """Check one target against the model's outputs and the data's labels.
+
+    Raises:
+        SpecError: what does not fit, with the path from the root of the run config.
+    """
+    _check_output(name, task, model)
+    _check_label(("task", "targets", name), task.targets[name], task.key(name), data)
+    check_units(name, model.spec.outputs, task)
+
+
+def check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
+    """Check one target against the model's outputs alone; the errors of :func:`check_target`."""
+    _check_output(name, task, model)
+    check_units(name, model.spec.outputs, task)
+
+
+def _check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
+    path, target = ("task", "targets", name), task.targets[name]
+    if target.unit is not None and (unknown := unknown_part(target.unit)) is not None:
+        raise SpecError((*path, "unit"), *unknown)
+    if name not in model.outputs:
+        raise _no_output(path, name, target, model)
+    _check_type(path, target, name, model)
+
+
+def _of_files(label: str, unit: str, data: DataSpec) -> str:
+    """What would work where another unit is asked for than that in which a label is learned."""
+    known = ENERGY if label == "energy" else OF_LABELS.get(label, {})
+    if data.file_units is None or canonical(unit) not in known:
+        return "leave it out"
+    return f"leave it out; for files that are in {unit}: data.units.{label}={unit}"
+
+
+def _no_output(path: tuple[str, ...], name: str, target: TargetSpec, model: TypedModel) -> SpecError:
+    if target.derive is not None:
+        if target.of not in model.outputs:
+            hint = did_you_mean(target.of, model.outputs, "outputs")
+            return SpecError((*path, "of"), f"the model has no output '{target.of}'", hint)
+        problem = f"'{name}' is the name of a layer of the model, so that its {target.derive} cannot be added as output"
+        return SpecError(path, problem, "give that layer another name", at_key=True)
+    problem = f"the model has no output '{name}'"
+    if (match := nearest(name, model.outputs)) is not None:
+        return SpecError(path, problem, f"did you mean {match}?", at_key=True)
+    return SpecError(path, f"{problem}; outputs: {', '.join(model.outputs)}", _way_to(name, target, model), at_key=True)
+
+
+def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
+    """How the model could give the target, as YAML where a layer has what it takes."""
+    field = target.type
+    is_dipole = name == "dipole" and field == Field(Irreps("1o"), "graph")
+    irreps = Irreps("0e + 1o") if is_dipole else field.irreps
+    wanted = {ir for _, ir in irreps}
+    if field.domain == "edge":
+        per_edge = [known.name for known in model.steps[-1].scope.bindings.values() if known.domain == "edge"]
+        return f"let an output read fields per edge: {', '.join(per_edge)}, or nodes_to_edges"
+    per_node = [known for known in model.steps[-1].scope.bindings.values() if known.domain == "node"]
+    rich = [known.name for known in per_node if wanted <= {ir for _, ir in known.irreps}]
+    widths = {known.name: min(known.irreps.count(ir) for ir in wanted) for known in per_node}
+    if not rich:
+        held = {ir for known in per_node for _, ir in known.irreps}
+        missing = ", ".join(map(str, sorted(wanted - held))) or f"all of {irreps}"
+        return f"no layer per node has {missing}: widen irreps_out of a convolution, then add outputs.{name}"
+    # The widest field, the last one of several: a readout of another output would give what is proportional to it.
+    widest = max(reversed(rich), key=lambda name: widths[name])
+    linear = f"{{kind: linear, of: {widest}, irreps_out: {irreps}}}"
+    if field.domain == "node":
+        return f"add outputs.{name}: {linear}"
+    kind = "dipole" if is_dipole else "sum"
+    return f"add layers.{name}_per_atom: {linear}\nand outputs.{name}: {{kind: {kind}, of: {name}_per_atom}}"
+
+
+def _check_type(path: tuple[str, ...], target: TargetSpec, name: str, model: TypedModel) -> None:
+    output, layer = model.outputs[name].field, model.spec.outputs[name]
+    if target.derive is not None and (layer.kind != target.derive or layer.of != target.of):
+        of = f" of {layer.of}" if getattr(layer, "of", None) else ""
+        problem = f"the model's output '{name}' is the {layer.kind}{of}, the target the {target.derive} of {target.of}"
+        raise SpecError((*path, "derive"), problem, "say what it is by irreps and per, or change the output")
+    if target.type.domain != output.domain:
+        problem = f"the model's output '{name}' is per {output.domain}, the target per {target.type.domain}"
+        raise SpecError((*path, "per"), problem)
+    if target.type.irreps.simplify() != output.irreps.simplify():
+        key = "irreps" if target.cartesian is None else "cartesian"
+        wanted = str(target.type.irreps) if target.cartesian is None else f"{target.cartesian}: {target.type.irreps}"
+        problem = f"the model's output '{name}' is {output.irreps}, the target {wanted}"
+        raise SpecError((*path, key), problem)
+
+
+def _check_label(path: tuple[str, ...], target: TargetSpec, key: str, data: DataSpec) -> None:
+    at = "sum" if target.sum is not None else "key" if target.key is not None else None
+    here = path if at is None else (*path, at)
+    if key not in data.label_names:
+        raise SpecError(here, f"the data have no label '{key}'", data.way_to(key), at_key=at is None)
+    if (misfit := data.edge_misfit(key, target.label)) is not None:
+        raise SpecError(here, *misfit, at_key=at is None)
+    if key not in KNOWN:
+        return
+    unit, label = KNOWN[key]
+    if target.unit is not None and target.unit != unit:
+        hint = _of_files(key, target.unit, data)
+        raise SpecError((*path, "unit"), f"'{key}' is learned in {unit}, got {shown(target.unit)}", hint)
+    if target.label != label:
+        shape = _form(label)
+        asked = f"{target.label.shape} per {target.label.per}" if target.label.shape else f"one per {target.label.per}"
+        hint = (
+            "write cartesian: ij=ji in place of irreps" if label.shape == (3, 3) else "or is it another label? see key"
+        )
+        raise SpecError(here, f"the label '{key}' is {shape}, the target asks for {asked}", hint, at_key=at is None)

@@ -1,0 +1,261 @@
+"""The file of a trained model as far as its header goes: what it claims to be, and whether that can be true.
+
+Imports no torch. A file may come from anyone: every field is checked, nothing that it names is imported, and nothing is
+allocated by its word.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import e3frame
+from e3frame.config.checks import check_output
+from e3frame.config.model_paths import model_path
+from e3frame.config.targets import TaskSpec
+from e3frame.files.regular import open_regular
+from e3frame.model import ModelSpec, TypedModel
+from e3frame.spec.base import Spec, shown
+from e3frame.spec.errors import FileError, SpecError, dotted
+from e3frame.spec.layer import unresolved
+from e3frame.spec.plugins import untrusted, way_to_trust
+from e3frame.spec.validate import SpecErrors, validate
+from e3frame.spec.words import printable
+
+S = TypeVar("S", bound=Spec)
+
+FORMAT = 1
+"""Of the file: raise it when older versions of e3frame could not read what is written."""
+
+LONGEST = 8 << 20
+"""Bytes of the longest header that is read. That of a large model has some 50,000."""
+
+SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+"""Bytes of a number, by the name of its type in a safetensors file."""
+
+WEIGHTS = ("float32", "float64", "bfloat16", "float16")
+"""Types that the weights of a model may have."""
+
+
+class Held(NamedTuple):
+    """A tensor of the file; ``begin`` and ``end`` are counted from the end of the header."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its model, all of it valid, and possible with so many weights.
+
+    Attributes:
+        version: of e3frame that wrote it.
+        dtype: of the weights, one of WEIGHTS.
+        start: of the weights, in bytes.
+    """
+
+    path: Path
+    version: str
+    dtype: str
+    spec: ModelSpec
+    typed: TypedModel
+    task: TaskSpec | None
+    tensors: Mapping[str, Held]
+    start: int
+
+    @classmethod
+    def read(cls, path: str | Path, plugins: Collection[str] = ()) -> Header:
+        """Read the header of a model file, of the file in the folder of a run, or of a name's newest run.
+
+        Args:
+            plugins: modules that may be imported because the spec names them, besides those installed.
+
+        Raises:
+            FileError: there is no such file, it is not a model, or it needs what is not here.
+        """
+        path = model_path(path)
+        plugins = (plugins,) if isinstance(plugins, str) else plugins
+        entries, start = _entries(path)
+        metadata = _metadata(path, entries.pop("__metadata__", None))
+        tensors = _tensors(path, entries, _size(path) - start)
+        raw = _parsed(path, "spec", metadata["spec"])
+        _allow_plugins(path, raw.get("plugins", []), plugins)
+        spec = _valid(path, "spec", ModelSpec, raw, plugins)
+        typed = _typed(path, spec)
+        task = None
+        if "task" in metadata:
+            task = _valid(path, "task", TaskSpec, _parsed(path, "task", metadata["task"]))
+            _require_outputs(path, task, typed)
+        _require_room(path, typed, tensors)
+        return cls(path, metadata["e3frame"], metadata["dtype"], spec, typed, task, tensors, start)
+
+
+def not_a_model(path: Path, problem: str, hint: str | None = None) -> FileError:
+    """The error for a file that cannot be one of ours."""
+    return FileError(path, f"not a model of e3frame: {printable(problem)}", hint)
+
+
+def read_bytes(path: Path, start: int, count: int) -> bytes:
+    """So many bytes of a file; of what is none, such as a named pipe, nothing is waited for.
+
+    Raises:
+        FileError: they cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            file.seek(start)
+            return file.read(count)
+    except OSError as error:
+        if error.errno == errno.EINVAL:
+            raise not_a_model(path, str(error.strerror)) from None
+        raise FileError(path, f"cannot be read: {error.strerror}") from None
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def _entries(path: Path) -> tuple[dict[str, Any], int]:
+    """The header as a mapping, and where it ends."""
+    length, size = int.from_bytes(read_bytes(path, 0, 8), "little"), _size(path)
+    if size < 10 or not 2 <= length <= size - 8:
+        raise not_a_model(path, "it does not begin as a safetensors file, or its end is missing")
+    if length > LONGEST:
+        raise not_a_model(path, f"its header has {length:,} bytes, at most {LONGEST:,} are read")
+    entries = _json(path, "header", read_bytes(path, 8, length))
+    if not isinstance(entries, dict):
+        raise not_a_model(path, "its header is not a mapping")
+    return entries, 8 + length
+
+
+def _json(path: Path, what: str, text: bytes | str) -> Any:
+    try:
+        raw = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
+        json.dumps(raw, ensure_ascii=False).encode()  # halves of characters, which nothing can print
+        return raw
+    except RecursionError:
+        raise not_a_model(path, f"its {what} is nested too deeply") from None
+    except ValueError as error:  # also of what is not UTF-8
+        raise not_a_model(path, f"its {what} is not JSON: {error}") from None
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key comes twice")
+    return found
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not a number")
+
+
+def _metadata(path: Path, given: Any) -> dict[str, str]:
+    """The texts of the header that are ours."""
+    if not isinstance(given, dict) or "e3frame" not in given or "spec" not in given:
+        raise not_a_model(path, "a safetensors file of something else")
+    for key in ("e3frame", "spec", "format", "dtype", *(["task"] if "task" in given else [])):
+        if not isinstance(given.get(key), str):
+            raise not_a_model(path, f"its header has no text '{key}'")
+    version, number = given["e3frame"], given["format"]
+    if not (number.isascii() and number.isdecimal() and len(number) < 10):
+        raise not_a_model(path, f"its format is not a number: {shown(number)}")
+    if int(number) > FORMAT:
+        problem = f"written by e3frame {printable(shown(version))}, which is newer than this, {e3frame.__version__}"
+        raise FileError(path, problem, "pip install --upgrade e3frame")
+    if int(number) != FORMAT:
+        raise not_a_model(path, f"there is no format {number}")
+    if given["dtype"] not in WEIGHTS:
+        raise not_a_model(path, f"its dtype must be one of {', '.join(WEIGHTS)}; got {shown(given['dtype'])}")
+    return given
+
+
+def _tensors(path: Path, entries: Mapping[str, Any], room: int) -> dict[str, Held]:
+    """All tensors, which fill the rest of the file without a gap.
+
+    Args:
+        room: bytes after the header.
+    """
+    found = {}
+    for name, entry in entries.items():
+        try:
+            held = Held(entry["dtype"], tuple(entry["shape"]), *entry["data_offsets"])
+            sound = held.dtype in SIZES and all(type(n) is int and n >= 0 for n in (*held.shape, *held[2:]))
+            sound = sound and len(held.shape) < 10 and prod(held.shape) * SIZES[held.dtype] == held.end - held.begin
+        except (TypeError, KeyError):
+            sound = False
+        if not sound:
+            raise not_a_model(path, f"its header does not say what {shown(name)} is")
+        found[name] = held
+    end = 0
+    for name, held in sorted(found.items(), key=lambda item: item[1][2:]):
+        if held.begin != end:
+            raise not_a_model(path, f"{shown(name)} does not begin where the tensor before it ends")
+        end = held.end
+    if end != room:
+        raise not_a_model(path, f"its header tells of {end:,} bytes of weights, the file holds {room:,}")
+    return found
+
+
+def _parsed(path: Path, what: str, text: str) -> dict[str, Any]:
+    raw = _json(path, what, text)
+    if not isinstance(raw, dict):
+        raise not_a_model(path, f"its {what} is not a mapping")
+    return raw
+
+
+def _valid(path: Path, what: str, cls: type[S], raw: dict[str, Any], plugins: Collection[str] = ()) -> S:
+    try:
+        return validate(cls, raw, plugins=plugins)
+    except SpecErrors as errors:
+        raise _wrong(path, what, errors.errors[0]) from None
+    except RecursionError:
+        raise not_a_model(path, f"its {what} is nested too deeply") from None
+
+
+def _wrong(path: Path, what: str, error: SpecError) -> FileError:
+    return not_a_model(path, f"{shown(dotted((what, *error.path)))}: {error.problem}")
+
+
+def _typed(path: Path, spec: ModelSpec) -> TypedModel:
+    try:
+        for key in unresolved(spec):
+            raise not_a_model(path, f"{shown(dotted(('spec', *key)))} is still auto")
+        return spec.typed()
+    except SpecError as error:
+        raise _wrong(path, "spec", error) from None
+    except RecursionError:
+        raise not_a_model(path, "its spec is nested too deeply") from None
+
+
+def _require_outputs(path: Path, task: TaskSpec, typed: TypedModel) -> None:
+    """What it was trained on must be what it gives."""
+    for name in task.targets:
+        try:
+            check_output(name, task, typed)
+        except SpecError as error:
+            raise not_a_model(path, f"{shown(dotted(error.path))}: {error.problem}") from None
+
+
+def _require_room(path: Path, typed: TypedModel, tensors: Mapping[str, Held]) -> None:
+    """Before anything is built: a spec may speak of more weights than there is memory."""
+    needed, there = typed.num_parameters, sum(prod(held.shape) for held in tensors.values())
+    if needed > there:
+        raise not_a_model(path, f"its spec needs {needed:,} weights, the file holds {there:,}")
+
+
+def _allow_plugins(path: Path, named: Any, allowed: Collection[str]) -> None:
+    """A file may not decide on its own what is imported."""
+    if not isinstance(named, list) or not all(isinstance(plugin, str) for plugin in named):
+        raise not_a_model(path, f"spec.plugins must be a list of names, got {shown(named)}")
+    stranger = untrusted(named, allowed)
+    if stranger is not None:
+        problem = f"its layers need the plugin {printable(shown(stranger))}, which is not installed as one"
+        raise FileError(path, problem, printable(way_to_trust(stranger)))

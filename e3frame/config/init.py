@@ -1,0 +1,188 @@
+"""Starting from a trained model: what of it fits is known from the two specs alone, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from e3frame.config.header import Header
+from e3frame.model import ModelSpec, TypedModel
+from e3frame.spec.base import Spec, shown
+from e3frame.spec.errors import FileError, SpecError, did_you_mean, dotted
+from e3frame.spec.layer import Step
+from e3frame.spec.validate import validate
+
+Factor = Annotated[float, Field(gt=0)]
+
+
+class InitSpec(Spec):
+    """A trained model to start from. Layers are named as ``e3frame check`` shows them, or by patterns: ``conv*``."""
+
+    model: str = Field(min_length=1)
+    """Its file, model.safetensors, the folder of its run, or runs/NAME for the newest run of that name. Where no model
+    is chosen, the layers are those of the file."""
+    reset: tuple[str, ...] = ()
+    """Layers that begin with new weights, as they must where they are not those of the file."""
+    freeze: tuple[str, ...] = ()
+    """Layers that keep their weights."""
+    lr: dict[str, Factor] = Field({})
+    """Factors of the learning rate of layers; the first pattern that fits counts."""
+
+    def idle(self, transfer: Transfer) -> Iterator[SpecError]:
+        """Options that do nothing, with their paths from here."""
+        for pattern in self.lr:
+            named = [name for name in (*transfer.kept, *transfer.new) if fnmatchcase(name, pattern)]
+            if all(name in transfer.frozen for name in named):
+                problem = f"{', '.join(named)}: frozen, so the learning rate does nothing"
+                yield SpecError(("lr", pattern), problem, "leave one of them out")
+
+    def plan(self, spec: ModelSpec, typed: TypedModel) -> Transfer:
+        """What comes from the file.
+
+        Raises:
+            SpecError: there is no such model, a pattern fits nothing, or a layer does not fit and is not reset.
+        """
+        header = read_header(self.model, spec.plugins)
+        path, held = header.path, header.spec
+        layers = {step.binding.key: step for step in typed.steps if step.num_parameters}
+        earlier = {step.binding.key: step for step in header.typed.steps if step.num_parameters}
+        for key, patterns in (("reset", self.reset), ("freeze", self.freeze), ("lr", self.lr)):
+            for pattern in patterns:
+                if not any(fnmatchcase(name, pattern) for name in layers):
+                    hint = did_you_mean(pattern, layers, "layers with weights")
+                    raise SpecError(("init", key), f"no layer with weights is called {shown(pattern)}", hint)
+        kept = [name for name in layers if name in earlier and not _matches(name, self.reset)]
+        for name in kept:
+            _require_fit(name, earlier[name], layers[name], path)
+        if not kept:
+            raise SpecError(("init", "model"), f"no layer of {path} is used", did_you_mean("", earlier, "layers there"))
+        if held.r_max != spec.r_max:
+            hint = "without model= it is that of the file"
+            raise SpecError(("model", "r_max"), f"must be that of {path}, {held.r_max:g}; got {spec.r_max:g}", hint)
+        if all(_matches(name, self.freeze) for name in layers):
+            raise SpecError(("init", "freeze"), "all layers are frozen: there is nothing to train")
+        frozen = tuple(name for name in layers if _matches(name, self.freeze))
+        new = tuple(name for name in layers if name not in kept)
+        return Transfer(path, held, tuple(kept), new, tuple(name for name in earlier if name not in layers), frozen)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """What a run takes from a trained model.
+
+    Attributes:
+        path, spec: of the trained model.
+        kept, new, dropped: layers whose weights come from it, those that begin anew, those of it that are not used.
+        frozen: layers that are not trained.
+    """
+
+    path: Path
+    spec: ModelSpec
+    kept: tuple[str, ...]
+    new: tuple[str, ...]
+    dropped: tuple[str, ...]
+    frozen: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """A line for each kind of layers."""
+        parts = {"from it": self.kept, "new": self.new, "of it not used": self.dropped, "frozen": self.frozen}
+        lines = [f"  {what}: {', '.join(names)}" for what, names in parts.items() if names]
+        return "\n".join([f"starting from {self.path}", *lines])
+
+    def species(self, model: ModelSpec) -> str:
+        """A line for the species that the trained model does not know, and for those that are not used."""
+        new = [symbol for symbol in model.species if symbol not in self.spec.species]
+        dropped = [symbol for symbol in self.spec.species if symbol not in model.species]
+        lines = [f"  new species: {', '.join(new)}, whose weights begin anew"] if new else []
+        lines += [f"  species of it not used: {', '.join(dropped)}"] if dropped else []
+        return "\n".join(lines)
+
+    def known(self, model: ModelSpec) -> ModelSpec:
+        """The model, its layers' ``auto`` as the weights were trained with; species and outputs follow the data."""
+        raw, held = model.model_dump(mode="json"), self.spec.model_dump(mode="json")
+        return validate(ModelSpec, {**raw, "layers": _filled(raw["layers"], held["layers"])})
+
+
+def architecture(path: str, plugins: Collection[str], targets: Collection[str]) -> dict[str, Any]:
+    """The raw model of a file as a new run has it: species, scales and shifts follow the new data.
+
+    Args:
+        plugins: those that the user names.
+        targets: of the new run, without which there is nothing to compute scale and shift of an output from.
+
+    Raises:
+        SpecError: there is no such model.
+    """
+    raw = read_header(path, plugins).spec.model_dump(mode="json")
+    for name, output in raw["outputs"].items():
+        if name in targets and output.get("per_species_scale_shift") is not None:
+            output["per_species_scale_shift"] = "auto"
+    return {**raw, "species": "auto"}
+
+
+def read_header(path: str, plugins: Collection[str]) -> Header:
+    """The header of the model to start from.
+
+    Raises:
+        SpecError: there is no such model.
+    """
+    try:
+        return Header.read(path, plugins)
+    except FileError as error:
+        raise SpecError(("init", "model"), f"{error.file}: {error.problem}", error.hint) from None
+
+
+def lr_factor(init: InitSpec | None) -> Callable[[str], float]:
+    """The factor of the learning rate of a parameter, by its name in the model."""
+    patterns = {} if init is None else init.lr
+
+    def factor(name: str) -> float:
+        layer = layer_of(name)
+        return next((value for pattern, value in patterns.items() if fnmatchcase(layer, pattern)), 1.0)
+
+    return factor
+
+
+def layer_of(parameter: str) -> str:
+    """``layers.conv.linear_1.weight`` belongs to ``conv``."""
+    return parameter.split(".")[1]
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _require_fit(name: str, held: Step, given: Step, path: Path) -> None:
+    """Raises SpecError where a layer is another than that of the file, with what is different."""
+    found = list(_different(_described(held), _described(given)))
+    if found:
+        key, there, here = found[0]
+        problem = f"'{name}' is not that of {path}: {dotted(key)} {shown(there)} there, {shown(here)} here"
+        hint = f"init.reset=[{name}] begins it with new weights, and without model= all layers are those of the file"
+        raise SpecError(("model", *given.path), problem, hint)
+
+
+def _described(step: Step) -> dict[str, Any]:
+    fields = {binding.key: binding.field for binding in step.scope.bindings.values()}
+    inputs = [str(fields[key].irreps) for key in step.signature.inputs if key in fields]
+    return {**step.spec.model_dump(mode="json", exclude={"of"}), "input": inputs}
+
+
+def _different(held: Any, given: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
+    if isinstance(held, Mapping) and isinstance(given, Mapping):
+        for key in held:
+            yield from _different(held[key], given.get(key), (*path, key))
+    elif held != given and given != "auto":
+        yield path, held, given
+
+
+def _filled(given: Any, held: Any) -> Any:
+    if isinstance(given, Mapping) and isinstance(held, Mapping):
+        return {key: _filled(value, held.get(key, value)) for key, value in given.items()}
+    return held if given == "auto" else given

@@ -1,0 +1,110 @@
+"""Units of a model's outputs, and the factors that take them to eV, Å and e, in which ASE is handed its results.
+
+An energy and all that is derived from it have one factor, because lengths are in Å everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from e3frame.config.targets import DERIVED, KNOWN, TaskSpec
+from e3frame.data.sources.base import DataSpec
+from e3frame.spec.base import shown
+from e3frame.spec.errors import DataError, SpecError
+from e3frame.spec.layer import LayerSpec
+from e3frame.spec.units import DIPOLE, ENERGY, FORCE, POLARIZABILITY, PRESSURE, Units, canonical
+
+_FACTORS: Mapping[str, Mapping[str, float]] = {
+    "energy": ENERGY,
+    "forces": FORCE,
+    "stress": {f"{unit}/Å^3": factor for unit, factor in ENERGY.items()} | PRESSURE,
+    "dipole": DIPOLE,
+    "polarizability": POLARIZABILITY,
+    "charges": {"e": 1.0},
+    "total_charge": {"e": 1.0},
+}
+_DERIVED = dict(zip(DERIVED, ("forces", "stress"), strict=True))
+"""What is derived from an energy, by the kind of the layer that derives it."""
+_SAME = 1e-9
+"""Relative difference of factors that are equal up to rounding."""
+
+
+def factors(outputs: Mapping[str, LayerSpec], task: TaskSpec | None) -> dict[str, float]:
+    """Outputs whose name says what they are: what takes their values to eV, Å and e.
+
+    Args:
+        outputs: of a model whose task passed :func:`check_units`.
+    """
+    found = {}
+    for name in outputs.keys() & KNOWN.keys():
+        units = {} if task is None else _units(_root(name, outputs), outputs, task)
+        found[name] = next((factor for factor in units.values() if factor is not None), 1.0)
+    return found
+
+
+def check_units(name: str, outputs: Mapping[str, LayerSpec], task: TaskSpec) -> None:
+    """Whether a target's unit is one of its quantity, and agrees with that of the energy that it is derived from.
+
+    Raises:
+        SpecError: it does not, with the path from the root of the run config.
+    """
+    root, unit = _root(name, outputs), task.unit(name)
+    quantity = _quantity(name, root, outputs)
+    path = ("task", "targets", name) if task.targets[name].unit is None else ("task", "targets", name, "unit")
+    own = _factor(quantity, unit)
+    if own is None and unit and name in KNOWN:
+        known = ", ".join(list(_FACTORS[quantity])[:6])
+        hint = f"known: {known}, ...\nor give the target a name of its own: ASE takes {name} in {KNOWN[name][0]}"
+        raise SpecError(path, f"{shown(unit)} is not a known unit of {name}", hint)
+    energy = _factor("energy", task.unit(root)) if root != name and root in task.targets else None
+    if own is not None and energy is not None and abs(own / energy - 1) > _SAME:
+        right = f"{task.unit(root)}/Å" + ("^3" if quantity == "stress" else "")
+        problem = f"'{name}' is derived from '{root}', which is in {task.unit(root)}: it is in {right}, not in {unit}"
+        hint = f"call the label of '{root}' energy, so that it is converted to eV: data.keys.energy=KEY"
+        raise SpecError(path, problem, hint, at_key=len(path) == 3)
+
+
+def require_file_units(task: TaskSpec, data: DataSpec) -> None:
+    """A label under a name of the user's own is not converted, so what files state must be what the target claims.
+
+    Raises:
+        DataError: a target that is called energy, say, learns a label that is in another unit by what the files state.
+    """
+    files = data.found_units()
+    raw = [name for name in task.targets if name in KNOWN and task.key(name) not in KNOWN]
+    if files is None or files == Units():
+        return
+    for name in raw:
+        key, claimed = task.key(name), _factor(name, task.unit(name))
+        if key in data.label_names and claimed and abs(claimed / files.label_factor(name) - 1) > _SAME:
+            problem = f"'{key}' is learned as {name} in {task.unit(name)}, but by the file or data.units it is not"
+            hint = f"call the label {name}, so that it is converted: data.keys.{name}=KEY"
+            raise DataError(problem, file=", ".join(getattr(data, "path", ())), hint=hint)
+
+
+def _root(name: str, outputs: Mapping[str, LayerSpec]) -> str:
+    """The energy that an output is derived from, or itself."""
+    layer = outputs.get(name)
+    return layer.of if layer is not None and layer.kind in _DERIVED else name  # type: ignore[attr-defined]
+
+
+def _quantity(name: str, root: str, outputs: Mapping[str, LayerSpec]) -> str:
+    if name != root:
+        return _DERIVED[outputs[name].kind]
+    derives = any(other != root and _root(other, outputs) == root for other in outputs)
+    return "energy" if derives else name
+
+
+def _units(root: str, outputs: Mapping[str, LayerSpec], task: TaskSpec) -> dict[str, float | None]:
+    """The factors of those targets that are ``root``, or derived from it; its own first."""
+    members = [root, *(name for name in _derived(root, outputs))]
+    return {name: _factor(_quantity(name, root, outputs), task.unit(name)) for name in members if name in task.targets}
+
+
+def _derived(root: str, outputs: Mapping[str, LayerSpec]) -> Iterator[str]:
+    return (name for name in outputs if name != root and _root(name, outputs) == root)
+
+
+def _factor(quantity: str, unit: str) -> float | None:
+    """What a value in this unit is times in eV, Å and e; None where that is not known."""
+    return _FACTORS.get(quantity, {}).get(canonical(unit.replace("³", "^3")))

@@ -1,0 +1,308 @@
+"""The whole run as one model: what ``scripts/train.py`` composes from the config groups.
+
+Imports neither torch nor Lightning nor Hydra: a config is checked before any of them is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from e3frame.config.checks import asked_of_frames, check_input, check_target, shifts_of, with_derived
+from e3frame.config.init import InitSpec, Transfer, architecture
+from e3frame.config.loggers import LoggerSpec
+from e3frame.config.optimizers import OptimizerSpec, ScheduleFreeSpec
+from e3frame.config.schedulers import ConstantSpec, CosineSpec, PlateauSpec, SchedulerSpec
+from e3frame.config.targets import TaskSpec, way_to_learn
+from e3frame.config.trainer import TrainerSpec
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.specs import AnyData
+from e3frame.files.regular import with_home
+from e3frame.files.yaml_file import Composed
+from e3frame.layers._pooling import Pooling
+from e3frame.layers.mean import Mean
+from e3frame.layers.negative_gradient import NegativeGradient
+from e3frame.layers.strain_gradient import StrainGradient
+from e3frame.model import ModelSpec, TypedModel
+from e3frame.spec.base import Spec, mistake, shown
+from e3frame.spec.errors import SpecError, did_you_mean
+from e3frame.spec.layer import Binding
+from e3frame.spec.limits import too_many
+from e3frame.spec.registry import OneOf
+from e3frame.spec.statistics import Shifts
+
+if TYPE_CHECKING:
+    from e3frame.preflight.look import Asked
+
+__all__ = ["RunConfig", "TypedRun", "architecture", "typed_run"]
+
+
+LONGEST_NAME = 100
+"""File systems allow 255 bytes, of which a search and files that are being written need some."""
+
+_PROCESSES = (("trainer", "devices"), ("trainer", "num_threads"), ("data", "num_workers"), ("data", "processes"))
+"""Keys that say how many processes or threads there are."""
+
+
+_Place = Annotated[str, AfterValidator(lambda path: str(with_home(path)) if path[:1] == "~" else path)]
+
+
+class RunConfig(Spec):
+    """A training run."""
+
+    name: str = "run"
+    """Name of the run."""
+    folder: _Place | None = Field(default=None, min_length=1)
+    """Where the results go; null: runs/<name>/<date and time>. A run that stopped there goes on."""
+    ckpt: _Place | None = Field(default=None, min_length=1)
+    """What to go on from: last, the newest of runs/<name>, or a checkpoint; null: whatever is in the folder."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the initial weights, the order of the frames, and dropout."""
+    model: ModelSpec
+    """Layers and outputs."""
+    init: InitSpec | None = None
+    """A trained model to start from; null: random weights."""
+    data: AnyData
+    """Frames to learn from."""
+    task: TaskSpec
+    """What to learn."""
+    optimizer: OneOf[OptimizerSpec]
+    """How gradients become steps."""
+    scheduler: OneOf[SchedulerSpec]
+    """How the learning rate changes."""
+    trainer: TrainerSpec
+    """How long, on what and how carefully to train."""
+    logger: OneOf[LoggerSpec]
+    """Where metrics go besides metrics.csv."""
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder_name(cls, name: str) -> str:
+        if not name or name.startswith(".") or not all(char.isalnum() or char in "-_.+" for char in name):
+            raise mistake(f"letters, digits and any of - _ . + make the name of a run, got {shown(name)}")
+        if len(name.encode()) > LONGEST_NAME:
+            raise mistake(f"at most {LONGEST_NAME} letters are allowed, got {len(name)}")
+        return name
+
+    @model_validator(mode="after")
+    def _derived_outputs(self) -> RunConfig:
+        """What the task derives from an energy is an output of the model, also where the model does not name it."""
+        model = with_derived(self.model, self.task)
+        return self if model is self.model else self.replace(model=model)
+
+    def typed(self) -> TypedRun:
+        """Check the model, and that the data can supply and the model can give what the task asks for.
+
+        Raises:
+            SpecError: the first thing that does not fit, with its path from the root of the run config.
+        """
+        try:
+            model = self.model.typed(len(self.data.known_species or ()) or None)
+        except SpecError as error:
+            raise error.under("model") from None
+        self._check_species()
+        for name in self.model.inputs:
+            check_input(name, self.model, self.task, self.data)
+        for name in self.task.targets:
+            check_target(name, self.task, model, self.data)
+        self._check_schedule()
+        self._check_noise()
+        self._check_machine()
+        size = self.data.batch_size
+        if isinstance(size, int) and self.trainer.world > size:
+            problem = f"must be at least the number of processes, {self.trainer.world}; got {size}"
+            raise SpecError(("data", "batch_size"), problem)
+        transfer = None if self.init is None else self.init.plan(self.model, model)
+        statistics_of = self._statistics_of()
+        warnings = tuple(warning.under("model") for warning in model.warnings)
+        warnings += (*self._untrained(model.outputs), *self._unsound(), *self._idle(transfer))
+        return TypedRun(self, model, warnings, *statistics_of, transfer)
+
+    @property
+    def asked_of_frames(self) -> dict[str, Label]:
+        """What is loaded of each frame besides its structure."""
+        return asked_of_frames(self.model, self.task)
+
+    def _check_species(self) -> None:
+        held, known = self.data.known_species, self.model.species
+        unknown = [symbol for symbol in held or () if known != "auto" and symbol not in known]
+        if unknown:
+            raise SpecError(
+                ("model", "species"),
+                f"the data hold {', '.join(held)}; the model does not know {', '.join(unknown)}",
+                "add it, or write auto",
+            )
+
+    @property
+    def monitors(self) -> tuple[str, ...]:
+        """Metrics that decide on checkpoints and learning rates."""
+        return tuple(self._monitors().values())
+
+    def _monitors(self) -> dict[tuple[str, ...], str]:
+        monitors = {("trainer", "monitor"): self.trainer.monitor}
+        if isinstance(self.scheduler, PlateauSpec):
+            monitors["scheduler", "monitor"] = self.scheduler.monitor
+        return monitors
+
+    def _check_schedule(self) -> None:
+        for path, monitor in self._monitors().items():
+            if monitor not in self.task.metric_names:
+                hint = did_you_mean(monitor, self.task.metric_names, "metrics")
+                raise SpecError(path, f"no metric is called {shown(monitor)}", hint)
+        if isinstance(self.scheduler, CosineSpec | PlateauSpec) and self.scheduler.min_lr >= self.optimizer.lr:
+            problem = f"must be below optimizer.lr, {self.optimizer.lr:g}; got {self.scheduler.min_lr:g}"
+            raise SpecError(("scheduler", "min_lr"), problem)
+
+    def _check_machine(self) -> None:
+        """Processes and threads that are too many for this machine; the same config may be fine on another one."""
+        for path in _PROCESSES:
+            number = getattr(getattr(self, path[0]), path[1], None)
+            problem = None if number is None else too_many(number)
+            if problem is not None:
+                raise SpecError(path, *problem)
+
+    def _check_noise(self) -> None:
+        """Random shifts of the atoms leave the labels, which must not be those that change with the shifts at once."""
+        if self.data.augment is None:
+            return
+        for name, target in self.task.targets.items():
+            derived = isinstance(self.model.outputs[name], NegativeGradient | StrainGradient)
+            if target.trained and (derived or self.task.key(name) in ("forces", "stress")):
+                problem = f"the {name} of a frame would be wrong for its shifted atoms: 0.01 Å is some 0.5 eV/Å"
+                hint = f"leave out data.augment, or give task.targets.{name} the weight 0"
+                raise SpecError(("data", "augment", "noise"), problem, hint)
+
+    def _statistics_of(self) -> tuple[str | None, str | None, bool]:
+        """Labels from which the ``auto`` scale and shift are computed, and whether the first is a mean over atoms."""
+        outputs = self.model.outputs
+        asking = [
+            name
+            for name, layer in outputs.items()
+            if isinstance(layer, Pooling)
+            and layer.per_species_scale_shift is not None
+            and "auto" in (layer.per_species_scale_shift.scale, layer.per_species_scale_shift.shift)
+        ]
+        for name in asking:
+            path = ("model", "outputs", name, "per_species_scale_shift")
+            if name not in self.task.targets:
+                raise SpecError(
+                    path,
+                    f"auto is computed from the labels of '{name}', but no target is called '{name}'",
+                    "add the target (weight 0 leaves it untrained), or give numbers: {scale: 1.0, shift: 0.0}",
+                )
+            if name != asking[0]:
+                problem = f"only one output can have auto scale and shift, '{asking[0]}' has them already"
+                raise SpecError(path, problem, "give numbers")
+        energy = (
+            asking[0] if asking else next((n for n in outputs if n in self.task.targets and self._is_energy(n)), None)
+        )
+        forces = [
+            name
+            for name, layer in outputs.items()
+            if isinstance(layer, NegativeGradient) and layer.of == energy and name in self.task.targets
+        ]
+        return (
+            None if energy is None else self.task.key(energy),
+            self.task.key(forces[0]) if forces else None,
+            energy is not None and isinstance(outputs[energy], Mean),
+        )
+
+    def _is_energy(self, name: str) -> bool:
+        target = self.task.targets[name]
+        return target.label == ("graph", ()) and target.sum is None and isinstance(self.model.outputs[name], Pooling)
+
+    def _unsound(self) -> Iterator[SpecError]:
+        """What runs, but probably not as it is meant."""
+        if self.trainer.dtype == "bf16-mixed":
+            problem = "bfloat16 has 3 digits: fine for a first look, too few for the last meV of energies and forces"
+            yield SpecError(("trainer", "dtype"), problem, "train in float32 to the end")
+        energies = [name for name in self.task.targets if self.task.key(name) == "energy"]
+        if self.data.augment is not None and energies:
+            problem = f"the label of '{energies[0]}' stays that of the atoms before their shift"
+            hint = "this is for relaxed structures, not for trajectories"
+            yield SpecError(("data", "augment", "noise"), problem, hint)
+        if isinstance(self.optimizer, ScheduleFreeSpec):
+            hint = "set scheduler=constant and trainer.ema_decay=null"
+            if self.trainer.ema_decay is not None:
+                problem = "schedule_free averages its weights already, and another average hides that"
+                yield SpecError(("trainer", "ema_decay"), problem, hint)
+            if not isinstance(self.scheduler, ConstantSpec):
+                yield SpecError(("scheduler", "kind"), "schedule_free needs no schedule", hint)
+
+    def _idle(self, transfer: Transfer | None) -> Iterator[SpecError]:
+        """Options that do nothing."""
+        idle = {("trainer",): self.trainer.idle(), ("scheduler",): self.scheduler.idle(self.trainer)}
+        idle |= {("data",): self.data.idle(self.asked_of_frames, way_to_learn), ("optimizer",): self.optimizer.idle()}
+        idle |= {("task", "targets", name): target.idle() for name, target in self.task.targets.items()}
+        if self.init is not None and transfer is not None:
+            idle["init",] = self.init.idle(transfer)
+        for path, errors in idle.items():
+            yield from (error.under(*path) for error in errors)
+
+    def _untrained(self, outputs: Mapping[str, Binding]) -> Iterator[SpecError]:
+        """What the model returns and nobody trains."""
+        for name in outputs:
+            layer = self.model.outputs[name]
+            if name in self.task.targets or (isinstance(layer, StrainGradient) and layer.of in self.task.targets):
+                continue
+            problem = f"no target trains the output '{name}'"
+            if isinstance(layer, NegativeGradient) and layer.of in self.task.targets:
+                problem += f": it follows from '{layer.of}' alone, and will be much less accurate"
+            labelled = name in self.data.label_names
+            hint = f"if the data hold {name}, add task.targets.{name}" if labelled else "add a target, or remove it"
+            yield SpecError(("model", "outputs", name), problem, hint, at_key=True)
+
+
+@dataclass(frozen=True)
+class TypedRun:
+    """A run config that fits together.
+
+    Attributes:
+        warnings: what is allowed but probably not meant, with paths from the root of the run config.
+        energy_label: label whose least squares give the reference energies, if there is one.
+        forces_label: label whose root mean square gives the scale, if there is one.
+        is_mean: whether the output with the energy label is a mean over the atoms, not a sum.
+        transfer: what comes from a trained model.
+    """
+
+    config: RunConfig
+    model: TypedModel
+    warnings: tuple[SpecError, ...]
+    energy_label: str | None
+    forces_label: str | None
+    is_mean: bool
+    transfer: Transfer | None = None
+
+    @property
+    def shifts(self) -> Shifts | None:
+        """Reference energies that single atoms may have; None where single atoms are frames like all others."""
+        return shifts_of(self.config.model, self.config.task, self.config.data)
+
+    def asked_of_data(self) -> Asked:
+        """What a look at the data needs to know of the run."""
+        from e3frame.preflight.look import Asked
+
+        task, species = self.config.task, self.config.model.species
+        units = {task.key(name): task.unit(name) for name in task.targets}
+        known = None if species == "auto" else species
+        outputs = self.config.model.outputs.values()
+        references = any(isinstance(o, Pooling) and o.per_species_scale_shift is not None for o in outputs)
+        files = self.config.data.found_units()
+        factors = {} if files is None else {key: files.label_factor(key) for key in task.labels}
+        labels = self.energy_label, self.forces_label
+        allow = self.config.data.allow
+        return Asked(task.labels, *labels, known, units, factors, references, self.is_mean, allow=allow)
+
+
+def typed_run(composed: Composed) -> TypedRun:
+    """A whole run config, checked; its warnings have their sources.
+
+    Raises:
+        SpecError: the mistake that stands first, with its source.
+    """
+    checked: list[TypedRun] = []
+    composed.parse(RunConfig, lambda config: checked.append(config.typed()))
+    return replace(checked[0], warnings=tuple(map(composed.sources.place, checked[0].warnings)))

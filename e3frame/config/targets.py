@@ -1,0 +1,247 @@
+"""What a model learns: its outputs, each with the label that trains it, a loss and a weight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from e3frame.algebra.cartesian import cartesian_irreps
+from e3frame.algebra.irreps import Irreps
+from e3frame.config.written import Formula, Weight
+from e3frame.data.sources.base import Label
+from e3frame.spec import layer
+from e3frame.spec.base import Spec, mistake, mistake_at
+from e3frame.spec.elements import Element
+from e3frame.spec.errors import SpecError
+from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.layer import Name
+
+KNOWN = {
+    "energy": ("eV", Label("graph")),
+    "forces": ("eV/Å", Label("node", (3,))),
+    "stress": ("eV/Å^3", Label("graph", (3, 3))),
+    "dipole": ("e*Å", Label("graph", (3,))),
+    "polarizability": ("Å^3", Label("graph", (3, 3))),
+    "charges": ("e", Label("node")),
+    "total_charge": ("e", Label("graph")),
+}
+"""Labels whose name says what they are: the unit in which the data hand them over, whatever the unit in the file, and
+their shape."""
+
+FORMS = {
+    "energy": "{irreps: 0e, per: graph}",
+    "forces": "{derive: negative_gradient, of: energy}",
+    "stress": "{derive: strain_gradient, of: energy}",
+    "dipole": "{irreps: 1o, per: graph}",
+    "polarizability": "{cartesian: 'ij=ji', per: graph}",
+    "charges": "{irreps: 0e, per: node}",
+    "total_charge": "{irreps: 0e, per: graph}",
+}
+"""Targets that learn the labels of these names."""
+
+DERIVED = {
+    "negative_gradient": (layer.Field(Irreps("1o"), "node"), None),
+    "strain_gradient": (layer.Field(cartesian_irreps("ij=ji"), "graph"), "ij=ji"),
+}
+"""Type and Cartesian form of what is derived from an energy, by the kind of the layer that derives it."""
+
+
+ROWS = {"graph": "frame", "node": "atom", "edge": "edge"}
+"""What has one value each, in words."""
+
+
+def way_to_learn(label: str) -> str:
+    """The key to write so that a label of the data is learned."""
+    return f"task.targets.{label}={FORMS.get(label, '{irreps: ..., per: ...}')} learns it"
+
+
+class TargetSpec(Spec):
+    """One output of the model and how it is trained. Its name is that of the output.
+
+    What it is, is said in one of three ways: by ``irreps``, by ``cartesian`` or by ``derive``.
+    """
+
+    irreps: IrrepsField | None = None
+    """Irreps of the quantity: 0e for an energy, 1o for a dipole, 2x0e for two invariants."""
+    cartesian: Formula | None = None
+    """Symmetry of the indices of a Cartesian tensor: ``ij=ji`` for a polarizability (0e + 2e). Labels and predictions
+    are Cartesian, in the order (x, y, z); the model's output and the loss are in irreps."""
+    derive: Literal["negative_gradient", "strain_gradient"] | None = None
+    """Forces or stress of the energy ``of``; type and domain follow, and so does the output of the model if it has
+    none of this name."""
+    of: Name | None = None
+    """The model's output that is derived."""
+    per: Literal["graph", "node", "edge"] | None = None
+    """Whether there is one value per graph, per atom or per edge; required unless it is derived. Edges are the pairs of
+    atoms within r_max, one for each direction; ``data.edges`` says which pairs the labels are of."""
+    sum: Name | None = None
+    """For ``per: node``: compare the sum over the atoms of a graph with this label (one per graph) in place of each
+    atom's value with its own, such as charges of which only the total is known."""
+    key: str | None = Field(default=None, min_length=1)
+    """Label of the data to learn; null: the one that is called like the target."""
+    unit: str | None = None
+    """Unit of the label, for messages and tables; null: eV for energy, eV/Å for forces, ... , else none."""
+    weight: Weight = 1.0
+    """Factor of this target's loss; 0: only its errors are reported. ``{0: 1, 100: 10}``: 1 from the start, 10 after
+    100 epochs. Reported losses, by which the best checkpoint is chosen, have the last weights, so that they compare.
+    Adam goes by the size of past gradients: a large step at a high learning rate undoes some epochs."""
+    loss: Literal["mse", "mae", "huber"] = "mse"
+    """Mean squared error, mean absolute error, or Huber's: squared up to ``huber_delta``, absolute beyond."""
+    huber_delta: float | None = Field(default=None, gt=0)
+    """Where Huber's loss turns from squared to absolute, in the unit of the target; null: 0.01."""
+    per_atom: bool = False
+    """Train the value divided by the graph's number of atoms, so that large and small molecules weigh alike."""
+    species_weights: dict[Element, float] | None = None
+    """For ``per: node``: factors of the losses of atoms by species, such as ``{H: 0.5}``; 1 for the others."""
+    component_weights: tuple[float, ...] | None = None
+    """A factor for each irrep, in their order: two for 2x0e, or for the 0e + 2e of a polarizability. The components of
+    one irrep have one factor, so that the loss does not depend on the orientation."""
+
+    @model_validator(mode="after")
+    def _said_once(self) -> TargetSpec:
+        ways = [way for way in ("irreps", "cartesian", "derive") if getattr(self, way) is not None]
+        if not ways:
+            raise mistake("one of irreps, cartesian, derive is required: what the target is", "for example irreps: 0e")
+        if len(ways) > 1:
+            problem = f"{ways[0]} says what the target is, {ways[1]} as well"
+            raise mistake_at(ways[1], getattr(self, ways[1]), mistake(problem, "leave one of them out", at_key=True))
+        if self.derive is not None and self.per is not None:
+            problem = f"{self.derive} is per {self.type.domain} in any case"
+            raise mistake_at("per", self.per, mistake(problem, "leave per out", at_key=True))
+        if self.derive is None and self.per is None:
+            raise mistake("per is required: graph, node or edge")
+        if (self.derive is None) != (self.of is None):
+            if self.of is None:
+                raise mistake("of is required: the output that is derived", "for example of: energy")
+            raise mistake_at("of", self.of, mistake("of is for derive", "leave it out", at_key=True))
+        return self
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TargetSpec:
+        per_node = self.type.domain == "node"
+        wrong = {
+            "sum": (self.sum is not None and not per_node, "sum is for per: node"),
+            "key": (self.sum is not None and self.key is not None, "the label is that of sum"),
+            "per_atom": (
+                self.per_atom and self.label.per != "graph",
+                f"per: {self.label.per} has one value per {ROWS[self.label.per]} already",
+            ),
+            "huber_delta": (
+                self.huber_delta is not None and self.loss != "huber",
+                f"huber_delta is for loss: huber, loss is {self.loss}",
+            ),
+            "species_weights": (
+                self.species_weights is not None and self.label.per != "node",
+                f"species_weights are for values per atom, this target has one per {self.label.per}",
+            ),
+        }
+        for key, (is_wrong, problem) in wrong.items():
+            if is_wrong:
+                raise mistake_at(key, getattr(self, key), mistake(problem, f"leave {key} out"))
+        given, irreps = self.component_weights, self.type.irreps
+        if given is not None and len(given) != irreps.num_irreps:
+            problem = f"{irreps} has {irreps.num_irreps} irreps, {len(given)} weights are given"
+            raise mistake_at("component_weights", given, mistake(problem))
+        for key in ("species_weights", "component_weights"):
+            weights = getattr(self, key) or ()
+            numbers = list(weights.values()) if isinstance(weights, dict) else list(weights)
+            if any(number < 0 for number in numbers):
+                raise mistake_at(key, weights, mistake(f"weights must be >= 0, got {min(numbers):g}"))
+        return self
+
+    @property
+    def type(self) -> layer.Field:
+        """What the model's output must be."""
+        if self.derive is not None:
+            return DERIVED[self.derive][0]
+        irreps = self.irreps if self.cartesian is None else cartesian_irreps(self.cartesian)
+        return layer.Field(irreps, self.per)
+
+    @property
+    def formula(self) -> str | None:
+        """Symmetry of the indices where labels and predictions are Cartesian, else None."""
+        return DERIVED[self.derive][1] if self.derive is not None else self.cartesian
+
+    @property
+    def label(self) -> Label:
+        """What the data are asked for: one number for 0e, a vector for 1o, a matrix for ij=ji."""
+        field = self.type
+        rank = 0 if self.formula is None else len(self.formula.split("=")[0].strip())
+        shape = (3,) * rank if rank else () if field.irreps.dim == 1 else (field.irreps.dim,)
+        return Label("graph" if self.sum is not None else field.domain, shape)
+
+    def idle(self) -> Iterator[SpecError]:
+        """Options that do nothing, with their paths from here."""
+        if self.trained:
+            return
+        for key in ("loss", "huber_delta", "species_weights", "component_weights"):
+            if getattr(self, key) != type(self).model_fields[key].default:
+                problem = f"the weight is 0, so that nothing is trained and {key} does nothing"
+                yield SpecError((key,), problem, "leave it out, or give a weight")
+
+    def weight_at(self, epoch: int) -> float:
+        """The weight after so many finished epochs."""
+        if isinstance(self.weight, dict):
+            return self.weight[max(start for start in self.weight if start <= epoch)]
+        return self.weight
+
+    @property
+    def last_weight(self) -> float:
+        """The weight with which a long run ends, and with which losses are reported."""
+        return self.weight[max(self.weight)] if isinstance(self.weight, dict) else self.weight
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weight is ever above 0."""
+        return max(self.weight.values()) > 0 if isinstance(self.weight, dict) else self.weight > 0
+
+
+class TaskSpec(Spec):
+    """What to learn."""
+
+    targets: dict[Name, TargetSpec] = Field(min_length=1)
+    """Outputs of the model that are trained or watched."""
+
+    @field_validator("targets")
+    @classmethod
+    def _something_to_train(cls, targets: dict[str, TargetSpec]) -> dict[str, TargetSpec]:
+        if not any(target.trained for target in targets.values()):
+            raise mistake("no target has a weight above 0: there is nothing to train")
+        if not any(target.last_weight > 0 for target in targets.values()):
+            raise mistake("no target's last weight is above 0: the best checkpoint could not be told")
+        return targets
+
+    @model_validator(mode="after")
+    def _one_form_of_a_label(self) -> TaskSpec:
+        forms: dict[str, tuple[str, Label]] = {}
+        for name, target in self.targets.items():
+            first, label = forms.setdefault(self.key(name), (name, target.label))
+            if label != target.label:
+                problem = f"'{first}' and '{name}' ask for the label '{self.key(name)}' in different shapes"
+                raise mistake_at("targets", self.targets, mistake(problem, "give them labels of their own: key"))
+        return self
+
+    def key(self, name: str) -> str:
+        """The data's label that trains target ``name``."""
+        target = self.targets[name]
+        return target.sum or target.key or name
+
+    def unit(self, name: str) -> str:
+        """Unit of target ``name``, empty where it has none."""
+        target = self.targets[name]
+        if target.unit is not None:
+            return target.unit
+        known = KNOWN.get(self.key(name)) or KNOWN.get(name)
+        return known[0] if known else ""
+
+    @property
+    def labels(self) -> dict[str, Label]:
+        """Labels to load, by their names in the data."""
+        return {self.key(name): target.label for name, target in self.targets.items()}
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """What a validation computes, as schedulers and checkpoints may monitor it."""
+        return ("val_loss", *(f"val_{name}_{error}" for name in self.targets for error in ("mae", "rmse")))

@@ -1,0 +1,1 @@
+"""From files to frames: one reader for each format."""

@@ -1,0 +1,212 @@
+"""Frames from files, by ASE: everything that can be wrong with one is said here, with its file and number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from ase import Atoms
+from ase.db import connect
+from ase.io import iread
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+from ase.io.trajectory import TrajectoryReader
+
+from e3frame.data.formats.portions import portions
+from e3frame.data.formats.stated import is_unit_key
+from e3frame.data.formats.xyz_frame import read_frame
+from e3frame.data.formats.xyz_header import read_header, six_of
+from e3frame.data.formats.xyz_text import Text, TextError, first_comment, index, texts
+from e3frame.data.pipeline.neighbors import require_numbers
+from e3frame.files.opened import is_compressed, once_per_state, require_file
+from e3frame.spec.elements import require_elements
+from e3frame.spec.errors import DataError, did_you_mean
+
+XYZ = ("xyz", "extxyz")
+Frame = tuple[int, "Atoms | DataError"]
+"""The number of a frame, and its atoms, or what is wrong with it."""
+
+
+class Held(NamedTuple):
+    """Consecutive frames on their way to the process that makes their graphs, which need not open the file if it has no
+    way to find them there: their texts, their numbers in a trajectory, or the frames themselves."""
+
+    format: str
+    frames: Sequence[Any]
+
+
+def count_frames(file: str, format: str | None) -> int | None:
+    """How many frames there are; None where only reading them all would tell.
+
+    Raises:
+        DataError: no frames, an unknown format, or a file that ends within a frame.
+    """
+    format = _format(file, format)
+    if format in XYZ:
+        return _index(file, format)
+    if _is_indexed(file, format):
+        try:
+            with TrajectoryReader(file) as frames:
+                return len(frames)
+        except Exception as error:  # whatever a damaged file makes of it
+            raise _unreadable(file, format, error) from error
+    return None
+
+
+def held_frames(file: str, format: str | None, frames: Sequence[int] | None, size: int) -> Iterator[Held]:
+    """Some frames of a file (in rising order; None: all), found in one pass, in portions of ``size``.
+
+    Raises:
+        DataError: no frames, or an unknown format.
+    """
+    format = _format(file, format)
+    if format in XYZ:
+        _index(file, format)
+        found: Iterable[Any] = texts(file, frames)
+    elif _is_indexed(file, format):
+        found = range(count_frames(file, format) or 0) if frames is None else frames
+    else:
+        found = _others(file, format, None if frames is None else set(frames))
+    yield from (Held(format, portion) for portion in portions(found, size))
+
+
+def read_held(file: str, held: Held) -> Iterator[Frame]:
+    """The frames of a portion, with their numbers; in place of one that cannot be read, what is wrong with it."""
+    if held.format in XYZ:
+        yield from (_xyz(text, file, held.format) for text in held.frames)
+    elif held.frames and isinstance(held.frames[0], tuple):
+        yield from held.frames
+    else:
+        yield from _trajectory(file, held.format, held.frames)
+
+
+def read_frames(file: str, format: str | None, frames: Sequence[int] | None = None) -> Iterator[Frame]:
+    """Some frames of a file (in rising order; None: all) as they stand there, with their numbers; in place of a frame
+    that cannot be read, what is wrong with it. Where nobody knows how many there are, it is the last one.
+
+    Raises:
+        DataError: no frames, or an unknown format.
+    """
+    none = True
+    for held in held_frames(file, format, frames, 64):
+        none = False
+        yield from read_held(file, held)
+    if none:
+        raise DataError("no frames", file=file)
+
+
+def stated_units(file: str, format: str | None) -> dict[str, Any]:
+    """What a file says of its units: the keys of its first frame, or the metadata of a database."""
+    format = _format(file, format)
+    found: dict[str, Any] = {}
+    with suppress(Exception):  # whatever is wrong with the file is told when its frames are read
+        if format == "extxyz":
+            found = read_header(first_comment(file), 2)
+        elif format in ("db", "json"):
+            found = connect(file, type=format).metadata
+    return {key: value for key, value in found.items() if is_unit_key(key)}
+
+
+def six_components(file: str, format: str | None) -> list[str]:
+    """Which of stress and virial the first frame gives in six numbers."""
+    if _format(file, format) != "extxyz":
+        return []
+    with suppress(Exception):  # as above
+        return six_of(first_comment(file))
+    return []
+
+
+def _xyz(text: Text, file: str, format: str) -> Frame:
+    try:
+        return text.frame, read_frame(text, format == "extxyz")
+    except TextError as error:
+        problem = f"cannot be read as {format}: {error.problem}"
+        return text.frame, DataError(problem, file=file, frame=text.frame, hint=error.hint)
+    except Exception as error:  # of ASE, for keys and columns that are not of their kind
+        return text.frame, _unreadable(file, format, error, text.frame)
+
+
+def _trajectory(file: str, format: str, frames: Sequence[int]) -> Iterator[Frame]:
+    with TrajectoryReader(file) as held:
+        for frame in frames:
+            try:
+                yield frame, held[frame]
+            except Exception as error:  # as above
+                yield frame, _unreadable(file, format, error, frame)
+
+
+def _others(file: str, format: str, wanted: set[int] | None) -> Iterator[Frame]:
+    """Frames of a format whose files have to be read from their beginning."""
+    frame, last = 0, None if wanted is None else max(wanted) + 1
+    held = iread(file, slice(0, last), format=format, parallel=False, do_not_split_by_at_sign=True)
+    while True:
+        try:
+            found = next(held, None)
+        except Exception as error:  # ASE's readers raise whatever they stumble on, and then are at their end
+            yield frame, _unreadable(file, format, error, frame)
+            return
+        if found is None:
+            break
+        if wanted is None or frame in wanted:
+            yield frame, found
+        frame += 1
+    if frame == 0:
+        raise DataError("no frames", file=file)
+
+
+def _is_indexed(file: str, format: str) -> bool:
+    return format == "traj" and not is_compressed(file)
+
+
+def _unreadable(file: str, format: str, error: Exception, frame: int | None = None) -> DataError:
+    return DataError(f"cannot be read as {format}: {str(error) or type(error).__name__}", file=file, frame=frame)
+
+
+@once_per_state
+def _format(file: str, format: str | None) -> str:
+    if require_file(file).size == 0:
+        raise DataError("no frames", file=file)
+    try:
+        name = format or filetype(file)
+    except UnknownFileTypeError:
+        name = ""
+    except OSError as error:
+        raise DataError(f"cannot be opened: {error.strerror or error}", file=file) from error
+    except Exception as error:  # of a compressed file that is damaged
+        raise DataError(f"cannot be read: {str(error) or type(error).__name__}", file=file) from error
+    if name in ioformats:
+        return name
+    if format is None:
+        raise DataError("ASE does not recognise the format", file=file, hint="name it with data.format")
+    raise DataError(f"ASE knows no format {format}", file=file, hint=did_you_mean(format, ioformats, "known"))
+
+
+def _index(file: str, format: str) -> int:
+    """How many frames an XYZ file has, all of which are whole."""
+    try:
+        return index(file).count
+    except DataError as error:
+        raise DataError(error.problem, file=file, frame=error.frame, hint=error.hint) from None
+    except Exception as error:  # not text, or a compressed file that is damaged
+        raise _unreadable(file, format, error) from error
+
+
+def checked(atoms: Atoms | DataError, length: float, file: str, frame: int) -> Atoms:
+    """``atoms`` in Å, whose lengths were in units of ``length`` Å.
+
+    Raises:
+        DataError: it could not be read, no atoms, not an element, or a position or a cell that is not finite.
+    """
+    if isinstance(atoms, DataError):
+        raise atoms
+    if len(atoms) == 0:
+        raise DataError("no atoms", file=file, frame=frame)
+    try:
+        require_numbers(atoms)
+        require_elements(atoms.numbers.tolist())
+    except ValueError as error:
+        raise DataError(str(error), file=file, frame=frame) from None
+    if length != 1.0:
+        atoms.set_cell(atoms.cell.array * length)
+        atoms.positions *= length
+    return atoms

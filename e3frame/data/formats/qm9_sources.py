@@ -1,0 +1,265 @@
+"""QM9 (Ramakrishnan et al. 2014) as two sources hold it: the raw files that torch_geometric downloads, and the package
+``qm9pack``. Both give the same 130,831 molecules in the same order."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from e3frame.data.formats.download import fetched
+from e3frame.spec.elements import ATOMIC_NUMBERS
+from e3frame.spec.errors import DataError
+from e3frame.spec.units import ENERGY, LENGTH
+
+TARGETS = ("A", "B", "C", "mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv")
+"""Columns of gdb9.sdf.csv after the name, in GHz, D, a0^3, Hartree, a0^2 and cal/(mol K)."""
+HARTREE = ("homo", "lumo", "gap", "zpve", "U0", "U", "H", "G")
+REFERENCES = {
+    "U0": {"H": -0.500273, "C": -37.846772, "N": -54.583861, "O": -75.064579, "F": -99.718730},
+    "U": {"H": -0.498857, "C": -37.845355, "N": -54.582445, "O": -75.063163, "F": -99.717314},
+    "H": {"H": -0.497912, "C": -37.844411, "N": -54.581501, "O": -75.062219, "F": -99.716370},
+    "G": {"H": -0.510927, "C": -37.861317, "N": -54.598897, "O": -75.079532, "F": -99.733544},
+}
+"""Energies of free atoms in Hartree, at the level of the molecules (the data set's atomref.txt)."""
+PACK = {
+    "A": "RotA_GHz", "B": "RotB_GHz", "C": "RotC_GHz", "mu": "Dipole_debye", "alpha": "Polarizability_bohr3",
+    "homo": "HOMO_au", "lumo": "LUMO_au", "gap": "HOMO_LUMO_gap_au", "r2": "R2_bohr2", "zpve": "ZPVE_au",
+    "U0": "InternalEnergy_0K_au", "U": "InternalEnergy_298K_au", "H": "Enthalphy_298K_au",
+    "G": "GibbsFreeEnergy_298K_au", "Cv": "Heatcapacity_Cv_cal_mol_K",
+}  # fmt: skip
+"""qm9pack's columns."""
+COMPONENTS = ("A_xx", "A_xy", "A_xz", "A_xy", "A_yy", "A_yz", "A_xz", "A_yz", "A_zz")
+RAW = ("gdb9.sdf", "gdb9.sdf.csv", "uncharacterized.txt")
+MOLECULES = {"raw": 133_885, "pack": 130_831}
+"""Of the raw files all, of qm9pack those that are characterized."""
+CUT_SHORT = "cut short? delete it: it is fetched again"
+
+
+def is_installed() -> bool:
+    """Whether qm9pack is there."""
+    spec = find_spec("qm9pack")
+    return spec is not None and bool(spec.submodule_search_locations)
+
+
+def pack_files() -> list[str]:
+    """qm9pack's files.
+
+    Raises:
+        DataError: the package is not installed.
+    """
+    spec = find_spec("qm9pack")
+    if spec is None or not spec.submodule_search_locations:
+        raise DataError("the package qm9pack is not installed", hint="pip install 'e3frame[qm9]'")
+    folder = Path(spec.submodule_search_locations[0]) / "data"
+    return [str(folder / f"qm9_{name}.csv") for name in ("part1", "part2", "part3", "polarizability")]
+
+
+def raw_files(root: Path) -> list[str]:
+    """The raw files in ``root``/raw, downloaded if they are not there."""
+    from torch_geometric.data import download_url, extract_zip
+    from torch_geometric.datasets import QM9
+
+    def fetch(part: str) -> None:
+        folder = f"{part}/raw"
+        archive = Path(download_url(QM9.raw_url, folder))
+        extract_zip(str(archive), folder)
+        archive.unlink()
+        Path(download_url(QM9.raw_url2, folder)).rename(Path(folder) / RAW[2])
+
+    return [str(path) for path in fetched(root, [f"raw/{name}" for name in RAW], fetch, "QM9")]
+
+
+def count_pack(files: Sequence[str]) -> int:
+    """How many molecules qm9pack's files hold: a line each, below a header."""
+    found = sum(_count_lines(file) - 1 for file in files[:-1])
+    return _whole(found, "pack", Path(files[0]).parent, "pip install --force-reinstall qm9pack")
+
+
+def count_raw(files: Sequence[str]) -> int:
+    """How many characterized molecules the raw files hold."""
+    found = _whole(_count_lines(files[1]) - 1, "raw", Path(files[1]), CUT_SHORT)
+    return found - len(_skipped(files[2]))
+
+
+def _whole(found: int, what: str, place: Path, hint: str) -> int:
+    """The number of molecules found; raises DataError where some are missing."""
+    if found != MOLECULES[what]:
+        raise DataError(f"{max(found, 0):,} molecules are there, not {MOLECULES[what]:,}", file=place, hint=hint)
+    return found
+
+
+Molecule = tuple[int, Atoms | DataError]
+"""The number of a molecule in GDB-9, from 0, and what is wrong with it in place of one that cannot be read."""
+
+
+def pack_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[Molecule]:
+    """Molecules with their labels under the names of the paper.
+
+    Args:
+        wanted: their places in the set, in rising order.
+    """
+    tensors = {
+        row.cells[0]: row for row in _rows(files[-1:], {"XYZ_file", *COMPONENTS}) if len(row.cells) == len(row.header)
+    }
+    columns = {"Index", "Elements", "XYZ_Ang", "Mulliken_pop", *PACK.values()}
+    for row in _rows(files[:-1], columns, wanted):
+        try:
+            yield _packed(row.read(), tensors)
+        except (ValueError, KeyError) as error:
+            yield row.number, _unreadable(error, row.file, row.number)
+
+
+def _packed(row: dict[str, str], tensors: Mapping[str, _Row]) -> tuple[int, Atoms]:
+    symbols = row["Elements"].strip("[]").replace("'", "").split(",")
+    atoms = Atoms([ATOMIC_NUMBERS[symbol] for symbol in symbols], _numbers(row["XYZ_Ang"]).reshape(-1, 3))
+    if row["XYZ_file"] not in tensors:
+        raise ValueError(f"there is no polarizability of {row['XYZ_file']}")
+    tensor = tensors[row["XYZ_file"]].read()
+    matrix = np.array([float(tensor[key]) for key in COMPONENTS]).reshape(3, 3)
+    atoms.info = _converted({name: float(row[key]) for name, key in PACK.items()}, atoms)
+    atoms.info |= {"polarizability": matrix * LENGTH["bohr"] ** 3, "charges": _numbers(row["Mulliken_pop"])}
+    return int(row["Index"]) - 1, atoms
+
+
+def raw_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[Molecule]:
+    """The same of the raw files, without the molecules that uncharacterized.txt lists."""
+    structures, table, skipped = files
+    skip = _skipped(skipped)
+    kept = [number for number in range(_count_lines(table) - 1) if number not in skip]
+    numbers = [kept[place] for place in wanted]
+    with open(structures, encoding="utf-8", errors="replace") as sdf:
+        passed = 0
+        for row in _rows([table], {"mol_id", "mu", "u0", "cv"}, numbers):
+            for _ in range(row.number - passed):
+                _next_record(sdf)
+            passed, file = row.number + 1, structures
+            try:
+                atoms, file = _molecule(*_next_record(sdf)), table
+                values = map(float, list(row.read().values())[1:16])
+                atoms.info = _converted(dict(zip(TARGETS, values, strict=True)), atoms)
+            except (ValueError, KeyError) as error:
+                yield row.number, _unreadable(error, file, row.number)
+            else:
+                yield row.number, atoms
+
+
+def _unreadable(error: Exception, file: str, number: int) -> DataError:
+    problem = f"{error} is not an element of QM9" if isinstance(error, KeyError) else str(error)
+    return DataError(problem, file=file, frame=number)
+
+
+_BRACKETS = str.maketrans("", "", "[] ")
+
+
+def _numbers(text: str) -> NDArray[np.float64]:
+    """A list in Python's form, nested or not; it is not JSON, which has no number that ends in a point."""
+    return np.array(text.translate(_BRACKETS).split(","), dtype=np.float64)
+
+
+def _count_lines(file: str) -> int:
+    try:
+        with open(file, "rb") as lines:
+            return sum(1 for line in lines if line.strip())
+    except OSError as error:
+        raise DataError(f"cannot be opened: {error.strerror}", file=file) from None
+
+
+def _skipped(file: str) -> set[int]:
+    """Numbers of the uncharacterized molecules, from 0: the first column, which counts from 1, below nine lines of
+    heading and above a footer."""
+    lines = Path(file).read_text(encoding="utf-8", errors="replace").split("\n")[9:-2]
+    try:
+        found = {int(line.split()[0]) - 1 for line in lines}
+    except (ValueError, IndexError):
+        found = set()
+    if not found:
+        raise DataError("is not QM9's list of uncharacterized molecules", file=file)
+    expected = MOLECULES["raw"] - MOLECULES["pack"]
+    if len(found) != expected:
+        raise DataError(f"lists {len(found):,} uncharacterized molecules, not {expected:,}", file=file, hint=CUT_SHORT)
+    return found
+
+
+def _converted(values: dict[str, float], atoms: Atoms) -> dict[str, object]:
+    """Energies in eV; U0, U, H, G without those of the free atoms, and as totals under ``<name>_total``."""
+    labels: dict[str, object] = {
+        name: value * ENERGY["Hartree"] if name in HARTREE else value for name, value in values.items()
+    }
+    symbols = atoms.get_chemical_symbols()
+    for name, reference in REFERENCES.items():
+        labels[f"{name}_total"] = labels[name]
+        labels[name] = (values[name] - sum(reference[symbol] for symbol in symbols)) * ENERGY["Hartree"]
+    return labels
+
+
+class _Row(NamedTuple):
+    """A line of a table: its number, counted through all files."""
+
+    file: str
+    number: int
+    header: list[str]
+    cells: list[str]
+
+    def read(self) -> dict[str, str]:
+        """By column; raises ValueError where the row is not complete."""
+        if len(self.cells) != len(self.header):
+            raise ValueError(f"the row has {len(self.cells)} of {len(self.header)} columns")
+        return dict(zip(self.header, self.cells, strict=True))
+
+
+def _rows(files: Sequence[str], columns: set[str], wanted: Sequence[int] | None = None) -> Iterator[_Row]:
+    """Rows of tables; just those wanted (in rising order) are parsed.
+
+    Raises:
+        DataError: a column is not there.
+    """
+    number, chosen = -1, None if wanted is None else set(wanted)
+    for file in files:
+        with open(file, encoding="utf-8", errors="replace", newline="") as lines:
+            header = _cells(next(lines, ""))
+            missing = columns - set(header)
+            if missing:
+                hint = "this is not a file of QM9, or one of another version"
+                raise DataError(f"has no column {min(missing)}", file=file, hint=hint)
+            for line in lines:
+                number += 1
+                if chosen is None or number in chosen:
+                    yield _Row(file, number, header, _cells(line))
+
+
+def _cells(line: str) -> list[str]:
+    try:
+        return next(csv.reader([line]), [])
+    except csv.Error:  # a line of something else, too long
+        return []
+
+
+def _next_record(sdf: Iterator[str]) -> tuple[list[str], bool]:
+    """Lines of an SDF file up to the end of a record, and whether that was reached."""
+    lines = []
+    for line in sdf:
+        if line.startswith("$$$$"):
+            return lines, True
+        lines.append(line)
+    return lines, False
+
+
+def _molecule(lines: Sequence[str], whole: bool) -> Atoms:
+    """Of a record in the V2000 format; raises ValueError or KeyError where it is not."""
+    head = lines[3] if len(lines) > 3 else ""
+    if not ("V2000" in head and head[:3].strip().isdecimal()) and (head or whole):
+        raise ValueError(f"cannot be read as SDF: a V2000 record should stand here, not '{head.strip()[:40]}'")
+    if not whole:
+        raise ValueError("the file ends here, but the table goes on")
+    count = int(head[:3])
+    rows = [row for line in lines[4 : 4 + count] if len(row := line.split()) > 3]
+    if len(rows) < count:
+        raise ValueError(f"cannot be read as SDF: it has {len(rows)} of {count} atoms")
+    return Atoms([row[3] for row in rows], [[float(x) for x in row[:3]] for row in rows])

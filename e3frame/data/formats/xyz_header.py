@@ -1,0 +1,114 @@
+"""The comment line of extended XYZ: ASE's reader, and around it what that refuses or takes amiss without a word."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase.io.extxyz import key_val_str_to_dict
+
+from e3frame.data.formats.xyz_text import TextError
+from e3frame.spec.base import shown
+
+VOIGT = "xx, yy, zz, yz, xz, xy"
+"""The order in which six components of a stress or a virial are read: Voigt's, as ASE has it."""
+_FULL = (0, 5, 4, 5, 1, 3, 4, 3, 2)
+LONGEST = 1 << 23
+"""Bytes of a comment line, which is read character by character."""
+SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
+"""Keys that say what the frame is; in another spelling they would be passed over."""
+KINDS = "RISL"
+
+_MATRIX = re.compile(r"""(?<!\S)(Lattice|stress|virial)\s*=\s*(["'{\[])([^"'{}\[\]]*)(["'}\]])""")
+_FORTRAN = re.compile(r"(?<![\w.])([+-]?(?:\d+\.\d*|\.\d+))[dD]([+-]?\d{1,3})(?![\w.])")
+
+
+class Column(NamedTuple):
+    """A property of the atoms: its name, its kind (R, I, S or L), and the columns that hold it."""
+
+    name: str
+    kind: str
+    first: int
+    last: int
+
+
+def read_header(comment: str, line: int) -> dict[str, Any]:
+    """Keys and values; six components of ``stress`` and ``virial`` as a matrix, too.
+
+    Raises:
+        TextError: a matrix of another number of components, or a key in the wrong spelling.
+    """
+    if len(comment) > LONGEST:
+        raise TextError(f"line {line} is longer than {LONGEST >> 20} MiB", "give labels of that size in a .npz file")
+    comment = _FORTRAN.sub(r"\1e\2", comment)
+    comment = _MATRIX.sub(lambda match: _matrix(*match.groups(), line), comment)
+    info = key_val_str_to_dict(comment) if comment else {}
+    for key in info:
+        right = SPELLED.get(key.lower(), key)
+        if key != right:
+            raise TextError(f"line {line} says {key}=, which nobody reads", f"write {right}=")
+    return info
+
+
+def six_of(comment: str) -> list[str]:
+    """Which of stress and virial are given in six numbers."""
+    return [match[1] for match in _MATRIX.finditer(comment) if len(re.findall(r"[^\s,]+", match[3])) == 6]
+
+
+def _matrix(key: str, opening: str, text: str, closing: str, line: int) -> str:
+    numbers = re.findall(r"[^\s,]+", text)
+    if len(numbers) == 6 and key != "Lattice":
+        numbers = [numbers[k] for k in _FULL]
+    if len(numbers) != 9:
+        comma = re.search(r"\d,\d", text)
+        hint = "write numbers with a point: 0.5, not 0,5" if comma else None
+        if hint is None and key != "Lattice":
+            hint = f"write all nine, or six in the order {VOIGT}"
+        raise TextError(f"line {line}: {key} has {len(numbers)} numbers, 9 are required", hint)
+    return f"{key}={opening}{' '.join(numbers)}{closing}"
+
+
+def periodicity(info: dict[str, Any], default: bool, line: int) -> list[bool]:
+    """Along which vectors of the cell a frame is periodic; taken from ``info``."""
+    given = np.ravel(info.pop("pbc", default)).tolist()
+    if len(given) not in (1, 3) or not all(along in (0, 1) and not isinstance(along, str) for along in given):
+        raise TextError(f"line {line}: pbc is {shown(given)}", 'for example pbc="T T F"')
+    return [bool(along) for along in given * (3 // len(given))]
+
+
+@lru_cache(maxsize=64)  # all frames of a file say the same
+def columns(text: Any) -> tuple[Column, ...]:
+    """What ``Properties`` says of the columns.
+
+    Raises:
+        TextError: it is not a list of name:kind:width.
+    """
+    fields = text.split(":") if isinstance(text, str) else []
+    found, first = [], 0
+    for name, kind, width in zip(fields[::3], fields[1::3], fields[2::3], strict=False):
+        if kind not in tuple(KINDS) or not (width.isascii() and width.isdigit() and 0 < len(width) < 10 and int(width)):
+            break
+        found.append(Column(name, kind, first, first + int(width)))
+        first += int(width)
+    if 3 * len(found) != len(fields) or not found:
+        hint = "it is a list of name:kind:columns, for example species:S:1:pos:R:3"
+        raise TextError(f"Properties={shown(text)} cannot be read", hint)
+    names = [column.name for column in found]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise TextError(f"Properties names {shown(twice)} twice")
+    _require_structure(found)
+    return tuple(found)
+
+
+def _require_structure(found: Sequence[Column]) -> None:
+    widths = {column.name: (column.kind, column.last - column.first) for column in found}
+    if widths.get("pos") != ("R", 3):
+        raise TextError("Properties has no pos:R:3", "it names the columns of the positions so")
+    if widths.get("species", ("S", 1)) != ("S", 1) or widths.get("Z", ("I", 1)) != ("I", 1):
+        raise TextError("Properties gives the elements more than one column, or another kind", "species:S:1, or Z:I:1")
+    if not widths.keys() & {"species", "Z"}:
+        raise TextError("Properties has no elements", "species:S:1 are symbols, Z:I:1 atomic numbers")

@@ -1,0 +1,210 @@
+"""XYZ files as text: where each frame begins, and its lines, in one pass and in bounded memory."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import BinaryIO, NamedTuple
+
+from e3frame.data.pipeline.progress import progress
+from e3frame.files.opened import once_per_state, opened, require_file
+from e3frame.spec.errors import DataError
+
+BLOCK = 1 << 20
+"""Bytes that are read in one go."""
+LONGEST = 1 << 28
+"""Bytes that one frame may take in memory, with those that Python needs for each line."""
+PER_LINE = 40
+LARGE = 100_000_000
+"""Bytes of a file on disk from which on there is a progress bar."""
+
+
+class Text(NamedTuple):
+    """A frame: its number, the number of its first line (from 1), and its lines, of which the first is the number of
+    atoms."""
+
+    frame: int
+    line: int
+    text: bytes
+
+
+class Index(NamedTuple):
+    """The frames of a file: how many, and the byte and the line at which each of them begins."""
+
+    count: int
+    places: array
+    lines: array
+
+
+class TextError(ValueError):
+    """What is wrong with the text of a frame, which the caller knows."""
+
+    def __init__(self, problem: str, hint: str | None = None) -> None:
+        super().__init__(problem)
+        self.problem, self.hint = problem, hint
+
+
+class Lines:
+    """Lines of a file.
+
+    Args:
+        contents: the file at the beginning of a line.
+        longest: bytes that are held at once.
+
+    Attributes:
+        number: of the next line, from 1.
+    """
+
+    def __init__(self, contents: BinaryIO, longest: int | None = None) -> None:
+        self.contents, self.longest, self.number = contents, longest or LONGEST, 1
+        self.place = 0
+        """Bytes of the lines that were taken."""
+        self.held: list[bytes] = []
+        self.at = 0
+        self.open: list[bytes] = []
+        self.ended = False
+
+    def peek(self) -> bytes | None:
+        """The next line; None at the end."""
+        if self.at == len(self.held):
+            self._fill(1)
+        return self.held[self.at] if self.at < len(self.held) else None
+
+    def take(self, number: int) -> list[bytes]:
+        """The next lines, or what is left of them; raises TextError where they are more than memory should hold."""
+        if len(self.held) - self.at < number:
+            self._fill(number)
+        lines = self.held[self.at : self.at + number]
+        self.at += len(lines)
+        self.number += len(lines)
+        self.place += sum(map(len, lines)) + len(lines)
+        return lines
+
+    def _fill(self, number: int) -> None:
+        del self.held[: self.at]
+        self.at = 0
+        size = sum(map(len, self.held))
+        while len(self.held) < number and not self.ended:
+            block = self.contents.read(BLOCK)
+            size += len(block)
+            if size + PER_LINE * len(self.held) > self.longest:
+                raise TextError(f"the frame of line {self.number} is longer than {self.longest >> 20} MiB")
+            self._add(block)
+
+    def _add(self, block: bytes) -> None:
+        if not block:
+            self.ended = True
+            rest = b"".join(self.open)
+            self.open = []
+            self.held += [rest] * bool(rest)
+            return
+        first, *others = block.split(b"\n")
+        self.open.append(first)
+        if others:
+            self.held.append(b"".join(self.open))
+            self.open = [others.pop()]
+            self.held += others
+
+
+def first_comment(file: str) -> str:
+    """The second line of the first frame, or as good as nothing."""
+    with opened(file) as (contents, _, _):
+        lines = Lines(contents, 1 << 24)
+        while (head := lines.peek()) is not None and not _bare(head, lines.number):
+            lines.take(1)
+        return b"".join(lines.take(2)[1:]).decode().strip()
+
+
+def walk(lines: Lines, frame: int = 0) -> Iterator[Text]:
+    """Frame after frame. Blank lines between two frames are passed over.
+
+    Raises:
+        DataError: where a frame does not begin with its number of atoms, or the file ends within it.
+    """
+    for number in count(frame):
+        try:
+            while (head := lines.peek()) is not None and not _bare(head, lines.number):
+                lines.take(1)
+            if head is None:
+                return
+            first = lines.number
+            atoms = atoms_in(head, first)
+            body = lines.take(atoms + 2)
+            if len(body) < atoms + 2:
+                raise TextError(f"the file ends after {max(len(body) - 2, 0)} of {atoms} atoms")
+            while (more := lines.peek()) is not None and more.lstrip().startswith(b"VEC"):
+                body += lines.take(1)  # vectors of the cell, which may follow the atoms
+        except TextError as error:
+            raise DataError(error.problem, frame=number, hint=error.hint) from None
+        yield Text(number, first, b"\n".join(body))
+
+
+def atoms_in(head: bytes, line: int) -> int:
+    """The number of atoms in the first line of a frame; raises TextError, or UnicodeError for what is no text."""
+    text = _bare(head, line)
+    if text.isdigit() and len(text) < 18 and int(text):
+        return int(text)
+    if line == 1 and text.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise TextError("the file is UTF-16 text", "save it as UTF-8")
+    if line == 1 and text.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
+        raise TextError("the file is compressed", "its name must end in .gz, .bz2 or .xz")
+    if b"\r" in text:
+        raise TextError(f"line {line} has carriage returns in it", "end the lines as Unix or Windows do")
+    shown = text[:40].decode("ascii", "replace")
+    if not shown.isprintable() or "\ufffd" in shown:
+        raise UnicodeError(f"line {line} is not text")
+    raise TextError(f"line {line}: the number of atoms should stand here, not '{shown}'")
+
+
+def _bare(head: bytes, line: int) -> bytes:
+    """A line without the spaces around it, and without the mark at the beginning of a file that says it is UTF-8."""
+    return (head.removeprefix(b"\xef\xbb\xbf") if line == 1 else head).strip()
+
+
+@once_per_state
+def index(file: str) -> Index:
+    """Where the frames of a file begin, found by one pass over its lines.
+
+    Raises:
+        DataError: of the first frame that is not whole.
+    """
+    places, lines = array("q"), array("q")
+    size = require_file(file).size
+    with opened(file) as (contents, raw, seekable), progress("looking through the file", size, size > LARGE) as bar:
+        held = Lines(contents)
+        place = 0
+        for found in walk(held):
+            if seekable:
+                places.append(held.place - len(found.text) - 1)
+            lines.append(found.line)
+            if held.place - place > 16 * BLOCK:
+                place = held.place
+                bar(raw.tell())
+    return Index(len(lines), places, lines)
+
+
+def texts(file: str, frames: Sequence[int] | None) -> Iterator[Text]:
+    """Some frames, in rising order (None: all); others are passed over, in a file that is not compressed without being
+    read."""
+    if frames is None:
+        with opened(file) as (contents, _, _):
+            yield from walk(Lines(contents))
+        return
+    if len(frames) == 0:
+        return
+    known = index(file)
+    with opened(file) as (contents, _, seekable):
+        if seekable:
+            for frame in frames:
+                contents.seek(known.places[frame])
+                end = known.places[frame + 1] if frame + 1 < known.count else -1
+                text = contents.read(end - known.places[frame] if end > 0 else LONGEST)
+                yield Text(frame, known.lines[frame], text)
+            return
+        wanted, last = set(frames), frames[-1]
+        for found in walk(Lines(contents)):
+            if found.frame in wanted:
+                yield found
+            if found.frame == last:
+                return

@@ -1,0 +1,261 @@
+"""Graphs that are read from disk one by one, for sets larger than memory: torch_geometric's ``OnDiskDataset`` over
+SQLite, with a schema of tensors, so that nothing is pickled."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch_geometric.data import OnDiskDataset, SQLiteDatabase
+
+from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.data.pipeline.graphs import Graph
+from e3frame.data.pipeline.intact import sound
+from e3frame.data.pipeline.prepare import Chunk
+from e3frame.files.parts import part_of
+from e3frame.files.regular import open_regular
+from e3frame.spec.errors import DataError
+
+COUNTED = ("z", "edge_index")
+"""Keys whose number of entries in each frame is held in memory."""
+
+log = logging.getLogger(__name__)
+
+
+class Contents(NamedTuple):
+    """What stands in the file besides the frames.
+
+    Attributes:
+        keys: of each frame: type and size of its tensor, in the order of the columns.
+        counts: (frames,) entries of the COUNTED keys.
+    """
+
+    keys: dict[str, dict[str, Any]]
+    counts: dict[str, Tensor]
+
+
+class Table(SQLiteDatabase):
+    """A finished file, which is only read, and so needs no locks between processes."""
+
+    def connect(self) -> None:
+        self._connection = sqlite3.connect(f"{Path(self.path).absolute().as_uri()}?mode=ro&immutable=1", uri=True)
+        self._cursor = self._connection.cursor()
+
+
+class DiskDataset(FrameSet, OnDiskDataset):
+    """Frames in a SQLite file; in memory are 16 bytes of each, and what a batch takes.
+
+    Args:
+        path: the file, as :func:`write` leaves it.
+        files: where the frames come from.
+        contents: what :func:`read_contents` found.
+    """
+
+    def __init__(self, path: Path, files: Sequence[str], contents: Contents) -> None:
+        self.files, self.cached, self.contents = tuple(files), path, contents
+        self._process = os.getpid()
+        super().__init__(str(path.parent), schema=_schema(contents.keys))
+        self._numel = len(contents.counts["z"])
+
+    @property
+    def db(self) -> SQLiteDatabase:
+        """This process's connection: none goes through a fork."""
+        if self._db is None or self._process != os.getpid():
+            self._db, self._process = Table(str(self.cached), type(self).__name__, self.schema), os.getpid()
+        return self._db
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_db": None}
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Graph]:
+        # torch_geometric's would take the places in a subset for those in the whole set.
+        return [self[k] for k in indices]
+
+    def get(self, idx: int) -> Graph:
+        """Raises DataError where the frame is not what was written."""
+        values = {key: column[0] for key, column in self._read(list(self.contents.keys), [idx]).items()}
+        counts = {key: torch.tensor([tensor.shape[Graph().__cat_dim__(key, None)]]) for key, tensor in values.items()}
+        held = {key: int(count[idx]) for key, count in self.contents.counts.items()}
+        edges = counts.get("edge_index", values.get("edges"))
+        if not sound(values, counts, len(self.files)) or held != {"z": int(counts["z"]), "edge_index": int(edges)}:
+            raise self._damaged(idx)
+        return self.completed(Graph(**values))
+
+    def has(self, key: str) -> bool:
+        return key in self.contents.keys
+
+    def counts(self, key: str) -> Tensor:
+        found = self.contents.counts[key]
+        return found if self._indices is None else found[torch.tensor(self._indices, dtype=torch.long)]
+
+    def joined(self, keys: Sequence[str], indices: Sequence[int]) -> dict[str, Tensor]:
+        found = self._read(keys, indices)
+        return {key: torch.cat(column, Graph().__cat_dim__(key, None)) for key, column in found.items()}
+
+    def _read(self, keys: Sequence[str], indices: Sequence[int]) -> dict[str, list[Tensor]]:
+        """Raises DataError where a frame is not what was written."""
+        known = list(self.contents.keys)
+        found: dict[str, list[Tensor]] = {key: [] for key in keys}
+        whole = len(keys) == len(known)
+        for index in indices:
+            row = self._select([known.index(key) for key in keys] + [len(known)] * whole, index)
+            try:
+                columns = row[: len(keys)]
+                if whole and _checksum(columns) != row[-1]:
+                    raise ValueError
+                for key, raw in zip(keys, columns, strict=True):
+                    found[key].append(_tensor(raw, self.contents.keys[key]))
+            except (TypeError, ValueError, RuntimeError):  # no row, or one that is not of bytes, or not of these sizes
+                raise self._damaged(index) from None
+        return found
+
+    def _damaged(self, index: int) -> DataError:
+        return DataError(f"entry {index} is damaged", file=self.cached, hint="delete the file: it is made anew")
+
+    def _select(self, columns: Sequence[int], index: int) -> tuple[Any, ...]:
+        names = ", ".join(f"COL_{number}" for number in columns)
+        query = f"SELECT {names} FROM {self.db.name} WHERE id = ?"
+        try:
+            found = self.db.cursor.execute(query, (index,)).fetchone()
+        except sqlite3.Error as error:
+            raise DataError(f"cannot be read: {error}", file=self.cached, hint="delete it: it is made anew") from None
+        return found
+
+
+def open_or_write(path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]]) -> DiskDataset:
+    """The data set in ``path``; if there is none, or it is damaged, that of ``build()``, which is written there as it
+    comes.
+
+    Raises:
+        DataError: there are no graphs, or the file cannot be written.
+    """
+    contents = read_contents(path)
+    if contents is None:
+        write(path, files, build)
+        contents = read_contents(path)
+    return DiskDataset(path, files, contents)
+
+
+def write(path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]]) -> None:
+    """Write all graphs, of which a few are in memory at a time; the file takes its name when it is whole."""
+    part = part_of(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.touch()
+        _fill(part, (chunk for chunk in build() if chunk.values), files)
+        os.replace(part, path)
+    except (OSError, sqlite3.Error) as error:
+        reason = getattr(error, "strerror", None) or error
+        hint = "set data.cache_dir to a folder with room, or data.storage=memory"
+        problem = f"cannot be written, and data.storage=disk reads from it: {reason}"
+        raise DataError(problem, file=path, hint=hint) from None
+    finally:
+        if part.exists():
+            part.unlink()
+
+
+def read_contents(path: Path) -> Contents | None:
+    """None where there is no such file, or a damaged one."""
+    if not (path.exists() or path.is_symlink()):
+        return None
+    try:
+        with open_regular(path) as raw:
+            header = raw.read(100)
+        # Of a missing end SQLite would tell only when it comes to it.
+        whole = int.from_bytes(header[16:18], "big") * int.from_bytes(header[28:32], "big") == path.stat().st_size
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            keys, *counts, digest = connection.execute("SELECT * FROM contents").fetchone()
+        if whole and digest == _digest(keys, *counts):
+            found = [torch.frombuffer(bytearray(raw), dtype=torch.int64) for raw in counts]
+            contents = Contents(json.loads(keys), dict(zip(COUNTED, found, strict=True)))
+            if _is_described(contents):
+                return contents
+    except (OSError, sqlite3.Error, AttributeError, KeyError, TypeError, ValueError, RecursionError):
+        pass
+    log.warning("%s is damaged; it is made anew", path)
+    return None
+
+
+def _is_described(contents: Contents) -> bool:
+    """Whether columns and counts are such as are written; what the columns hold, each frame shows when it is read."""
+    for key, about in contents.keys.items():
+        sizes, open_at = about["size"], 1 if key == "edge_index" else 0
+        whole = all(type(size) is int and size >= 0 for k, size in enumerate(sizes) if k != open_at)
+        if about["dtype"] not in ("float64", "int64", "bool") or sizes[open_at] != -1 or not whole:
+            return False
+    atoms, edges = (contents.counts[key] for key in COUNTED)
+    return len(atoms) == len(edges) > 0 and bool((atoms > 0).all() and (edges >= 0).all())
+
+
+def _fill(part: Path, chunks: Iterator[Chunk], files: Sequence[str]) -> None:
+    first = next(chunks, None)
+    if first is None:
+        raise DataError("no frames", file=", ".join(files))
+    keys = {key: _described(key, values) for key, values in first.values.items()}
+    chunks = chain([first], chunks)
+    del first  # or it would be held to the end
+    counts: dict[str, list[NDArray[np.int64]]] = {key: [] for key in COUNTED}
+    number = 0
+    with closing(SQLiteDatabase(str(part), DiskDataset.__name__, _schema(keys))) as table:
+        table.cursor.execute("PRAGMA journal_mode = OFF")  # a file that is not finished has no name yet
+        table.cursor.execute("PRAGMA synchronous = OFF")
+        for chunk in chunks:
+            rows = list(_rows(chunk, list(keys)))
+            table.multi_insert(range(number, number + len(rows)), rows, batch_size=32)  # of which copies are made
+            number += len(rows)
+            counts["z"].append(chunk.counts["z"])
+            counts["edge_index"].append(chunk.counts.get("edge_index", chunk.values.get("edges")))
+        about = [json.dumps(keys), *(np.concatenate(counts[key]).tobytes() for key in COUNTED)]
+        table.cursor.execute("CREATE TABLE contents (keys TEXT, atoms BLOB, edges BLOB, digest TEXT)")
+        table.cursor.execute("INSERT INTO contents VALUES (?, ?, ?, ?)", (*about, _digest(*about)))
+
+
+def _rows(chunk: Chunk, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """The columns of each frame, the last one a checksum of the others."""
+    parts = {}
+    for key in keys:
+        dim = Graph().__cat_dim__(key, None)
+        parts[key] = np.split(chunk.values[key], chunk.counts[key].cumsum()[:-1], axis=dim)
+    for arrays in zip(*parts.values(), strict=True):
+        yield (*map(torch.from_numpy, arrays), _checksum(array.tobytes() for array in arrays))
+
+
+def _described(key: str, values: NDArray) -> dict[str, Any]:
+    size = [2, -1] if key == "edge_index" else [-1, *values.shape[1:]]
+    return {"dtype": str(values.dtype), "size": size}
+
+
+def _schema(keys: Mapping[str, Mapping[str, Any]]) -> tuple[Any, ...]:
+    """Columns go by number: SQLite would take the labels ``e`` and ``E`` for one."""
+    tensors = ({"dtype": getattr(torch, about["dtype"]), "size": tuple(about["size"])} for about in keys.values())
+    return (*tensors, int)
+
+
+def _tensor(raw: bytes, about: Mapping[str, Any]) -> Tensor:
+    dtype = getattr(torch, about["dtype"])
+    flat = torch.frombuffer(bytearray(raw), dtype=dtype) if raw else torch.empty(0, dtype=dtype)
+    return flat.view(*about["size"])
+
+
+def _checksum(columns: Iterable[bytes]) -> int:
+    value = 0
+    for column in columns:
+        value = zlib.crc32(column, value)
+    return value
+
+
+def _digest(keys: str, *counts: bytes) -> str:
+    return hashlib.blake2b(b"".join([keys.encode(), *counts]), digest_size=16).hexdigest()

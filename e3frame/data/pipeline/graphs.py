@@ -1,0 +1,89 @@
+"""From atoms to graphs in torch_geometric's form."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+from torch_geometric.data import Data
+from torch_geometric.data.storage import GlobalStorage
+
+from e3frame.data.pipeline.neighbors import CLOSEST, neighbors
+
+
+class _Store(GlobalStorage):
+    """What a graph holds. torch_geometric's takes any value called ``x``, ``feat``, ``n_id`` and so on, which may be a
+    label per frame, for one row per atom."""
+
+    @property
+    def num_nodes(self) -> int | None:
+        return self["z"].shape[0] if "z" in self else None
+
+    @property
+    def can_infer_num_nodes(self) -> bool:
+        return True
+
+
+class Graph(Data):
+    """One frame. ``n`` atoms and ``e`` edges; floats are float64, lengths Å.
+
+    ``pos`` (n, 3), ``z`` (n,), ``edge_index`` (2, e), ``edge_shift`` (e, 3), ``cell`` (1, 3, 3), ``pbc`` (1, 3),
+    ``frame`` (1,) in its source file, ``file`` (1,) in the data set's list of files; and the labels under
+    their own names.
+    The vector of an edge is ``pos[edge_index[0]] + edge_shift - pos[edge_index[1]]``.
+    """
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__()
+        self.__dict__["_store"] = _Store(_parent=self)
+        for key, value in values.items():
+            setattr(self, key, value)
+
+    # torch_geometric goes by substrings of the key, so that a label called "refractive_index" would be incremented.
+    def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> int:
+        return 1 if key == "edge_index" else 0
+
+    def __inc__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> int:
+        return self.num_nodes if key == "edge_index" else 0
+
+
+def make_graph(
+    atoms: Atoms, r_max: float, labels: Mapping[str, NDArray] | None = None, frame: int = 0, file: int = 0
+) -> Graph:
+    """The graph of ``atoms`` with neighbours within ``r_max`` (Å); ``labels`` are (1, ...) or (n, ...) already.
+
+    Raises:
+        ValueError: positions or a cell that make no graph; see `neighbors`.
+    """
+    edge_index, edge_shift = neighbors(atoms, r_max)
+    return Graph(
+        pos=torch.from_numpy(atoms.positions.astype(np.float64)),
+        z=torch.from_numpy(atoms.numbers.astype(np.int64)),
+        edge_index=torch.from_numpy(edge_index),
+        edge_shift=torch.from_numpy(edge_shift),
+        cell=torch.from_numpy(atoms.cell.array[None].astype(np.float64)),
+        pbc=torch.from_numpy(atoms.pbc[None].copy()),
+        frame=torch.tensor([frame]),
+        file=torch.tensor([file]),
+        **{name: torch.from_numpy(np.array(value, dtype=np.float64)) for name, value in (labels or {}).items()},
+    )
+
+
+def without_edges(graph: Graph) -> Graph:
+    """The graph with the number of its edges, ``edges`` (1,), in their place."""
+    graph.edges = torch.tensor([graph.edge_index.shape[1]])
+    del graph.edge_index, graph.edge_shift
+    return graph
+
+
+def with_neighbors(graph: Graph, r_max: float, closest: float = CLOSEST) -> Graph:
+    """The graph with the edges within ``r_max`` (Å) that its positions have; arguments as for `neighbors`."""
+    atoms = Atoms(graph.z.numpy(), graph.pos.numpy(), cell=graph.cell[0].numpy(), pbc=graph.pbc[0].numpy())
+    graph.edge_index, graph.edge_shift = map(torch.from_numpy, neighbors(atoms, r_max, closest))
+    if "edges" in graph:
+        del graph.edges
+    return graph

@@ -1,0 +1,76 @@
+"""Whether prepared frames that were kept on disk are such as are written there. Anyone can write a digest that fits,
+and an index out of bounds would be followed into memory that is not there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from e3frame.data.pipeline.edges import beyond_key
+from e3frame.data.pipeline.graphs import Graph
+from e3frame.spec.elements import SYMBOLS
+
+PER_FRAME = {
+    "cell": (torch.float64, (3, 3)),
+    "pbc": (torch.bool, (3,)),
+    "frame": (torch.int64, ()),
+    "file": (torch.int64, ()),
+}
+PER_ATOM = {"pos": (torch.float64, (3,)), "z": (torch.int64, ())}
+EDGES = {"edge_index": (torch.int64, (2,)), "edge_shift": (torch.float64, (3,))}
+OPTIONAL = {"edges": (torch.int64, ()), "group": (torch.int64, ())}
+"""Per frame too."""
+
+
+def sound(values: Mapping[str, Tensor], counts: Mapping[str, Tensor], files: int) -> bool:
+    """Whether these are frames.
+
+    Args:
+        values: each key of all frames, one after another.
+        counts: (frames,) entries of each key in each frame.
+        files: how many files they may be of.
+    """
+    if not _formed({key: about(tensor, key) for key, tensor in values.items()}) or counts.keys() != values.keys():
+        return False
+    one, atoms, edges = torch.ones_like(counts["frame"]), counts["z"], counts.get("edge_index")
+    if not (atoms > 0).all() or not torch.equal(counts["pos"], atoms):
+        return False
+    if edges is not None and not torch.equal(counts["edge_shift"], edges):
+        return False
+    patterns = [pattern for pattern in (one, atoms, edges) if pattern is not None]
+    for key, count in counts.items():
+        expected = [one] if key in PER_FRAME or key in OPTIONAL else patterns
+        if not any(torch.equal(count, pattern) for pattern in expected):
+            return False
+    return _in_bounds(values, atoms, edges, files)
+
+
+def about(tensor: Tensor, key: str) -> tuple[torch.dtype, tuple[int, ...]]:
+    """What a key holds of each entry."""
+    shape = list(tensor.shape)
+    if shape:
+        shape.pop(Graph().__cat_dim__(key, None) if len(shape) > 1 else 0)
+    return tensor.dtype, tuple(shape)
+
+
+def _formed(kinds: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> bool:
+    """Whether all keys are there that make a frame, and hold what they should; labels hold numbers of any shape."""
+    known: dict[str, Any] = PER_FRAME | PER_ATOM | (EDGES if "edge_index" in kinds else {"edges": OPTIONAL["edges"]})
+    if not known.keys() <= kinds.keys():
+        return False
+    known = known | OPTIONAL | {beyond_key(key): OPTIONAL["edges"] for key in kinds if beyond_key(key) in kinds}
+    return all(kind == known[key] if key in known else kind[0] == torch.float64 for key, kind in kinds.items())
+
+
+def _in_bounds(values: Mapping[str, Tensor], atoms: Tensor, edges: Tensor | None, files: int) -> bool:
+    z, file = values["z"], values["file"]
+    good = bool(torch.isfinite(values["pos"]).all() and torch.isfinite(values["cell"]).all())
+    good &= bool((z > 0).all() and (z < len(SYMBOLS)).all() and (file >= 0).all() and (file < files).all())
+    good &= bool((values["frame"] >= 0).all())
+    if edges is None:
+        return good and bool((values["edges"] >= 0).all())
+    index, bound = values["edge_index"], torch.repeat_interleave(atoms, edges)
+    return good and bool((index >= 0).all() and (index < bound).all() and torch.isfinite(values["edge_shift"]).all())

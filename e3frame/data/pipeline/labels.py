@@ -1,0 +1,192 @@
+"""Labels of a frame: from what stands in a file to an array of known shape, in eV, Å and e."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.stress import voigt_6_to_full_3x3_stress
+from numpy.typing import NDArray
+
+from e3frame.data.formats.keys import as_array, find, present_keys
+from e3frame.data.pipeline.edges import beyond_key, images, read_pairs
+from e3frame.data.sources.base import TASKS_WITHOUT, Label
+from e3frame.data.sources.edge_keys import EdgeKeys
+from e3frame.spec.errors import DataError
+from e3frame.spec.units import Units
+
+LARGEST = 1e18
+"""In the units of the file; the square of more is beyond float32."""
+
+
+@dataclass(frozen=True)
+class LabelReader:
+    """Which labels to take from a frame, and how.
+
+    Args:
+        labels: those to read.
+        keys: label: the key that holds it. ``virial`` in place of ``stress`` gives the stress as -virial / volume.
+        units: of the files.
+        allow_missing: labels that a frame may lack; it then has NaN in their place.
+        edges: labels per edge: the keys of their pairs of atoms.
+    """
+
+    labels: Mapping[str, Label]
+    keys: Mapping[str, str]
+    units: Units
+    allow_missing: tuple[str, ...] = ()
+    edges: Mapping[str, EdgeKeys] = field(default_factory=dict)
+
+    def read(self, atoms: Atoms, file: str, frame: int) -> dict[str, NDArray[np.float64]]:
+        """Every label per graph as (1, *shape), or per node as (n, *shape); ``atoms`` are in Å already.
+
+        Raises:
+            DataError: a label is not there, not numeric, not finite, or of another shape.
+        """
+        return {
+            name: self._value(atoms, name, label, file, frame)
+            for name, label in self.labels.items()
+            if label.per != "edge"
+        }
+
+    def read_edges(
+        self, atoms: Atoms, edge_index: NDArray[np.int64], edge_shift: NDArray[np.float64], file: str, frame: int
+    ) -> dict[str, NDArray]:
+        """Every label per edge as (e, *shape), NaN on edges without one; and (1,) how many pairs are no edges, under
+        :func:`beyond_key`.
+
+        Raises:
+            DataError: as :func:`e3frame.data.pipeline.edges.read_pairs`.
+        """
+        found: dict[str, NDArray] = {}
+        for name, label in self.labels.items():
+            if label.per != "edge":
+                continue
+            key, present = self.keys[name], present_keys(atoms, "graph")
+            if name in self.allow_missing and (key not in present or _all_nan(present[key])):
+                found[name], beyond = np.full((edge_index.shape[1], *label.shape), np.nan), 0
+            else:
+                fail = partial(DataError, file=file, frame=frame)
+                pairs = read_pairs(present, name, key, self.edges[name], label, atoms, fail)
+                values, there = pairs.on_edges(edge_index, images(edge_shift, atoms))
+                found[name], beyond = values * self.units.label_factor(name), int((~there).sum())
+                beyond = beyond if self.edges[name].reverse is None else beyond // 2  # the other direction, too
+            found[beyond_key(name)] = np.array([beyond])
+        return found
+
+    def _value(self, atoms: Atoms, name: str, label: Label, file: str, frame: int) -> NDArray[np.float64]:
+        source = "virial" if name == "stress" and name not in self.keys else name
+        key = self.keys[source]
+        rows = 1 if label.per == "graph" else len(atoms)
+        missing = np.full((rows, *label.shape), np.nan)
+        present = present_keys(atoms, label.per)
+        if name in self.allow_missing and (key not in present or _all_nan(present[key])):
+            return missing
+        value = read_label(atoms, name, key, label, file, frame) * self.units.label_factor(source)
+        if name != "stress":
+            return value
+        return _stress(value, atoms, source, file, frame)
+
+
+def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame: int) -> NDArray[np.float64]:
+    """The value under ``key`` in the file's units, as (1, *shape) per graph or (n, *shape) per node.
+
+    It is looked for in the frame's ``info``, its ``arrays``, and the results that ASE keeps with the frame, where it
+    puts ``energy`` and ``forces``. A tensor may be written flat, its last index running fastest; a stress also as six
+    components in the order xx, yy, zz, yz, xz, xy.
+
+    Raises:
+        DataError: it is not there, not numeric, not finite, or of another shape.
+    """
+    present = present_keys(atoms, label.per)
+    fail = partial(DataError, file=file, frame=frame)
+    rows = 1 if label.per == "graph" else len(atoms)
+    first = frame == 0 and key not in present  # what the first frame lacks, all may lack
+    fitting = [other for other, value in present.items() if first and _fits(value, label, rows)]
+    without = None
+    if first and name in TASKS_WITHOUT:
+        without = f"to do without: {TASKS_WITHOUT[name]}"
+    elif name in ("energy", *TASKS_WITHOUT):  # others may be inputs, which no frame may lack
+        without = f"if frames may lack it: data.allow_missing=[{name}]"
+    value = as_array(find(present, key, f"for the label {name}", f"data.keys.{name}", fail, fitting, without))
+    if value.dtype.kind not in "fiu":
+        raise DataError(f"{key} is not a number: {value.tolist()!r}", file=file, frame=frame)
+    if name == "stress" and value.shape in ((6,), (1, 6)) and label.shape == (3, 3):
+        value = voigt_6_to_full_3x3_stress(value.reshape(6).astype(np.float64))
+    if value.shape not in _accepted(label, rows):
+        problem, hint = _misfit(key, value, name, label, rows, file is not None)
+        raise fail(problem, hint=hint)
+    value = value.astype(np.float64).reshape(rows, *label.shape)
+    if not np.isfinite(value).all():
+        row = int(np.argwhere(~np.isfinite(value))[0, 0])
+        where = f" of atom {row}" if label.per == "node" else ""
+        raise DataError(f"{key}{where} is not finite: {value[row].tolist()}", file=file, frame=frame)
+    if np.abs(value).max(initial=0.0) > LARGEST:
+        row = int(np.argwhere(np.abs(value) > LARGEST)[0, 0])
+        where = f" of atom {row}" if label.per == "node" else ""
+        raise DataError(f"{key}{where} is {value[row].tolist()}: no label is so large", file=file, frame=frame)
+    return value
+
+
+def _misfit(key: str, value: NDArray, name: str, label: Label, rows: int, of_file: bool) -> tuple[str, str]:
+    """The problem and a hint where a value is not of its label's shape."""
+    expected, each = (label.shape, "graph") if label.per == "graph" else ((rows, *label.shape), "atom")
+    hint = f"{name} is one value of shape {label.shape} per {each}"
+    if of_file and label.shape == () and value.shape == (2,) and value.dtype.kind == "i" and value[1] >= 0:
+        hint += f"; or does the file say {value[0]},{value[1]}? numbers need a point: {value[0]}.{value[1]}"
+    return f"{key} has the shape {value.shape}, the label {name} needs {expected}", hint
+
+
+def read_group(atoms: Atoms, key: str, file: str, frame: int) -> str:
+    """The value of ``key``, by which frames are kept together in a split.
+
+    Raises:
+        DataError: the frame has no such key.
+    """
+    present = present_keys(atoms, "graph")
+    fail = partial(DataError, file=file, frame=frame)
+    return str(find(present, key, "to split by", "data.split.key", fail))
+
+
+def keys_of(atoms: Atoms) -> Iterator[tuple[str, Any]]:
+    """Every key of a frame and its value, positions and elements aside."""
+    yield from present_keys(atoms, "graph").items()
+
+
+def _fits(value: Any, label: Label, rows: int) -> bool:
+    """Whether a value could be this label, by its type and shape."""
+    array = as_array(value)
+    return array.dtype.kind == "f" and array.shape in _accepted(label, rows)
+
+
+def _accepted(label: Label, rows: int) -> set[tuple[int, ...]]:
+    width = int(np.prod(label.shape))
+    accepted = {(rows, *label.shape), (rows, width)}
+    if label.per == "graph":
+        accepted |= {label.shape, (width,)}
+    elif width == 1:
+        accepted.add((rows,))
+    return accepted
+
+
+def _stress(value: NDArray[np.float64], atoms: Atoms, source: str, file: str, frame: int) -> NDArray[np.float64]:
+    """Symmetric, in eV/Å^3, positive where the energy grows under stretching, as ASE has it."""
+    volume = atoms.cell.volume
+    if not atoms.pbc.any() or volume <= 0:
+        hint = "leave the label out, or let it be missing: data.allow_missing=[stress], and no key in this frame"
+        raise DataError("a stress needs a periodic cell, this frame has none", file=file, frame=frame, hint=hint)
+    if source == "virial":
+        value = -value / volume
+    matrix = value[0]
+    if np.abs(matrix - matrix.T).max() > 1e-3 * np.abs(matrix).max() + 1e-8:
+        raise DataError(f"the {source} is not symmetric: {matrix.tolist()}", file=file, frame=frame)
+    return value
+
+
+def _all_nan(value: Any) -> bool:
+    array = as_array(value)
+    return array.dtype.kind == "f" and bool(np.isnan(array).all())

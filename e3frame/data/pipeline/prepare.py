@@ -1,0 +1,233 @@
+"""From files to graphs: in pieces, by several processes, in the order of the files."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import chain, islice
+from threading import Thread
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from ase import Atoms
+from numpy.typing import NDArray
+
+from e3frame.data.formats.frames import checked
+from e3frame.data.pipeline.graphs import Graph, make_graph, without_edges
+from e3frame.data.pipeline.labels import LabelReader, read_group
+from e3frame.data.pipeline.progress import progress
+from e3frame.data.sources.base import ALLOW_ISOLATED
+from e3frame.spec.elements import SYMBOLS
+from e3frame.spec.errors import DataError
+
+
+class Piece(NamedTuple):
+    """Frames of a file, by its number in the list of files: what its reader makes them of."""
+
+    file: int
+    held: Any
+
+
+class Chunk(NamedTuple):
+    """Consecutive graphs: each key's values one after another, how many of them each graph has, and what is wrong with
+    frames that have been left out."""
+
+    values: dict[str, NDArray]
+    counts: dict[str, NDArray[np.int64]]
+    broken: tuple[DataError, ...] = ()
+
+
+class Reader(Protocol):
+    """A format of files. Frames hold their labels under the file's keys, as ASE's readers leave them, in its units. A
+    reader can be sent to another process."""
+
+    def count(self, file: str) -> int | None:
+        """How many frames a file has, where that is known without making them."""
+
+    def portions(self, file: str, frames: Sequence[int] | None, size: int) -> Iterator[Any]:
+        """Those frames, given in rising order (None: all), in portions that :meth:`read` makes frames of, in whatever
+        process; the file is gone through once. Raises DataError for a file that cannot be read."""
+
+    def read(self, file: str, portion: Any) -> Iterator[tuple[int, Atoms | DataError]]:
+        """The frames of a portion, with their numbers; what is wrong with it in place of one that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that it takes to make the graphs of some files.
+
+    Args:
+        reader, files: what to read.
+        r_max: cutoff of the neighbours in Å.
+        labels: what to take from each frame.
+        group: key of the frames by whose value they are kept together in a split.
+        chosen: the frames to make, counted through all files, in rising order; None: all.
+        piece: frames that one process makes in one go.
+        edges: whether the graphs keep their edges, or only say how many they are.
+        isolated: whether atoms may be without neighbours.
+        tolerant: whether frames that are wrong are left out, and told with their chunk; else the first is an error.
+    """
+
+    reader: Reader
+    files: tuple[str, ...]
+    r_max: float
+    labels: LabelReader
+    group: str | None = None
+    chosen: NDArray[np.int64] | None = None
+    piece: int = 512
+    edges: bool = True
+    isolated: bool = False
+    tolerant: bool = False
+
+    def pieces(self) -> Iterator[Piece]:
+        """All frames of all files, in order; raises DataError where a file holds none."""
+        first = 0
+        for number, file in enumerate(self.files):
+            count = self.reader.count(file)
+            if count == 0:
+                raise DataError("no frames", file=file)
+            frames = None
+            if self.chosen is not None and count is not None:
+                frames = (self.chosen[(self.chosen >= first) & (self.chosen < first + count)] - first).tolist()
+            yield from (Piece(number, held) for held in self.reader.portions(file, frames, self.piece))
+            first += count or 0
+
+    def total(self) -> int | None:
+        """Frames of all files, where that is known without reading them."""
+        counts = [self.reader.count(file) for file in self.files]
+        return None if None in counts else sum(counts)
+
+    def chunk(self, piece: Piece) -> Chunk:
+        """The graphs of a piece; raises DataError for the first frame that is wrong, unless such are left out."""
+        broken: list[DataError] = []
+        packed = pack(self._graphs(piece, broken))
+        return packed._replace(broken=tuple(broken))
+
+    def _graphs(self, piece: Piece, broken: list[DataError]) -> Iterator[Graph]:
+        for frame, atoms in self.reader.read(self.files[piece.file], piece.held):
+            try:
+                graph = self.graph(atoms, frame, piece.file)
+            except DataError as error:
+                if not self.tolerant:
+                    raise
+                broken.append(error)
+            else:
+                yield graph
+
+    def graph(self, atoms: Atoms | DataError, frame: int, number: int) -> Graph:
+        """One frame; raises DataError."""
+        file = self.files[number]
+        atoms = checked(atoms, self.labels.units.length_factor(), file, frame)
+        labels = self.labels.read(atoms, file, frame)
+        try:
+            graph = make_graph(atoms, self.r_max, labels, frame, number)
+        except ValueError as error:
+            raise DataError(str(error), file=file, frame=frame) from error
+        edges = graph.edge_index.numpy(), graph.edge_shift.numpy()
+        for name, value in self.labels.read_edges(atoms, *edges, file, frame).items():
+            graph[name] = torch.from_numpy(value)
+        if self.group is not None:
+            graph.group = torch.tensor([_code(read_group(atoms, self.group, file, frame))])
+        if not self.isolated:
+            require_connected(graph, file, self.r_max)
+        return graph if self.edges else without_edges(graph)
+
+
+def prepared(recipe: Recipe, processes: int | None = None) -> Iterator[Chunk]:
+    """All graphs of a recipe, by ``processes`` (None: one per core that this one may use), with a progress bar on a
+    terminal. Few frames are made in this process.
+
+    Raises:
+        DataError: for the first frame, in the files' order, that is wrong.
+    """
+    total = recipe.total() if recipe.chosen is None else len(recipe.chosen)
+    pieces = recipe.pieces()
+    first = list(islice(pieces, processes or len(_cores())))
+    workers, pieces = len(first), chain(first, pieces)
+    chunks = map(recipe.chunk, pieces) if workers < 2 else _by_processes(recipe, pieces, workers)
+    done = 0
+    with progress("preparing data", total, total is None or total > recipe.piece) as bar:
+        for chunk in chunks:
+            yield chunk
+            done += len(chunk.counts.get("z", ())) + len(chunk.broken)
+            bar(done)
+
+
+def pack(graphs: Iterable[Graph]) -> Chunk:
+    """Graphs that all hold the same keys, one after another."""
+    rows = [{key: value.numpy() for key, value in graph} for graph in graphs]
+    if not rows:
+        return Chunk({}, {})
+    dims = {key: 1 if key == "edge_index" else 0 for key in rows[0]}
+    return Chunk(
+        {key: np.concatenate([row[key] for row in rows], dim) for key, dim in dims.items()},
+        {key: np.array([row[key].shape[dim] for row in rows], dtype=np.int64) for key, dim in dims.items()},
+    )
+
+
+def _cores() -> Sequence[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+
+
+def _by_processes(recipe: Recipe, pieces: Iterable[Piece], workers: int) -> Iterator[Chunk]:
+    """As ``map`` would, with few pieces under way at a time, so that a large set is never in memory as a whole."""
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    pending: deque = deque()
+    with ProcessPoolExecutor(workers, context, initializer=_begin) as pool:
+        try:
+            for piece in pieces:
+                pending.append(pool.submit(recipe.chunk, piece))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        except BrokenProcessPool as error:
+            hint = "was it short of memory? data.processes=1 takes the least"
+            raise DataError("a process that prepares the data was killed", hint=hint) from error
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _begin() -> None:
+    """Of a worker: one thread computes, and another sees to it that it ends with its parent, however that ends."""
+    torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _code(group: str) -> int:
+    """The same number for the same text, in every process."""
+    return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "big", signed=True)
+
+
+def require_connected(graph: Graph, file: str, r_max: float) -> None:
+    """Raise DataError where an atom has no neighbour.
+
+    A single atom is a legitimate frame (a reference energy); one that is out of reach of all others is, unless the user
+    says otherwise, a mistake.
+    """
+    if graph.num_nodes > 1:
+        alone = np.bincount(graph.edge_index[1].numpy(), minlength=graph.num_nodes) == 0
+        if alone.any():
+            atom = int(alone.argmax())
+            raise DataError(
+                f"atom {atom} ({SYMBOLS[graph.z[atom]]}) has no neighbour within r_max = {r_max:g} Å",
+                file=file,
+                frame=int(graph.frame),
+                hint=f"raise r_max, or check data.units.length\nif it is apart on purpose: {ALLOW_ISOLATED}",
+            )

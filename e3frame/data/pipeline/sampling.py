@@ -1,0 +1,172 @@
+"""Which frames are in which batch: a function of the data, the seed and the epoch alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from itertools import count
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import BatchSampler, Sampler
+
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.data.sources.base import DataSpec
+from e3frame.data.sources.budget import Budget
+from e3frame.spec.errors import DataError
+
+TRIALS = 8
+"""Orders that tell how many batches an epoch has."""
+
+
+class Place(NamedTuple):
+    """Where a training is, and which part of each batch a process takes.
+
+    Attributes:
+        epoch, batch: the first batch that is asked for; later epochs begin with their first.
+        rank, world: this process takes every ``world``-th frame of a batch, from the ``rank``-th on.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    rank: int = 0
+    world: int = 1
+
+
+class ShuffleSampler(Sampler[int]):
+    """A permutation per epoch, a function of (seed, epoch), so that a resumed run goes on as it would have gone on.
+
+    Lightning sets the epoch through :meth:`set_epoch`.
+    """
+
+    def __init__(self, size: int, seed: int, epoch: int = 0) -> None:
+        self.size, self.seed, self.epoch = size, seed, epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.order())
+
+    def order(self, attempt: int = 0) -> list[int]:
+        """The permutation of this epoch, or another one of it."""
+        number = self.seed * 1_000_003 + self.epoch + attempt * 0x9E3779B97F4A7C15
+        return torch.randperm(self.size, generator=torch.Generator().manual_seed(number % 2**63)).tolist()
+
+
+class Packing:
+    """Frames in batches within a budget.
+
+    torch_geometric's ``DynamicBatchSampler`` does not know how many batches it will make, reads every graph to learn
+    its size, and cannot begin in the middle of an epoch.
+
+    Args:
+        dataset: the frames.
+        budget: of each batch.
+        key: of the config that holds it, for the message.
+
+    Raises:
+        DataError: a frame does not fit.
+    """
+
+    def __init__(self, dataset: FrameSet, budget: Budget, key: str) -> None:
+        counts = dataset.counts("z" if budget.unit == "atoms" else "edge_index").numpy()
+        if counts.max() > budget.limit:
+            file, frame = dataset.where(int(np.argmax(counts > budget.limit)))
+            first, largest = counts[counts > budget.limit][0], counts.max()
+            problem = f"the frame has {first} {budget.unit}, data.{key} has room for {budget.limit}"
+            hint = f"'data.{key}={{{budget.unit}: {largest}}}' has room for the largest frame"
+            raise DataError(problem, file=file, frame=frame, hint=hint)
+        # Lone atoms have no edges, but a batch of them is not for nothing.
+        self.sizes, self.limit = np.maximum(counts, 1), budget.limit
+
+    @cached_property
+    def number(self) -> int:
+        """Batches of every shuffled epoch: schedules and checkpoints count on all epochs to have the same number."""
+        return max(len(self.packed(ShuffleSampler(len(self.sizes), 0, k).order())) for k in range(TRIALS))
+
+    def packed(self, order: Sequence[int]) -> list[list[int]]:
+        """Consecutive frames of an order, in each batch as many as fit."""
+        ends = self.sizes[order].cumsum()
+        batches, first = [], 0
+        while first < len(order):
+            last = int(np.searchsorted(ends, ends[first - 1] * (first > 0) + self.limit, side="right"))
+            batches.append(list(order[first:last]))
+            first = last
+        return batches
+
+    def shuffled(self, sampler: ShuffleSampler) -> list[list[int]]:
+        """The batches of an epoch.
+
+        An order that needs more of them than ``number`` gives way to the next; where one needs fewer, the batches of
+        most frames are halved.
+        """
+        packed = (self.packed(sampler.order(attempt)) for attempt in count())
+        batches = next(batches for batches in packed if len(batches) <= self.number)
+        while len(batches) < self.number:
+            k = max(range(len(batches)), key=lambda k: len(batches[k]))
+            half = len(batches[k]) // 2
+            batches[k : k + 1] = [batches[k][:half], batches[k][half:]]
+        return batches
+
+
+def require_room(splits: Splits, spec: DataSpec) -> None:
+    """Raises DataError for a frame that does not fit into the budgets of training, validation or test."""
+    for name, dataset in splits.items():
+        for key in ("batch_size", "eval_batch_size") if name == "train" else ("eval_batch_size",):
+            if isinstance(budget := getattr(spec, key), Budget):
+                Packing(dataset, budget, key)
+
+
+class OwnBatches(Sampler[list[int]]):
+    """Batches in order, those of one process. A process without frames, as a split of few can leave it, gets the first
+    frame of the split; ``surplus`` names that batch, whose result must not count.
+
+    Args:
+        batches: places of the frames of each.
+    """
+
+    def __init__(self, batches: Sequence[list[int]]) -> None:
+        self.batches = batches or [[0]]
+        self.surplus = set() if batches else {0}
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.batches)
+
+
+class SharedBatches(BatchSampler):
+    """Batches of a shuffled epoch from ``place.batch`` on, of each the part of one process.
+
+    Lightning finds ``sampler`` and sets its epoch. A process whose part is empty, as a batch of few frames can
+    leave it, gets the batch's first frame; ``surplus`` names those batches, whose result must not count.
+    """
+
+    def __init__(self, sampler: ShuffleSampler, size: int | Packing, place: Place) -> None:
+        super().__init__(sampler, size if isinstance(size, int) else 1, drop_last=False)
+        self.packing = None if isinstance(size, int) else size
+        self.place = place
+        self.surplus: set[int] = set()
+
+    def __len__(self) -> int:
+        return super().__len__() if self.packing is None else self.packing.number
+
+    def __iter__(self) -> Iterator[list[int]]:
+        epoch, batch, rank, world = self.place
+        skipped = batch if self.sampler.epoch == epoch else 0
+        self.surplus.clear()
+        batches = super().__iter__() if self.packing is None else self.packing.shuffled(self.sampler)
+        for index, frames in enumerate(batches):
+            if index < skipped:
+                continue
+            part = frames[rank::world]
+            if not part:
+                self.surplus.add(index)
+            yield part or frames[:1]

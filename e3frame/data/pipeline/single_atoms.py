@@ -1,0 +1,128 @@
+"""Frames of one atom without neighbours: their energies are the reference energies, not something to train on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.data.sources.base import ALLOW_ISOLATED
+from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
+from e3frame.spec.errors import DataError
+from e3frame.spec.statistics import Shifts
+from e3frame.spec.words import counted
+
+KEY = "data.single_atoms=frames"
+BINDING = 20.0
+"""eV per atom: nothing is bound by more, so that such atoms are of another level of theory than the other frames."""
+SAME = 1e-3
+"""eV: reference energies that differ by less are equal."""
+
+
+class SingleAtoms(NamedTuple):
+    """Reference energies in eV from the frames of single atoms, and what the user should know about them.
+
+    Attributes:
+        what: how many frames of which elements there are.
+        label: the energies are of this label.
+    """
+
+    energies: dict[str, float]
+    said: tuple[str, ...] = ()
+    what: str = ""
+    label: str | None = None
+
+    def known(self, label: str | None) -> dict[str, float]:
+        """The energies, if they are of this label."""
+        return self.energies if label == self.label else {}
+
+
+def set_apart(splits: Splits, shifts: Shifts | None, allowed: bool = True) -> tuple[Splits, SingleAtoms]:
+    """The splits without single atoms that have an energy, and these energies.
+
+    Args:
+        shifts: the model's reference energies; where they are numbers that the single atoms do not have, all frames
+            stay, as they do where it is None.
+        allowed: whether atoms may be without neighbours.
+
+    Raises:
+        DataError: the single atoms stay, because of the model's numbers, and they may not be without neighbours.
+    """
+    if shifts is None:
+        return splits, SingleAtoms({})
+    energy = shifts.label
+    masks = {name: _single(dataset, energy) for name, dataset in splits.items()}
+    number = sum(int(mask.sum()) for mask in masks.values())
+    if not number or bool(masks["train"].all()):
+        return splits, SingleAtoms({})
+    energies, several = _lowest([(splits_set, masks[name]) for name, splits_set in splits.items()], energy)
+    rest = {name: dataset[~masks[name]] for name, dataset in splits.items() if not bool(masks[name].all())}
+    what = f"{counted(number, 'frame')} of single atoms ({', '.join(energies)})"
+    off = _off(rest["train"], energy, energies)
+    if abs(off) > BINDING:
+        text = f"{what} do not go with the {energy} of the other frames, which are {off:.4g} eV per atom above them: "
+        return splits, SingleAtoms({}, (text + "another level of theory? They are frames like all others",))
+    differ = None if shifts.values is None else _differ(energies, shifts)
+    if differ is not None and not allowed:
+        name = next(name for name, mask in masks.items() if mask.any())
+        file, frame = dict(splits.items())[name].where(int(masks[name].nonzero()[0]))
+        hint = f"to train on them: {ALLOW_ISOLATED}\nor write shift: auto, which takes their energies"
+        raise DataError(f"{what} are not the model's references: {differ}", file=file, frame=frame, hint=hint)
+    if differ is not None:
+        return splits, SingleAtoms({}, (f"{what} are frames like all others: {differ}",))
+    said = [f"{what} are reference energies and not trained on; {KEY} trains on them"]
+    if several:
+        said.append(f"of the several energies of a single {', '.join(several)} the lowest is taken")
+    others = Splits(**{name: rest.get(name) for name in ("train", "val", "test")})
+    return others, SingleAtoms(energies, tuple(said), what, energy)
+
+
+def _differ(energies: Mapping[str, float], shifts: Shifts) -> str | None:
+    """Which energy is not that of the model, in words; None where all are."""
+    off = {s: abs(e - given) if (given := shifts.of(s)) is not None else float("inf") for s, e in energies.items()}
+    worst = max(off, key=lambda symbol: off[symbol])
+    if off[worst] <= SAME:
+        return None
+    given = shifts.of(worst)
+    said = "the model has no shift for it" if given is None else f"its shift is {given:.9g}"
+    return f"{worst} has the {shifts.label} {energies[worst]:.9g}, {said}"
+
+
+def _single(dataset: FrameSet, energy: str) -> Tensor:
+    """(frames,) which are of one atom, without neighbours and with an energy."""
+    found = (dataset.counts("z") == 1) & (dataset.counts("edge_index") == 0)
+    if not found.any() or not dataset.has(energy):
+        return torch.zeros_like(found)
+    return found & torch.cat([block.values[energy].reshape(-1).isfinite() for block in dataset.blocks(energy)])
+
+
+def _lowest(parts: list[tuple[FrameSet, Tensor]], energy: str) -> tuple[dict[str, float], list[str]]:
+    """The lowest energy of each element, and the elements that have several."""
+    values: dict[int, list[float]] = {}
+    for dataset, mask in parts:
+        for index in mask.nonzero().flatten().tolist():
+            graph = dataset[index]
+            values.setdefault(int(graph.z[0]), []).append(float(graph[energy]))
+    several = [SYMBOLS[z] for z, found in sorted(values.items()) if max(found) - min(found) > 1e-6]
+    return {SYMBOLS[z]: min(found) for z, found in sorted(values.items())}, several
+
+
+def _off(dataset: FrameSet, energy: str, energies: Mapping[str, float]) -> float:
+    """Median over the frames whose elements are all known: energy per atom above that of the single atoms."""
+    table = np.full(len(SYMBOLS), np.nan)
+    for symbol, value in energies.items():
+        table[ATOMIC_NUMBERS[symbol]] = value
+    above: list[NDArray[np.float64]] = []
+    for block in dataset.blocks("z", energy):
+        sums = np.zeros(len(block.atoms))
+        np.add.at(sums, block.frame.numpy(), table[block.values["z"].numpy()])
+        above.append((block.values[energy].numpy().reshape(-1) - sums) / block.atoms.numpy())
+    held = np.concatenate(above)
+    held = held[np.isfinite(held)]
+    return float(np.median(held)) if len(held) else 0.0

@@ -1,0 +1,236 @@
+"""What a model needs to know of its training frames, in float64."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+
+from e3frame.data.pipeline.dataset import write_atomically
+from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.data.pipeline.references import fit_references
+from e3frame.data.pipeline.rounding import NOISE, rounding
+from e3frame.data.sources.base import ALLOW_ISOLATED
+from e3frame.files.regular import read_regular
+from e3frame.spec.elements import SYMBOLS
+from e3frame.spec.errors import DataError
+from e3frame.spec.statistics import Statistics
+
+APART = f"raise model.r_max\nif they are apart on purpose: {ALLOW_ISOLATED}"
+BY_SYMMETRY = "if they vanish by symmetry: data.allow=[zero_forces]"
+VANISHING = 1e-6
+"""eV/Å: smaller forces are what rounding leaves of none."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the statistics are of.
+
+    Args:
+        energy: label that a sum over the atoms predicts.
+        forces: label whose root mean square is the scale, where it is there.
+        mean: a mean over the atoms predicts ``energy``.
+        known: reference energies that are given, such as those of isolated atoms.
+        allow: what is no mistake in these data, as ``DataSpec.allow``.
+    """
+
+    energy: str = "energy"
+    forces: str = "forces"
+    mean: bool = False
+    known: Mapping[str, float] = field(default_factory=dict)
+    allow: tuple[str, ...] = ()
+
+    def digest(self, dataset: FrameSet) -> str:
+        text = json.dumps([self.energy, self.forces, self.mean, dict(self.known), sorted(self.allow)])
+        return hashlib.blake2b(np.array([*dataset.indices()]).tobytes() + text.encode(), digest_size=8).hexdigest()
+
+
+def compute_statistics(
+    dataset: FrameSet,
+    energy_key: str = "energy",
+    forces_key: str = "forces",
+    mean: bool = False,
+    known: Mapping[str, float] | None = None,
+    allow: tuple[str, ...] = (),
+) -> Statistics:
+    r"""Statistics of the training frames; kept next to the data set's file, if it has one.
+
+    The reference energies :math:`e_s` minimize :math:`\sum_f (E_f - \sum_s n_{fs} e_s)^2` with the composition
+    :math:`n_{fs}`, as far as the compositions fix them (:mod:`~e3frame.data.pipeline.references`). Data without a label
+    ``energy_key`` have no reference energies and, if there are no forces either, the scale 1.
+
+    Args:
+        dataset: the training frames.
+        energy_key: label that a sum over the atoms predicts.
+        forces_key: label whose root mean square is the scale, where it is there.
+        mean: a mean over the atoms predicts ``energy_key``: :math:`n_{fs}` are fractions of the atoms.
+        known: reference energies that are given, such as those of isolated atoms.
+        allow: what is no mistake in these data, as ``DataSpec.allow``.
+
+    Raises:
+        DataError: no atom has a neighbour, or all forces (or energies) are the same, so that there is no scale.
+    """
+    measured, path = Measured(energy_key, forces_key, mean, known or {}, allow), None
+    if dataset.cached is not None:
+        path = dataset.cached.with_name(f"{dataset.cached.stem}-{measured.digest(dataset)}.json")
+        kept = _read(path)
+        if kept is not None and kept.species == dataset.species:
+            return kept
+    statistics = _compute(dataset, measured)
+    if path is not None:
+        write_atomically(path, statistics.model_dump_json().encode())
+    return statistics
+
+
+def _read(path: Path) -> Statistics | None:
+    """None where there is no such file, or a damaged one, which is then replaced."""
+    try:
+        return Statistics.model_validate_json(read_regular(path))
+    except (ValidationError, OSError):
+        return None
+
+
+class _Energies(NamedTuple):
+    """Energies by composition, which are few where frames are many.
+
+    Attributes:
+        species: by atomic number.
+        compositions: (kinds, species) atoms of each element.
+        kind: (frames,) composition of each frame.
+        values: (frames,) energies, NaN where there is none.
+    """
+
+    species: tuple[str, ...]
+    compositions: NDArray[np.float64]
+    kind: NDArray[np.int64]
+    values: NDArray[np.float64]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether frames of the same composition, of which there are several, all have the same energy."""
+        there = ~np.isnan(self.values)
+        if not there.any() or np.unique(self.kind[there]).size > 1:
+            return False
+        return bool(there.sum() > 1 and np.ptp(self.values[there]) == 0)
+
+    @classmethod
+    def of(cls, dataset: FrameSet, key: str) -> _Energies:
+        known: dict[bytes, int] = {}
+        kinds, values = [], []
+        for block in dataset.blocks("z", *([key] if dataset.has(key) else [])):
+            frames = len(block.atoms)
+            entries = torch.bincount(block.frame * len(SYMBOLS) + block.values["z"], minlength=frames * len(SYMBOLS))
+            rows, place = np.unique(entries.reshape(frames, -1).numpy(), axis=0, return_inverse=True)
+            numbers = np.array([known.setdefault(row.tobytes(), len(known)) for row in rows])
+            kinds.append(numbers[place.reshape(-1)])
+            values.append(block.values[key].numpy().reshape(-1) if key in block.values else np.full(frames, np.nan))
+        counts = np.stack([np.frombuffer(row, dtype=np.int64) for row in known])
+        present = counts.any(0)
+        species = tuple(SYMBOLS[z] for z in np.flatnonzero(present))
+        compositions = counts[:, present].astype(np.float64)
+        return cls(species, compositions, np.concatenate(kinds), np.concatenate(values))
+
+    def fitted(self, measured: Measured) -> tuple[dict[str, float], tuple[str, ...], float | None]:
+        """Reference energies, the species of which they are not determined, and the deviation of what they leave, per
+        atom; none where there is no energy, or only rounding is left."""
+        there = ~np.isnan(self.values)
+        if not there.any():
+            return {}, (), None
+        kind, values = self.kind[there], self.values[there]
+        used, kind, number = np.unique(kind, return_inverse=True, return_counts=True)
+        atoms = self.compositions[used].sum(1)
+        rows = self.compositions[used] / atoms[:, None] if measured.mean else self.compositions[used]
+        average = np.bincount(kind, values) / number
+        spread = float(np.square(values - average[kind]).sum())
+        found = fit_references(rows, average, self.species, measured.known, number, spread)
+        left = values - (rows @ found.energies)[kind]
+        energies = dict(zip(self.species, found.energies.tolist(), strict=True))
+        undetermined = tuple(s for s, open_ in zip(self.species, found.undetermined, strict=True) if open_)
+        given = sum(symbol in measured.known for symbol in self.species)
+        spare = len(values) > len(self.species) - given - len(found.open)
+        if not spare or np.std(left) <= _step(values):
+            return energies, undetermined, None
+        return energies, undetermined, float((left / (1 if measured.mean else atoms[kind])).std())
+
+
+def _step(values: NDArray[np.float64]) -> float:
+    """Deviations up to this are rounding: of the file, or of sums in float64."""
+    found = rounding(values)
+    return max(NOISE * float(np.abs(values).max()), 0.0 if found is None else found.step)
+
+
+def _compute(dataset: FrameSet, measured: Measured) -> Statistics:
+    atoms, edges = int(dataset.counts("z").sum()), int(dataset.counts("edge_index").sum())
+    files = ", ".join(dataset.files)
+    if edges == 0 and "isolated_atoms" not in measured.allow:
+        raise DataError("no atom has a neighbour within r_max", file=files, hint=APART)
+    energies = _Energies.of(dataset, measured.energy)
+    shift, undetermined, deviation = energies.fitted(measured)
+    forces = force_scale(dataset, measured.forces)
+    if forces is not None and forces < VANISHING and "zero_forces" not in measured.allow:
+        raise DataError(f"all {measured.forces} are zero in the training frames", file=files, hint=BY_SYMMETRY)
+    if forces is None and energies.is_constant:
+        raise DataError(f"the {measured.energy} does not vary in the training frames", file=files)
+    scale = forces if forces is not None and forces >= VANISHING else deviation
+    return Statistics(
+        species=energies.species,
+        energy_shift=shift,
+        energy_scale=1.0 if scale is None else scale,
+        avg_num_neighbors=edges / atoms or 1.0,
+        undetermined=undetermined,
+        scale_of="nothing" if scale is None else "energies" if scale is deviation else "forces",
+    )
+
+
+def force_scale(dataset: FrameSet, key: str) -> float | None:
+    """Root mean square of the components; None where there are none."""
+    if not dataset.has(key):
+        return None
+    squares, number = 0.0, 0
+    for block in dataset.blocks(key):
+        forces = block.values[key].numpy()
+        squares += float(np.nansum(np.square(forces)))
+        number += int(np.isfinite(forces).sum())
+    return float(np.sqrt(squares / number)) if number else None
+
+
+class Range(NamedTuple):
+    """What values a label takes, in float64; ``missing`` of the frames or atoms have none."""
+
+    smallest: float
+    largest: float
+    mean: float
+    deviation: float
+    missing: int
+
+    def written(self, *names: str) -> list[str]:
+        """Some of these as text; a mean that is but what rounding left of zero as 0."""
+        rest = abs(self.mean) < 1e-8 * self.deviation
+        return ["0" if rest and name == "mean" else f"{getattr(self, name):.5g}" for name in names]
+
+
+def label_range(dataset: FrameSet, key: str) -> Range:
+    """Over all frames, block by block (Chan, Golub, LeVeque 1983); NaN where there is no value at all."""
+    number, mean, squares, missing = 0, 0.0, 0.0, 0
+    low, high = np.inf, -np.inf
+    for block in dataset.blocks(key):
+        rows = block.values[key].numpy().astype(np.float64)
+        missing += int(np.isnan(rows).any(tuple(range(1, rows.ndim))).sum())
+        values = rows[~np.isnan(rows)]
+        if not len(values):
+            continue
+        low, high = min(low, float(values.min())), max(high, float(values.max()))
+        apart, total = float(values.mean()) - mean, number + len(values)
+        squares += len(values) * float(values.var()) + apart**2 * number * len(values) / total
+        mean, number = mean + apart * len(values) / total, total
+    if not number:
+        return Range(*[float("nan")] * 4, missing)
+    return Range(low, high, mean, float(np.sqrt(squares / number)), missing)

@@ -1,0 +1,1 @@
+"""What to read: one torch-free spec for each kind of data set."""

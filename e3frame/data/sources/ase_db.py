@@ -1,0 +1,85 @@
+"""``data=ase_db``: databases of ASE, as SchNetPack and others write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from e3frame.data.formats.portions import portions
+from e3frame.data.sources.files import FilesSpec
+from e3frame.spec.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from e3frame.data.sources.base import Label
+
+
+Rows = Sequence[tuple[int, int]]
+"""Frames, and the ids of their rows."""
+
+
+class AseDbSpec(FilesSpec):
+    """Rows of ASE databases (``.db``). Labels are looked for in the results, the key-value pairs and the ``data`` of
+    a row."""
+
+    kind: Literal["ase_db"] = "ase_db"
+    select: str | None = Field(default=None, min_length=1)
+    """Only rows that match, in ASE's language, such as ``natoms<20,converged=1``; null: all."""
+
+    def reader(self, labels: Mapping[str, Label] = MappingProxyType({})) -> AseDbReader:
+        return AseDbReader(self.select)
+
+    def stated(self, file: str) -> Mapping[str, Any]:
+        with _opened(file) as database:
+            return database.metadata
+
+    def format_key(self) -> list[Any]:
+        return [self.select]
+
+
+@dataclass(frozen=True)
+class AseDbReader:
+    """Frames are the rows by id."""
+
+    select: str | None
+
+    def count(self, file: str) -> int:
+        with _opened(file) as database:
+            return database.count(self.select)
+
+    def portions(self, file: str, frames: Sequence[int] | None, size: int) -> Iterator[Rows]:
+        with _opened(file) as database:
+            found = [row.id for row in database.select(self.select, columns=["id"], include_data=False, sort="id")]
+        wanted = range(len(found)) if frames is None else frames
+        return portions(((frame, found[frame]) for frame in wanted), size)
+
+    def read(self, file: str, portion: Rows) -> Iterator[tuple[int, Atoms]]:
+        frames = {number: frame for frame, number in portion}
+        span = f"id>={portion[0][1]},id<={portion[-1][1]}"
+        with _opened(file) as database:
+            for row in database.select(f"{self.select},{span}" if self.select else span, sort="id"):
+                if row.id in frames:
+                    atoms = row.toatoms()
+                    atoms.info |= {**row.key_value_pairs, **row.data}
+                    yield frames[row.id], atoms
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[Any]:
+    from ase.db import connect
+
+    try:
+        with open(file, "rb") as raw:
+            if raw.read(15) != b"SQLite format 3":
+                raise DataError("is not an SQLite database of ASE", file=file, hint="other formats: data=xyz")
+        yield connect(file, type="db")
+    except DataError:
+        raise
+    except Exception as error:  # whatever SQLite, ASE and JSON make of a damaged file
+        raise DataError(f"cannot be read as an ASE database: {error or type(error).__name__}", file=file) from error

@@ -1,0 +1,215 @@
+"""``data=md17`` and ``data=rmd17``: molecular dynamics of small molecules (Chmiela et al. 2017, 2018; Christensen and
+von Lilienfeld 2020), from the files that torch_geometric's ``MD17`` downloads.
+
+They are read in float64: torch_geometric's own processing rounds the energies, of some 10^5 kcal/mol, to float32.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from e3frame.data.formats.npz_arrays import arrays_of
+from e3frame.data.sources.base import NOT_FETCHED, DataSpec, Label
+from e3frame.data.sources.npz import NpzSpec, Structure
+from e3frame.data.sources.splitting import SplitSpec
+from e3frame.files.regular import with_home
+from e3frame.spec.base import mistake, mistake_at, shown
+from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
+from e3frame.spec.errors import DataError, did_you_mean
+from e3frame.spec.units import Units
+
+if TYPE_CHECKING:
+    from torch_geometric.datasets import MD17
+
+    from e3frame.data.pipeline.dataset import Splits
+    from e3frame.data.pipeline.sampled import Sample
+    from e3frame.preflight.broken import Survey
+
+FORMULAS = {
+    "benzene": "C6H6",
+    "uracil": "C4H4N2O2",
+    "naphthalene": "C10H8",
+    "aspirin": "C9H8O4",
+    "salicylic_acid": "C7H6O3",
+    "malonaldehyde": "C3H4O2",
+    "ethanol": "C2H6O",
+    "toluene": "C7H8",
+    "paracetamol": "C8H9NO2",
+    "azobenzene": "C12H10N2",
+}
+
+
+def _molecule(raw: Any) -> Any:
+    if raw is None:
+        raise mistake("data.molecule is required: which trajectory", f"molecules: {', '.join(FORMULAS)}")
+    if not isinstance(raw, str) or raw not in FORMULAS:
+        raise mistake(f"no molecule is called {shown(raw)}", did_you_mean(str(raw), FORMULAS, "molecules"))
+    return raw
+
+
+CCSD = {"benzene": "(T)", "aspirin": "", "malonaldehyde": "(T)", "ethanol": "(T)", "toluene": "(T)"}
+"""Molecules of the coupled-cluster sets."""
+LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
+
+
+def _torch_geometrics(name: str, root: str | Path) -> MD17:
+    """Paths and download of torch_geometric's data set, without its processing."""
+    from torch_geometric.datasets import MD17
+
+    class Raw(MD17):
+        def __init__(self) -> None:
+            self.root, self.name = str(root), name
+            self.revised, self.ccsd = "revised" in name, "CCSD" in name
+
+    return Raw()
+
+
+class _Trajectory(DataSpec):
+    """What MD17 and rMD17 have in common."""
+
+    molecule: Annotated[str, BeforeValidator(_molecule)] = Field(default=None, validate_default=True)
+    """benzene, uracil, naphthalene, aspirin, salicylic_acid, malonaldehyde, ethanol, toluene, paracetamol,
+    azobenzene."""
+    root: str | None = None
+    """Folder of the raw files, downloaded if they are not there; null: a folder in that of the processed data."""
+    processes: int | None = Field(default=None, ge=1)
+    """Processes that find neighbours; null: one per core."""
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        return tuple(LABELS)
+
+    @property
+    def known_species(self) -> tuple[str, ...]:
+        return tuple(sorted(re.findall("[A-Z][a-z]?", FORMULAS[self.molecule]), key=ATOMIC_NUMBERS.__getitem__))
+
+    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        return self._source().load(r_max, labels)
+
+    @property
+    def absent(self) -> str | None:
+        root = self._root()
+        here = root.is_dir() and all((root / name).exists() for name in self._raw_names())
+        return None if here else NOT_FETCHED
+
+    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Sample:
+        return self._source().sample(r_max, labels)
+
+    def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey:
+        return self._source().survey(r_max, labels, full)
+
+    def _source(self) -> NpzSpec:
+        """The raw files as arrays; raises DataError where one is not that of the trajectory."""
+        source = self._read_as(self._raw())
+        for file in (*source.path, *(source.test_path or ())):
+            self._require_mine(source, file)
+        return source
+
+    def _read_as(self, files: list[str]) -> NpzSpec:
+        """How raw files are read, and divided."""
+        raise NotImplementedError
+
+    def _name(self) -> str:
+        """torch_geometric's name of the trajectory."""
+        raise NotImplementedError
+
+    def _root(self) -> Path:
+        return with_home(self.root or self.cache_folder() / "raw")
+
+    def _raw_names(self) -> list[str]:
+        """The raw files, relative to their folder."""
+        root = self._root()
+        return [str(Path(path).relative_to(root)) for path in _torch_geometrics(self._name(), root).raw_paths]
+
+    def _raw(self) -> list[str]:
+        """The raw files, downloaded if need be."""
+        from e3frame.data.formats.download import fetched
+
+        name = self._name()
+        files = fetched(self._root(), self._raw_names(), lambda part: _torch_geometrics(name, part).download(), name)
+        return [str(path) for path in files]
+
+    def _npz(self, path: list[str], split: SplitSpec, **more: Any) -> NpzSpec:
+        shared = {key: getattr(self, key) for key in ("processes", "cache_dir", "storage", "neighbors", "allow")}
+        return NpzSpec(path=path, units=Units(energy="kcal/mol"), split=split, **shared, **more)
+
+    def _require_mine(self, source: NpzSpec, file: str) -> None:
+        """Raises DataError where a file lacks an array, or is that of another molecule."""
+        from ase.formula import Formula
+
+        present, structure = arrays_of(file), source.structure
+        for key in (structure.positions, structure.numbers, *source.keys.values()):
+            if key not in present:
+                problem = f"has no array '{key}', it holds {', '.join(present)}"
+                raise DataError(problem, file=file, hint="this is the raw file of another set")
+        _, numbers, _ = source.reader().structures(file)
+        found = Formula.from_list([SYMBOLS[z] for z in numbers[:1].flatten().tolist()])
+        if len(numbers) and found.count() != Formula(FORMULAS[self.molecule]).count():
+            problem = f"holds {found:hill}, {self.molecule} is {Formula(FORMULAS[self.molecule]):hill}"
+            raise DataError(problem, file=file, hint="this is the raw file of another set")
+
+
+class Md17Spec(_Trajectory):
+    """MD17: DFT (PBE+vdW-TS) trajectories at 500 K, 100,000 to 1,000,000 frames each; or the smaller CCSD and CCSD(T)
+    sets, whose test frames are given. Labels: energy, forces."""
+
+    kind: Literal["md17"] = "md17"
+    level: Literal["dft", "ccsd", "fhi_aims"] = "dft"
+    """Of the energies: dft; ccsd, with (T) but for aspirin; fhi_aims, for benzene."""
+    split: SplitSpec = SplitSpec(train=950, val=50, method="random")
+    """How the frames are divided. ``test: null`` is 1000 frames, with ccsd all of those that are given for it."""
+
+    @model_validator(mode="after")
+    def _there(self) -> Md17Spec:
+        known = {"ccsd": tuple(CCSD), "fhi_aims": ("benzene",)}.get(self.level, tuple(FORMULAS))
+        if self.molecule not in known:
+            problem = f"there are no {self.level} data of {self.molecule}"
+            raise mistake_at("level", self.level, mistake(problem, f"there are of {', '.join(known)}"))
+        if self.level == "ccsd" and self.split.test is not None:
+            raise mistake("the test frames of ccsd are given", "leave out split.test")
+        return self
+
+    def _read_as(self, files: list[str]) -> NpzSpec:
+        if self.level == "ccsd":
+            return self._npz(files[:1], self.split, test_path=files[1:])
+        test = {"test": 1000} if (self.split.test, self.split.test_index) == (None, None) else {}
+        return self._npz(files, self.split.replace(**test))
+
+    def _name(self) -> str:
+        molecule = self.molecule.replace("_", " ")
+        if self.level == "fhi_aims":
+            return f"{molecule} FHI-aims"
+        return molecule if self.level == "dft" else f"{molecule} CCSD{CCSD[self.molecule]}"
+
+
+class Rmd17Spec(_Trajectory):
+    """Revised MD17: 100,000 frames of each trajectory, computed again (PBE/def2-SVP) without numerical noise, with five
+    published splits. Labels: energy, forces."""
+
+    kind: Literal["rmd17"] = "rmd17"
+    fold: Literal[1, 2, 3, 4, 5] | None = 1
+    """The published split: 1000 frames, of which ``split.val`` are for validation, and 1000 test frames; null:
+    ``split`` alone says."""
+    split: SplitSpec = SplitSpec(train=950, val=50, method="random")
+    """Sizes; with ``fold: null`` also how the frames are divided. Published results are for 950 + 50."""
+
+    def _read_as(self, files: list[str]) -> NpzSpec:
+        structure = Structure(positions="coords", numbers="nuclear_charges")
+        keys = {"energy": "energies", "forces": "forces"}
+        return self._npz(files[:1], self._division(files[0]), structure=structure, keys=keys)
+
+    def _division(self, file: str) -> SplitSpec:
+        if self.fold is None:
+            return self.split
+        folder = Path(file).parents[1] / "splits"
+        lists = {f"{name}_index": str(folder / f"index_{name}_{self.fold:02d}.csv") for name in ("train", "test")}
+        sizes = {"train": self.split.train, "val": self.split.val, "seed": self.split.seed}
+        return SplitSpec(method="index", **sizes, **lists)
+
+    def _name(self) -> str:
+        return f"revised {self.molecule.replace('_', ' ')}"

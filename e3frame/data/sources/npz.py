@@ -1,0 +1,152 @@
+"""``data=npz``: frames as arrays in a NumPy file, in the names of MD17, rMD17 or one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+from e3frame.data.formats.npz_arrays import arrays_of
+from e3frame.data.formats.portions import numbered
+from e3frame.data.formats.stated import is_unit_key
+from e3frame.data.sources.files import FilesSpec
+from e3frame.spec.base import Spec
+from e3frame.spec.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from numpy.typing import NDArray
+
+    from e3frame.data.sources.base import Label
+    from e3frame.data.sources.edge_keys import EdgeKeys
+
+
+class Structure(Spec):
+    """Keys of the arrays that are the structures."""
+
+    positions: str = "R"
+    """(frames, atoms, 3)."""
+    numbers: str = "z"
+    """Atomic numbers, (atoms,) for all frames or (frames, atoms); 0 stands for no atom where frames differ in size."""
+    cell: str | None = None
+    """Cell vectors, (3, 3) for all frames or (frames, 3, 3); null: the frames are not periodic."""
+
+
+class NpzSpec(FilesSpec):
+    """Frames as arrays of a ``.npz`` file: positions, atomic numbers, and labels with one row per frame."""
+
+    kind: Literal["npz"] = "npz"
+    keys: dict[str, str] = {"energy": "E", "forces": "F"}  # noqa: RUF012
+    """Label: the array that holds it, (frames, ...) per graph, (frames, atoms, ...) per node or (frames, pairs, ...)
+    per edge."""
+    structure: Structure = Structure()
+    """The arrays of the structures: R, z as in MD17; rMD17 has coords and nuclear_charges."""
+
+    def reader(self, labels: Mapping[str, Label] = MappingProxyType({})) -> NpzReader:
+        per_atom = frozenset(self.keys[name] for name, label in labels.items() if label.per == "node")
+        return NpzReader(self.structure, self.keys, self.edges, per_atom)
+
+    def stated(self, file: str) -> Mapping[str, Any]:
+        arrays = arrays_of(file)
+        said = (key for key, about in arrays.headers.items() if is_unit_key(key) and about.size == 1)
+        units = {key: arrays[key].reshape(-1)[0].item() for key in said}
+        return {
+            key: unit.decode("utf-8", "replace") if isinstance(unit, bytes) else unit for key, unit in units.items()
+        }
+
+    def format_key(self) -> list[Any]:
+        return [self.structure.model_dump()]
+
+
+@dataclass(frozen=True)
+class NpzReader:
+    """Reads whole files; arrays stay in memory while their frames are read."""
+
+    structure: Structure
+    keys: Mapping[str, str]
+    edges: Mapping[str, EdgeKeys] = field(default_factory=dict)
+    per_atom: frozenset[str] = frozenset()
+    """Keys of labels per atom, whose rows are those of the atoms."""
+
+    def count(self, file: str) -> int:
+        shape = arrays_of(file).headers[self._key(file, "positions")].shape
+        return shape[0] if shape else 0
+
+    def portions(self, file: str, frames: Sequence[int] | None, size: int) -> Iterator[Sequence[int]]:
+        return numbered(self.count(file), frames, size)
+
+    def read(self, file: str, portion: Sequence[int]) -> Iterator[tuple[int, Atoms]]:
+        import numpy as np
+        from ase import Atoms
+
+        arrays = arrays_of(file)
+        positions, numbers, cells = self.structures(file)
+        pairs = {keys.index for keys in self.edges.values()}
+        rows = pairs | {self.keys[name] for name in self.edges} | {keys.shift for keys in self.edges.values()}
+        labels = {key: arrays[key] for key in {*self.keys.values(), *rows} if key in arrays}
+        for key, values in labels.items():
+            if values.ndim == 0 or len(values) != len(positions):
+                raise DataError(f"{key} has the shape {values.shape} for {len(positions)} frames", file=file)
+        for frame in portion:
+            real = numbers[frame] > 0
+            atoms = Atoms(numbers[frame][real], positions[frame][real])
+            if cells is not None:
+                atoms.set_cell(cells[frame])
+                atoms.pbc = True
+            for key, values in labels.items():
+                value = np.asarray(values[frame])
+                if key in rows:
+                    atoms.info[key] = _renumbered(value, real) if key in pairs and not real.all() else value
+                    continue
+                atoms.info[key] = value
+                if key in self.per_atom and value.shape[:1] == real.shape:
+                    atoms.set_array(key, value[real])  # of a label per graph no row is lost, however many it has
+            yield frame, atoms
+
+    def structures(self, file: str) -> tuple[NDArray, NDArray, NDArray | None]:
+        """Positions (frames, atoms, 3), atomic numbers (frames, atoms), and cells (frames, 3, 3) where there are such.
+
+        Raises:
+            DataError: an array is not there, or not of its shape.
+        """
+        import numpy as np
+
+        arrays = arrays_of(file)
+        positions = arrays[self._key(file, "positions")]
+        numbers = arrays[self._key(file, "numbers")]
+        if positions.ndim != 3 or positions.shape[2] != 3:
+            what = f"{self.structure.positions} has the shape {positions.shape}"
+            raise DataError(f"{what}, positions need (frames, atoms, 3)", file=file)
+        if numbers.dtype.kind not in "iuf" or numbers.shape not in (positions.shape[:2], positions.shape[1:2]):
+            what = f"{self.structure.numbers} has the shape {numbers.shape} and the type {numbers.dtype}"
+            needed = f"atomic numbers of {positions.shape[1]} atoms are needed"
+            raise DataError(f"{what}, {needed}", file=file)
+        wrong = (numbers < 0) | (numbers > 118) | (numbers % 1 != 0)
+        if wrong.any():
+            raise DataError(f"{numbers[wrong][0]} is not an atomic number", file=file)
+        cells = None
+        if self.structure.cell is not None:
+            cells = arrays[self._key(file, "cell")]
+            if cells.shape not in ((3, 3), (len(positions), 3, 3)):
+                raise DataError(f"{self.structure.cell} has the shape {cells.shape}, a cell is (3, 3)", file=file)
+            cells = np.broadcast_to(cells, (len(positions), 3, 3))
+        return positions, np.broadcast_to(numbers.astype(np.int64), positions.shape[:2]), cells
+
+    def _key(self, file: str, what: str) -> str:
+        key, present = getattr(self.structure, what), arrays_of(file)
+        if key not in present:
+            match = nearest(key, present)
+            hint = f"arrays there: {', '.join(present)}" + (f"; did you mean {match}?" if match else "")
+            raise DataError(f"no array '{key}' for the {what} (data.structure.{what})", file=file, hint=hint)
+        return key
+
+
+def _renumbered(index: NDArray, real: NDArray) -> NDArray:
+    """Atoms counted without the rows that stand for none; such a row gets a number that no atom has."""
+    import numpy as np
+
+    slots = len(real)
+    numbers = np.where(real, real.cumsum() - 1, slots + np.arange(slots))
+    inside = (index >= 0) & (index < slots)
+    return np.where(inside, numbers[np.where(inside, index, 0)], index)

@@ -1,0 +1,1 @@
+"""Predictions beside labels: losses, errors, and the errors of a whole split."""

@@ -1,0 +1,95 @@
+"""The errors of a target taken apart: by species, by irrep, and against the spread of the labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from e3frame.algebra.irreps import Irreps
+from e3frame.evaluate.pairs import Pair
+
+_LEFT = 1e-20
+"""Of the squares of labels, what rounding leaves where the labels are explained without a rest."""
+
+
+def r2(pair: Pair, irreps: Irreps, composition: Tensor | None = None) -> float | None:
+    """``1 - Σ (prediction - label)² / Σ (label - c)²`` over all entries of irreps.
+
+    The model gets no credit for c. It is zero for what has a direction, since no other constant turns with the
+    molecule. For each even scalar it is the mean label; or with ``composition`` the sum ``Σ_s n_s e_s`` of reference
+    energies of the elements, fitted by least squares to these very labels. So a model that only knows which atoms
+    there are gets 0 at most, however large the energies of free atoms are. 1 is perfect; 0 is as good as c. None where
+    c explains all labels, to what rounding leaves.
+
+    Args:
+        composition: (rows, species) of a sum over the atoms: how many of each there are; of a sum per atom: their
+            fractions.
+    """
+    there = pair.labelled
+    labels = pair.label.where(there, 0.0)
+    constant = torch.zeros_like(labels)
+    regressors = torch.ones_like(labels[:, :1]) if composition is None else composition.to(labels)
+    scalar = [ir.is_scalar() for mul, ir in irreps for _ in range(mul * ir.dim)]
+    for column in (column for column, is_scalar in enumerate(scalar) if is_scalar):
+        rows = there[:, column]
+        fit = torch.linalg.lstsq(regressors[rows], labels[rows, column, None], driver="gelsd")
+        constant[:, column] = (regressors @ fit.solution)[:, 0]
+    spread = (labels - constant).where(there, 0.0).square().sum()
+    if spread <= _LEFT * labels.square().sum():
+        return None
+    return float(1 - pair.difference.square().sum() / spread)
+
+
+def by_irrep(pair: Pair, irreps: Irreps, factor: float) -> dict[str, dict[str, float]]:
+    """MAE and RMSE over the components of each kind of irrep, times ``factor``; empty if there is one kind alone."""
+    kinds: dict[str, list[slice]] = {}
+    for (_, ir), where in zip(irreps, irreps.slices(), strict=True):
+        kinds.setdefault(str(ir), []).append(where)
+    if len(kinds) == 1:
+        return {}
+    found = {}
+    for kind, slices in kinds.items():
+        columns = torch.cat([torch.arange(irreps.dim)[where] for where in slices])
+        found[kind] = _errors(Pair(pair.prediction[:, columns], pair.label[:, columns]), factor)
+    return {kind: errors for kind, errors in found.items() if errors}
+
+
+def by_species(pair: Pair, species: Tensor, symbols: Sequence[str], factor: float) -> dict[str, dict[str, float]]:
+    """MAE and RMSE over the atoms of each species, times ``factor``; empty if there is one species alone.
+
+    Args:
+        pair: one row per atom; or per edge, whose species are those of its two atoms.
+        species: (rows,) indices into ``symbols``.
+    """
+    found = {
+        symbol: _errors(Pair(pair.prediction[species == k], pair.label[species == k]), factor)
+        for k, symbol in enumerate(symbols)
+    }
+    there = {symbol: errors for symbol, errors in found.items() if errors}
+    return there if len(there) > 1 else {}
+
+
+def _errors(pair: Pair, factor: float) -> dict[str, float]:
+    difference = pair.difference[pair.labelled]
+    if not len(difference):
+        return {}
+    return {
+        "mae": factor * float(difference.abs().mean()),
+        "rmse": factor * float(difference.square().mean().sqrt()),
+    }
+
+
+def frame_errors(pair: Pair, rows_per_frame: Tensor) -> Tensor:
+    """(frames,) root mean square of the differences of each frame's entries; NaN for a frame without labels.
+
+    Args:
+        rows_per_frame: (frames,) ones for a target per graph, numbers of atoms for one per atom, of edges per edge.
+    """
+    frame = torch.repeat_interleave(torch.arange(len(rows_per_frame)), rows_per_frame)
+    squares, counts = (
+        torch.zeros(len(rows_per_frame), dtype=torch.float64).index_add(0, frame, x.to(torch.float64).sum(1))
+        for x in (pair.difference.square(), pair.labelled)
+    )
+    return (squares / counts).sqrt()

@@ -1,0 +1,199 @@
+"""Which labels of the data a model is compared with, and what is said of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from e3frame.config.checks import asked_of_frames, check_input, shifts_of
+from e3frame.config.output_units import factors, require_file_units
+from e3frame.config.targets import KNOWN, TargetSpec, TaskSpec
+from e3frame.data.formats.keys import as_array, present_keys
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.data.pipeline.single_atoms import SingleAtoms, set_apart
+from e3frame.data.sources.base import DataSpec, Label
+from e3frame.data.sources.files import FilesSpec, expanded
+from e3frame.evaluate.labels import Held
+from e3frame.inference.derived import ENERGY, with_derivatives
+from e3frame.inference.saved import SavedModel, cartesian_outputs
+from e3frame.model import ModelSpec
+from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean, nearest
+from e3frame.spec.layer import RESERVED
+from e3frame.spec.units import DIMENSIONS, Units
+
+_DERIVED = {"forces": "negative_gradient", "stress": "strain_gradient"}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A model and labelled data.
+
+    Attributes:
+        spec: the model; with forces and stress that follow from its energy, where the data may have labels of them.
+        task: the targets that are compared, and where the data may have labels of them.
+        asked: those of them that the data declare, and the model was trained on.
+        data: whose frames may lack any of the labels.
+    """
+
+    spec: ModelSpec
+    task: TaskSpec
+    asked: frozenset[str]
+    data: DataSpec
+
+    @classmethod
+    def of(cls, saved: SavedModel, data: DataSpec) -> Comparison:
+        """The targets of the model's training, or without such its outputs, for which the data may have labels.
+
+        Raises:
+            UserError: there is none, or the data do not have what the model reads.
+        """
+        targets = _targets(saved, data)
+        whole = saved.task or TaskSpec(targets=targets)
+        given, spec = {whole.key(name) for name in targets}, with_derivatives(saved.spec)
+        derived = {
+            name: TargetSpec(derive=derive, of=ENERGY)  # type: ignore[arg-type]
+            for name, derive in _DERIVED.items()
+            if name in data.label_names and name in spec.outputs and name not in given | targets.keys()
+        }
+        if factors(spec.outputs, saved.task).get(ENERGY, 1.0) != 1:
+            derived = {}  # their labels are in eV
+        lenient = _lenient(data, given)
+        task = _found(whole.replace(targets=targets | derived), lenient)
+        for name in saved.spec.inputs:
+            try:
+                check_input(name, saved.spec, task, data, trained=True)
+            except SpecError as error:
+                lines = [f"{saved.path}: {error.problem}", *(error.hint or "").splitlines()]
+                raise UserError("\n  ".join(lines)) from None
+        asked = frozenset(name for name in targets if whole.key(name) in data.label_names)
+        return cls(spec if derived else saved.spec, task, asked, lenient)
+
+    def load(self) -> tuple[Splits, SingleAtoms]:
+        """The splits of the data, each frame with the labels that it has, without the single atoms that the model's
+        reference energies are of.
+
+        Raises:
+            DataError: they cannot be read, or a label is in another unit than that of its target.
+        """
+        require_file_units(self.task, self.data)
+        r_max, labels = self.spec.r_max, asked_of_frames(self.spec, self.task)
+        lenient = {"all_there": False} if isinstance(self.data, FilesSpec) else {}
+        splits = self.data.load(r_max, labels, **lenient)
+        return set_apart(splits, shifts_of(self.spec, self.task, self.data))
+
+    def labelled(self, splits: Mapping[str, FrameSet]) -> TaskSpec:
+        """The targets, without those that nobody asked for where there are no labels of them either.
+
+        Raises:
+            DataError: no frame has a label.
+        """
+        there = {name for name in self.task.targets if self._has(name, splits)}
+        if not there:
+            names = ", ".join(dict.fromkeys(self.task.key(name) for name in self.task.targets))
+            files = ", ".join(dict.fromkeys(file for dataset in splits.values() for file in dataset.files))
+            hints = list(self._ways(self.task.targets))
+            raise DataError(f"no frame has a label {names}", file=files, hint="\n".join(hints) or None)
+        return _found(self.task, self.data, {name for name in self.task.targets if name in there | self.asked})
+
+    def remarks(self, splits: Mapping[str, FrameSet], chosen: Collection[str]) -> Iterator[str]:
+        """What is said beside the errors: frames left out, labels that are not there or not given.
+
+        Args:
+            splits: all of the data.
+            chosen: those that are looked at.
+        """
+        total = sum(map(len, splits.values()))
+        seen = sum(len(splits[name]) for name in chosen)
+        if seen < total:
+            yield f"{', '.join(chosen)}: {seen:,} of {total:,} frames; split=all takes all"
+        looked_at = {name: splits[name] for name in chosen}
+        absent = [name for name in self.task.targets if name in self.asked and not self._has(name, looked_at)]
+        yield from self._ways(absent)
+        known = {*(self.task.key(name) for name in self.task.targets), *self.spec.inputs}
+        ignored = [name for name in self.data.label_names if name not in known]
+        derived = [name for name in ignored if name in _DERIVED and ENERGY in self.spec.outputs]
+        if derived and ENERGY in self.task.targets and self.task.unit(ENERGY) != KNOWN[ENERGY][0]:
+            yield f"the energy of the model is in {self.task.unit(ENERGY)}: {', '.join(derived)} not compared"
+            ignored = [name for name in ignored if name not in derived]
+        if ignored and isinstance(self.data, FilesSpec):
+            yield f"the model gives no {', no '.join(ignored)}: not compared"
+
+    def _has(self, name: str, splits: Mapping[str, FrameSet]) -> bool:
+        key, per = self.task.key(name), self.task.targets[name].label.per
+        return any(Held.of(dataset, key, per).there for dataset in splits.values())
+
+    def _ways(self, targets: Collection[str]) -> Iterator[str]:
+        """For labels that no frame has, the keys that are there and what to write."""
+        if not targets or not isinstance(self.data, FilesSpec):
+            return
+        present = _first_keys(self.data)
+        for name in targets:
+            key = self.task.key(name)
+            if self.data.keys[key] in present:
+                yield f"the key '{self.data.keys[key]}' of {key} holds NaN alone"
+                continue
+            problem = f"no frame has the key '{self.data.keys[key]}' of {key}"
+            match = _alike(key, self.task.targets[name].label, present)
+            yield problem + (f": did you mean data.keys.{key}={match}?" if match else "")
+        if present:
+            yield f"keys there: {', '.join(sorted(present))}"
+
+
+def _targets(saved: SavedModel, data: DataSpec) -> dict[str, TargetSpec]:
+    if saved.task is not None:
+        return dict(saved.task.targets)
+    formulas = cartesian_outputs(saved.spec)
+    return {
+        name: TargetSpec(irreps=None if name in formulas else b.irreps, cartesian=formulas.get(name), per=b.domain)
+        for name, b in saved.header.typed.outputs.items()
+        if b.domain != "edge" or name in data.edge_labels
+    }
+
+
+def _found(task: TaskSpec, data: DataSpec, names: Collection[str] | None = None) -> TaskSpec:
+    """The targets for which the data may have labels; of them all or those of these names."""
+    found = {name: t for name, t in task.targets.items() if task.key(name) in data.label_names}
+    found = {name: target for name, target in found.items() if names is None or name in names}
+    if not found:
+        keys = [task.key(name) for name in task.targets]
+        hint = did_you_mean(keys[0], data.label_names, "labels of the data")
+        raise UserError(f"the data have none of the labels {', '.join(keys)}\n  {hint}")
+    if not any(target.last_weight > 0 for target in found.values()):
+        found = {name: target.replace(weight=1.0) for name, target in found.items()}
+    return TaskSpec(targets=found)
+
+
+def _lenient(data: DataSpec, labels: Collection[str]) -> DataSpec:
+    """Data that hold each of the labels under its own name unless they say otherwise, and may lack any."""
+    if not isinstance(data, FilesSpec):
+        return data
+    plain = data.units == Units()  # in others it is not known what the value of an unknown label is
+    new = [name for name in labels if name not in data.label_names and (plain or name in DIMENSIONS)]
+    keys = data.keys | {name: name for name in new if name.isidentifier() and name not in RESERVED}
+    lenient = data.replace(keys=keys)
+    return lenient.replace(allow_missing=lenient.label_names)
+
+
+def _first_keys(data: FilesSpec) -> dict[str, Any]:
+    """What the first frame holds."""
+    reader, file = data.reader(), expanded(data.path)[0]
+    for portion in reader.portions(file, [0], 1):
+        for _, atoms in reader.read(file, portion):
+            if not isinstance(atoms, DataError):
+                return {**present_keys(atoms, "node"), **present_keys(atoms, "graph")}
+    return {}
+
+
+def _alike(label: str, wanted: Label, present: Mapping[str, Any]) -> str | None:
+    """The key that may be meant: one of the right shape, with a similar name or the same first letter."""
+    fitting = {}
+    for key, value in present.items():
+        array = as_array(value)
+        shape = array.shape[1:] if wanted.per == "node" else array.shape
+        if array.dtype.kind in "fiu" and (shape == wanted.shape or (wanted.shape == (3, 3) and array.size in (6, 9))):
+            fitting[key] = value
+    match = nearest(label, fitting)
+    initials = [key for key in fitting if key[:1].lower() == label[0]]
+    return match or (initials[0] if len(initials) == 1 else None)

@@ -1,0 +1,257 @@
+"""Errors of a model on labelled frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.table import Table
+from rich.text import Text
+from torch import Tensor
+from torch_geometric.data import Batch
+
+from e3frame.config.targets import TaskSpec
+from e3frame.data.pipeline.batch import model_input
+from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.data.pipeline.loader import make_loader
+from e3frame.data.pipeline.single_atoms import KEY
+from e3frame.data.sources.base import DataSpec
+from e3frame.data.sources.budget import Budget
+from e3frame.data.sources.splitting import TooFew
+from e3frame.evaluate.compared import Comparison
+from e3frame.evaluate.details import Predicted
+from e3frame.evaluate.labels import require_inputs
+from e3frame.evaluate.losses import Loss
+from e3frame.evaluate.metrics import Errors, TaskErrors, as_json
+from e3frame.evaluate.pairs import Pair
+from e3frame.files.parts import replace_file
+from e3frame.inference.device import read_device, without_modes
+from e3frame.inference.saved import SavedModel
+from e3frame.layers._pooling import Pooling
+from e3frame.layers.mean import Mean
+from e3frame.network import Model
+from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
+from e3frame.spec.errors import DataError, UserError
+from e3frame.spec.words import printable, rounded
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model on one split.
+
+    Attributes:
+        frames: how many there were.
+        errors: of each target of which there are labels.
+        loss: weighted as at the end of the training.
+        pairs: predictions and labels of each target, (rows, components) in float64, units of the data; Cartesian where
+            the target is.
+        frame_errors: (frames,) of each target: the root mean square error of each frame, in the unit of the errors;
+            NaN where a frame has no label.
+        places: file and frame of each frame.
+        atoms: (frames,) number of atoms.
+        composition: (frames, species) atoms of each species.
+        species: (all atoms,) index of each atom's species.
+    """
+
+    frames: int
+    errors: Mapping[str, Errors]
+    loss: float
+    pairs: Mapping[str, Pair] = field(repr=False)
+    frame_errors: Mapping[str, Tensor] = field(repr=False)
+    places: Sequence[tuple[str, int]] = field(repr=False)
+    atoms: Tensor = field(repr=False)
+    composition: Tensor = field(repr=False)
+    species: Tensor = field(repr=False)
+
+    def as_json(self) -> dict[str, Any]:
+        """What ``metrics.json`` holds of a split."""
+        return {"frames": self.frames, "loss": self.loss} | {name: as_json(e) for name, e in self.errors.items()}
+
+
+def predictions(model: Model, dataset: FrameSet, batch_size: int | Budget) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
+    """Batches in the order of the frames, each with the model's outputs, without gradients."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    with torch.no_grad():
+        for batch in make_loader(dataset, batch_size):
+            moved = batch.to(device)
+            yield moved, model(model_input(moved, inputs=model.spec.inputs))
+
+
+def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: int | Budget = 64) -> Evaluation:
+    """Errors of a model on a data set that holds the labels of the task; exact whatever the batch size."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    loss, errors = Loss(task), TaskErrors(task).to(device)
+    found: dict[str, list[Pair]] = {name: [] for name in task.targets}
+    atoms, edges, species, ends, places = [], [], [], [], []
+    by_edge = any(target.label.per == "edge" for target in task.targets.values())
+    for batch, outputs in predictions(model, dataset, batch_size):
+        count = batch.ptr.diff()
+        pairs = loss.pairs(outputs, batch, count)
+        where = [(dataset.files[k], frame) for k, frame in zip(batch.file.tolist(), batch.frame.tolist(), strict=True)]
+        _require_finite(pairs, task, batch, where)
+        errors.update(pairs, count, loss.parts(pairs, batch, count))
+        atoms.append(count.cpu())
+        species.append(model.species_index(batch.z).cpu())
+        if by_edge:
+            edges.append(batch.batch[batch.edge_index[1]].bincount(minlength=len(count)).cpu())
+            ends.append(species[-1][batch.edge_index.cpu()])
+        places += where
+        for name, pair in pairs.items():
+            found[name].append(Pair(pair.prediction.cpu(), pair.label.cpu()))
+    sizes, kinds = torch.cat(atoms), torch.cat(species)
+    composition = torch.zeros(len(sizes), len(model.spec.species), dtype=torch.float64)
+    frame = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
+    composition.index_put_((frame, kinds), torch.ones(len(kinds), dtype=torch.float64), accumulate=True)
+    rows = {
+        "graph": (torch.ones_like(sizes), kinds[:0], ()),
+        "node": (sizes, kinds, model.spec.species),
+    }
+    if by_edge:
+        rows["edge"] = (torch.cat(edges), *_kinds_of_edges(torch.cat(ends, 1), model.spec.species))
+    predicted = {
+        name: Predicted(
+            *(target, _joined(found[name]), task.unit(name), sizes, *rows[target.label.per]),
+            composition if _is_sum(model, name) else None,
+        )
+        for name, target in task.targets.items()
+    }
+    return Evaluation(
+        frames=len(dataset),
+        errors={name: predicted[name].detailed(e) for name, e in errors.compute().items()},
+        loss=errors.loss(),
+        pairs={name: each.shown for name, each in predicted.items()},
+        frame_errors={name: each.frame_errors() for name, each in predicted.items()},
+        places=places,
+        atoms=sizes,
+        composition=composition,
+        species=kinds,
+    )
+
+
+def _is_sum(model: Model, name: str) -> bool:
+    """Whether an output is a scalar that the atoms add up to, so that reference energies explain a part of it."""
+    layer = model.spec.outputs.get(name)
+    return isinstance(layer, Pooling) and not isinstance(layer, Mean)
+
+
+def _kinds_of_edges(ends: Tensor, species: Sequence[str]) -> tuple[Tensor, list[str]]:
+    """(edges,) which two species the ends (2, edges) of each edge are, and the names of all such."""
+    low, high = ends.amin(0), ends.amax(0)
+    names = [f"{a}-{b}" for a in species for b in species]
+    return low * len(species) + high, names
+
+
+def _joined(parts: Sequence[Pair]) -> Pair:
+    return Pair(torch.cat([pair.prediction for pair in parts]), torch.cat([pair.label for pair in parts]))
+
+
+def _require_finite(pairs: Mapping[str, Pair], task: TaskSpec, batch: Batch, where: Sequence[tuple[str, int]]) -> None:
+    owners = {"node": batch.batch, "edge": batch.batch[batch.edge_index[1]]}
+    for name, pair in pairs.items():
+        bad = (~torch.isfinite(pair.prediction) & pair.labelled).any(-1).nonzero().flatten()
+        if len(bad):
+            row, per = int(bad[0]), task.targets[name].label.per
+            file, frame = where[row if per == "graph" else int(owners[per][row])]
+            raise DataError(f"the model's {name} is not finite", file=file, frame=frame)
+
+
+def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
+    """MAE, RMSE and R² of each target on each split; of vectors the MAE also in percent of that of predicting zero."""
+    shown = Text(printable(title), "table.title")
+    table = Table(title=shown, title_justify="left", caption_justify="left", box=None, pad_edge=False)
+    if any(errors.zero_mae for evaluation in splits.values() for errors in evaluation.errors.values()):
+        table.caption = "of zero: the MAE in percent of that of predicting zero"
+    for heading in ("target", "split", "frames", "MAE", "RMSE", "unit", "R²", "of zero"):
+        left = heading in ("target", "split", "unit")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=heading == "target")
+    for name in next(iter(splits.values())).pairs:
+        for split, evaluation in splits.items():
+            _add_rows(table, name, split, evaluation)
+    return table
+
+
+def _add_rows(table: Table, name: str, split: str, evaluation: Evaluation) -> None:
+    def add(*cells: str) -> None:  # units and names come from files, and may look like markup
+        table.add_row(*(Text(printable(cell)) for cell in cells))
+
+    errors = evaluation.errors.get(name)
+    if errors is None:
+        add(name, split, f"0 of {evaluation.frames:,}", "", "", "no labels", "", "")
+        return
+    frames = f"{evaluation.frames:,}" if errors.frames is None else f"{errors.frames:,} of {evaluation.frames:,}"
+    r2 = "" if errors.r2 is None else f"{errors.r2:.4f}"
+    zero = ""
+    if errors.zero_mae:
+        zero = f"{100 * errors.mae / errors.zero_mae:.1f} %"
+    if errors.mae_per_atom is not None:
+        mae, rmse, unit = errors.shown
+        add(name, split, frames, rounded(mae, 4), rounded(rmse, 4), unit.lstrip("/"), r2, "")
+        r2 = ""
+    add(name, split, frames, rounded(errors.mae, 4), rounded(errors.rmse, 4), errors.unit, r2, zero)
+
+
+def evaluate(
+    model: str | Path,
+    data: DataSpec,
+    split: str = "test",
+    device: str = "cpu",
+    plugins: tuple[str, ...] = (),
+    say: Callable[[str], None] = lambda remark: None,
+) -> dict[str, Evaluation]:
+    """A saved model on the frames of a data spec, on whatever labels of its outputs, and of what follows from its
+    energy, the frames have.
+
+    Args:
+        model: the file, the folder of its run, or ``runs/<name>`` for the newest run of that name.
+        data: what to read; its keys and units are its own. A frame may lack any label.
+        split: ``train``, ``val``, ``test``, or ``all`` for each of them.
+        say: is told how many frames of how many there are, which labels are not there, and which are not compared.
+
+    Raises:
+        UserError: the split does not exist, no label fits, or the data lack what the model reads, or hold an element
+            that it does not know.
+    """
+    saved, device = SavedModel.read(model, plugins), read_device(device)
+    comparison = Comparison.of(saved, data)
+    try:
+        loaded, single = comparison.load()
+    except TooFew as error:
+        raise DataError(error.problem, file=error.file, hint="split=all takes all frames as they are") from None
+    splits = dict(loaded.items())
+    if split != "all" and split not in splits:
+        raise UserError(f"the data have no {split} frames\n  splits there: {', '.join(splits)}, or all")
+    chosen = splits if split == "all" else {split: splits[split]}
+    for dataset in chosen.values():
+        require_known(saved.spec.species, dataset)
+        require_inputs(dataset, saved.spec.inputs)
+    task = comparison.labelled(chosen)
+    apart = [f"{single.what} are the model's reference energies and set apart; {KEY} counts them"]
+    for remark in [*comparison.remarks(splits, chosen), *(apart if single.energies else single.said)]:
+        say(remark)
+    network = saved.build(device, spec=comparison.spec)
+    with without_modes(device):
+        return {name: evaluate_split(network, dataset, task, data.eval_batch_size) for name, dataset in chosen.items()}
+
+
+def require_known(species: tuple[str, ...], dataset: FrameSet) -> None:
+    """Raises DataError for the first frame with an element that the model does not know."""
+    if set(dataset.species) <= set(species):
+        return
+    known = torch.tensor([ATOMIC_NUMBERS[symbol] for symbol in species])
+    for index, graph in enumerate(dataset):
+        unknown = graph.z[~torch.isin(graph.z, known)].unique().tolist()
+        if unknown:
+            file, frame = dataset.where(index)
+            symbols = ", ".join(SYMBOLS[z] for z in unknown)
+            raise DataError(
+                f"the model does not know {symbols}", file=file, frame=frame, hint=f"it knows {', '.join(species)}"
+            )
+
+
+def write_metrics(path: Path, content: Mapping[str, Any]) -> None:
+    """``metrics.json``, in one step."""
+    replace_file(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())

@@ -1,0 +1,174 @@
+"""Which frames have which labels, and whether a Cartesian label has the symmetry that the target says."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from e3frame.config.targets import TargetSpec, TaskSpec
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.data.pipeline.edges import beyond_key
+from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.io.cartesian import CartesianTensor
+from e3frame.spec.errors import DataError, UserError
+
+TOLERANCE = 1e-3
+"""Largest part of a Cartesian label without the symmetry, relative to the largest label: files hold few digits."""
+
+
+class Held(NamedTuple):
+    """Which values of a label a split has; where there is none, the data hold NaN.
+
+    Attributes:
+        frames: (frames,) whether a frame has any.
+        there, total: how many frames, atoms or edges have one, of how many.
+        beyond: how many pairs of atoms have one, but are no edges.
+    """
+
+    frames: Tensor
+    there: int
+    total: int
+    beyond: int
+
+    @classmethod
+    def of(cls, dataset: FrameSet, key: str, per: str) -> Held:
+        """Counted in one pass."""
+        frames, there, total, beyond = [], 0, 0, 0
+        extra = [beyond_key(key)] if dataset.has(beyond_key(key)) else []
+        for rows, frame, number, more in _rows(dataset, key, per, extra):
+            known = _known(rows)
+            frames.append(torch.zeros(number, dtype=torch.long).index_add(0, frame, known.long()) > 0)
+            there += int(known.sum())
+            total += len(known)
+            beyond += sum(int(values.sum()) for values in more)
+        return cls(torch.cat(frames), there, total, beyond)
+
+
+def _rows(
+    dataset: FrameSet, key: str, per: str, extra: Sequence[str] = ()
+) -> Iterator[tuple[Tensor, Tensor, int, list[Tensor]]]:
+    """Block by block, the values of a label, the frame, counted in the block, that each is of, how many it has, and the
+    values of other keys."""
+    edges, first = dataset.counts("edge_index") if per == "edge" else None, 0
+    for block in dataset.blocks(key, *extra):
+        frames = len(block.atoms)
+        sizes = torch.ones(frames, dtype=torch.long) if per == "graph" else block.atoms
+        sizes = sizes if edges is None else edges[first : first + frames]
+        frame = torch.repeat_interleave(torch.arange(frames), sizes)
+        yield block.values[key], frame, frames, [block.values[name] for name in extra]
+        first += frames
+
+
+def _known(rows: Tensor) -> Tensor:
+    """(rows,) which of them have a value. There may be none, as of edges between lone atoms."""
+    return (~rows.isnan()).unsqueeze(-1).flatten(1).any(1)
+
+
+def require_labels(splits: Splits, task: TaskSpec, monitors: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Every target that is trained has labels to be trained on, and every error that is monitored can be computed.
+
+    Args:
+        monitors: metrics that decide on checkpoints or learning rates, such as ``val_stress_mae``.
+
+    Returns:
+        What is to be said aloud: ``stress in 120 of 400 train frames``, for each label that some frames lack.
+
+    Raises:
+        DataError, UserError: the first target without, or a label that lacks its symmetry.
+    """
+    missing: list[str] = []
+    validated = set()
+    for name, target in task.targets.items():
+        key = task.key(name)
+        for split, dataset in splits.items():
+            held = Held.of(dataset, key, target.label.per)
+            if split == "train" and target.trained:
+                _require_any(held, dataset, name, key)
+            if split == "val" and held.there:
+                validated.add(name)
+            missing += _missing(held, key, split, target.label.per)
+            _require_symmetry(dataset, name, key, target)
+            if target.derive == "strain_gradient":
+                _require_volume(dataset, key, held)
+    if splits.val is not None:
+        _require_monitored(validated, task, monitors)
+    return tuple(missing)
+
+
+def _require_any(held: Held, train: FrameSet, name: str, key: str) -> None:
+    if not held.there:
+        hint = f"the {held.beyond:,} pairs that have one are all beyond r_max" if held.beyond else None
+        file = ", ".join(train.files)
+        raise DataError(f"no training frame has the label '{key}' of the target {name}", file=file, hint=hint)
+
+
+def _require_monitored(there: set[str], task: TaskSpec, monitors: tuple[str, ...]) -> None:
+    if not any(task.targets[name].last_weight > 0 for name in there):
+        wanted = ", ".join(task.key(name) for name, target in task.targets.items() if target.last_weight > 0)
+        raise UserError(f"no validation frame has a label to tell the best checkpoint by\n  labels wanted: {wanted}")
+    for name in task.targets.keys() - there:
+        for monitor in monitors:
+            if monitor in (f"val_{name}_mae", f"val_{name}_rmse"):
+                problem = f"{monitor} is monitored, but no validation frame has the label '{task.key(name)}'"
+                raise UserError(f"{problem}\n  monitor val_loss")
+
+
+def require_inputs(dataset: FrameSet, inputs: Collection[str]) -> None:
+    """Raises DataError for the first frame without a value that the model reads: what it gave would be NaN."""
+    for name in inputs:
+        lacking = (~Held.of(dataset, name, "graph").frames).nonzero().flatten()
+        if len(lacking):
+            file, frame = dataset.where(int(lacking[0]))
+            hint = "a label may be missing, what the model reads may not"
+            raise DataError(f"the frame has no {name}, which the model reads", file=file, frame=frame, hint=hint)
+
+
+def _missing(held: Held, key: str, split: str, per: str) -> Iterator[str]:
+    if not held.frames.all():
+        yield f"{key} in {int(held.frames.sum()):,} of {len(held.frames):,} {split} frames"
+    if per == "edge" and held.there < held.total:
+        yield f"{key} on {held.there:,} of {held.total:,} {split} edges"
+    if held.beyond:
+        yield f"{key} of {held.beyond:,} {split} pairs beyond r_max, left out"
+
+
+def _require_volume(dataset: FrameSet, key: str, held: Held) -> None:
+    flat = torch.cat([torch.linalg.det(block.values["cell"]) == 0 for block in dataset.blocks("cell")])
+    bad = (held.frames & flat).nonzero().flatten()
+    if len(bad):
+        file, frame = dataset.where(int(bad[0]))
+        hint = "a stress is a derivative per volume: leave the label of molecules out"
+        raise DataError(f"the frame has a {key}, but its cell has no volume", file=file, frame=frame, hint=hint)
+
+
+def _require_symmetry(dataset: FrameSet, name: str, key: str, target: TargetSpec) -> None:
+    """A part of a label that the target cannot express would be lost without a word."""
+    if target.formula is None:
+        return
+    cartesian = CartesianTensor(target.formula)
+
+    def rest(rows: Tensor) -> Tensor:
+        lost = rows - cartesian.to_cartesian(cartesian.from_cartesian(rows))
+        return lost.unsqueeze(-1).flatten(1).abs().amax(1).nan_to_num()
+
+    largest, lost = 0.0, []
+    for given, frame, frames, _ in _rows(dataset, key, target.label.per):
+        rows = given.to(torch.float64)
+        if rows.numel():
+            largest = max(largest, float(rows.nan_to_num().abs().max()))
+        lost.append(rows.new_zeros(frames).scatter_reduce(0, frame, rest(rows), "amax"))
+    bad = (torch.cat(lost) > TOLERANCE * largest).nonzero().flatten()
+    if not len(bad):
+        return
+    index = int(bad[0])
+    rows = dataset[index][key].to(torch.float64)
+    row = int((rest(rows) > TOLERANCE * largest).nonzero()[0])
+    file, frame = dataset.where(index)
+    wanted = f"the target {name} ({target.formula})"
+    hint = "write the symmetry it has, such as cartesian: ij for none, or mend the order of the components"
+    raise DataError(
+        f"{key} does not have the symmetry of {wanted}: {rows[row].tolist()}", file=file, frame=frame, hint=hint
+    )

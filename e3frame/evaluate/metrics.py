@@ -1,0 +1,173 @@
+"""Errors of the targets, exact whatever the sizes of the batches, in the units people compare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from e3frame.config.targets import TargetSpec, TaskSpec
+from e3frame.evaluate.losses import Loss, Sum
+from e3frame.evaluate.pairs import Pair, in_components
+from e3frame.spec.words import typeset
+
+
+def displayed(unit: str) -> tuple[float, str]:
+    """Factor and name of the unit in which errors are shown: meV for eV.
+
+    >>> displayed("eV/Å"), displayed("eV/Å^3"), displayed("e*Å^2")
+    ((1000.0, 'meV/Å'), (1000.0, 'meV/Å³'), (1.0, 'e·Å²'))
+    """
+    return (1000.0, typeset(f"m{unit}")) if unit == "eV" or unit.startswith("eV/") else (1.0, typeset(unit))
+
+
+@dataclass(frozen=True)
+class Errors:
+    """Errors of one target over all entries that have a label, in ``unit``; of tensors over Cartesian components.
+
+    Attributes:
+        mae_per_atom, rmse_per_atom: of the values divided by the number of atoms; for targets that are trained so.
+        zero_mae, zero_rmse: what predicting zero would score; for what has a direction.
+        r2: see :func:`e3frame.evaluate.breakdown.r2`; of what is trained per atom, of the values per atom.
+        frames: how many frames have a label, where some have none.
+        by_species, by_irrep: ``{"H": {"mae": ..., "rmse": ...}}``, where there are several; of edges by the species of
+            their two atoms, ``{"C-H": ...}``.
+    """
+
+    unit: str
+    mae: float
+    rmse: float
+    mae_per_atom: float | None = None
+    rmse_per_atom: float | None = None
+    zero_mae: float | None = None
+    zero_rmse: float | None = None
+    r2: float | None = None
+    frames: int | None = None
+    by_species: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    by_irrep: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> tuple[float, float, str]:
+        """MAE, RMSE and unit as people compare them: per atom for what is trained so."""
+        if self.mae_per_atom is None or self.rmse_per_atom is None:
+            return self.mae, self.rmse, self.unit
+        return self.mae_per_atom, self.rmse_per_atom, f"{self.unit}/atom"
+
+
+class TargetErrors(Metric):
+    """MAE and RMSE of one target, accumulated in float64."""
+
+    full_state_update = False
+    sums: Tensor
+
+    def __init__(self, target: TargetSpec, unit: str) -> None:
+        super().__init__()
+        self.target = target
+        self.factor, self.unit = displayed(unit)
+        self.directed = any(not ir.is_scalar() for _, ir in target.type.irreps)
+        # |d|, d², |d|/atoms, (d/atoms)², |label|, label², entries
+        self.add_state("sums", torch.zeros(7, dtype=torch.float64), dist_reduce_fx="sum")
+        self.register_buffer("squared", torch.tensor([False, True] * 3), persistent=False)
+
+    def update(self, irreps: Pair, atoms: Tensor) -> None:
+        pair = in_components(self.target, Pair(irreps.prediction.detach(), irreps.label))
+        each = pair.difference
+        per_atom = each / atoms.unsqueeze(-1) if self.target.per_atom else each.new_zeros(())
+        label = pair.label.where(pair.labelled, 0.0)
+        parts = [part for x in (each, per_atom, label) for part in (x.abs().sum(), x.square().sum())]
+        self.sums += torch.stack([*parts, pair.labelled.sum().to(each)])
+
+    def compute(self) -> Tensor:
+        """(7,) MAE and RMSE: of the values, per atom, and of zero; and how many entries had a label."""
+        means = self.sums[:-1] / self.sums[-1]
+        return torch.cat([self.factor * torch.where(self.squared, means.sqrt(), means), self.sums[-1:]])
+
+    def errors(self) -> Errors | None:
+        """None where no label has come by, in any process."""
+        mae, rmse, *more, entries = self.compute().tolist()
+        if entries == 0:
+            return None
+        per_atom = more[:2] if self.target.per_atom else (None, None)
+        zero = more[2:] if self.directed else (None, None)
+        return Errors(self.unit, mae, rmse, *per_atom, *zero)
+
+
+class LossSum(Metric):
+    """Mean loss of one target over the entries of all batches."""
+
+    full_state_update = False
+    sums: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sums", torch.zeros(2, dtype=torch.float64), dist_reduce_fx="sum")
+
+    def update(self, part: Sum) -> None:
+        value = part.value.detach().to(torch.float64)
+        self.sums += torch.stack([value, part.count.to(value)])
+
+    def compute(self) -> Tensor:
+        return self.sums[0] / self.sums[1].clamp(min=1)
+
+
+class TaskErrors(nn.Module):
+    """Errors and losses of all targets of a task over one split."""
+
+    def __init__(self, task: TaskSpec) -> None:
+        super().__init__()
+        self.task = task
+        # Lists, because a module's attributes would be out of bounds as names of targets.
+        self.targets = nn.ModuleList([TargetErrors(target, task.unit(name)) for name, target in task.targets.items()])
+        self.losses = nn.ModuleList([LossSum() for _ in task.targets])
+
+    def update(self, pairs: Mapping[str, Pair], atoms: Tensor, parts: Mapping[str, Sum]) -> None:
+        """Take in a batch: what :class:`Loss` made of it, and its graphs' numbers of atoms."""
+        for name, errors, loss in zip(self.task.targets, self.targets, self.losses, strict=True):
+            errors.update(pairs[name], atoms)
+            loss.update(parts[name])
+
+    def compute(self) -> dict[str, Errors]:
+        """The errors of each target of which any label was seen."""
+        found = {name: errors.errors() for name, errors in zip(self.task.targets, self.targets, strict=True)}
+        return {name: errors for name, errors in found.items() if errors is not None}
+
+    def loss(self) -> float:
+        """The weighted loss of everything seen since the last reset."""
+        means = {name: loss.compute() for name, loss in zip(self.task.targets, self.losses, strict=True)}
+        return float(Loss(self.task).total(means))
+
+    def reset(self) -> None:
+        for metric in (*self.targets, *self.losses):
+            metric.reset()
+
+    def flat(self) -> dict[str, float]:
+        """``loss``, and for each target ``<name>_mae`` and ``<name>_rmse`` in the unit that :func:`units` names."""
+        values = {"loss": self.loss()}
+        for name, errors in self.compute().items():
+            values[f"{name}_mae"], values[f"{name}_rmse"], _ = errors.shown
+        return values
+
+
+def units(task: TaskSpec) -> dict[str, str]:
+    """The unit of each value of :meth:`TaskErrors.flat`: meV/atom for an energy that is trained per atom."""
+    shown = {}
+    for name, target in task.targets.items():
+        unit = displayed(task.unit(name))[1]
+        shown[f"{name}_mae"] = shown[f"{name}_rmse"] = f"{unit}/atom" if target.per_atom else unit
+    return shown
+
+
+def sums(errors: nn.Module) -> Iterator[Tensor]:
+    """What the metrics of a task have summed up, in order."""
+    for metric in errors.modules():
+        if isinstance(metric, Metric):
+            yield from (getattr(metric, name) for name in metric._defaults)
+
+
+def as_json(errors: Errors) -> dict[str, Any]:
+    """What ``metrics.json`` holds of one target."""
+    return {key: value for key, value in vars(errors).items() if value not in (None, {})}

@@ -1,0 +1,141 @@
+"""A YAML file as a raw mapping of which each value's place is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from e3frame.files.interpolation import require_fillable
+from e3frame.files.reading import load, read_text
+from e3frame.files.sources import Sources, shown_path
+from e3frame.spec.base import Spec
+from e3frame.spec.errors import PathKey, SpecError, UserError
+from e3frame.spec.foreign import ours
+from e3frame.spec.limits import DEPTH, TEXT, VALUES
+from e3frame.spec.validate import SpecErrors, validate
+
+S = TypeVar("S", bound=Spec)
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A config that is not validated yet.
+
+    Attributes:
+        plugins: those that the user named himself, beside what the config lists.
+    """
+
+    raw: dict[str, Any]
+    sources: Sources
+    plugins: tuple[str, ...] = ()
+
+    def with_plugins(self, named: Sequence[str]) -> Composed:
+        """The same with plugins that the user named, which the model then lists."""
+        inside = self.raw.get("model")
+        model = inside if isinstance(inside, dict) else self.raw
+        listed = model.get("plugins") or []
+        if named and "layers" in model and isinstance(listed, list):
+            model["plugins"] = [*listed, *(plugin for plugin in named if plugin not in listed)]
+        return replace(self, plugins=(*self.plugins, *named))
+
+    def parse(self, cls: type[S], check: Callable[[S], Any] | None = None) -> S:
+        """The config as a spec.
+
+        Args:
+            cls: type of the whole config.
+            check: what else must go well, such as the type check of the model.
+
+        Raises:
+            SpecError: the mistake that stands first, with its source.
+        """
+        try:
+            _require_bounded(self.raw)
+            spec = validate(cls, self.raw, plugins=self.plugins)
+            if check is not None:
+                check(spec)
+        except SpecErrors as errors:
+            first = min(map(self._hinted, errors.errors), key=self.sources.order)
+            raise self.sources.place(first) from None
+        except SpecError as error:
+            raise self.sources.place(error) from None
+        return spec
+
+    def _hinted(self, error: SpecError) -> SpecError:
+        """An unknown key may be one of a group, ``path`` for ``data.path``, or have its name from another code."""
+        if not (error.at_key and error.problem == "unknown key"):
+            return error
+        name, hint = str(error.path[-1]), error.hint or ""
+        inside = [f"{group}.{name}" for group, value in self.raw.items() if isinstance(value, dict) and name in value]
+        known = None if f"{name.lower()}?" in hint.lower() else ours(name)
+        if known is not None and "model" not in self.raw:
+            is_model = "layers" in self.raw and known.startswith("model.")
+            known = known.removeprefix("model.") if is_model else None
+        if len(error.path) == 1 and inside:
+            hint = f"did you mean {' or '.join(inside)}?"
+        elif known is not None:
+            hint = f"did you mean {known}?"
+        return SpecError(error.path, error.problem, hint, at_key=True)
+
+
+def read_yaml(file: str | Path) -> Composed:
+    """A single YAML file as a config.
+
+    Raises:
+        UserError: the file cannot be read, or is no YAML mapping.
+    """
+    path = Path(file)
+    name = shown_path(path)
+    try:
+        text = read_text(path, name)
+    except OSError as error:
+        hint = "a model file is needed, or overrides such as model=nequip"
+        raise UserError(f"{path}\n  {error.strerror or 'cannot be read'}\n  {hint}") from None
+    sources = Sources()
+    raw = load(text, name)
+    sources.add_file(path, text=text)
+    if not raw or not isinstance(raw, dict):
+        given = "" if raw else ", the file is empty"
+        raise UserError(f"{name}\n  a mapping is required at its top level{given}")
+    return Composed(resolved(raw, sources) if "${" in text else raw, sources)
+
+
+def resolved(config: Any, sources: Sources) -> dict[str, Any]:
+    """A raw mapping, or OmegaConf's, as plain Python with its ``${...}`` filled in.
+
+    Raises:
+        SpecError: one that leads nowhere, at the place where it was written.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        config = OmegaConf.create(config)
+        require_fillable(OmegaConf.to_container(config))
+        raw = OmegaConf.to_container(config, resolve=True)
+    except SpecError as error:
+        raise sources.place(error) from None
+    except OmegaConfBaseException as error:
+        parts = re.findall(r"[^.\[\]]+", error.full_key or "")
+        path = tuple(int(part) if part.isdigit() else part for part in parts)
+        problem = (error.msg or str(error)).splitlines()[0]
+        raise sources.place(SpecError(path, f"it cannot be filled in: {problem}")) from None
+    assert isinstance(raw, dict)
+    return raw
+
+
+def _require_bounded(raw: Any, path: PathKey = ()) -> None:
+    """Raise SpecError for values that no file can hold: the command line can write them, and ``${...}`` make them."""
+    if len(path) > DEPTH:
+        raise SpecError(path[:3], f"at most {DEPTH} mappings and lists may be within each other")
+    if isinstance(raw, int) and abs(raw) >= 2**63:
+        raise SpecError(path, "an integer has at most 64 bits")
+    if isinstance(raw, str) and len(raw) > TEXT:
+        raise SpecError(path, f"a text has at most {TEXT:,} characters, this one has {len(raw):,}")
+    if isinstance(raw, dict | list):
+        if len(raw) > VALUES:
+            raise SpecError(path, f"a config has at most {VALUES:,} values")
+        for key, value in raw.items() if isinstance(raw, dict) else enumerate(raw):
+            _require_bounded(value, (*path, key))

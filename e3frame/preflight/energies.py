@@ -1,0 +1,139 @@
+"""Energies by themselves: per atom where totals are needed, rounded, or too large for float32."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.data.pipeline.rounding import NOISE, rounding
+from e3frame.preflight.findings import Finding
+from e3frame.spec.units import ENERGY
+
+APART = np.log(1.5)
+"""Of the logarithm of an energy from that of the same atoms: what may be of another unit."""
+MIN_OTHERS = 5
+"""Fewer are outliers."""
+CHARGED = np.log(3.0)
+"""A smaller factor, such as that of Hartree and Ry, may be that of two states of the same atoms, or of two charges."""
+STRAYS = 0.01
+"""Part of the frames that may be of neither size."""
+COARSE = 0.005
+"""Steps of rounding, in typical deviations of the energies, that hide what is to be learned."""
+
+
+def check_energies(dataset: FrameSet, energy: str, references: bool) -> list[Finding]:
+    """What is odd about the energies of all frames.
+
+    Args:
+        references: whether the model adds up reference energies of the atoms.
+    """
+    values = dataset.stacked(energy).numpy().reshape(-1)
+    known = np.isfinite(values)
+    if known.sum() < 2:
+        return []
+    counts, values = composition(dataset)[known], values[known]
+    mixed = _of_two_units(dataset, np.flatnonzero(known), values, counts, energy)
+    if mixed is not None and mixed.level == "error":  # of which nothing else can be told
+        return [mixed]
+    found = [mixed, _per_atom(values, counts, energy), _rounded(values, counts, energy)]
+    if not references:
+        found.append(_large(values, counts, energy))
+    return [finding for finding in found if finding is not None]
+
+
+def composition(dataset: FrameSet, numbers: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
+    """(frames, elements): how many atoms of each element, which are those in the data or, in rising order, given."""
+    z = dataset.stacked("z").numpy()
+    numbers = np.unique(z) if numbers is None else numbers
+    column = np.searchsorted(numbers, z)
+    atoms = dataset.counts("z").numpy()
+    counts = np.zeros((len(atoms), len(numbers)))
+    np.add.at(counts, (np.repeat(np.arange(len(atoms)), atoms), column), 1.0)
+    return counts
+
+
+def residual(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What is left of (frames,) above a sum over the atoms; zero where that is but rounding, as of as many frames as
+    elements."""
+    solution, _, rank, _ = np.linalg.lstsq(counts, values, rcond=None)
+    left = values - counts @ solution
+    return np.zeros_like(left) if len(left) <= rank else np.where(np.abs(left) < NOISE * np.abs(values).max(), 0, left)
+
+
+def _of_two_units(
+    dataset: FrameSet, frames: NDArray[np.int64], values: NDArray[np.float64], counts: NDArray[np.float64], energy: str
+) -> Finding | None:
+    """Energies of the same atoms differ by a part of them, whatever the temperature; those of two units, of two levels
+    of theory, or with and without free atoms, are of two sizes, with nothing between them."""
+    frames, values, counts = (rows[values != 0] for rows in (frames, values, counts))
+    size = np.log(np.abs(values))
+    _, kind = np.unique(counts, axis=0, return_inverse=True)
+    kind = kind.reshape(-1)
+    order = np.lexsort((size, kind))
+    first, number = np.unique(kind[order], return_index=True, return_counts=True)[1:]
+    apart = np.abs(size - size[order][first + (number - 1) // 2][kind])  # from the median of the same atoms
+    other = np.flatnonzero(apart > APART)
+    if len(other) < MIN_OTHERS:
+        return None
+    factor = float(np.median(apart[other]))
+    off = np.minimum(apart, np.abs(apart - factor))
+    scatter = float(np.median(np.abs(apart[other] - factor)))
+    if (off > factor / 8).mean() > STRAYS or (off[other] > factor / 8).mean() > 10 * STRAYS:
+        return None
+    named = {abs(np.log(ENERGY[a] / ENERGY[b])): f"{a} and {b}" for a, b in combinations(ENERGY, 2)}
+    nearest = min(named, key=lambda known: abs(known - factor))
+    is_named = abs(nearest - factor) < 0.003 + min(2 * scatter, 0.08)  # Hartree and kcal/mol are 0.17 apart
+    file, frame = dataset.where(int(frames[other[0]]))
+    what = f"as of {named[nearest]}" if is_named else "as of two levels of theory"
+    text = (
+        f"the {energy} of the same atoms is of two sizes, a factor of {np.exp(factor):.4g} apart, {what}: "
+        f"{len(other)} of {len(values)} frames differ so from others of their formula (frame {frame} of {file} first)"
+    )
+    hint = "were files put together? bring all frames to one unit" if is_named else "were files put together?"
+    sure = is_named and factor > CHARGED
+    return Finding(energy, "error" if sure else "warning", text, hint)
+
+
+def _per_atom(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
+    """Totals are nearly sums over the atoms, energies per atom nearly means; frames of one size do not tell."""
+    atoms = counts.sum(1)
+    if atoms.max() < 1.2 * atoms.min() or len(values) < 2 * counts.shape[1] + 2:
+        return None
+    of_sums = np.square(residual(values, counts)).sum()
+    of_means = np.square(residual(values, counts / atoms[:, None])).sum()
+    if of_means > 0.1 * of_sums or of_means > 0.1 * np.square(values).sum():
+        return None
+    text = f"the {energy} does not grow with the number of atoms: it looks like an energy per atom"
+    return Finding(energy, "error", text, "energies of whole frames are needed: multiply them by the number of atoms")
+
+
+def _rounded(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
+    deviation = float(np.std(residual(values, counts)))
+    found = rounding(values)
+    if found is None or not found.step > COARSE * deviation > 0:
+        return None
+    part = f"{found.step / deviation:.1%} of its deviation"
+    if found.digits is not None:
+        text = f"the {energy} was rounded to {10.0**-found.digits:g} {found.unit}, {part}"
+        return Finding(energy, "warning", text, "write more digits")
+    text = (
+        f"the {energy}, of about {np.median(values):.6g} eV, was stored in float32 (in {found.unit}): its steps of "
+        f"{1000 * found.step:.2g} meV are {part}"
+    )
+    return Finding(energy, "warning", text, "store energies in float64, or without those of the free atoms")
+
+
+def _large(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
+    deviation = float(np.std(residual(values, counts)))
+    deviation = deviation or 1.0  # eV: not known
+    step = float(np.spacing(np.abs(values).max().astype(np.float32)))
+    if step < 1e-3 * deviation and np.abs(values).max() < 1e3 * deviation:
+        return None
+    text = (
+        f"the {energy} is about {np.median(values):.6g} eV, but the model has no reference energies of the atoms: "
+        f"a float32 of this size moves in steps of {1000 * step:.2g} meV"
+    )
+    return Finding(energy, "warning", text, f"model.outputs.{energy}.per_species_scale_shift=auto takes them off")

@@ -1,0 +1,268 @@
+"""All checks, and the report of them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from ase.formula import Formula
+from numpy.typing import NDArray
+from rich.table import Table
+from rich.text import Text
+
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.data.pipeline.graphs import Graph
+from e3frame.data.pipeline.statistics import label_range
+from e3frame.data.sources.base import Label
+from e3frame.preflight.duplicates import check_duplicates
+from e3frame.preflight.energies import check_energies, composition, residual
+from e3frame.preflight.findings import Finding
+from e3frame.preflight.gradient import check_belonging, check_gradient, labelled
+from e3frame.preflight.nothing import check_neighbors, check_vanishing, vanish
+from e3frame.preflight.plausible import check_forces, check_lengths, check_totals
+from e3frame.preflight.reference_energies import check_references
+from e3frame.preflight.stress import check_stress
+from e3frame.preflight.tensors import check_frame
+from e3frame.spec.elements import SYMBOLS
+from e3frame.spec.errors import DataError, terse
+from e3frame.spec.words import counted, printable
+
+SAMPLE = 400
+"""Frames that the checks of labels look at, unless all are asked for."""
+MAX_ROWS = 5_000_000
+"""Values of a label among which outliers are sought, unless all are asked for."""
+MAX_EDGES = 10_000_000
+"""Of the frames that are held at once (0.4 GB)."""
+OUTLIER = 20.0
+"""Deviations from the median, in units of the median deviation, that make a value an outlier."""
+TAIL = 5.0
+"""The same in units of the deviation that a tenth of the values exceeds: atoms of several kinds, and steep walls, have
+long tails."""
+ODD = ("warning", "error")
+ROWS = {"graph": "frames", "node": "atoms", "edge": "edges"}
+COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a task asks of the data.
+
+    Attributes:
+        labels: those that are learned.
+        energy, forces: those of them that belong together, if there are such.
+        species: elements that the model knows; None: whichever come.
+        units: of the labels, for the report.
+        factors: from numbers in the files to the labels; 1 for those that are not named.
+        references: whether the model adds up reference energies of the atoms.
+        is_mean: whether ``energy`` is a mean over the atoms, not a sum.
+        known: reference energies of single atoms.
+        allow: what is no mistake in these data, as ``DataSpec.allow``.
+    """
+
+    labels: Mapping[str, Label]
+    energy: str | None = None
+    forces: str | None = None
+    species: Sequence[str] | None = None
+    units: Mapping[str, str] = field(default_factory=dict)
+    factors: Mapping[str, float] = field(default_factory=dict)
+    references: bool = True
+    is_mean: bool = False
+    known: Mapping[str, float] = field(default_factory=dict)
+    allow: Collection[str] = ()
+
+
+def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
+    """Every check that the labels allow, on some frames or in full on all."""
+    findings = [
+        *_structure(splits.train, asked.species),
+        *check_neighbors(splits.train, "isolated_atoms" in asked.allow),
+    ]
+    seen = splits.train if full else _thinned(splits.train, asked.labels)
+    graphs = [splits.train[k] for k in _chosen(splits.train, full)]
+    for name, label in asked.labels.items():
+        if name == asked.forces and vanish(seen, name):
+            findings.append(check_vanishing(name, "zero_forces" in asked.allow))
+            continue
+        findings += _values(seen, name, label, name == asked.energy and not asked.is_mean)
+    findings += _physics(seen, graphs, asked)
+    if asked.energy is not None and asked.references and not asked.is_mean:
+        findings += filter(None, [check_references(splits, asked.energy, asked.known)])
+    for name, dataset in splits.items():
+        if dataset is not splits.train:
+            findings += _also(name, dataset, asked, findings, full)
+    return findings + check_duplicates(splits)
+
+
+def _physics(seen: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
+    """Signs, units, and what turns with the molecule."""
+    found = [check_lengths(graphs), *_energies(seen, graphs, asked)]
+    if "stress" in asked.labels:
+        found.append(check_stress(graphs, asked.forces, energy=asked.energy))
+    for name, label in asked.labels.items():
+        if label.per == "graph" and label.shape in ((3,), (3, 3)) and name != "stress":
+            found.append(check_frame(graphs, name))
+    return [finding for finding in found if finding is not None]
+
+
+def _also(name: str, dataset: FrameSet, asked: Asked, known: Sequence[Finding], full: bool) -> list[Finding]:
+    """What is odd about another split, and not about the training frames. It does not make training vain."""
+    odd = {finding.check for finding in known if finding.level in ODD}
+    graphs = [dataset[k] for k in _chosen(dataset, full)]
+    found = _physics(dataset if full else _thinned(dataset, asked.labels), graphs, asked)
+    return [
+        replace(finding, check=f"{finding.check}, {name}", level="warning")
+        for finding in found
+        if finding.level in ODD and finding.check not in odd
+    ]
+
+
+def _chosen(dataset: FrameSet, full: bool) -> Sequence[int]:
+    """Frames to hold labels of against each other: pairs of neighbours at even distances, as those of a trajectory are
+    alike; in full, as many as memory has room for."""
+    total, edges = len(dataset), int(dataset.counts("edge_index").sum())
+    room = max(total * MAX_EDGES // max(edges, MAX_EDGES), 2)
+    number = min(room, total if full else SAMPLE)
+    if number >= total:
+        return range(total)
+    starts = np.arange(number // 2) * (total - 1) // (number // 2)
+    return np.unique(np.concatenate([starts, starts + 1])).tolist()
+
+
+def _energies(dataset: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
+    """Energies and forces, by themselves and against each other."""
+    found: list[Finding] = []
+    if asked.energy is not None and not asked.is_mean and (asked.forces is not None or asked.energy == "energy"):
+        found += check_energies(dataset, asked.energy, asked.references)
+        found += filter(None, [check_totals(dataset, asked.energy, asked.factors.get(asked.energy, 1.0))])
+    if asked.forces is not None:
+        belonging = check_belonging(graphs, asked.forces, sampled=asked.energy is None)
+        size = check_forces(labelled(graphs, asked.forces), asked.forces, asked.factors.get(asked.forces, 1.0))
+        found += filter(None, [belonging, size])
+        # Forces that have to do with nothing cannot be the gradient of anything.
+        if asked.energy is not None and (belonging is None or belonging.level == "ok"):
+            found.append(check_gradient(graphs, asked.energy, asked.forces))
+    return found
+
+
+def require_sound(findings: Sequence[Finding]) -> None:
+    """Raises DataError for the first finding that makes training vain."""
+    for finding in findings:
+        if finding.level == "error":
+            no_way = finding.hint is not None and "data.allow=" in finding.hint  # without it there is no scale
+            hints = [finding.hint, None if no_way else "data.preflight=warn trains all the same"]
+            raise DataError(f"{finding.check}: {finding.text}", hint="\n".join(filter(None, hints)))
+
+
+def report(splits: Splits, asked: Asked, findings: Sequence[Finding]) -> list[Table]:
+    """The labels with their ranges, and the findings."""
+    held = Table(title="labels of the training frames", title_justify="left", box=None, pad_edge=False)
+    for heading in ("label", "per", "shape", "unit", "smallest", "mean", "largest", "missing"):
+        held.add_column(heading, justify="left" if heading in ("label", "per", "shape", "unit") else "right")
+    for name, label in asked.labels.items():
+        found = label_range(splits.train, name)
+        shape = " × ".join(map(str, label.shape)) or "1"
+        numbers = found.written("smallest", "mean", "largest")
+        unit = Text(printable(asked.units.get(name, "")))
+        held.add_row(name, label.per, shape, unit, *numbers, str(found.missing))
+    return [held, findings_table(findings)]
+
+
+def findings_table(findings: Sequence[Finding]) -> Table:
+    """A line for each."""
+    table = Table(title="findings", title_justify="left", box=None, pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for finding in findings:
+        text = Text(terse(finding.text.split("\n")))
+        text.append(f"\n{terse(finding.hint.split(chr(10)))}" if finding.hint else "", style="italic")
+        table.add_row(Text(finding.level, style=COLORS[finding.level]), finding.check, text)
+    return table
+
+
+def _structure(dataset: FrameSet, species: Sequence[str] | None) -> list[Finding]:
+    found = [_periodicity(dataset)]
+    if species is not None:
+        unknown = [symbol for symbol in dataset.species if symbol not in species]
+        text = f"the model does not know {', '.join(unknown)}" if unknown else ", ".join(dataset.species)
+        found.append(Finding("elements", "error" if unknown else "ok", text))
+    else:
+        found.append(Finding("elements", "ok", ", ".join(dataset.species)))
+    return found
+
+
+def _thinned(dataset: FrameSet, labels: Mapping[str, Label]) -> FrameSet:
+    """Frames at even distances, each of whose labels fits into memory; of most sets all."""
+    rows = max(int(rows_of(dataset, per).sum()) for per in {"node", *(label.per for label in labels.values())})
+    return dataset[:: 1 + rows // MAX_ROWS]
+
+
+def _periodicity(dataset: FrameSet) -> Finding:
+    """Molecules and crystals in one set are sound; the same atoms with and without a cell are probably a slip."""
+    periodic = dataset.stacked("pbc").numpy()
+    kinds = Counter(map(_along, periodic.tolist()))
+    said = ", ".join(f"{counted(count, 'frame')} {kind}" for kind, count in sorted(kinds.items()))
+    if len(kinds) == 1:
+        return Finding("periodicity", "ok", said)
+    members: dict[bytes, dict[bytes, list[int]]] = {}
+    for k, (counts, along) in enumerate(zip(composition(dataset), periodic, strict=True)):
+        members.setdefault(counts.tobytes(), {}).setdefault(along.tobytes(), []).append(k)
+    mixed = [sorted(group.values(), key=len) for group in members.values() if len(group) > 1]
+    if not mixed:
+        return Finding("periodicity", "ok", f"{said} (different compounds; only periodic frames have a stress)")
+    file, frame = dataset.where(mixed[0][0][0])
+    formula = Formula.from_list([SYMBOLS[z] for z in dataset[mixed[0][0][0]].z.tolist()]).format("hill")
+    odd = _along(periodic[mixed[0][0][0]])
+    few, many = len(mixed[0][0]), sum(map(len, mixed[0][1:]))
+    text = f"{said}; {formula}: {few} {odd} (frame {frame} of {file}), {many} otherwise"
+    return Finding("periodicity", "warning", text, "is pbc, or the cell, missing or left over in some frames?")
+
+
+def _along(row: Sequence[bool]) -> str:
+    """Along which vectors of the cell a frame is periodic, in words."""
+    names = [name for name, along in zip("abc", row, strict=True) if along]
+    return {0: "not periodic", 3: "periodic"}.get(len(names), f"periodic along {' and '.join(names)}")
+
+
+def _values(dataset: FrameSet, name: str, label: Label, extensive: bool) -> list[Finding]:
+    """Outliers, and labels that are all the same.
+
+    Args:
+        extensive: compare it per atom, apart from what the composition explains.
+    """
+    values = dataset.stacked(name).numpy()
+    if not len(values):
+        return []
+    flat = values.reshape(len(values), -1)
+    known = np.isfinite(flat).all(1)
+    if known.sum() > 1 and np.ptp(flat[known], axis=0).max() == 0:
+        return [Finding(name, "warning", "it is the same in all frames")]
+    rows = np.flatnonzero(known)
+    size = np.linalg.norm(flat[known], axis=1) if flat.shape[1] > 1 else flat[known, 0]
+    if extensive:
+        size = residual(size, composition(dataset)[known]) / dataset.counts("z").numpy()[known]
+    if len(size) < 2:
+        return []
+    deviation = np.abs(size - np.median(size))
+    typical = np.median(deviation)
+    least = max(OUTLIER * typical, TAIL * float(np.quantile(deviation, 0.9)))
+    far = np.flatnonzero(deviation > least) if typical > 0 else []
+    if not len(far):
+        return []
+    frames = np.repeat(np.arange(len(dataset)), rows_of(dataset, label.per))
+    file, frame = dataset.where(int(frames[rows][deviation.argmax()]))
+    text = (
+        f"{len(far)} of {len(size)} {ROWS[label.per]} are outliers: up to "
+        f"{deviation.max() / typical:.0f} typical deviations away, in frame {frame} of {file}"
+    )
+    return [Finding(name, "warning", text, "are they what they should be?")]
+
+
+def rows_of(dataset: FrameSet, per: str) -> NDArray[np.int64]:
+    """(frames,) how many values of a label each frame has."""
+    if per == "graph":
+        return np.ones(len(dataset), np.int64)
+    return dataset.counts("z" if per == "node" else "edge_index").numpy()

@@ -1,0 +1,122 @@
+r"""Does a vector or a matrix turn with its molecule? One that was computed in another orientation does not.
+
+A linear fit of the label by directions of neighbours, to half of the frames, is compared with the other half. A label
+that turns has something in common with it; one that does not has nothing. How much to expect depends on the frames, as
+small cells of high symmetry may hide everything: so tensors are made up that turn with the same frames, of pairs and of
+triples, of long and of short range, and only where each of them is seen is anything said against the label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from e3frame.data.pipeline.graphs import Graph
+from e3frame.preflight.findings import Finding
+from e3frame.preflight.pair_model import thinned
+from e3frame.preflight.surroundings import Surroundings
+
+MIN_FRAMES = 60
+SEEN, UNSEEN = 5.0, 3.0
+"""Standard errors of the agreement above which a label turns with its frame, and below which it seems not to."""
+PLAIN = 0.6
+"""Agreement that each of the made-up tensors must have before anything is said against a label."""
+ISOTROPIC = 1e-6
+"""Part of a matrix that is no multiple of the unit matrix, below which there is nothing to turn."""
+WEAK = 0.2
+"""Times the median size of a label: frames with a smaller one count less."""
+
+
+class Agreement(NamedTuple):
+    """Of a fit to one half of the frames with the labels of the other half.
+
+    Attributes:
+        cosine: mean over the frames of the cosine between fit and label: 0 where they have nothing to do with each
+            other, 1 where they have the same directions.
+        errors: the same, in standard errors of random orientations.
+    """
+
+    cosine: float
+    errors: float
+
+    @property
+    def explained(self) -> float:
+        """Part of the variance that the directions have in common."""
+        return max(self.cosine, 0.0) ** 2
+
+
+def check_frame(graphs: Sequence[Graph], name: str) -> Finding | None:
+    """Whether the label ``name``, (3,) or (3, 3) per graph, turns with the frames; None where there are too few."""
+    chosen = [g for g in thinned(graphs) if g.edge_index.shape[1] and bool(g[name].isfinite().all())]
+    if len(chosen) < MIN_FRAMES:
+        return None
+    labels = torch.cat([graph[name] for graph in chosen])
+    if labels.dim() == 3:
+        size = float(labels.square().mean().sqrt())
+        labels = traceless((labels + labels.mT) / 2)
+    else:
+        size = 0.0
+    if float(labels.square().mean().sqrt()) <= ISOTROPIC * size:
+        return Finding(name, "note", "it is the same in all directions: there is nothing to turn")
+    around = Surroundings(chosen, labels.dim() - 1)
+    features = around.features()
+    found = agreement(features, labels)
+    said = f"directions of bonds explain {found.explained:.0%} of its variance"
+    if found.errors > SEEN:
+        return Finding(name, "ok", f"it turns with the molecule ({said})")
+    others = [agreement(features, other) for other in around.made_up()]
+    if found.errors > UNSEEN or not others or min(other.cosine for other in others) < PLAIN:
+        text = f"whether it turns with the molecule could not be told from these frames: {said}"
+        return Finding(name, "note", text)
+    if labels.dim() == 3 and not around.periodic:
+        text = f"it does not turn with the molecule: {said}"
+        return Finding(name, "error", text, "was it computed in another orientation than that of the positions?")
+    hint = "are positions and label of one frame?"
+    return Finding(name, "warning", f"it may not turn with the molecule: {said}", hint)
+
+
+def traceless(matrices: Tensor) -> Tensor:
+    """(..., 3, 3) without the part that is the same in all directions."""
+    mean = matrices.diagonal(dim1=-2, dim2=-1).mean(-1)
+    return matrices - mean[..., None, None] * torch.eye(3, dtype=matrices.dtype)
+
+
+def agreement(features: Tensor, labels: Tensor) -> Agreement:
+    """How far a linear fit of ``labels`` (frames, 3, ...) by ``features`` (frames, 3, ..., k) holds in other frames."""
+    y, x = labels.flatten(1).numpy(), features.flatten(1, -2).numpy()
+    size = np.linalg.norm(y, axis=1)
+    weight = 1 / np.maximum(size, max(WEAK * float(np.median(size)), 1e-12 * float(size.max()), 1e-300))
+    x, y = x * weight[:, None, None], y * weight[:, None]
+    scale = np.sqrt(np.square(x).mean((0, 1)))
+    used = scale > 1e-9 * scale.max(initial=1e-300)
+    x = x[..., used] / scale[used]
+    if not x.shape[-1]:
+        return Agreement(0.0, 0.0)
+    guess = np.concatenate([_guess(x[half::2], y[half::2], x[1 - half :: 2]) for half in (0, 1)])
+    held = np.concatenate([y[1 - half :: 2] for half in (0, 1)])
+    norms = np.linalg.norm(guess, axis=1) * np.linalg.norm(held, axis=1)
+    cosine = (guess * held).sum(1)[norms > 0] / norms[norms > 0]
+    if not len(cosine):
+        return Agreement(0.0, 0.0)
+    components = 3 if labels.dim() == 2 else 5
+    mean = float(cosine.mean())
+    return Agreement(mean, mean * float(np.sqrt(components * len(cosine))))
+
+
+def _guess(x: NDArray[np.float64], y: NDArray[np.float64], there: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ridge regression, its strength chosen by generalized cross-validation (Golub, Heath, Wahba 1979)."""
+    rows, target = x.reshape(-1, x.shape[-1]), y.reshape(-1)
+    u, s, vt = np.linalg.svd(rows, full_matrices=False)
+    c, best, solution = u.T @ target, np.inf, np.zeros(rows.shape[1])
+    for strength in s.max() ** 2 * np.logspace(-8, 1, 12):
+        shrunk = s**2 / (s**2 + strength)
+        left = target @ target - (c**2 * (2 * shrunk - shrunk**2)).sum()
+        score = left / (1 - min(shrunk.sum() / len(target), 0.999)) ** 2
+        if score < best:
+            best, solution = score, vt.T @ (shrunk * c / np.where(s > 0, s, 1.0))
+    return there @ solution

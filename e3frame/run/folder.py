@@ -1,0 +1,157 @@
+"""The folder of a run: what a run writes there, which nothing else may have written, and its lock."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from e3frame.files.parts import unfinished
+from e3frame.files.regular import read_regular, require_regular
+from e3frame.spec.errors import UserError
+
+FILES = ("config.yaml", "data.json", "metrics.csv", "metrics.json", "model.safetensors", "report.html")
+FIGURES = ("learning_curve.png", "parity_*.png")
+LOCK = ".e3frame.lock"
+CHECKPOINT = re.compile(r"step-(\d{9,})\.ckpt")
+_SAYS = re.compile(r"process \d+ on \S+ since [\d :-]+\n?")
+
+
+def checkpoint_file(folder: Path, step: int) -> Path:
+    """The checkpoint of a step in the folder of a run's checkpoints."""
+    return folder / f"step-{step:09d}.ckpt"
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, by step; whatever else is there is not the run's."""
+    found = [path for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name)] if folder.is_dir() else []
+    return sorted((path for path in found if path.is_file()), key=step_of)
+
+
+def step_of(path: Path) -> int:
+    """The step of a checkpoint, by its name."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def results(folder: Path) -> list[str]:
+    """Which names that a run writes are taken in a folder.
+
+    Raises:
+        UserError: one of them is no file, so that no run can have written it.
+    """
+    with readable(folder):
+        if not folder.is_dir():
+            if folder.exists() or folder.is_symlink():
+                raise UserError(f"{folder} is not a folder\n  choose another folder for the run")
+            return []
+        names = [name for name in FILES if (folder / name).exists()]
+        names += sorted(path.name for pattern in FIGURES for path in folder.glob(pattern))
+        for name in names:
+            require_regular(folder / name)
+        if (checkpoints := folder / "checkpoints").exists():
+            if not checkpoints.is_dir():
+                raise UserError(f"{checkpoints} is not a folder\n  choose another folder for the run, or move it away")
+            names.append(checkpoints.name)
+    return names
+
+
+@contextmanager
+def readable(folder: Path) -> Iterator[None]:
+    """What the operating system refuses, as a message."""
+    try:
+        yield
+    except OSError as error:
+        place = Path(os.fsdecode(error.filename or folder))
+        shown = folder / place.name if place.parent.name == folder.name else folder
+        raise UserError(f"{shown}\n  {error.strerror or error}\n  choose another folder for the run") from None
+
+
+def make_writable(folder: Path) -> None:
+    """Make the folder, and remove what a session of this run left that was killed while it wrote.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".{uuid4().hex}"
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"{folder} cannot be written: {error.strerror}") from None
+    left = [part for name, part in unfinished(folder) if _is_own(name)]
+    left += [part for name, part in unfinished(folder / "checkpoints") if CHECKPOINT.fullmatch(name)]
+    for part in left:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _is_own(name: str) -> bool:
+    return name in FILES or any(Path(name).match(pattern) for pattern in FIGURES)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Let one process at a time write into a folder, which is there. The lock ends with the process, however that ends,
+    and holds among all machines that share the folder if their file system knows locks; its file says who has it.
+
+    Raises:
+        UserError: another process has it.
+    """
+    opened = None
+    while opened is None:
+        opened = _lock(folder / LOCK)
+    try:
+        own = _sign(opened)
+        yield
+        if own:
+            with suppress(OSError):
+                (folder / LOCK).unlink()
+    finally:
+        os.close(opened)
+
+
+def _lock(path: Path) -> int | None:
+    """The open file of a lock; None where the process that had it has removed it just now."""
+    try:
+        opened = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        import fcntl
+
+        # A lock of the process, which those that it forks do not hold on to when it is gone.
+        fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        os.close(opened)
+        raise UserError(_held(path)) from None
+    except (ImportError, OSError):  # not POSIX, or the file system has no locks
+        return opened
+    if path.exists() and os.path.samestat(os.fstat(opened), path.stat()):
+        return opened
+    os.close(opened)
+    return None
+
+
+def _sign(opened: int) -> bool:
+    """Write who has the lock into its file, unless that is somebody else's."""
+    said = os.pread(opened, 200, 0).decode(errors="replace")
+    if said and not _SAYS.fullmatch(said):
+        return False
+    os.ftruncate(opened, 0)
+    began = time.strftime("%Y-%m-%d %H:%M:%S")
+    os.pwrite(opened, f"process {os.getpid()} on {socket.gethostname()} since {began}\n".encode(), 0)
+    return True
+
+
+def _held(path: Path) -> str:
+    said = ""
+    with suppress(OSError):
+        said = read_regular(path)[:200].decode(errors="replace")
+    by = said.strip() if _SAYS.fullmatch(said) else "another process"
+    return f"{path.parent}: {by} trains in this folder\n  wait until it ends, or choose another folder"

@@ -1,0 +1,152 @@
+"""What a checkpoint of a training looks like: names, sizes and kinds of all that it holds. Anyone can write a digest
+that fits, so that a run only goes on from a checkpoint of the form that this very training writes."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning import Trainer
+from lightning.pytorch.callbacks import EarlyStopping
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.swa_utils import AveragedModel
+
+from e3frame.config.init import lr_factor
+from e3frame.config.run import RunConfig
+from e3frame.evaluate.metrics import TaskErrors, sums
+from e3frame.network import Model
+from e3frame.train.checkpoint import Damaged
+from e3frame.train.fit import quiet
+from e3frame.train.groups import parameter_groups
+from e3frame.train.journal import columns
+
+_MOVING = {"lr", "k", "train_mode", "weight_sum", "lr_max", "scheduled_lr"}
+"""What a training changes in the groups of an optimizer; all else there is as the config has it."""
+_LARGEST = 1 << 53
+
+
+def require_form(state: Mapping[str, Any], model: Model, average: AveragedModel | None, config: RunConfig) -> None:
+    """Raise Damaged where a state is not that of a training of this model, with the place in it.
+
+    Args:
+        state: nested dicts and lists, as Lightning saves it.
+        model, average: as they are before the first step.
+        config: the run.
+    """
+    optimizer, schedules = _stepped(model, config)
+    _compare([schedule.state_dict() for schedule in schedules], _part(state, "lr_schedulers", list), "lr_schedulers")
+    _compare(_weights(model, average), _part(state, "state_dict", dict), "state_dict")
+    _compare(list(sums(TaskErrors(config.task))), _part(state, "train_errors", list), "train_errors")
+    _require_optimizer(optimizer.state_dict(), _part(state, "optimizer_states", list))
+    _compare(_loops(), _part(state, "loops", dict), "loops")
+    _require_callbacks(_part(state, "callbacks", dict), model, config)
+    for name in ("epoch", "global_step"):
+        _compare(0, state.get(name), name)
+    _require_journal(_part(state, "journal", str), config)
+
+
+def _part(state: Mapping[str, Any], name: str, kind: type) -> Any:
+    if not isinstance(state, Mapping) or not isinstance(state.get(name), kind):
+        raise Damaged(f"it has no {name}")
+    return state[name]
+
+
+def _stepped(model: Model, config: RunConfig) -> tuple[Optimizer, list[Any]]:
+    """The optimizer of a copy of the model after one step, and its schedules."""
+    with torch.random.fork_rng():
+        trained = copy.deepcopy(model)
+        optimizer = config.optimizer.build(parameter_groups(trained, config.optimizer.lr, lr_factor(config.init)))
+        schedules = [given["scheduler"] for given in config.scheduler.build(optimizer, lambda: 0.0)]
+        for parameter in trained.parameters():
+            parameter.grad = torch.zeros_like(parameter) if parameter.requires_grad else None
+        if hasattr(optimizer, "train"):  # schedule-free
+            optimizer.train()
+        optimizer.step()
+    return optimizer, schedules
+
+
+def _weights(model: nn.Module, average: nn.Module | None) -> dict[str, Tensor]:
+    parts = {"model": model} | ({} if average is None else {"average": average})
+    return {f"{part}.{name}": tensor for part, module in parts.items() for name, tensor in module.state_dict().items()}
+
+
+def _loops() -> dict[str, Any]:
+    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    with quiet():
+        trainer = Trainer(accelerator="cpu", devices=1, max_epochs=-1, **off)
+    loops = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
+    return {name: getattr(trainer, name).state_dict() for name in loops}
+
+
+def _require_optimizer(expected: Mapping[str, Any], held: list[Any]) -> None:
+    place = "optimizer_states.0"
+    _require(len(held) == 1 and isinstance(held[0], Mapping) and held[0].keys() == expected.keys(), place)
+    states, groups, found = held[0]["state"], expected["param_groups"], held[0]["param_groups"]
+    _require(isinstance(states, Mapping) and states.keys() <= expected["state"].keys(), f"{place}.state")
+    _compare(groups, found, f"{place}.param_groups")
+    for number, (group, other) in enumerate(zip(groups, found, strict=True)):
+        for key in group.keys() - _MOVING:
+            _require(group[key] == other[key], f"{place}.param_groups.{number}.{key}")
+    for key, kept in states.items():
+        _compare(expected["state"][key], kept, f"{place}.state.{key}")
+        for name in (name for name in kept if name.endswith("_sq")):  # means of squares
+            _require(bool((kept[name] >= 0).all()), f"{place}.state.{key}.{name}")
+
+
+def _require_callbacks(held: Mapping[str, Any], model: Model, config: RunConfig) -> None:
+    _compare({"seconds": 0.0}, held.get("Limits"), "callbacks.Limits")
+    best = {"value": 0.0, "epoch": 0, "weights": dict(model.state_dict())}
+    kept = held.get("Checkpoints")
+    _compare({"best": {} if kept == {"best": {}} else best}, kept, "callbacks.Checkpoints")
+    patience = config.trainer.early_stopping_patience
+    for name, state in held.items():
+        if name.startswith("EarlyStopping") and patience is not None:
+            fresh = EarlyStopping("loss", patience=patience).state_dict()
+            _require(isinstance(state, Mapping) and isinstance(state.get("best_score"), Tensor), f"callbacks.{name}")
+            free = {"best_score": state["best_score"], "stopping_reason_message": state.get("stopping_reason_message")}
+            _compare({**fresh, **free}, state, f"callbacks.{name}")
+            _require(state["best_score"].ndim == 0, f"callbacks.{name}.best_score")
+
+
+def _require_journal(text: str, config: RunConfig) -> None:
+    lines = list(csv.reader(text.splitlines()))
+    _require(bool(lines) and lines[0] == columns(config.task), "journal")
+    for row in lines[1:]:
+        try:
+            numbers = [float(cell) for cell in row if cell]
+        except ValueError:
+            numbers = []
+        _require(len(row) == len(lines[0]) and len(numbers) >= 4 and row[0].isdecimal(), "journal")
+
+
+def _compare(expected: Any, held: Any, place: str) -> None:
+    """Raise Damaged where ``held`` is not of the form of ``expected``: same keys, lengths, kinds, sizes; finite."""
+    if isinstance(expected, Mapping):
+        _require(isinstance(held, Mapping) and held.keys() == expected.keys(), place)
+        for key, value in expected.items():
+            _compare(value, held[key], f"{place}.{key}")
+    elif isinstance(expected, list | tuple):
+        _require(isinstance(held, Sequence) and type(held) is type(expected) and len(held) == len(expected), place)
+        for number, (value, other) in enumerate(zip(expected, held, strict=True)):
+            _compare(value, other, f"{place}.{number}")
+    elif isinstance(expected, Tensor):
+        _require(isinstance(held, Tensor) and held.shape == expected.shape and held.dtype == expected.dtype, place)
+        _require(not held.is_floating_point() or bool(torch.isfinite(held).all()), place)
+    elif isinstance(expected, float):
+        _require(type(held) in (int, float) and (math.isfinite(held) or math.isinf(expected)), place)
+    else:
+        _require(type(held) is type(expected), place)
+        if type(expected) is int:
+            _require(abs(held) < _LARGEST and held >= min(expected, 0), place)
+        elif isinstance(expected, str):
+            _require(held == expected, place)
+
+
+def _require(good: bool, place: str) -> None:
+    if not good:
+        raise Damaged(f"its {place} is not that of this training")

@@ -1,0 +1,122 @@
+"""What a run says of its data and its model before it starts, and the figures it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from e3frame.config.run import RunConfig, TypedRun
+from e3frame.config.targets import TargetSpec
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.evaluate.evaluation import Evaluation
+from e3frame.layers._pooling import Pooling
+from e3frame.network import Model
+from e3frame.spec.statistics import Statistics
+from e3frame.spec.words import typeset
+from e3frame.viz.training import Compared, learning_curve, parity, save, summed_up
+
+
+def data_table(
+    splits: Splits, missing: Sequence[str], statistics: Statistics, typed: TypedRun, single: Sequence[str] = ()
+) -> Table:
+    """Frames of each split, labels that some of them lack, what was made of ``single`` atoms, and the statistics of the
+    training frames."""
+    table = Table(title="data", title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column()
+    frames = ", ".join(f"{len(dataset):,} {name}" for name, dataset in splits.items())
+    atoms = splits.train.counts("z")
+    table.add_row("frames", frames)
+    table.add_row("atoms per frame", _range(int(atoms.min()), int(atoms.max())))
+    table.add_row("species", ", ".join(statistics.species))
+    for number, line in enumerate(missing):
+        table.add_row("" if number else "labels", line)
+    for number, line in enumerate(single):
+        table.add_row("" if number else "single atoms", line)
+    for row in _scale_and_shift(statistics, typed):
+        table.add_row(*row)
+    table.add_row("neighbours per atom", f"{statistics.avg_num_neighbors:.2f} within {typed.config.model.r_max:g} Å")
+    return table
+
+
+def _scale_and_shift(statistics: Statistics, typed: TypedRun) -> Iterator[tuple[str, str]]:
+    task, label = typed.config.task, typed.energy_label
+    unit = next((f" {typeset(task.unit(name))}".rstrip() for name in task.targets if task.key(name) == label), "")
+    if statistics.energy_shift:
+        shifts = ", ".join(f"{symbol} {value:.3f}" for symbol, value in statistics.energy_shift.items())
+        yield f"{label} by species" if typed.is_mean else "reference energies", shifts + unit
+    if statistics.undetermined:
+        yield "", f"not determined by these compositions one by one: {', '.join(statistics.undetermined)}"
+    if statistics.scale_of == "forces" and typed.forces_label:
+        yield f"{typed.forces_label}, root mean square", f"{statistics.energy_scale:.4g} eV/Å"
+    elif label:
+        what = f"{label}, deviation" if typed.is_mean else f"{label} per atom, deviation"
+        known = f"{statistics.energy_scale:.4g}{unit}"
+        yield what, f"not known: the scale is {known}" if statistics.scale_of == "nothing" else known
+
+
+def model_line(model: Model, config: RunConfig) -> str:
+    """One line on what is trained."""
+    parameters = sum(p.numel() for p in model.parameters())
+    targets = ", ".join(f"{name} (weight {_weight(t)})" for name, t in config.task.targets.items())
+    return f"{parameters:,} parameters, {config.trainer.dtype}; targets: {targets}"
+
+
+def draw(splits: Mapping[str, Evaluation], config: RunConfig, folder: Path) -> None:
+    """``learning_curve.png``, and ``parity_<target>.png`` for the test frames, or the last split there is.
+
+    What is trained per atom is shown per atom, above the reference energies of the atoms.
+    """
+    save(learning_curve(folder / "metrics.csv"), folder / "learning_curve.png")
+    split = shown_split(splits)
+    for name in splits[split].errors:
+        figure = parity(compared(name, splits[split], config), f"{name}, {split} frames")
+        save(figure, folder / f"parity_{name}.png")
+
+
+def shown_split(splits: Mapping[str, Evaluation]) -> str:
+    """The split whose errors count most."""
+    return "test" if "test" in splits else list(splits)[-1]
+
+
+def compared(name: str, evaluation: Evaluation, config: RunConfig) -> Compared:
+    """Labels and predictions of one target as they are drawn: per atom, above the reference energies of the atoms,
+    where it is trained per atom; without the entries that have no label."""
+    pair, errors = evaluation.pairs[name], evaluation.errors[name]
+    less = ""
+    labels, predictions, unit = pair.label.numpy(), pair.prediction.numpy(), typeset(config.task.unit(name))
+    if config.task.targets[name].per_atom:
+        atoms, reference = evaluation.atoms.numpy()[:, None], _reference(name, evaluation, config)
+        labels, predictions = (labels - reference) / atoms, (predictions - reference) / atoms
+        unit = f"{unit}/atom" if unit else ""
+        less = "reference energies" if np.any(reference) else ""
+    there = ~np.isnan(labels)
+    mae, rmse, shown = errors.shown
+    groups = {}
+    if config.task.targets[name].label.per == "node":
+        kinds = np.broadcast_to(evaluation.species.numpy()[:, None], there.shape)[there]
+        groups = {symbol: kinds == k for k, symbol in enumerate(config.model.species) if (kinds == k).any()}
+    return Compared(labels[there], predictions[there], unit, summed_up(mae, rmse, shown), groups, less)
+
+
+def _reference(name: str, evaluation: Evaluation, config: RunConfig) -> NDArray[np.float64] | float:
+    """(frames, 1): what the model's shifts sum up to."""
+    layer = config.model.outputs[name]
+    if not isinstance(layer, Pooling) or layer.per_species_scale_shift is None:
+        return 0.0
+    shifts = layer.per_species_scale_shift.values(config.model.species)[1]
+    return evaluation.composition.numpy() @ np.array(shifts)[:, None]
+
+
+def _weight(target: TargetSpec) -> str:
+    if not isinstance(target.weight, dict):
+        return f"{target.weight:g}"
+    return ", ".join(f"{weight:g} from epoch {epoch}" for epoch, weight in target.weight.items())
+
+
+def _range(low: int, high: int) -> str:
+    return str(low) if low == high else f"{low} to {high}"
