@@ -8,11 +8,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from e3frame.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from e3frame.inference.saved import load_model as load_model
     from e3frame.model import ModelSpec as ModelSpec
-
-__version__ = "0.1.0"
 
 _LAZY = {"load_model": "e3frame.inference.saved", "ModelSpec": "e3frame.model"}
 __all__ = ["ModelSpec", "load_model"]

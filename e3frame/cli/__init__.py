@@ -36,7 +36,7 @@ def _main(given: list[str]) -> int:
         print(_usage())
         return 0
     if given[0] in ("-V", "--version"):
-        from e3frame import __version__
+        from e3frame.version import __version__
 
         print(f"e3frame {__version__}")
         return 0

@@ -3,11 +3,11 @@
 import sys
 from pathlib import Path
 
-import e3frame
+from e3frame import version
 from e3frame.cli import main
 
 # Python puts the current folder in front, where a yaml.py that somebody sent would stand for the library.
-if not sys.flags.safe_path and Path(sys.path[0]) != Path(e3frame.__file__).parents[1]:
+if not sys.flags.safe_path and Path(sys.path[0]) != Path(version.__file__).parents[1]:
     del sys.path[0]
 
 raise SystemExit(main())

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-import e3frame
 from e3frame.cli.arguments import asks_for_help, refuse
 from e3frame.compose import from_overrides
 from e3frame.data.sources.base import default_cache_folder
@@ -20,6 +19,7 @@ from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
 from e3frame.spec.plugins import Names
 from e3frame.spec.words import counted, printable
+from e3frame.version import __version__
 
 _USAGE = """usage: e3frame info [MODEL] [plugins=NAME]
 
@@ -86,7 +86,7 @@ def _rows() -> Iterator[tuple[str, str]]:
 
     from e3frame import kernels
 
-    yield "e3frame", e3frame.__version__
+    yield "e3frame", __version__
     yield "Python", f"{platform.python_version()}, {platform.system()} {platform.machine()}"
     yield "torch", f"{torch.__version__}, {counted(torch.get_num_threads(), 'thread')}"
     devices = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]

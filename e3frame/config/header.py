@@ -14,7 +14,6 @@ from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-import e3frame
 from e3frame.config.checks import check_output
 from e3frame.config.model_paths import model_path
 from e3frame.config.targets import TaskSpec
@@ -26,6 +25,7 @@ from e3frame.spec.layer import unresolved
 from e3frame.spec.plugins import untrusted, way_to_trust
 from e3frame.spec.validate import SpecErrors, validate
 from e3frame.spec.words import printable
+from e3frame.version import __version__
 
 S = TypeVar("S", bound=Spec)
 
@@ -168,7 +168,7 @@ def _metadata(path: Path, given: Any) -> dict[str, str]:
     if not (number.isascii() and number.isdecimal() and len(number) < 10):
         raise not_a_model(path, f"its format is not a number: {shown(number)}")
     if int(number) > FORMAT:
-        problem = f"written by e3frame {printable(shown(version))}, which is newer than this, {e3frame.__version__}"
+        problem = f"written by e3frame {printable(shown(version))}, which is newer than this, {__version__}"
         raise FileError(path, problem, "pip install --upgrade e3frame")
     if int(number) != FORMAT:
         raise not_a_model(path, f"there is no format {number}")

@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-import e3frame
 from e3frame.config.header import FORMAT, Header, Held, not_a_model, read_bytes
 from e3frame.config.targets import TaskSpec
 from e3frame.files.parts import replace_file
@@ -21,6 +20,7 @@ from e3frame.model import ModelSpec
 from e3frame.network import Model
 from e3frame.spec.base import shown
 from e3frame.spec.errors import FileError
+from e3frame.version import __version__
 
 
 def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> Path:
@@ -33,7 +33,7 @@ def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> 
     """
     path = Path(path)
     metadata = {
-        "e3frame": e3frame.__version__,
+        "e3frame": __version__,
         "format": str(FORMAT),
         "dtype": str(model.dtype).removeprefix("torch."),
         "spec": model.spec.model_dump_json(),

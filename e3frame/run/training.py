@@ -15,7 +15,6 @@ from lightning import seed_everything
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
-import e3frame
 from e3frame.config.init import Transfer
 from e3frame.config.output_units import require_file_units
 from e3frame.config.run import RunConfig, TypedRun
@@ -44,6 +43,7 @@ from e3frame.train.averaging import averaged
 from e3frame.train.checkpoint import Checkpoint, Damaged
 from e3frame.train.fit import Fitted, fit, fitted_before
 from e3frame.train.processes import accelerator, rank, together
+from e3frame.version import __version__
 
 
 @dataclass(frozen=True)
@@ -231,7 +231,7 @@ def train(
     text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True, width=120)
     if rank(config.trainer) == 0:
         (folder / "metrics.json").unlink(missing_ok=True)  # of an earlier end
-        write_file(folder / "config.yaml", f"# e3frame {e3frame.__version__}\n{text}".encode())
+        write_file(folder / "config.yaml", f"# e3frame {__version__}\n{text}".encode())
         record(folder, config)
         if start is None:
             (folder / "metrics.csv").unlink(missing_ok=True)  # of a session without a checkpoint
@@ -261,7 +261,7 @@ def _metrics(result: RunResult, fitted: Fitted, seconds: float) -> dict[str, Any
             "best_epoch": fitted.best_epoch,
             "training_seconds": round(result.seconds, 2),
             "total_seconds": round(seconds, 2),
-            "e3frame": e3frame.__version__,
+            "e3frame": __version__,
             "torch": torch.__version__,
         },
     }

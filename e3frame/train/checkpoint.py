@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-import e3frame
 from e3frame.files.regular import read_regular
 from e3frame.files.written import write_file
 from e3frame.spec.errors import UserError
+from e3frame.version import __version__
 
 FORMAT = 1
 """Of the file: raise it when older versions of e3frame could not read what is written."""
@@ -61,7 +61,7 @@ def write_checkpoint(path: Path, state: Mapping[str, Any], config: Mapping[str, 
     """
     tensors: dict[str, Tensor] = {}
     about = {
-        "e3frame": e3frame.__version__,
+        "e3frame": __version__,
         "torch": torch.__version__,
         "conventions": CONVENTIONS,
         "step": state["global_step"],
@@ -118,7 +118,7 @@ class _About(BaseModel):
 def _require_known(path: Path, metadata: Mapping[str, Any]) -> None:
     number = int(metadata["format"])
     if number > FORMAT:
-        written = f"its format {number} is newer than {FORMAT}, which this e3frame {e3frame.__version__} reads"
+        written = f"its format {number} is newer than {FORMAT}, which this e3frame {__version__} reads"
         raise UserError(f"{path}: {written}\n  pip install --upgrade e3frame")
 
 
