@@ -26,8 +26,6 @@ UPWARD = {
 }
 # Still to be turned round.
 UPWARD |= {
-    ("config.optimizers", "train"),
-    ("config.run", "preflight"),
     ("data.formats.frames", "data.pipeline"),
     ("data.formats.xyz_text", "data.pipeline"),
     ("data.sources.ase_db", "data.formats"),
@@ -45,7 +43,6 @@ UPWARD |= {
     ("data.sources.qm9", "preflight"),
     ("data.sources.sample", "data.pipeline"),
     ("data.sources.xyz", "data.formats"),
-    ("train.checkpoints", "run"),
 }
 TORCH_FREE = ("algebra", "spec", "files", "layers", "model", "data.sources", "config", "compose", "sweep", "cli")
 HEAVY = {"torch", "lightning", "torch_geometric", "torchmetrics", "ase", "matplotlib", "safetensors", "optuna"}

@@ -10,6 +10,7 @@ from importlib import import_module
 from e3frame.algebra.environment import check_environment
 from e3frame.cli.output import failure, secure
 from e3frame.spec.errors import UserError, did_you_mean
+from e3frame.version import __version__
 
 VERBS = {
     "check": "type-check a model file or a run config; needs no torch and no data",
@@ -36,8 +37,6 @@ def _main(given: list[str]) -> int:
         print(_usage())
         return 0
     if given[0] in ("-V", "--version"):
-        from e3frame.version import __version__
-
         print(f"e3frame {__version__}")
         return 0
     if given[0] not in VERBS:

@@ -81,7 +81,7 @@ def _look(run: TypedRun, full: bool, console: Console) -> int:
     from e3frame.data.pipeline.single_atoms import set_apart
     from e3frame.evaluate.labels import require_inputs, require_labels
     from e3frame.preflight.findings import Finding
-    from e3frame.preflight.look import look, report
+    from e3frame.preflight.look import Asked, look, report
 
     (splits, totals), broken = _loaded(run.config, full)
     held = {name: len(dataset) for name, dataset in splits.items()}
@@ -92,7 +92,7 @@ def _look(run: TypedRun, full: bool, console: Console) -> int:
         require_inputs(dataset, run.config.model.inputs)
     if full and not broken:
         require_labels(splits, run.config.task, run.config.monitors)
-    asked = replace(run.asked_of_data(), known=single.known(run.energy_label))
+    asked = replace(Asked.of(run), known=single.known(run.energy_label))
     findings = [Finding("reading", "ok", remark) for remark in run.config.data.remarks()]
     findings += [Finding("single atoms", "note", text) for text in single.said]
     findings += broken + look(splits, asked, full)

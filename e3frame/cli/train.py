@@ -25,6 +25,7 @@ from e3frame.config.run import RunConfig
 from e3frame.files.regular import with_home
 from e3frame.files.yaml_file import read_text
 from e3frame.spec.errors import SpecError, UserError
+from e3frame.spec.signals import remember
 
 _NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
 """Options of Hydra's that would train another config than the one that is checked, or read a pickle."""
@@ -33,8 +34,6 @@ _OPTIONS = ("--help", "--cfg", "--config-dir", "--multirun", "--info", "--resolv
 
 def main(arguments: list[str]) -> int:
     """Everything that Hydra's command line offers (--help, --cfg job, -m, ...), with mistakes told before torch."""
-    from e3frame.train.requeue import remember
-
     remember()
     given = _hydra_arguments(arguments)
     start, typed_words = beginning(given.overrides)

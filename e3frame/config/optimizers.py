@@ -124,9 +124,11 @@ class MuonSpec(OptimizerSpec):
     """Fraction, times the learning rate, that each weight loses per step; biases and norms lose nothing."""
 
     def build(self, groups: Groups) -> Optimizer:
-        from e3frame.train.muon import MuonAndAdamW
+        from e3frame.nn.muon import MuonAndAdamW
 
         matrices = [dict(group) for group in groups if group["role"] == "matrix"]
+        if not matrices:
+            raise SpecError(("optimizer", "kind"), "the model has no mlp whose matrices muon could train", "take adamw")
         others = without_decay([group for group in groups if group["role"] != "matrix"])
         return MuonAndAdamW(matrices, others, self.lr, self.momentum, self.betas, self.eps, self.weight_decay)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -33,9 +33,6 @@ from e3frame.spec.layer import Binding
 from e3frame.spec.limits import too_many
 from e3frame.spec.registry import OneOf
 from e3frame.spec.statistics import Shifts
-
-if TYPE_CHECKING:
-    from e3frame.preflight.look import Asked
 
 __all__ = ["RunConfig", "TypedRun", "architecture", "typed_run"]
 
@@ -280,21 +277,6 @@ class TypedRun:
     def shifts(self) -> Shifts | None:
         """Reference energies that single atoms may have; None where single atoms are frames like all others."""
         return shifts_of(self.config.model, self.config.task, self.config.data)
-
-    def asked_of_data(self) -> Asked:
-        """What a look at the data needs to know of the run."""
-        from e3frame.preflight.look import Asked
-
-        task, species = self.config.task, self.config.model.species
-        units = {task.key(name): task.unit(name) for name in task.targets}
-        known = None if species == "auto" else species
-        outputs = self.config.model.outputs.values()
-        references = any(isinstance(o, Pooling) and o.per_species_scale_shift is not None for o in outputs)
-        files = self.config.data.found_units()
-        factors = {} if files is None else {key: files.label_factor(key) for key in task.labels}
-        labels = self.energy_label, self.forces_label
-        allow = self.config.data.allow
-        return Asked(task.labels, *labels, known, units, factors, references, self.is_mean, allow=allow)
 
 
 def typed_run(composed: Composed) -> TypedRun:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 from rich.table import Table
 from rich.text import Text
 
+from e3frame.config.run import TypedRun
 from e3frame.data.pipeline.dataset import Splits
 from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.data.pipeline.statistics import label_range
 from e3frame.data.sources.base import Label
+from e3frame.layers._pooling import Pooling
 from e3frame.preflight.duplicates import check_duplicates
 from e3frame.preflight.energies import check_energies, composition, residual
 from e3frame.preflight.findings import Finding
@@ -28,6 +30,7 @@ from e3frame.preflight.stress import check_stress
 from e3frame.preflight.tensors import check_frame
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError, terse
+from e3frame.spec.layer import LayerSpec
 from e3frame.spec.words import counted, printable
 
 SAMPLE = 400
@@ -72,6 +75,27 @@ class Asked:
     is_mean: bool = False
     known: Mapping[str, float] = field(default_factory=dict)
     allow: Collection[str] = ()
+
+    @classmethod
+    def of(cls, run: TypedRun) -> Asked:
+        """What a run asks of its data."""
+        task, data, model = run.config.task, run.config.data, run.config.model
+        files = data.found_units()
+        return cls(
+            task.labels,
+            run.energy_label,
+            run.forces_label,
+            None if model.species == "auto" else model.species,
+            units={task.key(name): task.unit(name) for name in task.targets},
+            factors={} if files is None else {key: files.label_factor(key) for key in task.labels},
+            references=any(map(_adds_references, model.outputs.values())),
+            is_mean=run.is_mean,
+            allow=data.allow,
+        )
+
+
+def _adds_references(layer: LayerSpec) -> bool:
+    return isinstance(layer, Pooling) and layer.per_species_scale_shift is not None
 
 
 def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:

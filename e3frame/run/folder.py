@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from e3frame.files.checkpoints import is_checkpoint
 from e3frame.files.parts import unfinished
 from e3frame.files.regular import read_regular, require_regular
 from e3frame.spec.errors import UserError
@@ -18,24 +19,7 @@ from e3frame.spec.errors import UserError
 FILES = ("config.yaml", "data.json", "metrics.csv", "metrics.json", "model.safetensors", "report.html")
 FIGURES = ("learning_curve.png", "parity_*.png")
 LOCK = ".e3frame.lock"
-CHECKPOINT = re.compile(r"step-(\d{9,})\.ckpt")
 _SAYS = re.compile(r"process \d+ on \S+ since [\d :-]+\n?")
-
-
-def checkpoint_file(folder: Path, step: int) -> Path:
-    """The checkpoint of a step in the folder of a run's checkpoints."""
-    return folder / f"step-{step:09d}.ckpt"
-
-
-def checkpoint_files(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, by step; whatever else is there is not the run's."""
-    found = [path for path in folder.iterdir() if CHECKPOINT.fullmatch(path.name)] if folder.is_dir() else []
-    return sorted((path for path in found if path.is_file()), key=step_of)
-
-
-def step_of(path: Path) -> int:
-    """The step of a checkpoint, by its name."""
-    return int(path.stem.removeprefix("step-"))
 
 
 def results(folder: Path) -> list[str]:
@@ -85,7 +69,7 @@ def make_writable(folder: Path) -> None:
     except OSError as error:
         raise UserError(f"{folder} cannot be written: {error.strerror}") from None
     left = [part for name, part in unfinished(folder) if _is_own(name)]
-    left += [part for name, part in unfinished(folder / "checkpoints") if CHECKPOINT.fullmatch(name)]
+    left += [part for name, part in unfinished(folder / "checkpoints") if is_checkpoint(name)]
     for part in left:
         with suppress(OSError):
             part.unlink(missing_ok=True)

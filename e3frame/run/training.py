@@ -24,13 +24,14 @@ from e3frame.data.pipeline.single_atoms import SingleAtoms, set_apart
 from e3frame.data.pipeline.statistics import compute_statistics
 from e3frame.evaluate.evaluation import Evaluation, error_table, evaluate_split, write_metrics
 from e3frame.evaluate.labels import require_inputs, require_labels
+from e3frame.files.checkpoints import step_of
 from e3frame.files.written import told, write_file
 from e3frame.inference.saved import load_model, save_model
 from e3frame.model import ModelSpec
-from e3frame.preflight.look import findings_table, require_sound
+from e3frame.preflight.look import Asked, findings_table, require_sound
 from e3frame.preflight.look import look as look_at_data
 from e3frame.run.contents import record
-from e3frame.run.folder import locked, make_writable, results, step_of
+from e3frame.run.folder import locked, make_writable, results
 from e3frame.run.form import require_form
 from e3frame.run.memory import keep_freed_memory
 from e3frame.run.page import write_page
@@ -148,9 +149,7 @@ def _look(splits: Splits, typed: TypedRun, single: SingleAtoms, console: Console
     if mode == "off":
         return
     # An element that the model lacks is told with its place in the config, when the model is resolved.
-    findings = look_at_data(
-        splits, replace(typed.asked_of_data(), species=None, known=single.known(typed.energy_label))
-    )
+    findings = look_at_data(splits, replace(Asked.of(typed), species=None, known=single.known(typed.energy_label)))
     odd = [finding for finding in findings if finding.level in ("warning", "error")]
     if mode == "refuse":
         require_sound(odd)

@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import Checkpoint as CheckpointCallback
 from torch import Tensor
 
 from e3frame.config.trainer import TrainerSpec
-from e3frame.run.folder import checkpoint_file, checkpoint_files, step_of
+from e3frame.files.checkpoints import checkpoint_file, checkpoint_files, step_of
 from e3frame.spec.errors import UserError
 from e3frame.train.checkpoint import Checkpoint, Damaged, read_checkpoint
 

@@ -13,9 +13,8 @@ from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
 from e3frame.spec.errors import UserError
-from e3frame.spec.signals import hangup
+from e3frame.spec.signals import REQUEUE, came_early, hangup, requeue
 from e3frame.train.checkpoints import Checkpoints
-from e3frame.train.requeue import REQUEUE, came_early, in_slurm
 
 _TOO_EARLY = (
     "the job is not queued again, as it would come no further: give it more --time, or let --signal come later\n"
@@ -41,8 +40,7 @@ class Signals(Callback):
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
         """Later than Lightning, whose own handlers end a run at once."""
         self._first = trainer.global_step
-        if came_early():
-            self.received = signal.Signals(REQUEUE)
+        self.received = next(iter(came_early()), None)
         for number in self._before:
             signal.signal(number, self._receive)
 
@@ -75,7 +73,7 @@ def _listened() -> list[int]:
     """Only the main thread can listen."""
     if threading.current_thread() is not threading.main_thread():
         return []
-    return [signal.SIGINT, signal.SIGTERM, *hangup(), *([REQUEUE] if in_slurm() else [])]
+    return [signal.SIGINT, signal.SIGTERM, *hangup(), *requeue()]
 
 
 def _requeue() -> None:

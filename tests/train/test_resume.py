@@ -20,9 +20,9 @@ import e3frame.files.written as files
 from e3frame.run.resume import Finished
 from e3frame.run.training import run
 from e3frame.spec.errors import UserError
+from e3frame.spec.signals import came_early, remember
 from e3frame.train.checkpoint import FORMAT, Damaged, read_checkpoint, write_checkpoint
 from e3frame.train.module import Training
-from e3frame.train.requeue import came_early, remember
 
 STEPS = 15  # of the small run: three epochs of five
 

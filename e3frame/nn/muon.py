@@ -8,18 +8,14 @@ from typing import Any
 import torch
 from torch.optim import AdamW, Muon, Optimizer
 
-from e3frame.spec.errors import SpecError
-
 
 class MuonAndAdamW(Optimizer):
     """``torch.optim.Muon`` on matrices, its steps of the size of AdamW's, and AdamW on all other parameters.
 
     Args:
-        matrices, others: groups of parameters.
-        lr, momentum, betas, eps, weight_decay: where a group has none of its own.
-
-    Raises:
-        SpecError: there are no matrices.
+        matrices: groups of two-dimensional parameters, at least one.
+        others: groups of any parameters.
+        lr, momentum, betas, eps, weight_decay: values for groups that have none of their own.
     """
 
     def __init__(
@@ -32,8 +28,6 @@ class MuonAndAdamW(Optimizer):
         eps: float,
         weight_decay: float,
     ) -> None:
-        if not matrices:
-            raise SpecError(("optimizer", "kind"), "the model has no mlp whose matrices muon could train", "take adamw")
         self.muon = Muon(matrices, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw")
         self.parts: list[Optimizer] = [self.muon]
         if others:
