@@ -6,6 +6,7 @@ from __future__ import annotations
 import copy
 import csv
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ from e3frame.train.journal import columns
 
 _MOVING = {"lr", "k", "train_mode", "weight_sum", "lr_max", "scheduled_lr"}
 """What a training changes in the groups of an optimizer; all else there is as the config has it."""
+_NEVER_NEGATIVE = re.compile(r"step|n_averaged|\w+_(sq|var)")
+"""Names of counts and of means of squares."""
 _LARGEST = 1 << 53
 
 
@@ -38,15 +41,21 @@ def require_form(state: Mapping[str, Any], model: Model, average: AveragedModel 
         model, average: as they are before the first step.
         config: the run.
     """
-    optimizer, schedules = _stepped(model, config)
-    _compare([schedule.state_dict() for schedule in schedules], _part(state, "lr_schedulers", list), "lr_schedulers")
-    _compare(_weights(model, average), _part(state, "state_dict", dict), "state_dict")
-    _compare(list(sums(TaskErrors(config.task))), _part(state, "train_errors", list), "train_errors")
-    _require_optimizer(optimizer.state_dict(), _part(state, "optimizer_states", list))
-    _compare(_loops(), _part(state, "loops", dict), "loops")
-    _require_callbacks(_part(state, "callbacks", dict), model, config)
+    optimizer, schedules, names = _stepped(model, config)
     for name in ("epoch", "global_step"):
         _compare(0, state.get(name), name)
+    _compare([schedule.state_dict() for schedule in schedules], _part(state, "lr_schedulers", list), "lr_schedulers")
+    _compare(_weights(model, average), _part(state, "state_dict", dict), "state_dict")
+    for name, tensor in state["state_dict"].items():
+        _require_counts(name, tensor, name)
+    _compare(list(sums(TaskErrors(config.task))), _part(state, "train_errors", list), "train_errors")
+    for number, held in enumerate(state["train_errors"]):
+        _require_range(held[-1], f"the count in train_errors.{number}")
+    _require_optimizer(
+        optimizer.state_dict(), _part(state, "optimizer_states", list), names, state["global_step"]
+    )
+    _compare(_loops(), _part(state, "loops", dict), "loops")
+    _require_callbacks(_part(state, "callbacks", dict), model, config)
     _require_journal(_part(state, "journal", str), config)
 
 
@@ -56,8 +65,8 @@ def _part(state: Mapping[str, Any], name: str, kind: type) -> Any:
     return state[name]
 
 
-def _stepped(model: Model, config: RunConfig) -> tuple[Optimizer, list[Any]]:
-    """The optimizer of a copy of the model after one step, and its schedules."""
+def _stepped(model: Model, config: RunConfig) -> tuple[Optimizer, list[Any], list[str]]:
+    """The optimizer of a copy of the model after one step, its schedules, and the names of its parameters in order."""
     with torch.random.fork_rng():
         trained = copy.deepcopy(model)
         optimizer = config.optimizer.build(parameter_groups(trained, config.optimizer.lr, lr_factor(config.init)))
@@ -67,7 +76,9 @@ def _stepped(model: Model, config: RunConfig) -> tuple[Optimizer, list[Any]]:
         if hasattr(optimizer, "train"):  # schedule-free
             optimizer.train()
         optimizer.step()
-    return optimizer, schedules
+    known = {parameter: name for name, parameter in trained.named_parameters()}
+    names = [known[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+    return optimizer, schedules, names
 
 
 def _weights(model: nn.Module, average: nn.Module | None) -> dict[str, Tensor]:
@@ -83,7 +94,7 @@ def _loops() -> dict[str, Any]:
     return {name: getattr(trainer, name).state_dict() for name in loops}
 
 
-def _require_optimizer(expected: Mapping[str, Any], held: list[Any]) -> None:
+def _require_optimizer(expected: Mapping[str, Any], held: list[Any], names: Sequence[str], steps: int) -> None:
     place = "optimizer_states.0"
     _require(len(held) == 1 and isinstance(held[0], Mapping) and held[0].keys() == expected.keys(), place)
     states, groups, found = held[0]["state"], expected["param_groups"], held[0]["param_groups"]
@@ -92,14 +103,17 @@ def _require_optimizer(expected: Mapping[str, Any], held: list[Any]) -> None:
     for number, (group, other) in enumerate(zip(groups, found, strict=True)):
         for key in group.keys() - _MOVING:
             _require(group[key] == other[key], f"{place}.param_groups.{number}.{key}")
+        for key in group.keys() & _MOVING:
+            _require_range(other[key], f"'{key}' of optimizer group {number}", min(group[key], 0))
     for key, kept in states.items():
         _compare(expected["state"][key], kept, f"{place}.state.{key}")
-        for name in (name for name in kept if name.endswith("_sq")):  # means of squares
-            _require(bool((kept[name] >= 0).all()), f"{place}.state.{key}.{name}")
+        for name, tensor in kept.items():
+            _require_counts(name, tensor, f"optimizer state '{name}' of '{names[key]}'", steps)
 
 
 def _require_callbacks(held: Mapping[str, Any], model: Model, config: RunConfig) -> None:
     _compare({"seconds": 0.0}, held.get("Limits"), "callbacks.Limits")
+    _require_range(held["Limits"]["seconds"], "callbacks.Limits.seconds")
     best = {"value": 0.0, "epoch": 0, "weights": dict(model.state_dict())}
     kept = held.get("Checkpoints")
     _compare({"best": {} if kept == {"best": {}} else best}, kept, "callbacks.Checkpoints")
@@ -145,6 +159,20 @@ def _compare(expected: Any, held: Any, place: str) -> None:
             _require(abs(held) < _LARGEST and held >= min(expected, 0), place)
         elif isinstance(expected, str):
             _require(held == expected, place)
+
+
+def _require_counts(name: str, tensor: Tensor, place: str, steps: float = math.inf) -> None:
+    """Raise Damaged where a tensor with the name of a count, or of a mean of squares, has a value that it never has."""
+    last = name.rpartition(".")[-1]
+    if _NEVER_NEGATIVE.fullmatch(last):
+        _require_range(tensor, place, high=steps if last == "step" else math.inf)
+
+
+def _require_range(held: Any, place: str, low: float = 0, high: float = math.inf) -> None:
+    values = torch.as_tensor(held, dtype=torch.float64).flatten()
+    for value in values[(values < low) | (values > high)].tolist():
+        raise Damaged(f"{place} is {value:g}; must be {f'at least {low:g}' if value < low else f'at most {high:g}'}")
+
 
 
 def _require(good: bool, place: str) -> None:
