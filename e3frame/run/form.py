@@ -51,9 +51,7 @@ def require_form(state: Mapping[str, Any], model: Model, average: AveragedModel 
     _compare(list(sums(TaskErrors(config.task))), _part(state, "train_errors", list), "train_errors")
     for number, held in enumerate(state["train_errors"]):
         _require_range(held[-1], f"the count in train_errors.{number}")
-    _require_optimizer(
-        optimizer.state_dict(), _part(state, "optimizer_states", list), names, state["global_step"]
-    )
+    _require_optimizer(optimizer.state_dict(), _part(state, "optimizer_states", list), names, state["global_step"])
     _compare(_loops(), _part(state, "loops", dict), "loops")
     _require_callbacks(_part(state, "callbacks", dict), model, config)
     _require_journal(_part(state, "journal", str), config)
@@ -172,7 +170,6 @@ def _require_range(held: Any, place: str, low: float = 0, high: float = math.inf
     values = torch.as_tensor(held, dtype=torch.float64).flatten()
     for value in values[(values < low) | (values > high)].tolist():
         raise Damaged(f"{place} is {value:g}; must be {f'at least {low:g}' if value < low else f'at most {high:g}'}")
-
 
 
 def _require(good: bool, place: str) -> None:

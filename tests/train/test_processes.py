@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from itertools import chain
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
-from support.runs import MakeConfig
+from support.runs import MakeConfig, changed
 from support.state import history, results
 from torch import Tensor
 from torch_geometric.data import Batch
 
+from e3frame.config.run import RunConfig
 from e3frame.data.pipeline.loader import make_loader
 from e3frame.data.pipeline.sampling import Place
 from e3frame.inference.saved import load_model
 from e3frame.run.training import run
+from e3frame.spec.layer import LayerSpec
+from e3frame.spec.validate import validate
 from e3frame.train.module import Training
 from e3frame.train.signals import Interrupted
 
@@ -101,3 +105,61 @@ def test_more_processes_than_frames_in_a_batch(make_config: MakeConfig) -> None:
     with pytest.raises(SpecError) as caught:
         make_config({**TWO, "data.batch_size": 1}).typed()
     assert str(caught.value) == "data.batch_size\n  must be at least the number of processes, 2; got 1"
+
+
+PLUGIN = """
+import os
+from pathlib import Path
+from typing import ClassVar, Literal
+from e3frame.spec.layer import Field, LayerSpec, Signature
+
+with Path("imported").open("a") as file:
+    file.write(f"{os.getpid()}\\n")
+
+class Scale(LayerSpec):
+    \"\"\"One learned number for each species' scalars.\"\"\"
+    kind: Literal["scale_of_two_processes"] = "scale_of_two_processes"
+    example: ClassVar[str] = "{kind: scale_of_two_processes}"
+    def infer(self, scope):
+        x = scope.read(None, "node", "of")
+        return Signature((x.key,), Field(x.irreps, "node"))
+    def build(self, scope):
+        import torch
+        class Scaled(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.factor = torch.nn.Parameter(torch.ones(()))
+            def forward(self, x):
+                return self.factor * x
+        return Scaled()
+"""
+
+
+def test_both_processes_import_the_plugin_that_the_user_names(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_figures: None
+) -> None:
+    """From the current folder, as with ``e3frame train plugins=NAME``."""
+    name = "plugin_of_two_processes"
+    (tmp_path / f"{name}.py").write_text(PLUGIN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    layers = {
+        "species": {"kind": "species_embedding", "irreps_out": "4x0e"},
+        "own": {"kind": "scale_of_two_processes"},
+        "readout": {"kind": "linear", "irreps_out": "0e"},
+    }
+    outputs = {"energy": {"kind": "sum", "of": "readout", "per_species_scale_shift": "auto"}}
+    model = {"r_max": 4.0, "plugins": [name], "layers": layers, "outputs": outputs}
+    task = {"targets": {"energy": {"irreps": "0e", "per": "graph"}}}
+    raw = changed({**TWO, "model": model, "task": task, "trainer.max_epochs": 1, "data.num_train": 8})
+    raw["data"]["cache_dir"] = str(tmp_path / "cache")
+    try:
+        result = run(validate(RunConfig, raw, plugins=[name]), tmp_path / "run", Console(quiet=True))
+        model = load_model(result.model)
+    finally:
+        LayerSpec.members.pop("scale_of_two_processes", None)
+        sys.modules.pop(name, None)
+    processes = (tmp_path / "imported").read_text().split()
+    assert len(processes) == len(set(processes)) == 2
+    assert str(os.getpid()) in processes
+    assert float(model.get_parameter("layers.own.factor")) != 1.0  # it was trained
