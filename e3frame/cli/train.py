@@ -89,7 +89,7 @@ def _choose_folder(config: RunConfig) -> list[str]:
         UserError: there is no run to go on with, or it is another one.
     """
     from e3frame.run.folder import make_writable
-    from e3frame.run.resume import Finished, look
+    from e3frame.run.resume import Finished, checkpoint_path, look
 
     folder = None if config.folder is None else Path(config.folder)
     if folder is None and config.ckpt == "last":
@@ -98,7 +98,7 @@ def _choose_folder(config: RunConfig) -> list[str]:
             raise UserError(f"ckpt=last: there is no run in runs/{config.name}\n  name another one, or give folder=")
         folder = runs[-1].parent
     elif folder is None and config.ckpt is not None:
-        folder = Path(config.ckpt).parent.parent
+        folder = checkpoint_path(config.ckpt).parent.parent
     if folder is None and config.trainer.world > 1 and "RANK" in os.environ:
         raise UserError("several processes need one folder\n  give folder=runs/...")
     if folder is None:

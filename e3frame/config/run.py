@@ -55,7 +55,8 @@ class RunConfig(Spec):
     folder: _Place | None = Field(default=None, min_length=1)
     """Where the results go; null: runs/<name>/<date and time>. A run that stopped there goes on."""
     ckpt: _Place | None = Field(default=None, min_length=1)
-    """What to go on from: last, the newest of runs/<name>, or a checkpoint; null: whatever is in the folder."""
+    """Checkpoint to go on from: its file, the folder of its run (the newest one there), or last (the newest of
+    runs/<name>); null: the newest in the folder."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the initial weights, the order of the frames, and dropout."""
     model: ModelSpec

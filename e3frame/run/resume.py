@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from e3frame.config.model_paths import run_folder
+from e3frame.files.checkpoints import checkpoint_files
 from e3frame.files.regular import with_home
 from e3frame.files.yaml_file import read_yaml
 from e3frame.run.contents import require_same_data
 from e3frame.run.folder import results
 from e3frame.spec.base import shown
-from e3frame.spec.errors import PathKey, UserError, dotted
+from e3frame.spec.errors import FileError, PathKey, UserError, dotted
 from e3frame.spec.validate import SpecErrors, validate
 
 if TYPE_CHECKING:
@@ -142,7 +144,7 @@ def find(folder: Path, config: RunConfig, before: int | None = None) -> tuple[Ch
     from e3frame.train.checkpoints import newest
 
     if config.ckpt not in (None, "last"):
-        return _named(with_home(config.ckpt), config)
+        return _named(checkpoint_path(config.ckpt), config)
     notes = []
     for found in newest(folder / "checkpoints", before):
         if isinstance(found, tuple):
@@ -154,6 +156,29 @@ def find(folder: Path, config: RunConfig, before: int | None = None) -> tuple[Ch
     if notes or before is not None or (folder / "config.yaml").exists():
         notes.append(f"{folder} holds no whole checkpoint yet: this run starts from the beginning")
     return None, notes
+
+
+def checkpoint_path(ckpt: str) -> Path:
+    """The file of a checkpoint.
+
+    Args:
+        ckpt: the file, or a folder, which means its newest checkpoint: ``runs/<name>``, the folder of a run, or the
+            folder ``checkpoints`` in it.
+
+    Raises:
+        UserError: a folder without checkpoints.
+    """
+    path = with_home(ckpt)
+    if not path.is_dir():
+        return path
+    found = checkpoint_files(path)
+    try:
+        found = found or checkpoint_files(run_folder(path) / "checkpoints")
+    except FileError as error:
+        raise UserError(f"ckpt={error}") from None
+    if not found:
+        raise UserError(f"ckpt={ckpt}: {run_folder(path)} holds no checkpoint\n  choose another run, or leave ckpt out")
+    return found[-1]
 
 
 def _named(path: Path, config: RunConfig) -> tuple[Checkpoint, list[str]]:

@@ -17,7 +17,7 @@ from support.state import assert_same_run, differing, history
 from support.stops import interrupted, kill
 
 import e3frame.files.written as files
-from e3frame.run.resume import Finished
+from e3frame.run.resume import Finished, find
 from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.spec.signals import came_early, remember
@@ -211,6 +211,17 @@ def test_a_checkpoint_can_be_named(make_config: MakeConfig, tmp_path: Path, cons
     earlier = tmp_path / "whole" / "checkpoints" / "step-000000010.ckpt"
     run(config.replace(ckpt=str(earlier)), tmp_path / "branch", console)
     assert_same_run(tmp_path / "whole", tmp_path / "branch")
+    newest = tmp_path / "whole" / "checkpoints" / "step-000000015.ckpt"
+    for folder in (newest.parent, newest.parent.parent, tmp_path):  # tmp_path/whole is its first run, branch its newest
+        found, notes = find(tmp_path / "third", config.replace(ckpt=str(folder)))
+        expected = tmp_path / "branch" / "checkpoints" / newest.name if folder == tmp_path else newest
+        assert (found.path, notes) == (expected, [f"going on from {expected}"])
+    (tmp_path / "none" / "deep").mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"^ckpt={tmp_path}/none\n  a folder that holds no run$"):
+        run(config.replace(ckpt=str(tmp_path / "none")), tmp_path / "third", console)
+    (tmp_path / "none" / "config.yaml").touch()
+    with pytest.raises(UserError, match=rf"^ckpt={tmp_path}/none: {tmp_path}/none holds no checkpoint\n  choose ano"):
+        run(config.replace(ckpt=str(tmp_path / "none")), tmp_path / "third", console)
     with pytest.raises(UserError, match=r"ckpt=.*/none.ckpt: No such file or directory"):
         run(config.replace(ckpt=str(tmp_path / "none.ckpt")), tmp_path / "third", console)
     end = tmp_path / "whole" / "checkpoints" / "step-000000015.ckpt"
