@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     spec, composer, base = _checked(expanded(options.overrides, options.config_dir), options.config_dir)
     if base.trainer.accelerator == "gpu":  # or every trial would say the same
-        from e3frame.train.processes import accelerator
+        from e3frame.training.processes import accelerator
 
         accelerator(base.trainer)
     search = open_search(spec, composer.compose().raw, (Path("runs") / spec.name).resolve())

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Groups = Sequence[dict[str, Any]]
-"""Parameters as :func:`e3frame.train.groups.parameter_groups` sorts them."""
+"""Parameters as :func:`e3frame.training.groups.parameter_groups` sorts them."""
 
 
 class OptimizerSpec(Kinded, family="optimizer"):

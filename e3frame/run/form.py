@@ -21,10 +21,10 @@ from e3frame.config.init import lr_factor
 from e3frame.config.run import RunConfig
 from e3frame.evaluate.metrics import TaskErrors, sums
 from e3frame.network import Model
-from e3frame.train.checkpoint import Damaged
-from e3frame.train.fit import quiet
-from e3frame.train.groups import parameter_groups
-from e3frame.train.journal import columns
+from e3frame.training.checkpoint import Damaged
+from e3frame.training.fit import quiet
+from e3frame.training.groups import parameter_groups
+from e3frame.training.journal import columns
 
 _MOVING = {"lr", "k", "train_mode", "weight_sum", "lr_max", "scheduled_lr"}
 """What a training changes in the groups of an optimizer; all else there is as the config has it."""

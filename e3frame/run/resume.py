@@ -18,7 +18,7 @@ from e3frame.spec.validate import SpecErrors, validate
 
 if TYPE_CHECKING:
     from e3frame.config.run import RunConfig
-    from e3frame.train.checkpoint import Checkpoint
+    from e3frame.training.checkpoint import Checkpoint
 
 LIMITS = {f"trainer.{name}" for name in ("max_epochs", "max_steps", "max_minutes", "early_stopping_patience")}
 """Keys that may change so that a finished run goes on."""
@@ -141,7 +141,7 @@ def find(folder: Path, config: RunConfig, before: int | None = None) -> tuple[Ch
     Raises:
         UserError: the checkpoint that was named does not exist, is damaged, or is of the end of a shorter run.
     """
-    from e3frame.train.checkpoints import newest
+    from e3frame.training.checkpoints import newest
 
     if config.ckpt not in (None, "last"):
         return _named(checkpoint_path(config.ckpt), config)
@@ -182,7 +182,7 @@ def checkpoint_path(ckpt: str) -> Path:
 
 
 def _named(path: Path, config: RunConfig) -> tuple[Checkpoint, list[str]]:
-    from e3frame.train.checkpoint import Damaged, read_checkpoint
+    from e3frame.training.checkpoint import Damaged, read_checkpoint
 
     try:
         found = read_checkpoint(path)

@@ -40,10 +40,10 @@ from e3frame.run.resume import Difference, find, look, not_a_checkpoint, require
 from e3frame.run.transfer import apply
 from e3frame.spec.errors import SpecError
 from e3frame.spec.statistics import Statistics
-from e3frame.train.averaging import averaged
-from e3frame.train.checkpoint import Checkpoint, Damaged
-from e3frame.train.fit import Fitted, fit, fitted_before
-from e3frame.train.processes import accelerator, rank, together
+from e3frame.training.averaging import averaged
+from e3frame.training.checkpoint import Checkpoint, Damaged
+from e3frame.training.fit import Fitted, fit, fitted_before
+from e3frame.training.processes import accelerator, rank, together
 from e3frame.version import __version__
 
 

@@ -13,8 +13,8 @@ from e3frame.config.run import RunConfig
 from e3frame.run.training import settings, train
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
-from e3frame.train.checkpoint import read_checkpoint
-from e3frame.train.peers import MISTAKE
+from e3frame.training.checkpoint import read_checkpoint
+from e3frame.training.peers import MISTAKE
 
 
 def main(folder: str, checkpoint: str = "", *plugins: str) -> int:

@@ -16,7 +16,7 @@ from e3frame.sweep.study import Search
 if TYPE_CHECKING:
     import optuna
 
-    from e3frame.train.observer import Observer
+    from e3frame.training.observer import Observer
 
 
 class Failed(Exception):
@@ -68,7 +68,7 @@ class Attempt:
 
     def _train(self) -> tuple[float, ...]:
         from e3frame.run.training import run
-        from e3frame.train.observer import Observer
+        from e3frame.training.observer import Observer
 
         folder = self.search.folder / "trials" / f"{self.trial.number:04d}"
         observer = Observer(self._validated)

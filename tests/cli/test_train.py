@@ -14,7 +14,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.cli import main
-from e3frame.train.module import Training
+from e3frame.training.module import Training
 
 Train = Callable[..., int]
 

@@ -18,7 +18,7 @@ from e3frame import ModelSpec, load_model
 from e3frame.cli import main
 from e3frame.compose import config_folder, load_run
 from e3frame.spec.errors import UserError
-from e3frame.train.checkpoint import write_checkpoint
+from e3frame.training.checkpoint import write_checkpoint
 
 MODEL = yaml.safe_load((config_folder() / "model" / "nequip_small.yaml").read_text(encoding="utf-8"))
 RUN = load_run(["model=nequip_small", "name=first"]).config.model_dump(mode="json")

@@ -29,7 +29,7 @@ from e3frame.config.run import RunConfig
 from e3frame.data.pipeline import dataset, disk
 from e3frame.run.training import run
 from e3frame.spec.validate import validate
-from e3frame.train import checkpoint
+from e3frame.training import checkpoint
 
 CANARY = "canary-that-a-pickle-leaves"
 MODEL = {

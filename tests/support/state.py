@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from e3frame.train.checkpoint import read_checkpoint
+from e3frame.training.checkpoint import read_checkpoint
 
 
 def last_state(folder: Path) -> dict[str, Any]:

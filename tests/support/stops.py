@@ -14,8 +14,8 @@ from torch_geometric.data import Batch
 
 from e3frame.config.run import RunConfig
 from e3frame.run.training import run
-from e3frame.train.module import Training
-from e3frame.train.signals import Interrupted
+from e3frame.training.module import Training
+from e3frame.training.signals import Interrupted
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from support.runs import MakeConfig
 
 from e3frame.config.trainer import TrainerSpec
 from e3frame.run.training import run
-from e3frame.train.limits import Limits, ended
-from e3frame.train.progress import clock
+from e3frame.training.limits import Limits, ended
+from e3frame.training.progress import clock
 
 
 def test_the_limit_that_ended_a_run_is_named(make_config: MakeConfig, tmp_path: Path) -> None:

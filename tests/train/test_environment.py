@@ -7,7 +7,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment, SLURMEn
 
 from e3frame.config.trainer import TrainerSpec
 from e3frame.spec.errors import SpecError
-from e3frame.train.processes import environment, rank, started_elsewhere
+from e3frame.training.processes import environment, rank, started_elsewhere
 
 SLURM = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "job", "SLURM_NODEID": "0"}
 ONE_TASK = {**SLURM, "SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}

@@ -23,8 +23,8 @@ from e3frame.inference.saved import load_model
 from e3frame.run.training import run
 from e3frame.spec.layer import LayerSpec
 from e3frame.spec.validate import validate
-from e3frame.train.module import Training
-from e3frame.train.signals import Interrupted
+from e3frame.training.module import Training
+from e3frame.training.signals import Interrupted
 
 # 41 frames in batches of 8: the last batch is of one frame, and the second process has none of it.
 CHANGES = {"data.num_train": 41, "trainer.dtype": "float64", "trainer.max_epochs": 2}

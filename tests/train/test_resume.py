@@ -21,8 +21,8 @@ from e3frame.run.resume import Finished, find
 from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.spec.signals import came_early, remember
-from e3frame.train.checkpoint import FORMAT, Damaged, read_checkpoint, write_checkpoint
-from e3frame.train.module import Training
+from e3frame.training.checkpoint import FORMAT, Damaged, read_checkpoint, write_checkpoint
+from e3frame.training.module import Training
 
 STEPS = 15  # of the small run: three epochs of five
 
@@ -377,12 +377,12 @@ def test_what_is_newer_older_or_of_other_conventions_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.ckpt"
-    monkeypatch.setattr("e3frame.train.checkpoint.FORMAT", FORMAT + 1)
+    monkeypatch.setattr("e3frame.training.checkpoint.FORMAT", FORMAT + 1)
     write_checkpoint(path, STATE, {})
     monkeypatch.undo()
     with pytest.raises(UserError, match=rf"a.ckpt: its format {FORMAT + 1} is newer than {FORMAT}, which this e3frame"):
         read_checkpoint(path)
-    monkeypatch.setattr("e3frame.train.checkpoint.CONVENTIONS", "another basis")
+    monkeypatch.setattr("e3frame.training.checkpoint.CONVENTIONS", "another basis")
     write_checkpoint(path, STATE, {})
     monkeypatch.undo()
     with pytest.raises(UserError, match=r"a.ckpt: made under other conventions \(another basis\), here are e3nn"):

@@ -25,9 +25,9 @@ from e3frame.run.resume import Finished as AlreadyFinished
 from e3frame.run.training import run
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.validate import validate
-from e3frame.train.checkpoint import read_checkpoint
-from e3frame.train.module import Training
-from e3frame.train.signals import Interrupted
+from e3frame.training.checkpoint import read_checkpoint
+from e3frame.training.module import Training
+from e3frame.training.signals import Interrupted
 
 FILES = {
     "checkpoints",

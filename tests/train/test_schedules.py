@@ -20,10 +20,10 @@ from e3frame.nn import FullyConnectedNet, LayerNorm
 from e3frame.o3 import Linear
 from e3frame.spec.errors import SpecError
 from e3frame.spec.validate import validate
-from e3frame.train.averaging import Average
-from e3frame.train.fit import without_validation
-from e3frame.train.groups import parameter_groups
-from e3frame.train.limits import Limits
+from e3frame.training.averaging import Average
+from e3frame.training.fit import without_validation
+from e3frame.training.groups import parameter_groups
+from e3frame.training.limits import Limits
 
 LR, STEPS = 0.4, 10
 
@@ -129,7 +129,7 @@ class FakeTrainer(SimpleNamespace):
 
 def limits(monkeypatch: pytest.MonkeyPatch, **spec: object) -> tuple[Limits, FakeTrainer, list[float]]:
     clock = [100.0]
-    monkeypatch.setattr("e3frame.train.limits.time.monotonic", lambda: clock[0])
+    monkeypatch.setattr("e3frame.training.limits.time.monotonic", lambda: clock[0])
     made, trainer = Limits(validate(TrainerSpec, spec), steps_per_epoch=4), FakeTrainer()
     made.setup(trainer, None, "fit")
     made.on_train_start(trainer, None)

@@ -18,8 +18,8 @@ from e3frame.evaluate.losses import Loss, Sum
 from e3frame.evaluate.metrics import TaskErrors, sums
 from e3frame.network import Model
 from e3frame.spec.errors import UserError
-from e3frame.train.checkpoints import not_finite
-from e3frame.train.journal import Journal
+from e3frame.training.checkpoints import not_finite
+from e3frame.training.journal import Journal
 
 
 class Training(LightningModule):

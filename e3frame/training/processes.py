@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.environments import (
 from e3frame.config.trainer import TrainerSpec
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.words import counted
-from e3frame.train.peers import Peer, failure, is_peer, say_ready, wait_until_ready
+from e3frame.training.peers import Peer, failure, is_peer, say_ready, wait_until_ready
 
 _VARIABLES = ("RANK", "LOCAL_RANK", "NODE_RANK", "MASTER_ADDR", "MASTER_PORT")
 _BROKEN = re.compile("gloo|nccl|socket|connection|peer|store", re.IGNORECASE)

@@ -15,7 +15,7 @@ from torch import Tensor
 from e3frame.config.trainer import TrainerSpec
 from e3frame.files.checkpoints import checkpoint_file, checkpoint_files, step_of
 from e3frame.spec.errors import UserError
-from e3frame.train.checkpoint import Checkpoint, Damaged, read_checkpoint
+from e3frame.training.checkpoint import Checkpoint, Damaged, read_checkpoint
 
 KEPT = 2
 """Checkpoints that stay: where the newest is damaged, the one before takes its place."""

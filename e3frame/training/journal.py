@@ -13,7 +13,7 @@ from e3frame.config.targets import TaskSpec
 from e3frame.evaluate.metrics import units
 from e3frame.files.written import append_line, write_file
 from e3frame.spec.words import rounded
-from e3frame.train.limits import Limits
+from e3frame.training.limits import Limits
 
 _LINES = 20
 """Lines on the screen in a run of any length."""

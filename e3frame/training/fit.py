@@ -25,15 +25,15 @@ from e3frame.data.pipeline.dataset import Splits
 from e3frame.data.pipeline.module import DataModule
 from e3frame.data.pipeline.sampling import Place
 from e3frame.network import Model
-from e3frame.train.checkpoint import Checkpoint, Damaged, SafeCheckpoints
-from e3frame.train.checkpoints import Checkpoints
-from e3frame.train.groups import parameter_groups
-from e3frame.train.journal import Journal
-from e3frame.train.limits import Limits, ended
-from e3frame.train.module import Training
-from e3frame.train.processes import accelerator, environment, rank
-from e3frame.train.progress import ProgressBar
-from e3frame.train.signals import Interrupted, Signals
+from e3frame.training.checkpoint import Checkpoint, Damaged, SafeCheckpoints
+from e3frame.training.checkpoints import Checkpoints
+from e3frame.training.groups import parameter_groups
+from e3frame.training.journal import Journal
+from e3frame.training.limits import Limits, ended
+from e3frame.training.module import Training
+from e3frame.training.processes import accelerator, environment, rank
+from e3frame.training.progress import ProgressBar
+from e3frame.training.signals import Interrupted, Signals
 
 
 @dataclass(frozen=True)

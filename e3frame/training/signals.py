@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import Callback
 
 from e3frame.spec.errors import UserError
 from e3frame.spec.signals import REQUEUE, came_early, hangup, requeue
-from e3frame.train.checkpoints import Checkpoints
+from e3frame.training.checkpoints import Checkpoints
 
 _TOO_EARLY = (
     "the job is not queued again, as it would come no further: give it more --time, or let --signal come later\n"

@@ -11,7 +11,7 @@ import torch
 from lightning import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 
-from e3frame.train.signals import Interrupted
+from e3frame.training.signals import Interrupted
 
 _FIRST = 5
 """Steps at the start that compile, allocate and fill caches."""

@@ -10,7 +10,7 @@ from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from e3frame.train.limits import Limits
+from e3frame.training.limits import Limits
 
 
 class ProgressBar(Callback):
