@@ -16,7 +16,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = [
     *("version", "algebra", "kernels", "o3", "math", "io", "nn", "spec", "files", "viz", "layers", "model", "network"),
     *("data.sources", "config", "data.formats", "data.pipeline", "preflight", "inference", "evaluate", "training"),
-    *("run", "compose", "sweep", "cli", "e3frame"),
+    *("run", "compose", "sweep", "cli", "api", "e3frame"),
 ]
 # Imports upward, all inside functions: methods that e3nn's users expect on a class of a lower floor.
 UPWARD = {

@@ -93,6 +93,17 @@ def read_yaml(file: str | Path) -> Composed:
     except OSError as error:
         hint = "a model file is needed, or overrides such as model=nequip"
         raise UserError(f"{path}\n  {error.strerror or 'cannot be read'}\n  {hint}") from None
+    return parse_yaml(text, path)
+
+
+def parse_yaml(text: str, file: str | Path) -> Composed:
+    """The text of a YAML file as a config; ``file`` is its name in messages.
+
+    Raises:
+        UserError: the text is no YAML mapping.
+    """
+    path = Path(file)
+    name = shown_path(path)
     sources = Sources()
     raw = load(text, name)
     sources.add_file(path, text=text)
