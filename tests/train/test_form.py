@@ -18,8 +18,8 @@ from e3frame.run.form import require_form
 from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
-from e3frame.train.averaging import averaged
-from e3frame.train.checkpoint import Checkpoint, Damaged, read_checkpoint, write_checkpoint
+from e3frame.training.averaging import averaged
+from e3frame.training.checkpoint import Checkpoint, Damaged, read_checkpoint, write_checkpoint
 
 OPTIMIZER = "optimizer_states.0"
 WRONG = [
