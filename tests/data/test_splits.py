@@ -10,7 +10,7 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
-from e3frame.data.sources.specs import Label, SplitSpec, XyzSpec
+from e3frame.data.sources.specs import Label, NpzSpec, SplitSpec, XyzSpec
 from e3frame.spec.errors import DataError, SpecError
 from e3frame.spec.validate import SpecErrors, validate
 
@@ -56,6 +56,25 @@ def test_groups_of_a_file(tmp_path: Path, frames: Callable[..., list[Atoms]]) ->
     assert str(caught.value) == (
         f"{path}, frame 0\n  no key 'molecul' to split by\n"
         "  keys there: energy, forces, molecule; did you mean data.split.key=molecule?"
+    )
+
+
+def test_groups_of_arrays(tmp_path: Path, frames: Callable[..., list[Atoms]]) -> None:
+    made, path = frames(12), tmp_path / "a.npz"
+    arrays = {"R": np.stack([atoms.positions for atoms in made]), "z": made[0].numbers, "E": np.arange(12.0)}
+    np.savez(path, **arrays, conformer=np.array([f"conformer {k // 3}" for k in range(12)]), number=np.arange(12) // 3)
+    for key in ("conformer", "number"):
+        split = {"method": "group", "key": key, "val": 0.25, "test": 0.25}
+        spec = NpzSpec.model_validate({"path": str(path), "split": split, "cache_dir": str(tmp_path)})
+        splits = spec.load(4.0, {"energy": Label("graph")})
+        found = [{int(f) // 3 for f in dataset.stacked("frame")} for _, dataset in splits.items()]
+        assert sum(map(len, found)) == 4
+    wrong = spec.replace(split=spec.split.replace(key="conformr"))
+    with pytest.raises(DataError) as caught:
+        wrong.load(4.0, {"energy": Label("graph")})
+    assert str(caught.value) == (
+        f"{path}\n  no array 'conformr' to split by\n"
+        "  arrays there: R, z, E, conformer, number; did you mean data.split.key=conformer?"
     )
 
 

@@ -45,7 +45,8 @@ class NpzSpec(FilesSpec):
 
     def reader(self, labels: Mapping[str, Label] = MappingProxyType({})) -> NpzReader:
         per_atom = frozenset(self.keys[name] for name, label in labels.items() if label.per == "node")
-        return NpzReader(self.structure, self.keys, self.edges, per_atom)
+        group = self.split.key if self.split.method == "group" else None
+        return NpzReader(self.structure, self.keys, self.edges, per_atom, group)
 
     def stated(self, file: str) -> Mapping[str, Any]:
         arrays = arrays_of(file)
@@ -68,6 +69,8 @@ class NpzReader:
     edges: Mapping[str, EdgeKeys] = field(default_factory=dict)
     per_atom: frozenset[str] = frozenset()
     """Keys of labels per atom, whose rows are those of the atoms."""
+    group: str | None = None
+    """Key of the groups of frames, one value per frame."""
 
     def count(self, file: str) -> int:
         shape = arrays_of(file).headers[self._key(file, "positions")].shape
@@ -84,7 +87,8 @@ class NpzReader:
         positions, numbers, cells = self.structures(file)
         pairs = {keys.index for keys in self.edges.values()}
         rows = pairs | {self.keys[name] for name in self.edges} | {keys.shift for keys in self.edges.values()}
-        labels = {key: arrays[key] for key in {*self.keys.values(), *rows} if key in arrays}
+        groups = set() if self.group is None else {self._present(file, self.group, "to split by", "data.split.key")}
+        labels = {key: arrays[key] for key in {*self.keys.values(), *rows, *groups} if key in arrays}
         for key, values in labels.items():
             if values.ndim == 0 or len(values) != len(positions):
                 raise DataError(f"{key} has the shape {values.shape} for {len(positions)} frames", file=file)
@@ -134,11 +138,16 @@ class NpzReader:
         return positions, np.broadcast_to(numbers.astype(np.int64), positions.shape[:2]), cells
 
     def _key(self, file: str, what: str) -> str:
-        key, present = getattr(self.structure, what), arrays_of(file)
+        option = f"data.structure.{what}"
+        return self._present(file, getattr(self.structure, what), f"for the {what} ({option})", option)
+
+    def _present(self, file: str, key: str, what: str, option: str) -> str:
+        """The key of an array that the file has to have."""
+        present = arrays_of(file)
         if key not in present:
             match = nearest(key, present)
-            hint = f"arrays there: {', '.join(present)}" + (f"; did you mean {match}?" if match else "")
-            raise DataError(f"no array '{key}' for the {what} (data.structure.{what})", file=file, hint=hint)
+            hint = f"arrays there: {', '.join(present)}" + (f"; did you mean {option}={match}?" if match else "")
+            raise DataError(f"no array '{key}' {what}", file=file, hint=hint)
         return key
 
 
