@@ -28,10 +28,21 @@ class Parser(argparse.ArgumentParser):
 
     def parse_args(self, args: Sequence[str], namespace: None = None) -> argparse.Namespace:  # type: ignore[override]
         refuse(filter(self._is_no_option, args), self.prog, self._options(), self.keys)  # before what is required
-        parse = self.parse_known_args if self._subparsers else self.parse_known_intermixed_args
-        given, unknown = parse(list(args))
+        given, unknown = self._parsed(list(args))
         refuse(unknown, self.prog, self._options(), self.keys)
         return given
+
+    def _parsed(self, args: list[str]) -> tuple[argparse.Namespace, list[str]]:
+        """What is given, and what is unknown. argparse itself allows no options among the words of a subcommand."""
+        if self._subparsers is None:
+            return self.parse_known_intermixed_args(args)
+        (action,) = self._subparsers._group_actions
+        subcommands: dict[str, argparse.ArgumentParser] = action.choices  # type: ignore[assignment]
+        chosen = next((text for text in args if text in subcommands), None)
+        if chosen is None:
+            return self.parse_known_args(args)
+        args.remove(chosen)
+        return subcommands[chosen].parse_known_intermixed_args(args, argparse.Namespace(**{action.dest: chosen}))
 
     def _is_no_option(self, text: str) -> bool:
         known = {text.partition("=")[0], text[:2] if text[1:2] != "-" else text} & {"--", *self._options()}

@@ -107,6 +107,23 @@ def test_draws_harmonics(irreps: str, suffix: str, capsys: pytest.CaptureFixture
     assert path.stat().st_size > 1000
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["tp", "2x0e+1o", "-o", "a.svg", "--product", "full", "1o"],
+        ["tp", "--product=full", "2x0e+1o", "1o", "-oa.svg"],
+        ["--product", "full", "tp", "2x0e+1o", "-o", "a.svg", "1o"],
+        ["-o", "a.svg", "tp", "2x0e+1o", "--product", "full", "1o"],
+    ],
+)
+def test_options_stand_anywhere(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "draw", *arguments) == (0, "a.svg\n", "")
+    assert "FullTensorProduct" in Path("a.svg").read_text()
+
+
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_only_our_own_pictures_are_drawn_over(suffix: str, capsys: pytest.CaptureFixture[str], tmp_path: Path):
     path = tmp_path / f"sh.{suffix}"
