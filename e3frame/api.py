@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from e3frame.cli.check import show
 from e3frame.cli.shorthand import beginning, config_file, expanded
+from e3frame.cli.tables import show_model
 from e3frame.compose import choices, compose_config, named_plugins, with_values
 from e3frame.config.run import RunConfig, TypedRun, typed_run
 from e3frame.files.sources import Sources
@@ -61,7 +61,7 @@ class Checked:
     def __repr__(self) -> str:
         text = io.StringIO()
         species = None if self.run is None else self.run.config.data.known_species
-        show(self.model, Console(file=text, width=120), species)
+        show_model(self.model, Console(file=text, width=120), species)
         return text.getvalue() + "".join(f"warning: {warning}\n" for warning in self.warnings)
 
 

@@ -14,17 +14,18 @@ from e3frame.version import __version__
 
 VERBS = {
     "check": "type-check a model file or a run config; needs no torch and no data",
-    "train": "train: e3frame train model=nequip data=sample",
-    "sweep": "search over hyperparameters: e3frame sweep sweep=sample",
-    "evaluate": "errors of a saved model on a data set",
-    "predict": "energies and forces for the structures of a file",
-    "layers": "the kinds of layers; with a name, its keys",
+    "train": "train a model: one run, or one for each point of a grid",
+    "sweep": "search over hyperparameters with Optuna",
+    "evaluate": "errors of a trained model on labelled frames",
+    "predict": "what a trained model predicts for the structures of files",
+    "layers": "the kinds of layers; with a kind, its keys",
     "schema": "JSON Schema of a model file, for editors",
-    "info": "versions, the kernels in use and why, optional libraries",
-    "irreps": "what irreps hold, and their products: e3frame irreps 1o x 1o",
-    "draw": "pictures of tensor products, of spherical harmonics, and of what more data are worth",
-    "completion": "completion of verbs, groups and keys for bash, zsh and fish",
+    "info": "versions, kernels and optional libraries; or what a trained model reads and gives",
+    "irreps": "the terms of irreps, and their tensor products",
+    "draw": "pictures of tensor products, spherical harmonics and learning curves",
+    "completion": "shell completion of verbs, groups, keys and files",
 }
+"""Each verb, which is a file of this folder, with what it does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -105,4 +106,4 @@ def _missing(package: str) -> str:
 def _usage() -> str:
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb:{width}}  {text}" for verb, text in VERBS.items())
-    return f"usage: e3frame VERB ...\n\n{verbs}\n\ne3frame VERB --help says more."
+    return f"usage: e3frame VERB ...\n\n{verbs}\n\ne3frame VERB --help shows examples and all arguments."

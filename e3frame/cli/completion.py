@@ -1,21 +1,21 @@
-"""``e3frame completion``: what a shell asks for when the user presses Tab."""
+"""``e3frame completion``: what a shell offers when the user presses Tab."""
 
 from __future__ import annotations
 
 import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from e3frame.cli.arguments import Parser
 from e3frame.spec.errors import UserError
 
-_DESCRIPTION = """Print the completion of a shell: of verbs, groups, their configs, keys and files.
-
-  eval "$(e3frame completion bash)"                                   in ~/.bashrc
-  eval "$(e3frame completion zsh)"                                    in ~/.zshrc, after compinit
-  e3frame completion fish > ~/.config/fish/completions/e3frame.fish
+_EXAMPLES = """
+    eval "$(e3frame completion bash)"                                   in ~/.bashrc
+    eval "$(e3frame completion zsh)"                                    in ~/.zshrc, after compinit
+    e3frame completion fish > ~/.config/fish/completions/e3frame.fish
 """
 
 _BASH = """_e3frame() {
@@ -42,15 +42,17 @@ compdef _e3frame e3frame"""
 _FISH = "complete -c e3frame -f -a '(e3frame completion --words (commandline -cp | string collect))'"
 
 _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
-_COMPOSED = ("check", "train", "sweep")
-"""Verbs that take overrides of the run config."""
+
+
+def parser() -> Parser:
+    parser = Parser("completion", _EXAMPLES)
+    parser.add_argument("shell", nargs="?", choices=_SCRIPTS, help="the shell whose script to print")
+    parser.add_argument("--words", metavar="LINE", help=argparse.SUPPRESS)
+    return parser
 
 
 def main(arguments: list[str]) -> int:
-    parser = Parser("e3frame completion", description=_DESCRIPTION)
-    parser.add_argument("shell", nargs="?", choices=_SCRIPTS)
-    parser.add_argument("--words", metavar="LINE", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    options = parser().parse_args(arguments)
     if options.words is not None:
         print("\n".join(candidates(options.words)))
     elif options.shell is None:
@@ -71,28 +73,42 @@ def candidates(line: str) -> list[str]:
     words = line.split()
     word = "" if not line or line[-1].isspace() else words.pop()
     if len(words) <= 1:
-        found: Iterator[str] = iter(VERBS)
-    elif words[1] in _COMPOSED:
-        found = _overrides(word, words[1:])
-    else:
-        found = _arguments(words[1], word)
+        return sorted(verb for verb in VERBS if verb.startswith(word))
+    if words[1] not in VERBS:
+        return []
+    declared: Parser = import_module(f"e3frame.cli.{words[1]}").parser()
+    found = declared.options() if word[:1] == "-" else [*declared.choices(), *_words(declared, word, words[2:])]
     return sorted({text for text in found if text.startswith(word)})
 
 
-def _overrides(word: str, words: Sequence[str]) -> Iterator[str]:
+def _words(declared: Parser, word: str, before: Sequence[str]) -> Iterator[str]:
+    key, equals, value = word.rpartition("=")
+    if declared.words == "overrides":
+        yield from _overrides(declared, word, before)
+    if declared.words == "layers":
+        import e3frame.layers  # noqa: F401  (registers every kind)
+        from e3frame.spec.layer import LayerSpec
+
+        yield from LayerSpec.members
+    if declared.words == "keys" and not equals:
+        yield from (key if key[-1] == "." else f"{key}=" for key in declared.known_keys())
+    if declared.words in ("keys", "files"):
+        yield from (f"{key}{equals}{path}" for path in _paths(value))
+
+
+def _overrides(declared: Parser, word: str, before: Sequence[str]) -> Iterator[str]:
     """Overrides of the config that the words before it compose."""
     from e3frame.compose import choices
 
     key, equals, value = word.partition("=")
     configs = choices(None)
     if equals:
-        for name in configs.get(key, ()):
-            yield f"{key}={name}"
+        yield from (f"{key}={name}" for name in configs.get(key, ()))
         yield from (f"{key}={path}" for path in _paths(value))
         return
-    yield from (f"{group}=" for group in configs if group != "sweep" or words[0] == "sweep")
-    yield from _keys(_config(words[1:]), word)
-    if len(words) == 1:
+    yield from (f"{group}=" for group in configs if group != "sweep" or "sweep" in declared.groups)
+    yield from _keys(_config(before), word)
+    if not before:
         yield from _paths(word)
 
 
@@ -110,7 +126,7 @@ def _config(words: Sequence[str]) -> Mapping[str, Any]:
 
 
 def _keys(raw: Mapping[str, Any], word: str) -> Iterator[str]:
-    """The keys at the depth that is being typed: ``trainer.`` goes on, ``trainer.max_epochs=`` is whole."""
+    """The keys at the depth that is typed: ``trainer.`` has more below it, ``trainer.max_epochs=`` takes a value."""
     *parents, _ = word.split(".")
     inner: Any = raw
     for name in parents:
@@ -120,23 +136,8 @@ def _keys(raw: Mapping[str, Any], word: str) -> Iterator[str]:
         yield f"{path}." if isinstance(value, Mapping) and value else f"{path}="
 
 
-def _arguments(verb: str, word: str) -> Iterator[str]:
-    if verb == "layers":
-        import e3frame.layers  # noqa: F401  (registers every kind)
-        from e3frame.spec.layer import LayerSpec
-
-        yield from LayerSpec.members
-    elif verb == "completion":
-        yield from _SCRIPTS
-    elif verb in ("draw", "evaluate", "predict"):
-        if verb == "draw":
-            yield from ("tp", "sh", "errors")
-        key, equals, value = word.rpartition("=")
-        yield from (f"{key}{equals}{path}" for path in _paths(value))
-
-
 def _paths(text: str) -> Iterator[str]:
-    """Files and folders whose path begins so."""
+    """Files and folders whose path begins with ``text``."""
     folder, _, start = text.rpartition("/")
     place = Path(folder or ("/" if text.startswith("/") else ".")).expanduser()
     try:

@@ -18,7 +18,7 @@ from e3frame.algebra.paths import (
     plan_fully_connected,
     plan_square,
 )
-from e3frame.cli.arguments import Parser
+from e3frame.cli.arguments import Options, Parser
 from e3frame.cli.irreps import read_irreps
 from e3frame.files.regular import read_regular, require_new
 from e3frame.files.yaml_file import read_yaml
@@ -30,13 +30,12 @@ if TYPE_CHECKING:
 
     from e3frame.config.targets import TaskSpec
 
-_DESCRIPTION = """Draw a tensor product, spherical harmonics, or the errors of runs by the size of their training sets.
-
-  e3frame draw tp "5x0e+5x1e" "6x0e+4x1e" "15x0e+3x1e" -o tp.png      fully connected
-  e3frame draw tp "2x0e+3x1o" "5x0e+7x1e" -o tp.png                   full
-  e3frame draw tp "32x0e+32x1o" "0e+1o+2e" --product convolution      channel-wise, as in NequIP
-  e3frame draw sh "0e+1o+2e+3o" -o sh.png                             spherical harmonics
-  e3frame draw errors runs/small runs/large -o errors.png             a point for each run, a folder or runs/NAME
+_EXAMPLES = """
+    e3frame draw tp "5x0e+5x1e" "6x0e+4x1e" "15x0e+3x1e" -o tp.png      fully connected tensor product
+    e3frame draw tp "2x0e+3x1o" "5x0e+7x1e" -o tp.png                   full tensor product
+    e3frame draw tp "32x0e+32x1o" "0e+1o+2e" --product convolution      channel-wise product, as in NequIP
+    e3frame draw sh "0e+1o+2e+3o" -o sh.png                             spherical harmonics
+    e3frame draw errors runs/small runs/large -o errors.png             learning curve: one point for each run
 """
 
 _NAME = "e3frame draw"
@@ -56,7 +55,7 @@ _PRODUCTS: dict[str, tuple[str, _Plan, int, int]] = {
 
 
 def main(arguments: list[str]) -> int:
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     path = _checked_path(options.output, options.overwrite)
     figure = {"tp": _product, "sh": _harmonics, "errors": _errors}[options.what](options)
     _save(figure, path, options.dpi)
@@ -64,11 +63,11 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _parser() -> Parser:
-    parser = Parser("e3frame draw", description=_DESCRIPTION)
-    whats = parser.add_subparsers(dest="what", required=True, metavar="tp|sh|errors")
+def parser() -> Parser:
+    parser = Parser("draw", _EXAMPLES, words="files")
+    whats = parser.add_subparsers(dest="what", required=True, metavar="tp|sh|errors", parser_class=Options)
     product = whats.add_parser("tp", help="a tensor product")
-    product.add_argument("irreps", nargs="+", help="of both inputs and of the output; or a filter of the output")
+    product.add_argument("irreps", nargs="+", help="of both inputs, then of the output or a filter of it")
     product.add_argument("--product", choices=_PRODUCTS, help="fully_connected for three irreps, full for two")
     harmonics = whats.add_parser("sh", help="spherical harmonics")
     harmonics.add_argument("irreps", nargs="?", default="3", help="highest degree, or irreps (default: %(default)s)")
@@ -78,7 +77,7 @@ def _parser() -> Parser:
     )
     for name, verb in (("tp.png", product), ("sh.png", harmonics), ("errors.png", errors)):
         verb.add_argument("-o", "--output", default=name, help="PNG, SVG or PDF file to write (default: %(default)s)")
-        verb.add_argument("--overwrite", action="store_true", help="replace a file that is no picture of e3frame's")
+        verb.add_argument("--overwrite", action="store_true", help="replace a file that e3frame did not draw")
         verb.add_argument("--dpi", type=int, default=150, help="pixels per inch (default: %(default)s)")
     return parser
 

@@ -1,4 +1,4 @@
-"""``e3frame evaluate``: the errors of a saved model on labelled frames."""
+"""``e3frame evaluate``: the errors of a trained model on labelled frames."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Literal
 from rich.console import Console
 from rich.text import Text
 
-from e3frame.cli.arguments import asks_for_help, refuse
-from e3frame.cli.shorthand import expanded, named
+from e3frame.cli.arguments import Parser
+from e3frame.cli.shorthand import expanded
 from e3frame.compose import compose_config, from_overrides
 from e3frame.data.sources.base import DataSpec
 from e3frame.data.sources.files import FilesSpec
@@ -20,53 +20,43 @@ from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
 from e3frame.spec.plugins import Names
 
-_USAGE = """usage: e3frame evaluate model=FILE data=FILE|NAME [data.KEY=VALUE ...] [split=SPLIT] [out=FILE]
-
-  e3frame evaluate model=runs/first data=md.xyz
-  e3frame evaluate model=runs/first data=xyz 'data.path=[a.xyz,b.xyz]' data.keys.energy=E_dft
-
-model    a model.safetensors, the folder of its run, or runs/NAME for the newest run of that name
-data     a data config, as in training
-split    all: files are not divided; train, val or test: these frames of a data set, or of files as data.split divides
-         them. Where it is not given: all frames of files, unless data.split or data.test_path is given; else test
-device   cpu (the default) or cuda
-plugins  modules with layers of your own, which are imported because you name them
-out      a JSON file for the errors; they are printed in any case
-overwrite  true replaces an existing out"""
+_EXAMPLES = """
+    e3frame evaluate runs/first md.xyz
+    e3frame evaluate runs/first data=xyz 'data.path=[a.xyz,b.xyz]' data.keys.energy=E_dft
+"""
 
 
 class EvaluateConfig(Spec):
-    """Arguments of the verb."""
+    """Keys of the verb."""
 
     model: str
-    """The file of a saved model, or the folder of its run."""
+    """A trained model: its model.safetensors, the folder of its run, or runs/NAME for the newest run of that name."""
     data: AnyData
-    """What to test it on."""
+    """The frames to test on: a file, or a data config with its keys, as in training."""
     split: Literal["train", "val", "test", "all"] | None = None
-    """Which frames; null: all frames of files that the user does not divide, else the test frames."""
+    """Which frames; null: the test frames, or all frames of files unless data.split or data.test_path is given."""
     plugins: Names = ()
-    """Modules that may be imported because the model names them."""
+    """Modules to import, if the model has layers of your own."""
     device: str = "cpu"
-    """Where to run."""
+    """Where the model runs: cpu or cuda."""
     out: str | None = None
-    """A JSON file for the errors."""
+    """A JSON file for the errors, which are printed in any case."""
     overwrite: bool = False
-    """Replace ``out``."""
+    """Replace ``out`` if it exists."""
+
+
+def parser() -> Parser:
+    return Parser("evaluate", _EXAMPLES, words="keys", spec=EvaluateConfig, leading=["model", "data"])
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or asks_for_help(arguments):
-        print(_USAGE)
-        return 0
-    options = [argument for argument in arguments if argument[:1] == "-"]
-    refuse(options, "e3frame evaluate", ["--help"], lambda: ["data.", *EvaluateConfig.model_fields])
-    arguments = named(arguments, "model", "data")
-    own = [argument for argument in arguments if argument.startswith(("model=", "plugins="))]
-    if sum(argument.startswith("model=") for argument in own) != 1:
+    words = parser().key_values(arguments or ["--help"])
+    own = [word for word in words if word.startswith(("model=", "plugins="))]
+    if sum(word.startswith("model=") for word in own) != 1:
         raise UserError("one model=FILE is required: the model.safetensors of a run")
-    if not any(argument.startswith("data=") for argument in arguments):
+    if not any(word.startswith("data=") for word in words):
         raise UserError("data=... is required: a file, such as data=test.xyz, or a data config, such as data=sample")
-    composed = compose_config(expanded([a for a in arguments if a not in own]), config_name="evaluate")
+    composed = compose_config(expanded([word for word in words if word not in own]), config_name="evaluate")
     composed.raw.update(from_overrides(own).raw)
     config = composed.parse(EvaluateConfig)
     if config.out is not None:

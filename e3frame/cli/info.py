@@ -1,5 +1,4 @@
-"""``e3frame info``: what runs here, for reports of problems and for those who wonder why it is slow; or what a trained
-model is."""
+"""``e3frame info``: versions and kernels, for bug reports and questions of speed; or what a trained model is."""
 
 from __future__ import annotations
 
@@ -8,60 +7,50 @@ import re
 from collections.abc import Iterator
 from importlib import metadata
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from e3frame.cli.arguments import asks_for_help, refuse
+from e3frame.cli.arguments import Parser
+from e3frame.cli.tables import console
 from e3frame.compose import from_overrides
 from e3frame.data.sources.base import default_cache_folder
 from e3frame.spec.base import Spec
-from e3frame.spec.errors import UserError
 from e3frame.spec.plugins import Names
 from e3frame.spec.words import counted, printable
 from e3frame.version import __version__
 
-_USAGE = """usage: e3frame info [MODEL] [plugins=NAME]
+_EXAMPLES = """
+    e3frame info                versions, the kernels in use and why, optional libraries, folders
+    e3frame info runs/first     what a trained model reads and gives
+"""
 
-  e3frame info                versions, the kernels in use and why, optional libraries, folders
-  e3frame info runs/first     what a trained model reads and gives: a model.safetensors, the folder of its run,
-                              or runs/NAME for the newest run of that name"""
+
+class InfoConfig(Spec):
+    """Keys of the verb."""
+
+    model: str | None = None
+    """A trained model: its model.safetensors, the folder of its run, or runs/NAME for the newest run of that name."""
+    plugins: Names = ()
+    """Modules to import, if the model has layers of your own."""
+
+
+def parser() -> Parser:
+    return Parser("info", _EXAMPLES, words="keys", spec=InfoConfig, leading=["model"])
 
 
 def main(arguments: list[str]) -> int:
-    if asks_for_help(arguments):
-        print(_USAGE)
-        return 0
-    options = [argument for argument in arguments if argument[:1] == "-"]
-    refuse(options, "e3frame info", ["--help"], lambda: list(InfoConfig.model_fields))
-    files = [argument for argument in arguments if "=" not in argument]
-    composed = from_overrides([argument for argument in arguments if "=" in argument])
-    if len(files) + ("model" in composed.raw) > 1:
-        raise UserError(f"one model, got {' '.join(arguments)}")
-    if files:
-        composed.raw["model"] = files[0]
-    config = composed.parse(InfoConfig)
+    config = from_overrides(parser().key_values(arguments)).parse(InfoConfig)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _rows() if config.model is None else _of_model(config.model, config.plugins):
         table.add_row(name, Text(value))
-    console = Console()
-    (console if console.is_terminal else Console(width=200)).print(table)
+    console(width=200).print(table)
     return 0
 
 
-class InfoConfig(Spec):
-    """Arguments of the verb."""
-
-    model: str | None = None
-    """The file of a saved model."""
-    plugins: Names = ()
-    """Modules that may be imported because the model names them."""
-
-
 def _of_model(path: str, plugins: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """What the header of a model file says; read without torch."""
+    """What the header of a model file says, read without torch."""
     from e3frame.config.header import Header
 
     header = Header.read(path, plugins)
@@ -97,7 +86,7 @@ def _rows() -> Iterator[tuple[str, str]]:
 
 
 def _optional() -> Iterator[tuple[str, str]]:
-    """Each library of an extra, as the package's metadata name them; those for tests left out."""
+    """Each optional library of the package's metadata, except those for tests."""
     try:
         required = metadata.requires("e3frame") or []
     except metadata.PackageNotFoundError:

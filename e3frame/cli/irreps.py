@@ -1,4 +1,4 @@
-"""``e3frame irreps``: what irreps hold, and what their products give."""
+"""``e3frame irreps``: the terms of irreps, and the irreps of their tensor products."""
 
 from __future__ import annotations
 
@@ -11,28 +11,31 @@ from rich.table import Table
 from e3frame.algebra.irreps import Irreps, IrrepsSyntaxError
 from e3frame.algebra.paths import plan_full
 from e3frame.cli.arguments import Parser
+from e3frame.cli.tables import console
 from e3frame.spec.errors import UserError
 from e3frame.spec.irreps import too_large
 
-_DESCRIPTION = """What irreps hold, and what their tensor products give.
-
-  e3frame irreps "2x0e+3x1o"                       terms, dimensions, slices
-  e3frame irreps "2x0e+3x1o" x "5x0e+7x1e"         the table of products
-  e3frame irreps 1o x 1o x 1o                      from left to right
+_EXAMPLES = """
+    e3frame irreps "2x0e+3x1o"                       terms, dimensions, slices
+    e3frame irreps "2x0e+3x1o" x "5x0e+7x1e"         the table of products
+    e3frame irreps 1o x 1o x 1o                      from left to right
 """
 _TIMES = ("x", "×", "*", "⊗")
 
 
-def main(arguments: list[str]) -> int:
-    parser = Parser("e3frame irreps", description=_DESCRIPTION)
+def parser() -> Parser:
+    parser = Parser("irreps", _EXAMPLES)
     parser.add_argument("irreps", nargs="+", help="irreps, and x between those to multiply")
-    factors = _factors(parser.parse_args(arguments).irreps)
-    console = Console()
-    console = console if console.is_terminal else Console(width=120)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    factors = _factors(parser().parse_args(arguments).irreps)
+    out = console()
     if len(factors) == 1:
-        _show_terms(factors[0], console)
+        _show_terms(factors[0], out)
     else:
-        reduce(lambda left, right: _show_product(left, right, console), factors)
+        reduce(lambda left, right: _show_product(left, right, out), factors)
     return 0
 
 
@@ -40,7 +43,7 @@ def read_irreps(text: str, name: str | None = None) -> Irreps:
     """Irreps given as an argument.
 
     Raises:
-        UserError: text that is not a list of irreps, with a mark below where it goes wrong; or no irreps.
+        UserError: the text is not a list of irreps, with a mark below the mistake; or it is empty.
     """
     head = f"{name}: " if name else ""
     try:
@@ -51,7 +54,7 @@ def read_irreps(text: str, name: str | None = None) -> Irreps:
     if problem is not None:
         raise UserError(f"{head}{problem}")
     if irreps.dim == 0:
-        raise UserError(f"{head}{text!r} holds no irreps; write at least one, such as 16x0e")
+        raise UserError(f"{head}{text!r} has no irreps; write at least one, such as 16x0e")
     return irreps
 
 
@@ -90,7 +93,7 @@ def _show_terms(irreps: Irreps, console: Console) -> None:
 
 
 def _show_product(left: Irreps, right: Irreps, console: Console) -> Irreps:
-    """Print the table of products of two direct sums; what it gives, sorted and merged."""
+    """Print the table of products of two direct sums; return all products, sorted and merged."""
     plan = plan_full(left, right)
     table = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
     table.add_column("⊗", style="bold", no_wrap=True)

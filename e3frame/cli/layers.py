@@ -18,27 +18,36 @@ from e3frame.spec.errors import UserError, did_you_mean
 from e3frame.spec.layer import LayerSpec
 from e3frame.spec.plugins import Names, installed, load
 
+_EXAMPLES = """
+    e3frame layers                          all kinds
+    e3frame layers convolution              the keys of one
+    e3frame layers plugins=my_layers        also those of a module of your own
+"""
+
+
+class LayersConfig(Spec):
+    """Keys of the verb."""
+
+    kind: str | None = None
+    """The kind of layer to describe."""
+    plugins: Names = ()
+    """Modules to import, with layers of your own."""
+
+
+def parser() -> Parser:
+    return Parser("layers", _EXAMPLES, words="layers", spec=LayersConfig, leading=["kind"])
+
 
 def main(arguments: list[str]) -> int:
-    parser = Parser("e3frame layers", lambda: ["plugins"], description="The kinds of layers; with a kind, its keys.")
-    parser.add_argument("kind", nargs="?", help="one kind")
-    parser.add_argument("plugins", nargs="*", metavar="plugins=NAME", help="modules with layers of your own")
-    plugins = [argument for argument in arguments if argument.startswith("plugins=")]
-    kind = parser.parse_args([argument for argument in arguments if argument not in plugins]).kind
-    named = from_overrides(plugins).parse(_Plugins).plugins
-    load([*installed(), *named], named)
-    if kind is None:
+    config = from_overrides(parser().key_values(arguments)).parse(LayersConfig)
+    load([*installed(), *config.plugins], config.plugins)
+    if config.kind is None:
         Console().print(_kinds())
         return 0
-    if kind not in LayerSpec.members:
-        raise UserError(f"no layer is called {kind}\n  {did_you_mean(kind, LayerSpec.members)}")
-    _one(LayerSpec.members[kind], Console())
+    if config.kind not in LayerSpec.members:
+        raise UserError(f"no layer is called {config.kind}\n  {did_you_mean(config.kind, LayerSpec.members)}")
+    _show(LayerSpec.members[config.kind], Console())
     return 0
-
-
-class _Plugins(Spec):
-    plugins: Names = ()
-    """Modules that the user names."""
 
 
 def _kinds() -> Table:
@@ -46,18 +55,18 @@ def _kinds() -> Table:
     table.add_column("kind", no_wrap=True)
     table.add_column("what it does")
     for kind, layer in sorted(LayerSpec.members.items()):
-        table.add_row(kind, Text(_first_line(layer)))
+        table.add_row(kind, Text(_paragraphs(layer)[0]))
     return table
 
 
-def _first_line(layer: type[LayerSpec]) -> str:
-    return (inspect.getdoc(layer) or "").split("\n\n")[0].replace("\n", " ").replace("``", "")
+def _paragraphs(layer: type[LayerSpec]) -> list[str]:
+    text = (inspect.getdoc(layer) or "").replace("``", "")
+    return [paragraph.replace("\n", " ") for paragraph in text.split("\n\n")]
 
 
-def _one(layer: type[LayerSpec], console: Console) -> None:
-    paragraphs = (inspect.getdoc(layer) or "").replace("``", "").split("\n\n")
-    for paragraph in paragraphs:
-        console.print(Text(paragraph.replace("\n", " ") + "\n"))
+def _show(layer: type[LayerSpec], console: Console) -> None:
+    for paragraph in _paragraphs(layer):
+        console.print(Text(f"{paragraph}\n"))
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("key", "default"):
         table.add_column(heading, no_wrap=True)
@@ -65,12 +74,11 @@ def _one(layer: type[LayerSpec], console: Console) -> None:
     docs = key_docs(layer)
     for name, field in layer.model_fields.items():
         if name != "kind":
-            default = "required" if field.is_required() else _written(field.default)
+            default = "required" if field.is_required() else _yaml(field.default)
             table.add_row(name, Text(default), Text(docs.get(name, "").replace("``", "").replace("\n", " ")))
     console.print(table)
     console.print(Text(f"\nexample  {layer.example}"))
 
 
-def _written(value: Any) -> str:
-    """A default as YAML has it."""
+def _yaml(value: Any) -> str:
     return f"[{', '.join(map(shown, value))}]" if isinstance(value, tuple) else shown(value)

@@ -1,4 +1,4 @@
-"""``e3frame predict``: what a model says of the structures of files."""
+"""``e3frame predict``: what a trained model predicts for the structures of files."""
 
 from __future__ import annotations
 
@@ -6,28 +6,17 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from e3frame.cli.arguments import asks_for_help, refuse
-from e3frame.cli.shorthand import named
+from e3frame.cli.arguments import Parser
 from e3frame.compose import from_overrides
 from e3frame.spec.base import Spec
 from e3frame.spec.plugins import Names
 from e3frame.spec.units import Units
 from e3frame.spec.words import counted
 
-_USAGE = """usage: e3frame predict model=FILE path=FILE [out=FILE] [units.length=bohr] ...
-
-  e3frame predict model=runs/first/model.safetensors path=new.xyz out=predicted.xyz
-
-model         a model.safetensors, the folder of its run, or runs/NAME for the newest run of that name
-path          a file, or [several, of, them], in any format that ASE reads
-out           the extended XYZ file to write; predicted.xyz where not given
-format        ASE's name of the format; by name and content where not given
-units.length  of the files; where not given what they say, else Å
-batch_size    frames at once; 64 where not given
-keys.NAME     key of the frames that holds the input NAME of the model, such as keys.total_charge=Q
-device        cpu (the default) or cuda
-plugins       modules with layers of your own, which are imported because you name them
-overwrite     true replaces an existing out"""
+_EXAMPLES = """
+    e3frame predict runs/first new.xyz out=predicted.xyz
+    e3frame predict runs/first new.xyz units.length=bohr keys.total_charge=Q
+"""
 
 
 def _one_or_more(raw: Any) -> Any:
@@ -35,37 +24,36 @@ def _one_or_more(raw: Any) -> Any:
 
 
 class PredictConfig(Spec):
-    """Arguments of the verb."""
+    """Keys of the verb."""
 
     model: str
-    """The file of a saved model, or the folder of its run."""
+    """A trained model: its model.safetensors, the folder of its run, or runs/NAME for the newest run of that name."""
     path: Annotated[tuple[str, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
-    """The files to read."""
+    """The file to read, or a [list, of, files], in any format that ASE reads."""
     out: str = "predicted.xyz"
-    """The file to write."""
+    """The extended XYZ file to write."""
     format: str | None = None
-    """ASE's name of the format."""
+    """ASE's name of the format; null: by the file's name and content."""
     units: Units = Units()
-    """Of the files."""
+    """Units of the files, such as units.length=bohr; null: what a file says, else Å and eV."""
     batch_size: int = Field(default=64, ge=1)
-    """Frames at once."""
+    """Frames per step."""
     keys: dict[str, str] = {}  # noqa: RUF012
-    """Input of the model: the key of the frames that holds it."""
+    """Keys of the frames that hold the model's inputs, such as keys.total_charge=Q."""
     device: str = "cpu"
-    """Where to run."""
+    """Where the model runs: cpu or cuda."""
     plugins: Names = ()
-    """Modules that may be imported because the model names them."""
+    """Modules to import, if the model has layers of your own."""
     overwrite: bool = False
-    """Replace ``out``."""
+    """Replace ``out`` if it exists."""
+
+
+def parser() -> Parser:
+    return Parser("predict", _EXAMPLES, words="keys", spec=PredictConfig, leading=["model", "path"])
 
 
 def main(arguments: list[str]) -> int:
-    if not arguments or asks_for_help(arguments):
-        print(_USAGE)
-        return 0
-    options = [argument for argument in arguments if argument[:1] == "-"]
-    refuse(options, "e3frame predict", ["--help"], lambda: ["units.", "keys.", *PredictConfig.model_fields])
-    config = from_overrides(named(arguments, "model", "path")).parse(PredictConfig)
+    config = from_overrides(parser().key_values(arguments or ["--help"])).parse(PredictConfig)
     from e3frame.inference.predict import predict
 
     count = predict(

@@ -11,7 +11,11 @@ from e3frame.spec.layer import LayerSpec
 from e3frame.spec.schema import json_schema
 
 
+def parser() -> Parser:
+    return Parser("schema", "e3frame schema > model.schema.json")
+
+
 def main(arguments: list[str]) -> int:
-    Parser("e3frame schema", description="JSON Schema of a model file.").parse_args(arguments)
+    parser().parse_args(arguments)
     print(json.dumps(json_schema(ModelSpec, [LayerSpec, Envelope]), indent=2, ensure_ascii=False))
     return 0

@@ -8,10 +8,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from rich.console import Console
-
-from e3frame.cli.arguments import Parser, run_keys
+from e3frame.cli.arguments import Parser
 from e3frame.cli.shorthand import expanded
+from e3frame.cli.tables import console
 from e3frame.compose import Composer, compose_config, named_plugins, typed_run
 from e3frame.config.run import RunConfig
 from e3frame.spec.base import Spec
@@ -23,15 +22,14 @@ from e3frame.sweep.storage import storage_errors
 from e3frame.sweep.study import Search, open_search
 from e3frame.sweep.table import ending, no_trial_complete
 
-_DESCRIPTION = """Search over hyperparameters with Optuna.
-
-  e3frame sweep sweep=sample                                 a space of configs/sweep
-  e3frame sweep sweep=sample sweep.trials=40 sweep.name=large model=nequip     other numbers, other runs
-  e3frame sweep --config-dir mine sweep=my_space             a space of your own: mine/sweep/my_space.yaml
-
-The same command goes on with its study; on another machine it joins in, if sweep.storage is a database.
-For a grid: e3frame train -m optimizer.lr=1e-3,3e-3 ...
+_EXAMPLES = """
+    e3frame sweep sweep=sample                           a space of configs/sweep
+    e3frame sweep sweep=sample sweep.trials=40           ... with other settings of the search
+    e3frame sweep sweep=sample model=nequip              ... with other settings of all runs
+    e3frame sweep --config-dir mine sweep=my_space       a space of your own: mine/sweep/my_space.yaml
 """
+_NOTE = """The same command continues its search; on another machine it joins in, if sweep.storage is a database.
+For a grid: e3frame train -m optimizer.lr=1e-3,3e-3"""
 
 
 class _Root(Spec):
@@ -41,12 +39,18 @@ class _Root(Spec):
     """The search."""
 
 
-def main(arguments: list[str]) -> int:
-    parser = Parser("e3frame sweep", lambda: ["sweep", "sweep.", *run_keys()], description=_DESCRIPTION)
-    parser.add_argument("overrides", nargs="*", help="sweep=NAME, sweep.KEY=VALUE, and overrides of all runs")
-    parser.add_argument("--config-dir", help="a folder with further config groups")
+def parser() -> Parser:
+    parser = Parser("sweep", _EXAMPLES, words="overrides", groups=["sweep"], note=_NOTE)
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="sweep=NAME, sweep.KEY=VALUE, and overrides of all runs"
+    )
+    parser.add_argument("--config-dir", metavar="FOLDER", help="a folder with further config groups")
     parser.add_argument("--worker", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    options = parser().parse_args(arguments)
     spec, composer, base = _checked(expanded(options.overrides, options.config_dir), options.config_dir)
     if base.trainer.accelerator == "gpu":  # or every trial would say the same
         from e3frame.training.processes import accelerator
@@ -63,7 +67,7 @@ def _checked(overrides: list[str], config_dir: str | None) -> tuple[SweepSpec, C
     own = [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] == "sweep"]
     if not any(text.startswith("sweep=") for text in own):
         names = sorted(path.stem for root in _folders(config_dir) for path in root.glob("*.yaml"))
-        raise UserError(f"which search?\n  sweep=NAME is required; searches there: {', '.join(names)}")
+        raise UserError(f"sweep=NAME is required: which search to run\n  searches: {', '.join(names)}")
     composed = compose_config(own, "sweep", config_dir)
     spec = composed.parse(_Root).sweep
     typed = [text for text in overrides if text not in own]
@@ -90,27 +94,26 @@ def _work(search: Search, parent: int, composer: Composer, base: RunConfig) -> i
 def _lead(search: Search, arguments: list[str]) -> int:
     from e3frame.sweep.report import write_report
 
-    console = Console()
-    console = console if console.is_terminal else Console(width=160)
+    out = console(width=160)
     failure: UserError | None = None
     over = False
     with storage_errors(search.spec.storage):
         try:
-            over = Launcher(search, worker_command(arguments), console).run()
+            over = Launcher(search, worker_command(arguments), out).run()
         except UserError as error:
             failure = error
         trials = search.trials()
         complete = any(trial.outcome == "complete" for trial in trials)
         if complete:
-            write_report(search, console, ["e3frame", "sweep", *arguments])
+            write_report(search, out, ["e3frame", "sweep", *arguments])
         if failure is None and over and not complete:
             failure = no_trial_complete(trials)
     if failure is not None:
         print(failure, file=sys.stderr)
         return 1
     if not over:
-        console.print("stopped; the same command goes on with the search")
+        out.print("stopped; the same command continues the search")
         return 130
     if search.points is not None and search.used_up(trials):
-        console.print(ending(trials, search.points.size))
+        out.print(ending(trials, search.points.size))
     return 0

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from argparse import Namespace
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from e3frame.cli.arguments import mistake, refuse, run_keys
+from e3frame.cli.arguments import Parser
 from e3frame.cli.shorthand import beginning, expanded, read_run
 from e3frame.compose import compose_config, config_folder, load_run, normalize_overrides, typed_run
 from e3frame.config.run import RunConfig
@@ -27,15 +24,43 @@ from e3frame.files.yaml_file import read_text
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.signals import remember
 
-_NOT_OURS = ("--config-path", "--config-name", "--experimental-rerun")
-"""Options of Hydra's that would train another config than the one that is checked, or read a pickle."""
-_OPTIONS = ("--help", "--cfg", "--config-dir", "--multirun", "--info", "--resolve", "--package")
+_EXAMPLES = """
+    e3frame train model=nequip data=xyz data.path=train.xyz optimizer.lr=2e-3
+    e3frame train model=./mine.yaml data=md.xyz      files of your own, by their paths
+    e3frame train --config-dir mine model=my_model   groups of your own: mine/model/my_model.yaml
+    e3frame train folder=runs/mine model=nequip      in this folder; continues the run that stopped there
+    e3frame train runs/mine                          the same, with the config of that run
+    e3frame train runs/mine trainer.max_epochs=200   ... and a later end
+    e3frame train runs/mine/config.yaml              the same run again, from its start
+    e3frame train -m optimizer.lr=1e-3,3e-3          one run for each value, if all are well-typed
+    e3frame train -m hydra.sweeper.ill_typed=skip ...    ... or for each that is
+    e3frame train --cfg job model=nequip             print the composed config, run nothing
+"""
+_NOTE = "A run is one choice from each group, and any key of theirs; e3frame check takes the same arguments."
+_PARTS = ["all", "config", "defaults", "defaults-tree", "plugins", "searchpath"]
+
+
+def parser() -> Parser:
+    """The options of Hydra's that train the config that is checked, and read no pickle."""
+    parser = Parser("train", _EXAMPLES, words="overrides", note=_NOTE)
+    parser.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="GROUP=CHOICE or KEY=VALUE; a run folder or its config.yaml"
+    )
+    parser.add_argument("--config-dir", "-cd", metavar="FOLDER", help="a folder with further config groups")
+    parser.add_argument("--multirun", "-m", action="store_true", help="one run for each of several values")
+    what = "print the composed config and run nothing: job, hydra or all"
+    parser.add_argument("--cfg", "-c", metavar="WHAT", choices=["job", "hydra", "all"], help=what)
+    parser.add_argument("--package", "-p", metavar="KEY", help="the part of the config that --cfg prints")
+    parser.add_argument("--resolve", action="store_true", help="fill in ${...} in what --cfg prints")
+    how = f"print how the config is composed: {', '.join(_PARTS)}"
+    parser.add_argument("--info", "-i", metavar="WHAT", nargs="?", const="all", choices=_PARTS, help=how)
+    return parser
 
 
 def main(arguments: list[str]) -> int:
-    """Everything that Hydra's command line offers (--help, --cfg job, -m, ...), with mistakes told before torch."""
+    """Train a run, or one run for each point of a grid, after everything has been checked without torch."""
     remember()
-    given = _hydra_arguments(arguments)
+    given = parser().parse_args(arguments)
     start, typed_words = beginning(given.overrides)
     if start is not None:
         if given.multirun or given.cfg or given.config_dir:
@@ -43,7 +68,7 @@ def main(arguments: list[str]) -> int:
         return _from_file(start, typed_words)
     overrides = expanded(typed_words, given.config_dir)
     chosen: list[str] = []
-    trains = not (given.cfg or given.help or given.hydra_help or given.info)
+    trains = not (given.cfg or given.info)
     if not trains:
         compose_config(overrides, config_dir=given.config_dir)
     if trains and not given.multirun:
@@ -151,16 +176,3 @@ def _train(config_dir: str | None) -> None:
 
     folder = Path(runtime.runtime.output_dir)
     run(config, folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
-
-
-def _hydra_arguments(arguments: Sequence[str]) -> Namespace:
-    parser = get_args_parser()
-    parser.error = _refuse_arguments  # type: ignore[assignment]
-    given, unknown = parser.parse_known_intermixed_args(list(arguments))
-    unknown += [option for option in _NOT_OURS if getattr(given, option[2:].replace("-", "_"))]
-    refuse(unknown, "e3frame train", _OPTIONS, run_keys)
-    return given
-
-
-def _refuse_arguments(problem: str) -> NoReturn:
-    raise mistake("e3frame train", problem)

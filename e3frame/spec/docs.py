@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from functools import cache
 from itertools import pairwise
 from textwrap import dedent
 
 from pydantic import BaseModel
+
+_SENTENCE = re.compile(r".*?\.(?= [A-Z{]|$)|.*")
 
 
 @cache
@@ -19,6 +22,21 @@ def key_docs(cls: type[BaseModel]) -> dict[str, str]:
         if issubclass(base, BaseModel) and base.__module__.partition(".")[0] != "pydantic":
             docs |= _own_docs(base)
     return {name: docs[name] for name in cls.model_fields if name in docs}
+
+
+def summaries(cls: type[BaseModel]) -> dict[str, str]:
+    """The first sentence about each key, as plain text on one line."""
+    return {name: summary(text) for name, text in key_docs(cls).items()}
+
+
+def summary(text: str) -> str:
+    """The first sentence of a docstring, as plain text on one line.
+
+    >>> summary("Frames per step, or ``{atoms: 500}``. Every frame\\ncomes once.")
+    'Frames per step, or {atoms: 500}.'
+    """
+    plain = " ".join(text.replace("``", "").split())
+    return _SENTENCE.match(plain)[0]  # type: ignore[index]  # the pattern matches any text
 
 
 def _own_docs(cls: type) -> dict[str, str]:

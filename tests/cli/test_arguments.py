@@ -77,7 +77,7 @@ def test_what_an_option_lacks(line: str, problem: str, capsys: pytest.CaptureFix
     verb = line.split()[0]
     assert _refused(line.split(), capsys).startswith(f"e3frame {verb}")
     assert main(line.split()) == 1
-    assert f"\n  {problem}\n  e3frame {verb}" in capsys.readouterr().err
+    assert f"\n  {problem}\n  see e3frame {verb}" in capsys.readouterr().err
 
 
 def test_options_stand_anywhere(capsys: pytest.CaptureFixture[str]) -> None:

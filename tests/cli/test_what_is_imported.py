@@ -72,7 +72,7 @@ ROADS = {
     "train --config-dir mine model=asking": FILE,
     "train --config-dir mine experiment=asking": FILE,
     "train --config-dir mine experiment=back": "this key decides what is run, not which model",
-    "train --config-dir mine experiment=logs --help": "this key decides what is run, not which model",
+    "train --config-dir mine experiment=logs --info": "this key decides what is run, not which model",
     "train --config-dir mine experiment=back --cfg all": "this key decides what is run, not which model",
     "train -m --config-dir mine seed=0,1 experiment=asking": FILE,
     "train -m --config-dir mine experiment=asking,back": "2 of 2 points are ill-typed",

@@ -175,7 +175,7 @@ def test_broken_frames_are_counted(
         assert "2 of 40: the position of atom 2 is not finite: [" in out
         assert "(frames 5, 6 of a.xyz)" in out
         assert "1 of 40: no key 'forces' for the label forces (frame 12 of a.xyz)" in out
-        assert "looked at 31 sound frames" in out
+        assert "looked at 31 usable frames" in out
 
 
 def test_frames_that_cannot_be_read(tmp_path: Path, frames: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

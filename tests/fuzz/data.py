@@ -29,7 +29,7 @@ from support.fuzzing import Area, Case
 from support.runs import RAW, changed
 from support.springs import springs
 
-from e3frame.cli.check import _look
+from e3frame.cli.check import _show_data
 from e3frame.config.run import RunConfig
 from e3frame.inference.predict import predict
 from e3frame.inference.saved import save_model
@@ -162,7 +162,7 @@ def _run(mode: str, data: dict[str, Any], model: Path, processes: int) -> int:
         if mode == "load":
             run.config.data.load(run.config.model.r_max, run.config.asked_of_frames)
             return 0
-        _look(run, mode == "full", Console(width=100))  # its tables are long, and name their places
+        _show_data(run, mode == "full", Console(width=100))  # its tables are long, and name their places
         return 0
     except UserError as error:
         print(error, file=sys.stderr)

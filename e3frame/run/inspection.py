@@ -1,0 +1,82 @@
+"""The data of a run, looked at without training: what ``e3frame check`` prints of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from rich.table import Table
+
+from e3frame.config.output_units import require_file_units
+from e3frame.config.run import RunConfig, TypedRun
+from e3frame.data.pipeline.dataset import GraphDataset, Splits
+from e3frame.data.pipeline.sampled import Sample
+from e3frame.data.pipeline.sampling import require_room
+from e3frame.data.pipeline.single_atoms import set_apart
+from e3frame.evaluate.labels import require_inputs, require_labels
+from e3frame.preflight.findings import Finding
+from e3frame.preflight.look import Asked, look, report
+from e3frame.spec.errors import DataError
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was found.
+
+    Attributes:
+        tables: the report.
+        frames: how many frames were looked at, in one line.
+        failed: training would be in vain.
+    """
+
+    tables: list[Table]
+    frames: str
+    failed: bool
+
+
+def inspect_data(run: TypedRun, full: bool) -> Inspection:
+    """Look at some frames of each split, or in full at all.
+
+    Raises:
+        UserError: the data do not go with the config; a file cannot be read, or none of its frames.
+    """
+    config = run.config
+    (splits, totals), broken = _loaded(config, full)
+    held = {name: len(dataset) for name, dataset in splits.items()}
+    splits, single = set_apart(splits, run.shifts, "isolated_atoms" in config.data.allow)
+    require_file_units(config.task, config.data)
+    require_room(splits, config.data)
+    for _, dataset in splits.items():
+        require_inputs(dataset, config.model.inputs)
+    if full and not broken:
+        require_labels(splits, config.task, config.monitors)
+    asked = replace(Asked.of(run), known=single.known(run.energy_label))
+    findings = [*_remarks(config, single.said), *broken, *look(splits, asked, full)]
+    frames = ", ".join(f"{held[name]:,} of {total:,} {name}" for name, total in totals.items())
+    frames = f"{held['train']:,} usable" if broken else frames
+    more = "" if full or held == totals else "; --full looks at all"
+    failed = any(finding.level == "error" for finding in findings)
+    return Inspection(list(report(splits, asked, findings)), f"looked at {frames} frames{more}", failed)
+
+
+def _remarks(config: RunConfig, said: tuple[str, ...] | list[str]) -> Iterator[Finding]:
+    yield from (Finding("reading", "ok", remark) for remark in config.data.remarks())
+    yield from (Finding("single atoms", "note", text) for text in said)
+
+
+def _loaded(config: RunConfig, full: bool) -> tuple[Sample, list[Finding]]:
+    """The frames, and what is wrong with those that are broken; the others are then all taken together.
+
+    Raises:
+        DataError: a file cannot be read, or every frame is broken.
+    """
+    r_max, labels = config.model.r_max, config.asked_of_frames
+    try:
+        return Sample.whole(config.data.load(r_max, labels)) if full else config.data.sample(r_max, labels), []
+    except DataError as error:
+        found = None if error.frame is None else config.data.survey(r_max, labels, full)
+        if found is None or not found.broken or not found.sound:
+            raise
+    sound = GraphDataset.from_chunks(found.sound, found.files)
+    sound.r_max = r_max
+    return Sample(Splits(sound, None, None), {}), found.findings()
