@@ -20,6 +20,10 @@ class Activation(OneInput):
     kind: Literal["activation"] = "activation"
     act: Activations = ByParity()
     """One function, or one for each parity: ``{e: silu, o: tanh}``."""
+    equation: ClassVar[str] = (
+        r"x'_u = c_\varphi\, \varphi(x_u), \qquad "
+        r"c_\varphi^{-2} = \mathbb{E}_{z \sim N(0, 1)}\, \varphi(z)^2"
+    )
     example: ClassVar[str] = "{kind: activation, of: scalars, act: {e: silu, o: abs}}"
 
     def infer(self, scope: Scope) -> Signature:

@@ -20,6 +20,7 @@ class Concatenate(LayerSpec):
     kind: Literal["concatenate"] = "concatenate"
     of: Annotated[tuple[str, ...], Constraint(min_length=2, max_length=LAYERS)]
     """Fields of one domain, such as [message, species]."""
+    equation: ClassVar[str] = r"x' = x_1 \oplus x_2 \oplus \dots"
     example: ClassVar[str] = "{kind: concatenate, of: [x, scalars]}"
 
     def infer(self, scope: Scope) -> Signature:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field as Constraint
 
 from e3frame.algebra.interaction import InteractionPlan, plan_interaction
-from e3frame.algebra.paths import reachable
+from e3frame.algebra.paths import ProductPlan, reachable
 from e3frame.layers.mlp import Widths
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField, too_large
@@ -53,6 +53,10 @@ class Convolution(LayerSpec):
     """Add S x_i. Without it an atom forgets what it was, and an isolated one gives zero."""
     attributes: str | None = None
     """A field per node of even scalars on which S depends, linearly, in place of the species itself."""
+    equation: ClassVar[str] = (
+        r"x'_i = W_2 \sum_{j \to i} \frac{(W_1 x_j) \otimes_{w(r_{ij})} Y(\hat r_{ij})}{\sqrt{N}} + S_{z_i} x_i, "
+        r"\qquad w(r) = \mathrm{MLP}(\mathrm{radial}(r))"
+    )
     example: ClassVar[str] = (
         "{kind: convolution, of: x, irreps_out: 4x0e + 3x0o + 2x1o + 1e + 2x2e, radial_mlp: [6], "
         "avg_num_neighbors: 3.0}"
@@ -103,6 +107,9 @@ class Convolution(LayerSpec):
             None if attributes is None else attributes.irreps,
             attributes is not None and attributes.field.per_species,
         )
+
+    def product_plan(self, scope: Scope) -> ProductPlan:
+        return self._plan(scope).product
 
     def _inputs(self, scope: Scope) -> tuple[Binding, Binding, Binding, Binding | None]:
         return (

@@ -36,6 +36,10 @@ class Dipole(LayerSpec):
     (``inputs: {total_charge: 0e}``, ``total_charge: total_charge``)."""
     irreps_out: IrrepsField | None = None
     """What the result should be; checked where given."""
+    equation: ClassVar[str] = (
+        r"\mu = \sum_n q_n (r_n - R) + v_n, \qquad "
+        r"q_n = x_n + \frac{1}{N} \left( Q - \sum_m x_m \right)"
+    )
     example: ClassVar[str] = "{kind: dipole, of: charges_and_vectors}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: dipole, of: energies}",

@@ -18,6 +18,7 @@ class Dropout(OneInput):
     kind: Literal["dropout"] = "dropout"
     p: float = Constraint(ge=0, lt=1)
     """Probability of being dropped."""
+    equation: ClassVar[str] = r"x'_u = \frac{b_u}{1 - p}\, x_u, \qquad b_u \in \{0, 1\}, \quad P(b_u = 0) = p"
     example: ClassVar[str] = "{kind: dropout, of: x, p: 0.3}"
 
     def infer(self, scope: Scope) -> Signature:

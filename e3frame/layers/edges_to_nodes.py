@@ -25,6 +25,7 @@ class EdgesToNodes(LayerSpec):
     """Sum over the edges that reach an atom, or their mean."""
     avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Constraint("auto", gt=0)  # type: ignore[valid-type]
     """Edges per atom; the sum is divided by its square root. ``auto``: that of the training data."""
+    equation: ClassVar[str] = r"x'_i = \frac{1}{\sqrt{N}} \sum_{e:\, j \to i} x_e"
     example: ClassVar[str] = "{kind: edges_to_nodes, of: edge_sh, avg_num_neighbors: 3.0}"
     variants: ClassVar[tuple[str, ...]] = ("{kind: edges_to_nodes, of: radial, reduce: mean, avg_num_neighbors: 3.0}",)
 

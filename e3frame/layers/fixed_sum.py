@@ -24,6 +24,7 @@ class FixedSum(LayerSpec):
     total: Total = 0.0
     """Q, for charges in e: one number for every graph, or the name of a field that holds that of each, such as an input
     of the model (``inputs: {total_charge: 0e}``, ``total: total_charge``)."""
+    equation: ClassVar[str] = r"x'_n = x_n + \frac{1}{N} \left( Q - \sum_m x_m \right)"
     example: ClassVar[str] = "{kind: fixed_sum, of: energies, total: -1.0}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: fixed_sum, of: species}",

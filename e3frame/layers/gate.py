@@ -29,6 +29,7 @@ class Gate(OneInput):
     """Activation of the scalars, or one for each parity: ``{e: silu, o: tanh}``."""
     gates: Activations = ByParity(e="sigmoid")
     """Activation of the gates."""
+    equation: ClassVar[str] = r"s_u \mapsto \varphi_s(s_u), \qquad y_u \mapsto \varphi_g(g_u)\, y_u \quad (l > 0)"
     example: ClassVar[str] = "{kind: gate, of: gate_input, scalars: {e: silu, o: tanh}, gates: sigmoid}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: gate, of: gate_input, scalars: {e: ssp, o: abs}, gates: {e: tanh, o: tanh}}",

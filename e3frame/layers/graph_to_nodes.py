@@ -19,6 +19,7 @@ class GraphToNodes(LayerSpec):
     kind: Literal["graph_to_nodes"] = "graph_to_nodes"
     of: str
     """Field per graph to read, such as an input of the model."""
+    equation: ClassVar[str] = r"x'_n = x_{g(n)}"
     example: ClassVar[str] = "{kind: graph_to_nodes, of: total_charge}"
     variants: ClassVar[tuple[str, ...]] = ("{kind: graph_to_nodes, of: energy}",)
 

@@ -23,6 +23,10 @@ class LayerNorm(OneInput):
     """Train a factor for each irrep and a shift for each even scalar."""
     center: bool = True
     """Take the mean off the scalars first."""
+    equation: ClassVar[str] = (
+        r"x'_u = \gamma_u\, \frac{x_u - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_u, \qquad "
+        r"\sigma^2 = \frac{1}{m} \sum_v \frac{\lVert x_v - \mu \rVert^2}{2l + 1}"
+    )
     example: ClassVar[str] = "{kind: layer_norm, of: x}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: layer_norm, of: x, affine: false}",

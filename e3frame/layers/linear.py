@@ -21,6 +21,7 @@ class Linear(OneInput):
     """Irreps to give, each of which the field has."""
     bias: bool = False
     """Add a trainable bias to the even scalars."""
+    equation: ClassVar[str] = r"x'_w = \frac{1}{\sqrt{m}} \sum_{u = 1}^{m} W_{uw}\, x_u \; (+\, b_w)"
     example: ClassVar[str] = "{kind: linear, of: x, irreps_out: 5x0e + 2x1o + 3x2e, bias: true}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: linear, of: edge_sh, irreps_out: 2x1o}",

@@ -32,6 +32,7 @@ class Mlp(OneInput):
     """The function φ, scaled to unit second moment."""
     bias: bool = False
     """Train a shift in each layer. Without one, what vanishes at r_max still does after the mlp."""
+    equation: ClassVar[str] = r"x \leftarrow \varphi\left( \frac{x W_k}{\sqrt{h_k}} \right), \quad k = 1, 2, \dots"
     example: ClassVar[str] = "{kind: mlp, of: radial, hidden: [8, 8], irreps_out: 5x0e}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: mlp, of: species, hidden: [], irreps_out: 3x0e, bias: true, act: tanh}",

@@ -22,6 +22,7 @@ class NegativeGradient(LayerSpec):
     """A field per graph with one scalar."""
     irreps_out: IrrepsField | None = None
     """What the result should be; checked where given."""
+    equation: ClassVar[str] = r"F_n = -\frac{\partial E}{\partial r_n}"
     example: ClassVar[str] = "{kind: negative_gradient, of: energy}"
 
     def infer(self, scope: Scope) -> Signature:

@@ -18,6 +18,7 @@ class NodesToEdges(LayerSpec):
     """Field per node to read; the latest where none is named."""
     end: Literal["source", "target"] = "source"
     """The atom that sends the message, or the one that receives it."""
+    equation: ClassVar[str] = r"x'_{j \to i} = x_j \quad \text{or} \quad x_i"
     example: ClassVar[str] = "{kind: nodes_to_edges, of: x, end: target}"
     variants: ClassVar[tuple[str, ...]] = ("{kind: nodes_to_edges, of: x, end: source}",)
 

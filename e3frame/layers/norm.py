@@ -17,6 +17,7 @@ class Norm(OneInput):
     kind: Literal["norm"] = "norm"
     squared: bool = False
     """``|x_u|²``, which is smooth at zero as well."""
+    equation: ClassVar[str] = r"x'_u = \lVert x_u \rVert"
     example: ClassVar[str] = "{kind: norm, of: x}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: norm, of: x, squared: true}",

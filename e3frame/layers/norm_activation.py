@@ -21,6 +21,7 @@ class NormActivation(OneInput):
     """Multiply the unit vector x / |x|; otherwise x itself."""
     bias: bool = False
     """Train a shift b for each irrep."""
+    equation: ClassVar[str] = r"x'_u = \varphi(\lVert x_u \rVert + b_u)\, \frac{x_u}{\lVert x_u \rVert}"
     example: ClassVar[str] = "{kind: norm_activation, of: x, act: tanh}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: norm_activation, of: x, act: silu, bias: true}",

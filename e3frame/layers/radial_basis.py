@@ -62,6 +62,10 @@ class RadialBasis(LayerSpec):
     """Train the frequencies of the Bessel functions."""
     envelope: OneOf[Envelope] = PolynomialEnvelope()
     """``{kind: polynomial, p: 6}`` or ``{kind: cosine}``."""
+    equation: ClassVar[str] = (
+        r"x_k(r) = B_k(r)\, f(r), \qquad "
+        r"B_k(r) = \sqrt{\frac{2}{r_\mathrm{max}}}\, \frac{\sin(k \pi r / r_\mathrm{max})}{r} \quad \text{(bessel)}"
+    )
     example: ClassVar[str] = "{kind: radial_basis, num_basis: 6, trainable: true, envelope: {kind: polynomial, p: 5}}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: radial_basis, basis: gaussian, num_basis: 5, envelope: {kind: cosine}}",

@@ -19,6 +19,7 @@ class Repeat(LayerSpec):
     """Number of rounds."""
     layers: NamedLayers
     """Layers of one round. It sees what was written before the repeat and, as the latest field, the round before."""
+    equation: ClassVar[str] = r"x \leftarrow f_t(x), \quad t = 1, \dots, \mathrm{times}"
     example: ClassVar[str] = "{kind: repeat, times: 2, layers: {mix: {kind: linear, of: x, irreps_out: 4x0e + 4x1o}}}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: repeat, times: 2, layers: {inner: {kind: repeat, times: 2, layers: {act: {kind: norm_activation}}}}}",

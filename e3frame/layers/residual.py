@@ -19,6 +19,7 @@ class Residual(LayerSpec):
     """The field x; the latest field per node where none is named. It is the latest field for the layers inside."""
     layers: NamedLayers
     """The layers f; the last one has the irreps of x."""
+    equation: ClassVar[str] = r"x' = x + f(x)"
     example: ClassVar[str] = (
         "{kind: residual, of: x, layers: {mix: {kind: linear, irreps_out: 4x0e + 2x0o + 3x1o + 2x1e + 2x2e}}}"
     )

@@ -18,6 +18,7 @@ class SpeciesEmbedding(LayerSpec):
     kind: Literal["species_embedding"] = "species_embedding"
     irreps_out: IrrepsField
     """Even scalars, such as 32x0e: a species has no direction."""
+    equation: ClassVar[str] = r"x_n = W_{z_n}"
     example: ClassVar[str] = "{kind: species_embedding, irreps_out: 8x0e}"
 
     def infer(self, scope: Scope) -> Signature:

@@ -25,6 +25,7 @@ class SphericalHarmonics(LayerSpec):
     """Divide the vector by its length first; otherwise the harmonics are polynomials in it."""
     normalization: Literal["component", "integral", "norm"] = "component"
     """Squared norm of degree l: 2l + 1 (component), 1 (norm), or (2l + 1) / 4π (integral)."""
+    equation: ClassVar[str] = r"x_{lm} = Y_{lm}\left( \frac{r}{\lVert r \rVert} \right)"
     example: ClassVar[str] = "{kind: spherical_harmonics, irreps_out: 0e + 1o + 2e + 3o}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: spherical_harmonics, irreps_out: 1o + 2e, normalize: false, normalization: norm}",

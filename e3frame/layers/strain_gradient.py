@@ -26,6 +26,10 @@ class StrainGradient(LayerSpec):
     """A field per graph with one even scalar."""
     irreps_out: IrrepsField | None = None
     """What the result should be; checked where given."""
+    equation: ClassVar[str] = (
+        r"\sigma = \frac{1}{V} \frac{\partial E}{\partial \varepsilon}, \qquad "
+        r"r \mapsto (1 + \varepsilon)\, r"
+    )
     example: ClassVar[str] = "{kind: strain_gradient, of: energy}"
 
     def infer(self, scope: Scope) -> Signature:

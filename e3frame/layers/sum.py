@@ -11,6 +11,7 @@ class Sum(Pooling):
     """``out = Σ_n (scale x_n + shift)`` over the atoms of each graph; extensive, so the choice for energies."""
 
     kind: Literal["sum"] = "sum"
+    equation: ClassVar[str] = r"x' = \sum_n \left( a_{z_n} x_n + b_{z_n} \right)"
     example: ClassVar[str] = (
         "{kind: sum, of: energies, per_species_scale_shift: {scale: 2.0, shift: {H: -1.0, C: -2.0, O: -3.0}}}"
     )

@@ -76,6 +76,9 @@ class TensorProduct(LayerSpec):
     """For ``paths``: such as ``[{in1: 0, in2: 1, out: 0, mode: uvu}]``."""
     weights: str | None = None
     """A field of scalars that holds the weights, such as an mlp of the edge lengths; otherwise they are trained."""
+    equation: ClassVar[str] = (
+        r"x'_{wk} = \sum_\mathrm{paths} \sum_{uv} w_{uvw} \sum_{ij} C^{l_3 k}_{l_1 i\, l_2 j}\, x_{1, ui}\, x_{2, vj}"
+    )
     example: ClassVar[str] = "{kind: tensor_product, x1: x, x2: x, irreps_out: 3x0e + 2x1o + 2x1e + 2e}"
     variants: ClassVar[tuple[str, ...]] = (
         *(
@@ -115,6 +118,10 @@ class TensorProduct(LayerSpec):
 
         x1, x2, weights = self._inputs(scope)
         return o3.TensorProduct.from_plan(self._plan(x1, x2), shared_weights=weights is None)
+
+    def product_plan(self, scope: Scope) -> ProductPlan:
+        x1, x2, _ = self._inputs(scope)
+        return self._plan(x1, x2)
 
     def _inputs(self, scope: Scope) -> tuple[Binding, Binding | None, Binding | None]:
         x1 = scope.read(self.x1, None if self.x1 else "node", "x1")

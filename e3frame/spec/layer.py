@@ -27,6 +27,8 @@ from e3frame.spec.statistics import Statistics
 if TYPE_CHECKING:
     from torch import nn
 
+    from e3frame.algebra.paths import ProductPlan
+
 Domain = Literal["node", "edge", "graph"]
 
 # What every graph brings along; layers name these beside the fields in their Signature.inputs.
@@ -194,6 +196,8 @@ class LayerSpec(Kinded, family="layer"):
 
     example: ClassVar[str]
     """The layer as YAML, in a model that has what it reads; documentation shows it, the tests over all kinds run it."""
+    equation: ClassVar[str] = ""
+    """What the layer computes, in LaTeX; its page in the documentation shows it."""
     variants: ClassVar[tuple[str, ...]] = ()
     """More of the same, one for each option that changes what is computed; for the tests."""
 
@@ -213,6 +217,10 @@ class LayerSpec(Kinded, family="layer"):
     def build(self, scope: Scope) -> nn.Module:
         """The torch module; called only after ``infer`` went well on the same scope."""
         raise NotImplementedError(f"{type(self).__name__}.build")
+
+    def product_plan(self, scope: Scope) -> ProductPlan | None:
+        """The tensor product that the layer computes, to draw its paths; None where there is none."""
+        return None
 
     @property
     def num_steps(self) -> int:

@@ -14,6 +14,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from torch.func import functional_call
 
 from e3frame import kernels
+from e3frame.layers._context import INPUTS, LAYERS
 from e3frame.model import ModelSpec
 from e3frame.network import Model
 from e3frame.spec.docs import key_docs
@@ -21,20 +22,6 @@ from e3frame.spec.layer import LayerSpec, Step
 from e3frame.spec.validate import validate
 
 R_MAX = 2.5
-PRELUDE = """
-species: {kind: species_embedding, irreps_out: 6x0e}
-edge_vectors: {kind: edge_vectors}
-edge_sh: {kind: spherical_harmonics, irreps_out: 0e + 1o + 2e}
-radial: {kind: radial_basis, num_basis: 4}
-a: {kind: convolution, irreps_out: 4x0e + 4x1o, radial_mlp: [4], avg_num_neighbors: 3.0}
-b: {kind: convolution, irreps_out: 4x0e + 4x1o + 4x1e, radial_mlp: [4], avg_num_neighbors: 3.0}
-x: {kind: convolution, irreps_out: 4x0e + 2x0o + 3x1o + 2x1e + 2x2e, radial_mlp: [4], avg_num_neighbors: 3.0}
-scalars: {kind: linear, of: x, irreps_out: 5x0e + 3x0o}
-gate_input: {kind: linear, of: x, irreps_out: 2x0o + 9x0e + 3x1o + 2x2e}
-energies: {kind: linear, of: x, irreps_out: 0e}
-charges_and_vectors: {kind: linear, of: x, irreps_out: 0e + 1o}
-energy: {kind: sum, of: energies}
-"""
 KINDS = sorted(LayerSpec.members)
 EXAMPLES = [
     pytest.param(text, id=f"{kind}{number or ''}")
@@ -44,8 +31,8 @@ EXAMPLES = [
 
 
 def model_with(example: str, seed: int = 0) -> tuple[Model, Step]:
-    layers = {**yaml.safe_load(PRELUDE), "it": yaml.safe_load(example)}
-    raw = {"r_max": R_MAX, "species": ["H", "C", "O"], "inputs": {"total_charge": "0e"}, "layers": layers}
+    layers = {**yaml.safe_load(LAYERS), "it": yaml.safe_load(example)}
+    raw = {"r_max": R_MAX, "species": ["H", "C", "O"], "inputs": INPUTS, "layers": layers}
     spec = validate(ModelSpec, {**raw, "outputs": {"total": {"kind": "sum", "of": "energies"}}})
     torch.manual_seed(seed)
     model = Model(spec).double().eval()

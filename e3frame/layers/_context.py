@@ -1,0 +1,19 @@
+"""The model in which the example of every kind of layer runs, in the tests and for the documentation."""
+
+INPUTS = {"total_charge": "0e"}
+"""What each frame brings along."""
+LAYERS = """
+species: {kind: species_embedding, irreps_out: 6x0e}
+edge_vectors: {kind: edge_vectors}
+edge_sh: {kind: spherical_harmonics, irreps_out: 0e + 1o + 2e}
+radial: {kind: radial_basis, num_basis: 4}
+a: {kind: convolution, irreps_out: 4x0e + 4x1o, radial_mlp: [4], avg_num_neighbors: 3.0}
+b: {kind: convolution, irreps_out: 4x0e + 4x1o + 4x1e, radial_mlp: [4], avg_num_neighbors: 3.0}
+x: {kind: convolution, irreps_out: 4x0e + 2x0o + 3x1o + 2x1e + 2x2e, radial_mlp: [4], avg_num_neighbors: 3.0}
+scalars: {kind: linear, of: x, irreps_out: 5x0e + 3x0o}
+gate_input: {kind: linear, of: x, irreps_out: 2x0o + 9x0e + 3x1o + 2x2e}
+energies: {kind: linear, of: x, irreps_out: 0e}
+charges_and_vectors: {kind: linear, of: x, irreps_out: 0e + 1o}
+energy: {kind: sum, of: energies}
+"""
+"""Layers before the example, which may read any of them."""
