@@ -131,7 +131,7 @@ class ModelSpec(Spec):
         for name, irreps in self.inputs.items():
             scope = scope.bind(Binding(name, input_key(name), FieldType(irreps, "graph")))
         layers = self.layers
-        if not any(isinstance(layer, EdgeVectors) for layer in layers.values()):
+        if not any(layer.gives_edge_vectors for layer in layers.values()):
             layers = {"edge_vectors": EdgeVectors(), **layers}
         scope, steps = fold(layers, scope, ("layers",))
         scope, outputs = fold(self.outputs, scope, ("outputs",))

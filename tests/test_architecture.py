@@ -5,9 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+from torch.nn import Module
+
 import e3frame
+from e3frame.spec.registry import Kinded
 
 PACKAGE = Path(e3frame.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -131,6 +135,40 @@ def test_e3nn_is_for_tests_alone() -> None:
 def test_files_are_short() -> None:
     long = {str(file.relative_to(PACKAGE)): len(file.read_text().splitlines()) for file in MODULES}
     assert not {file: lines for file, lines in long.items() if lines > 400}
+
+
+def concrete_classes() -> dict[str, set[str]]:
+    """Classes that are one member of a family, or one module of torch, with the files that define them."""
+    for file in MODULES:
+        if floor_of(name_of(file)) in ("layers", "config", "data.sources", "sweep"):
+            import_module(f"e3frame.{name_of(file)}".rstrip("."))
+    kinds: list[type] = [member for family in Kinded.__subclasses__() for member in family.members.values()]
+    found: dict[str, set[str]] = {}
+    for file in MODULES:
+        if floor_of(name_of(file)) in ("nn", "o3"):
+            module = import_module(f"e3frame.{name_of(file)}".rstrip("."))
+            modules = [each for each in vars(module).values() if isinstance(each, type) and issubclass(each, Module)]
+            kinds += [each for each in modules if each.__module__.startswith("e3frame.")]
+    for each in kinds:
+        found.setdefault(each.__name__, set()).add(each.__module__.removeprefix("e3frame."))
+    return found
+
+
+def test_nothing_asks_for_a_concrete_class() -> None:
+    """Layers, optimizers, modules and all other members of families say themselves what others need to know."""
+    concrete = concrete_classes()
+    assert len(concrete) > 80
+    wrong = []
+    for file in MODULES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            asks = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            if not asks or node.func.id not in ("isinstance", "issubclass"):
+                continue
+            names = {leaf.id for leaf in ast.walk(node.args[1]) if isinstance(leaf, ast.Name)}
+            names |= {leaf.attr for leaf in ast.walk(node.args[1]) if isinstance(leaf, ast.Attribute)}
+            others = [n for n in names & concrete.keys() if name_of(file) not in concrete[n]]
+            wrong += [f"{file.relative_to(PACKAGE)}:{node.lineno} asks for {name}" for name in others]
+    assert not wrong, "\n".join(wrong)
 
 
 def test_no_machine_paths() -> None:

@@ -59,7 +59,7 @@ def targets_table(run: TypedRun) -> Table:
     table = _table("target", "irreps", "per", "unit", "weight", "output", "label", wrapped=wrapped)
     for name, target in config.task.targets.items():
         layer = config.model.outputs[name]
-        of = f" of {layer.of}" if isinstance(getattr(layer, "of", None), str) else ""
+        of = f" of {layer.source}" if layer.source else ""
         key, total = config.data.key_of(config.task.key(name)), "" if target.sum is None else "the sum: "
         row = [_type(target), target.type.domain, typeset(config.task.unit(name)), _weight(target)]
         table.add_row(*map(_cell, (name, *row, f"{layer.kind}{of}", f"{total}{key}")))

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from e3frame.algebra.irreps import Irreps
 from e3frame.config.output_units import check_units
-from e3frame.config.targets import KNOWN, TargetSpec, TaskSpec
+from e3frame.config.targets import TargetSpec, TaskSpec, label_of
 from e3frame.data.sources.base import DataSpec, Label
-from e3frame.layers._pooling import Pooling
-from e3frame.layers.mean import Mean
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import shown
 from e3frame.spec.errors import SpecError, did_you_mean, nearest
 from e3frame.spec.layer import Field, LayerSpec
+from e3frame.spec.quantities import quantity_of
 from e3frame.spec.statistics import Shifts
 from e3frame.spec.unit_names import unknown_part
-from e3frame.spec.units import ENERGY, OF_LABELS, canonical
+from e3frame.spec.units import canonical
 
 
 def with_derived(model: ModelSpec, task: TaskSpec) -> ModelSpec:
@@ -48,12 +47,9 @@ def shifts_of(model: ModelSpec, task: TaskSpec, data: DataSpec) -> Shifts | None
     if data.single_atoms == "frames" or model.inputs:
         return None
     found = [
-        Shifts(
-            task.key(name),
-            None if layer.per_species_scale_shift.shift == "auto" else layer.per_species_scale_shift.shift,
-        )
+        Shifts(task.key(name), None if given.shift == "auto" else given.shift)
         for name, layer in model.outputs.items()
-        if isinstance(layer, Pooling) and not isinstance(layer, Mean) and layer.per_species_scale_shift is not None
+        if layer.extensive and (given := layer.scale_shift) is not None
         if name in task.targets and task.targets[name].label == ("graph", ())
     ]
     return min(found, key=lambda shifts: shifts.label != "energy", default=None)
@@ -70,10 +66,11 @@ def check_input(name: str, model: ModelSpec, task: TaskSpec, data: DataSpec, tra
     """
     path, label = ("model", "inputs", name), input_label(model.inputs[name])
     if name not in data.label_names:
-        alike = [there for there in data.label_names if there not in KNOWN or KNOWN[there][1] == label]
+        alike = [there for there in data.label_names if (q := quantity_of(there)) is None or label_of(q) == label]
         hint = data.way_to(name, alike) + ("" if trained else "\nor take the input out of the model")
         raise SpecError(path, f"the data have no key '{name}', which the model reads", hint, at_key=True)
-    learned = task.labels.get(name) or (KNOWN[name][1] if name in KNOWN else label)
+    quantity = quantity_of(name)
+    learned = task.labels.get(name) or (label if quantity is None else label_of(quantity))
     if learned != label:
         raise SpecError(path, f"'{name}' is {_form(learned)}, the model reads {_form(label)}")
 
@@ -110,8 +107,8 @@ def _check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
 
 def _of_files(label: str, unit: str, data: DataSpec) -> str:
     """What would work where another unit is asked for than that in which a label is learned."""
-    known = ENERGY if label == "energy" else OF_LABELS.get(label, {})
-    if data.file_units is None or canonical(unit) not in known:
+    quantity = quantity_of(label)
+    if data.file_units is None or quantity is None or canonical(unit) not in quantity.units:
         return "leave it out"
     return f"leave it out; for files that are in {unit}: data.units.{label}={unit}"
 
@@ -156,8 +153,8 @@ def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
 
 def _check_type(path: tuple[str, ...], target: TargetSpec, name: str, model: TypedModel) -> None:
     output, layer = model.outputs[name].field, model.spec.outputs[name]
-    if target.derive is not None and (layer.kind != target.derive or layer.of != target.of):
-        of = f" of {layer.of}" if getattr(layer, "of", None) else ""
+    if target.derive is not None and (layer.kind != target.derive or layer.source != target.of):
+        of = f" of {layer.source}" if layer.source else ""
         problem = f"the model's output '{name}' is the {layer.kind}{of}, the target the {target.derive} of {target.of}"
         raise SpecError((*path, "derive"), problem, "say what it is by irreps and per, or change the output")
     if target.type.domain != output.domain:
@@ -177,12 +174,12 @@ def _check_label(path: tuple[str, ...], target: TargetSpec, key: str, data: Data
         raise SpecError(here, f"the data have no label '{key}'", data.way_to(key), at_key=at is None)
     if (misfit := data.edge_misfit(key, target.label)) is not None:
         raise SpecError(here, *misfit, at_key=at is None)
-    if key not in KNOWN:
+    if (quantity := quantity_of(key)) is None:
         return
-    unit, label = KNOWN[key]
-    if target.unit is not None and target.unit != unit:
+    label = label_of(quantity)
+    if target.unit is not None and target.unit != quantity.unit:
         hint = _of_files(key, target.unit, data)
-        raise SpecError((*path, "unit"), f"'{key}' is learned in {unit}, got {shown(target.unit)}", hint)
+        raise SpecError((*path, "unit"), f"'{key}' is learned in {quantity.unit}, got {shown(target.unit)}", hint)
     if target.label != label:
         shape = _form(label)
         asked = f"{target.label.shape} per {target.label.per}" if target.label.shape else f"one per {target.label.per}"

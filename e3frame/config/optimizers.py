@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
@@ -22,6 +22,9 @@ Groups = Sequence[dict[str, Any]]
 
 class OptimizerSpec(Kinded, family="optimizer"):
     """How gradients become steps."""
+
+    averages: ClassVar[bool] = False
+    """Whether the optimizer averages the weights itself, so that a running mean and a schedule are not needed."""
 
     lr: float = Field(default=0.01, gt=0)
     """Learning rate at its highest; the scheduler lowers it."""
@@ -85,6 +88,7 @@ class ScheduleFreeSpec(OptimizerSpec):
     """AdamW that averages its weights in place of a schedule (Defazio et al. 2024, arXiv 2405.15682)."""
 
     kind: Literal["schedule_free"] = "schedule_free"
+    averages = True
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Interpolation between the newest weights and their average, and decay of the mean of the squared gradient."""
     eps: float = Field(default=1e-8, gt=0)

@@ -7,24 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from e3frame.config.targets import DERIVED, KNOWN, TaskSpec
+from e3frame.config.targets import TaskSpec
 from e3frame.data.sources.base import DataSpec
 from e3frame.spec.base import shown
 from e3frame.spec.errors import DataError, SpecError
 from e3frame.spec.layer import LayerSpec
-from e3frame.spec.units import DIPOLE, ENERGY, FORCE, POLARIZABILITY, PRESSURE, Units, canonical
+from e3frame.spec.quantities import QUANTITIES, quantity_of
+from e3frame.spec.units import Units
 
-_FACTORS: Mapping[str, Mapping[str, float]] = {
-    "energy": ENERGY,
-    "forces": FORCE,
-    "stress": {f"{unit}/Å^3": factor for unit, factor in ENERGY.items()} | PRESSURE,
-    "dipole": DIPOLE,
-    "polarizability": POLARIZABILITY,
-    "charges": {"e": 1.0},
-    "total_charge": {"e": 1.0},
-}
-_DERIVED = dict(zip(DERIVED, ("forces", "stress"), strict=True))
-"""What is derived from an energy, by the kind of the layer that derives it."""
 _SAME = 1e-9
 """Relative difference of factors that are equal up to rounding."""
 
@@ -36,7 +26,7 @@ def factors(outputs: Mapping[str, LayerSpec], task: TaskSpec | None) -> dict[str
         outputs: of a model whose task passed :func:`check_units`.
     """
     found = {}
-    for name in outputs.keys() & KNOWN.keys():
+    for name in filter(quantity_of, outputs):
         units = {} if task is None else _units(_root(name, outputs), outputs, task)
         found[name] = next((factor for factor in units.values() if factor is not None), 1.0)
     return found
@@ -52,13 +42,13 @@ def check_units(name: str, outputs: Mapping[str, LayerSpec], task: TaskSpec) -> 
     quantity = _quantity(name, root, outputs)
     path = ("task", "targets", name) if task.targets[name].unit is None else ("task", "targets", name, "unit")
     own = _factor(quantity, unit)
-    if own is None and unit and name in KNOWN:
-        known = ", ".join(list(_FACTORS[quantity])[:6])
-        hint = f"known: {known}, ...\nor give the target a name of its own: ASE takes {name} in {KNOWN[name][0]}"
+    if own is None and unit and (named := quantity_of(name)) is not None:
+        known = ", ".join(QUANTITIES[quantity].known_units[:6])
+        hint = f"known: {known}, ...\nor give the target a name of its own: ASE takes {name} in {named.unit}"
         raise SpecError(path, f"{shown(unit)} is not a known unit of {name}", hint)
     energy = _factor("energy", task.unit(root)) if root != name and root in task.targets else None
     if own is not None and energy is not None and abs(own / energy - 1) > _SAME:
-        right = f"{task.unit(root)}/Å" + ("^3" if quantity == "stress" else "")
+        right = task.unit(root) + QUANTITIES[quantity].unit.removeprefix(QUANTITIES["energy"].unit)
         problem = f"'{name}' is derived from '{root}', which is in {task.unit(root)}: it is in {right}, not in {unit}"
         hint = f"call the label of '{root}' energy, so that it is converted to eV: data.keys.energy=KEY"
         raise SpecError(path, problem, hint, at_key=len(path) == 3)
@@ -71,7 +61,7 @@ def require_file_units(task: TaskSpec, data: DataSpec) -> None:
         DataError: a target that is called energy, say, learns a label that is in another unit by what the files state.
     """
     files = data.found_units()
-    raw = [name for name in task.targets if name in KNOWN and task.key(name) not in KNOWN]
+    raw = [name for name in task.targets if quantity_of(name) and not quantity_of(task.key(name))]
     if files is None or files == Units():
         return
     for name in raw:
@@ -85,12 +75,12 @@ def require_file_units(task: TaskSpec, data: DataSpec) -> None:
 def _root(name: str, outputs: Mapping[str, LayerSpec]) -> str:
     """The energy that an output is derived from, or itself."""
     layer = outputs.get(name)
-    return layer.of if layer is not None and layer.kind in _DERIVED else name  # type: ignore[attr-defined]
+    return layer.source or name if layer is not None and layer.derives is not None else name
 
 
 def _quantity(name: str, root: str, outputs: Mapping[str, LayerSpec]) -> str:
     if name != root:
-        return _DERIVED[outputs[name].kind]
+        return outputs[name].derives or name
     derives = any(other != root and _root(other, outputs) == root for other in outputs)
     return "energy" if derives else name
 
@@ -107,4 +97,5 @@ def _derived(root: str, outputs: Mapping[str, LayerSpec]) -> Iterator[str]:
 
 def _factor(quantity: str, unit: str) -> float | None:
     """What a value in this unit is times in eV, Å and e; None where that is not known."""
-    return _FACTORS.get(quantity, {}).get(canonical(unit.replace("³", "^3")))
+    known = QUANTITIES.get(quantity)
+    return None if known is None else known.value_of(unit)

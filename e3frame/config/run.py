@@ -14,18 +14,14 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from e3frame.config.checks import asked_of_frames, check_input, check_target, shifts_of, with_derived
 from e3frame.config.init import InitSpec, Transfer, architecture
 from e3frame.config.loggers import LoggerSpec
-from e3frame.config.optimizers import OptimizerSpec, ScheduleFreeSpec
-from e3frame.config.schedulers import ConstantSpec, CosineSpec, PlateauSpec, SchedulerSpec
+from e3frame.config.optimizers import OptimizerSpec
+from e3frame.config.schedulers import SchedulerSpec
 from e3frame.config.targets import TaskSpec, way_to_learn
 from e3frame.config.trainer import TrainerSpec
 from e3frame.data.sources.base import Label
 from e3frame.data.sources.specs import AnyData
 from e3frame.files.regular import with_home
 from e3frame.files.yaml_file import Composed
-from e3frame.layers._pooling import Pooling
-from e3frame.layers.mean import Mean
-from e3frame.layers.negative_gradient import NegativeGradient
-from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import Spec, mistake, shown
 from e3frame.spec.errors import SpecError, did_you_mean
@@ -141,8 +137,8 @@ class RunConfig(Spec):
 
     def _monitors(self) -> dict[tuple[str, ...], str]:
         monitors = {("trainer", "monitor"): self.trainer.monitor}
-        if isinstance(self.scheduler, PlateauSpec):
-            monitors["scheduler", "monitor"] = self.scheduler.monitor
+        if self.scheduler.monitored is not None:
+            monitors["scheduler", "monitor"] = self.scheduler.monitored
         return monitors
 
     def _check_schedule(self) -> None:
@@ -150,8 +146,9 @@ class RunConfig(Spec):
             if monitor not in self.task.metric_names:
                 hint = did_you_mean(monitor, self.task.metric_names, "metrics")
                 raise SpecError(path, f"no metric is called {shown(monitor)}", hint)
-        if isinstance(self.scheduler, CosineSpec | PlateauSpec) and self.scheduler.min_lr >= self.optimizer.lr:
-            problem = f"must be below optimizer.lr, {self.optimizer.lr:g}; got {self.scheduler.min_lr:g}"
+        lowest = self.scheduler.lowest_lr
+        if lowest is not None and lowest >= self.optimizer.lr:
+            problem = f"must be below optimizer.lr, {self.optimizer.lr:g}; got {lowest:g}"
             raise SpecError(("scheduler", "min_lr"), problem)
 
     def _check_machine(self) -> None:
@@ -167,7 +164,7 @@ class RunConfig(Spec):
         if self.data.augment is None:
             return
         for name, target in self.task.targets.items():
-            derived = isinstance(self.model.outputs[name], NegativeGradient | StrainGradient)
+            derived = self.model.outputs[name].derives is not None
             if target.trained and (derived or self.task.key(name) in ("forces", "stress")):
                 problem = f"the {name} of a frame would be wrong for its shifted atoms: 0.01 Å is some 0.5 eV/Å"
                 hint = f"leave out data.augment, or give task.targets.{name} the weight 0"
@@ -179,9 +176,7 @@ class RunConfig(Spec):
         asking = [
             name
             for name, layer in outputs.items()
-            if isinstance(layer, Pooling)
-            and layer.per_species_scale_shift is not None
-            and "auto" in (layer.per_species_scale_shift.scale, layer.per_species_scale_shift.shift)
+            if (given := layer.scale_shift) is not None and "auto" in (given.scale, given.shift)
         ]
         for name in asking:
             path = ("model", "outputs", name, "per_species_scale_shift")
@@ -200,17 +195,17 @@ class RunConfig(Spec):
         forces = [
             name
             for name, layer in outputs.items()
-            if isinstance(layer, NegativeGradient) and layer.of == energy and name in self.task.targets
+            if layer.derives == "forces" and layer.source == energy and name in self.task.targets
         ]
         return (
             None if energy is None else self.task.key(energy),
             self.task.key(forces[0]) if forces else None,
-            energy is not None and isinstance(outputs[energy], Mean),
+            energy is not None and outputs[energy].extensive is False,
         )
 
     def _is_energy(self, name: str) -> bool:
         target = self.task.targets[name]
-        return target.label == ("graph", ()) and target.sum is None and isinstance(self.model.outputs[name], Pooling)
+        return target.label == ("graph", ()) and target.sum is None and self.model.outputs[name].extensive is not None
 
     def _unsound(self) -> Iterator[SpecError]:
         """What runs, but probably not as it is meant."""
@@ -222,13 +217,14 @@ class RunConfig(Spec):
             problem = f"the label of '{energies[0]}' stays that of the atoms before their shift"
             hint = "this is for relaxed structures, not for trajectories"
             yield SpecError(("data", "augment", "noise"), problem, hint)
-        if isinstance(self.optimizer, ScheduleFreeSpec):
+        if self.optimizer.averages:
             hint = "set scheduler=constant and trainer.ema_decay=null"
+            kind = self.optimizer.kind
             if self.trainer.ema_decay is not None:
-                problem = "schedule_free averages its weights already, and another average hides that"
+                problem = f"{kind} averages its weights already, and another average hides that"
                 yield SpecError(("trainer", "ema_decay"), problem, hint)
-            if not isinstance(self.scheduler, ConstantSpec):
-                yield SpecError(("scheduler", "kind"), "schedule_free needs no schedule", hint)
+            if self.scheduler.lowers:
+                yield SpecError(("scheduler", "kind"), f"{kind} needs no schedule", hint)
 
     def _idle(self, transfer: Transfer | None) -> Iterator[SpecError]:
         """Options that do nothing."""
@@ -244,11 +240,12 @@ class RunConfig(Spec):
         """What the model returns and nobody trains."""
         for name in outputs:
             layer = self.model.outputs[name]
-            if name in self.task.targets or (isinstance(layer, StrainGradient) and layer.of in self.task.targets):
+            follows = layer.derives is not None and layer.source in self.task.targets
+            if name in self.task.targets or (follows and layer.derives != "forces"):
                 continue
             problem = f"no target trains the output '{name}'"
-            if isinstance(layer, NegativeGradient) and layer.of in self.task.targets:
-                problem += f": it follows from '{layer.of}' alone, and will be much less accurate"
+            if follows:
+                problem += f": it follows from '{layer.source}' alone, and will be much less accurate"
             labelled = name in self.data.label_names
             hint = f"if the data hold {name}, add task.targets.{name}" if labelled else "add a target, or remove it"
             yield SpecError(("model", "outputs", name), problem, hint, at_key=True)

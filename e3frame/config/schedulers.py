@@ -19,6 +19,21 @@ if TYPE_CHECKING:
 class SchedulerSpec(Kinded, family="scheduler"):
     """How the learning rate changes during a run."""
 
+    @property
+    def lowers(self) -> bool:
+        """Whether the learning rate falls below that of the optimizer, a warmup at the start aside."""
+        return True
+
+    @property
+    def monitored(self) -> str | None:
+        """The metric that decides on the learning rate, which the key ``monitor`` gives; None if there is none."""
+        return None
+
+    @property
+    def lowest_lr(self) -> float | None:
+        """The lowest learning rate, which the key ``min_lr`` gives; None if it is not given as such."""
+        return None
+
     def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
         """Schedules in Lightning's form.
 
@@ -40,6 +55,10 @@ class ConstantSpec(SchedulerSpec):
     warmup_steps: int = Field(default=0, ge=0)
     """Steps over which the learning rate rises linearly from nothing at the start."""
 
+    @property
+    def lowers(self) -> bool:
+        return False
+
     def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
         return [_each_step(optimizer, lambda step: _warmed(step, self.warmup_steps))] if self.warmup_steps else []
 
@@ -52,6 +71,10 @@ class CosineSpec(SchedulerSpec):
     """Steps over which the learning rate rises linearly from nothing at the start."""
     min_lr: float = Field(default=0.0, ge=0)
     """Learning rate at the end."""
+
+    @property
+    def lowest_lr(self) -> float:
+        return self.min_lr
 
     def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
         low = self.min_lr / optimizer.param_groups[0]["lr"]
@@ -99,6 +122,14 @@ class PlateauSpec(SchedulerSpec):
     """Relative improvement that counts as one."""
     min_lr: float = Field(default=0.0, ge=0)
     """Where it stops falling."""
+
+    @property
+    def monitored(self) -> str:
+        return self.monitor
+
+    @property
+    def lowest_lr(self) -> float:
+        return self.min_lr
 
     def idle(self, trainer: TrainerSpec) -> Iterator[SpecError]:
         every, epochs = trainer.check_val_every_n_epoch, trainer.max_epochs

@@ -3,50 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, field_validator, model_validator
+from pydantic_core import CoreSchema, core_schema
 
+import e3frame.layers  # noqa: F401  (registers the layers that derive)
 from e3frame.algebra.cartesian import cartesian_irreps
-from e3frame.algebra.irreps import Irreps
 from e3frame.config.written import Formula, Weight
 from e3frame.data.sources.base import Label
 from e3frame.spec import layer
-from e3frame.spec.base import Spec, mistake, mistake_at
+from e3frame.spec.base import Spec, mistake, mistake_at, shown
 from e3frame.spec.elements import Element
-from e3frame.spec.errors import SpecError
+from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import Name
-
-KNOWN = {
-    "energy": ("eV", Label("graph")),
-    "forces": ("eV/Å", Label("node", (3,))),
-    "stress": ("eV/Å^3", Label("graph", (3, 3))),
-    "dipole": ("e*Å", Label("graph", (3,))),
-    "polarizability": ("Å^3", Label("graph", (3, 3))),
-    "charges": ("e", Label("node")),
-    "total_charge": ("e", Label("graph")),
-}
-"""Labels whose name says what they are: the unit in which the data hand them over, whatever the unit in the file, and
-their shape."""
-
-FORMS = {
-    "energy": "{irreps: 0e, per: graph}",
-    "forces": "{derive: negative_gradient, of: energy}",
-    "stress": "{derive: strain_gradient, of: energy}",
-    "dipole": "{irreps: 1o, per: graph}",
-    "polarizability": "{cartesian: 'ij=ji', per: graph}",
-    "charges": "{irreps: 0e, per: node}",
-    "total_charge": "{irreps: 0e, per: graph}",
-}
-"""Targets that learn the labels of these names."""
-
-DERIVED = {
-    "negative_gradient": (layer.Field(Irreps("1o"), "node"), None),
-    "strain_gradient": (layer.Field(cartesian_irreps("ij=ji"), "graph"), "ij=ji"),
-}
-"""Type and Cartesian form of what is derived from an energy, by the kind of the layer that derives it."""
-
+from e3frame.spec.quantities import QUANTITIES, Quantity, quantity_of, value_shape
 
 ROWS = {"graph": "frame", "node": "atom", "edge": "edge"}
 """What has one value each, in words."""
@@ -54,7 +26,42 @@ ROWS = {"graph": "frame", "node": "atom", "edge": "edge"}
 
 def way_to_learn(label: str) -> str:
     """The key to write so that a label of the data is learned."""
-    return f"task.targets.{label}={FORMS.get(label, '{irreps: ..., per: ...}')} learns it"
+    form, quantity = "{irreps: ..., per: ...}", quantity_of(label)
+    if quantity is not None:
+        kinds = [kind for kind, name in derivations().items() if name == label]
+        form = f"{{derive: {kinds[0]}, of: energy}}" if kinds else quantity.form
+    return f"task.targets.{label}={form} learns it"
+
+
+def label_of(quantity: Quantity) -> Label:
+    """The label that holds a quantity in the data."""
+    return Label(quantity.per, quantity.shape)
+
+
+def derivations() -> dict[str, str]:
+    """Kinds of layers that take a derivative, with the quantity that each gives."""
+    return {kind: member.derives for kind, member in layer.LayerSpec.members.items() if member.derives is not None}
+
+
+class _Derivation:
+    """The kind of a layer that takes a derivative, plugins' included."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(_derivation)
+
+    @staticmethod
+    def __get_pydantic_json_schema__(core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "enum": sorted(derivations())}
+
+
+def _derivation(kind: Any) -> str:
+    options = sorted(derivations())
+    if isinstance(kind, str) and kind in options:
+        return kind
+    hint = did_you_mean(shown(kind), options)
+    match = hint if hint.startswith("did you mean") else None
+    raise mistake(f"must be one of {', '.join(options)}; got {shown(kind)}", match)
 
 
 class TargetSpec(Spec):
@@ -68,9 +75,9 @@ class TargetSpec(Spec):
     cartesian: Formula | None = None
     """Symmetry of the indices of a Cartesian tensor: ``ij=ji`` for a polarizability (0e + 2e). Labels and predictions
     are Cartesian, in the order (x, y, z); the model's output and the loss are in irreps."""
-    derive: Literal["negative_gradient", "strain_gradient"] | None = None
-    """Forces or stress of the energy ``of``; type and domain follow, and so does the output of the model if it has
-    none of this name."""
+    derive: Annotated[str, _Derivation] | None = None
+    """Kind of the layer that derives the quantity from the energy ``of``: negative_gradient for forces, strain_gradient
+    for a stress. Its type and domain follow, and the model gets the output if it has none of this name."""
     of: Name | None = None
     """The model's output that is derived."""
     per: Literal["graph", "node", "edge"] | None = None
@@ -154,23 +161,26 @@ class TargetSpec(Spec):
     @property
     def type(self) -> layer.Field:
         """What the model's output must be."""
-        if self.derive is not None:
-            return DERIVED[self.derive][0]
+        if (derived := self.derived) is not None:
+            return layer.Field(derived.type, derived.per)
         irreps = self.irreps if self.cartesian is None else cartesian_irreps(self.cartesian)
         return layer.Field(irreps, self.per)
 
     @property
     def formula(self) -> str | None:
         """Symmetry of the indices where labels and predictions are Cartesian, else None."""
-        return DERIVED[self.derive][1] if self.derive is not None else self.cartesian
+        return self.cartesian if self.derived is None else self.derived.cartesian
+
+    @property
+    def derived(self) -> Quantity | None:
+        """The quantity that it is, if it is derived."""
+        return None if self.derive is None else QUANTITIES[derivations()[self.derive]]
 
     @property
     def label(self) -> Label:
         """What the data are asked for: one number for 0e, a vector for 1o, a matrix for ij=ji."""
         field = self.type
-        rank = 0 if self.formula is None else len(self.formula.split("=")[0].strip())
-        shape = (3,) * rank if rank else () if field.irreps.dim == 1 else (field.irreps.dim,)
-        return Label("graph" if self.sum is not None else field.domain, shape)
+        return Label("graph" if self.sum is not None else field.domain, value_shape(field.irreps, self.formula))
 
     def idle(self) -> Iterator[SpecError]:
         """Options that do nothing, with their paths from here."""
@@ -233,8 +243,8 @@ class TaskSpec(Spec):
         target = self.targets[name]
         if target.unit is not None:
             return target.unit
-        known = KNOWN.get(self.key(name)) or KNOWN.get(name)
-        return known[0] if known else ""
+        quantity = quantity_of(self.key(name)) or quantity_of(name)
+        return quantity.unit if quantity else ""
 
     @property
     def labels(self) -> dict[str, Label]:

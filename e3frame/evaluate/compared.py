@@ -8,7 +8,7 @@ from typing import Any
 
 from e3frame.config.checks import asked_of_frames, check_input, shifts_of
 from e3frame.config.output_units import factors, require_file_units
-from e3frame.config.targets import KNOWN, TargetSpec, TaskSpec
+from e3frame.config.targets import TargetSpec, TaskSpec, derivations
 from e3frame.data.formats.keys import as_array, present_keys
 from e3frame.data.pipeline.dataset import Splits
 from e3frame.data.pipeline.frameset import FrameSet
@@ -21,9 +21,8 @@ from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean, nearest
 from e3frame.spec.layer import RESERVED
+from e3frame.spec.quantities import QUANTITIES
 from e3frame.spec.units import DIMENSIONS, Units
-
-_DERIVED = {"forces": "negative_gradient", "stress": "strain_gradient"}
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,9 @@ class Comparison:
         whole = saved.task or TaskSpec(targets=targets)
         given, spec = {whole.key(name) for name in targets}, with_derivatives(saved.spec)
         derived = {
-            name: TargetSpec(derive=derive, of=ENERGY)  # type: ignore[arg-type]
-            for name, derive in _DERIVED.items()
-            if name in data.label_names and name in spec.outputs and name not in given | targets.keys()
+            name: TargetSpec(derive=layer.kind, of=ENERGY)
+            for name, layer in spec.outputs.items()
+            if layer.derives == name and name in data.label_names and name not in given | targets.keys()
         }
         if factors(spec.outputs, saved.task).get(ENERGY, 1.0) != 1:
             derived = {}  # their labels are in eV
@@ -113,8 +112,8 @@ class Comparison:
         yield from self._ways(absent)
         known = {*(self.task.key(name) for name in self.task.targets), *self.spec.inputs}
         ignored = [name for name in self.data.label_names if name not in known]
-        derived = [name for name in ignored if name in _DERIVED and ENERGY in self.spec.outputs]
-        if derived and ENERGY in self.task.targets and self.task.unit(ENERGY) != KNOWN[ENERGY][0]:
+        derived = [n for n in ignored if n in derivations().values() and ENERGY in self.spec.outputs]
+        if derived and ENERGY in self.task.targets and self.task.unit(ENERGY) != QUANTITIES[ENERGY].unit:
             yield f"the energy of the model is in {self.task.unit(ENERGY)}: {', '.join(derived)} not compared"
             ignored = [name for name in ignored if name not in derived]
         if ignored and isinstance(self.data, FilesSpec):

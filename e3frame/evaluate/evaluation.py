@@ -31,8 +31,6 @@ from e3frame.evaluate.pairs import Pair
 from e3frame.files.parts import replace_file
 from e3frame.inference.device import read_device, without_modes
 from e3frame.inference.saved import SavedModel
-from e3frame.layers._pooling import Pooling
-from e3frame.layers.mean import Mean
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 from e3frame.spec.errors import DataError, UserError
@@ -135,7 +133,7 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
 def _is_sum(model: Model, name: str) -> bool:
     """Whether an output is a scalar that the atoms add up to, so that reference energies explain a part of it."""
     layer = model.spec.outputs.get(name)
-    return isinstance(layer, Pooling) and not isinstance(layer, Mean)
+    return layer is not None and layer.extensive is True
 
 
 def _kinds_of_edges(ends: Tensor, species: Sequence[str]) -> tuple[Tensor, list[str]]:

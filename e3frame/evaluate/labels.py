@@ -91,7 +91,7 @@ def require_labels(splits: Splits, task: TaskSpec, monitors: tuple[str, ...] = (
                 validated.add(name)
             missing += _missing(held, key, split, target.label.per)
             _require_symmetry(dataset, name, key, target)
-            if target.derive == "strain_gradient":
+            if target.derived is not None and target.derived.per_volume:
                 _require_volume(dataset, key, held)
     if splits.val is not None:
         _require_monitored(validated, task, monitors)

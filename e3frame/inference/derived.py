@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from e3frame.layers.negative_gradient import NegativeGradient
 from e3frame.layers.strain_gradient import StrainGradient
-from e3frame.layers.sum import Sum
 from e3frame.model import ModelSpec, TypedModel
+from e3frame.network import Model
 from e3frame.spec.errors import SpecError
 
 ENERGY = "energy"
@@ -26,9 +26,12 @@ def with_derivatives(spec: ModelSpec) -> ModelSpec:
     return derived
 
 
-def summand(typed: TypedModel) -> str | None:
-    """The key of the field per atom whose sum is the energy, or None where it is no sum."""
+def summand(typed: TypedModel, model: Model) -> str | None:
+    """The key of the field per atom whose sum is the energy; None if the energy is no sum, or its module does not tell
+    the share of each atom (``of_nodes``)."""
     for step in typed.steps:
         if ENERGY in typed.outputs and step.binding.key == typed.outputs[ENERGY].key:
-            return step.signature.inputs[0] if isinstance(step.spec, Sum) and step.binding.irreps.dim == 1 else None
+            shares = step.spec.extensive and step.binding.irreps.dim == 1
+            tells = hasattr(model.layers[step.binding.key], "of_nodes")
+            return step.signature.inputs[0] if shares and tells else None
     return None

@@ -32,9 +32,9 @@ from e3frame.inference.device import Device, read_device, without_modes
 from e3frame.inference.inputs import FrameInputs
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.io.cartesian import CartesianTensor
-from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS, require_elements
 from e3frame.spec.errors import DataError, UserError
+from e3frame.spec.quantities import QUANTITIES
 from e3frame.spec.units import Units
 
 RESULTS = ("energy", "energies", "forces", "stress", "dipole", "charges")
@@ -133,9 +133,10 @@ class Predictor:
         typed = spec.typed()
         self.model, self.device = saved.build(device, dtype, spec), read_device(device)
         self.outputs = typed.outputs
-        self.summand = summand(typed)
+        self.summand = summand(typed, self.model)
         self.names = (*self.outputs, *(["energies"] if self.summand else []))
-        self.stresses = [name for name, layer in spec.outputs.items() if isinstance(layer, StrainGradient)]
+        derived = {name: layer.derives for name, layer in spec.outputs.items() if layer.derives is not None}
+        self.stresses = [name for name, quantity in derived.items() if QUANTITIES[quantity].per_volume]
         self.trained = set(saved.spec.outputs)
         self.factors = factors(spec.outputs, saved.task)
         self.factors["energies"] = self.factors.get("energy", 1.0)

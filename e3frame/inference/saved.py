@@ -15,11 +15,11 @@ from e3frame.config.header import FORMAT, Header, Held, not_a_model, read_bytes
 from e3frame.config.targets import TaskSpec
 from e3frame.files.parts import replace_file
 from e3frame.inference.device import Device, read_device, read_dtype, without_modes
-from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec
 from e3frame.network import Model
 from e3frame.spec.base import shown
 from e3frame.spec.errors import FileError
+from e3frame.spec.quantities import QUANTITIES
 from e3frame.version import __version__
 
 
@@ -178,9 +178,10 @@ def cartesian_outputs(spec: ModelSpec, task: TaskSpec | None = None) -> dict[str
 
     A stress is one in any case; others are where they were trained as such.
     """
-    stresses = {name: "ij=ji" for name, layer in spec.outputs.items() if isinstance(layer, StrainGradient)}
+    derived = {name: QUANTITIES[layer.derives] for name, layer in spec.outputs.items() if layer.derives is not None}
+    tensors = {name: quantity.cartesian for name, quantity in derived.items() if quantity.cartesian is not None}
     trained = task.targets if task is not None else {}
-    return stresses | {name: target.formula for name, target in trained.items() if target.formula is not None}
+    return tensors | {name: target.formula for name, target in trained.items() if target.formula is not None}
 
 
 def _ordered(content: bytes) -> bytes:

@@ -19,6 +19,7 @@ class EdgeVectors(LayerSpec):
 
     kind: Literal["edge_vectors"] = "edge_vectors"
     equation: ClassVar[str] = r"r_{ij} = r_j + s_{ij} - r_i"
+    gives_edge_vectors = True
     example: ClassVar[str] = "{kind: edge_vectors}"
 
     def infer(self, scope: Scope) -> Signature:

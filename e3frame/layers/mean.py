@@ -12,6 +12,7 @@ class Mean(Pooling):
 
     kind: Literal["mean"] = "mean"
     equation: ClassVar[str] = r"x' = \frac{1}{N} \sum_n \left( a_{z_n} x_n + b_{z_n} \right)"
+    reduce = "mean"
     example: ClassVar[str] = "{kind: mean, of: x}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: mean, of: energies, per_species_scale_shift: {scale: {H: 1.0, C: 2.0, O: 0.5}, shift: -1.0}}",

@@ -18,6 +18,7 @@ class NegativeGradient(LayerSpec):
     """``-∂E/∂pos`` of each atom: for an energy in eV the force in eV/Å."""
 
     kind: Literal["negative_gradient"] = "negative_gradient"
+    derives = "forces"
     of: str
     """A field per graph with one scalar."""
     irreps_out: IrrepsField | None = None

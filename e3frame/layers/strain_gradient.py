@@ -22,6 +22,7 @@ class StrainGradient(LayerSpec):
     """
 
     kind: Literal["strain_gradient"] = "strain_gradient"
+    derives = "stress"
     of: str
     """A field per graph with one even scalar."""
     irreps_out: IrrepsField | None = None

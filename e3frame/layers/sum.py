@@ -12,6 +12,7 @@ class Sum(Pooling):
 
     kind: Literal["sum"] = "sum"
     equation: ClassVar[str] = r"x' = \sum_n \left( a_{z_n} x_n + b_{z_n} \right)"
+    reduce = "sum"
     example: ClassVar[str] = (
         "{kind: sum, of: energies, per_species_scale_shift: {scale: 2.0, shift: {H: -1.0, C: -2.0, O: -3.0}}}"
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from math import prod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.nn.parameters import Role
 
 __all__ = ["BatchNorm"]
 
@@ -33,6 +35,7 @@ class BatchNorm(nn.Module):
         ValueError: an unknown ``reduce`` or ``normalization``.
     """
 
+    parameter_roles: ClassVar[dict[str, Role]] = {"weight": "bias"}
     running_mean: Tensor | None
     running_var: Tensor | None
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.nn.parameters import Role
 
 __all__ = ["LayerNorm"]
 
@@ -30,6 +33,8 @@ class LayerNorm(nn.Module):
     Raises:
         ValueError: ``center`` with a single scalar of a type, which would become zero; or ``eps`` not positive.
     """
+
+    parameter_roles: ClassVar[dict[str, Role]] = {"weight": "bias"}
 
     def __init__(self, irreps: IrrepsLike, eps: float = 1e-5, affine: bool = True, center: bool = True) -> None:
         super().__init__()

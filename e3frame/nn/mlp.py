@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import zip_longest
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +13,14 @@ from e3frame import kernels
 from e3frame.kernels.native.pointwise import activate
 from e3frame.math.moments import normalize2mom
 from e3frame.nn.activation import ScalarFunction, activation, native_act
+from e3frame.nn.parameters import Role
 
 __all__ = ["FullyConnectedNet"]
 
 
 class _Layer(nn.Module):
+    parameter_roles: ClassVar[dict[str, Role]] = {"weight": "matrix"}
+
     def __init__(self, h_in: int, h_out: int, act: nn.Module | None, var_in: float, var_out: float, bias: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(h_in, h_out))

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from e3frame.algebra.irreps import Irreps, IrrepsLike
 from e3frame.kernels.values import has_values
+from e3frame.nn.parameters import Rows
 
 __all__ = ["SpeciesEmbedding", "SpeciesIndex"]
 
@@ -95,6 +96,9 @@ class SpeciesEmbedding(nn.Module):
             return F.embedding(species, self.weight)
         except IndexError:
             raise IndexError(out_of_range(species, self.num_species)) from None
+
+    def species_rows(self) -> dict[str, list[Rows]]:
+        return {"weight": [Rows(self.weight)]}
 
     def extra_repr(self) -> str:
         return f"{self.num_species} -> {self.irreps_out}"

@@ -76,6 +76,15 @@ class IndexedLinear(nn.Module):
         index = torch.arange(self.num_indices, device=index.device).index_select(0, index)
         return every.take_along_dim(index[:, None, None, None], dim=1).flatten(1)
 
+    def species_rows(self) -> dict[str, list[tuple[Tensor, int, float]]]:
+        """The weights of each path as ``(u, index, w)``, with their normalization, which depends on ``num_indices``."""
+        return {
+            "weight": [
+                (self.weight[where].unflatten(0, ins.path_shape), 1, ins.path_weight)
+                for ins, where, _ in indexed_paths(self.plan)
+            ]
+        }
+
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}({self.irreps_in} -> {self.irreps_out} | {self.num_indices} indices "

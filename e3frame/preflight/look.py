@@ -18,7 +18,6 @@ from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.data.pipeline.statistics import label_range
 from e3frame.data.sources.base import Label
-from e3frame.layers._pooling import Pooling
 from e3frame.preflight.duplicates import check_duplicates
 from e3frame.preflight.energies import check_energies, composition, residual
 from e3frame.preflight.findings import Finding
@@ -30,7 +29,6 @@ from e3frame.preflight.stress import check_stress
 from e3frame.preflight.tensors import check_frame
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError, terse
-from e3frame.spec.layer import LayerSpec
 from e3frame.spec.words import counted, printable
 
 SAMPLE = 400
@@ -88,14 +86,10 @@ class Asked:
             None if model.species == "auto" else model.species,
             units={task.key(name): task.unit(name) for name in task.targets},
             factors={} if files is None else {key: files.label_factor(key) for key in task.labels},
-            references=any(map(_adds_references, model.outputs.values())),
+            references=any(output.scale_shift is not None for output in model.outputs.values()),
             is_mean=run.is_mean,
             allow=data.allow,
         )
-
-
-def _adds_references(layer: LayerSpec) -> bool:
-    return isinstance(layer, Pooling) and layer.per_species_scale_shift is not None
 
 
 def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:

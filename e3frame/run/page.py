@@ -15,13 +15,12 @@ import yaml
 from ase.formula import Formula
 
 from e3frame.config.run import RunConfig
-from e3frame.config.targets import KNOWN
 from e3frame.data.pipeline.dataset import Splits
 from e3frame.data.pipeline.statistics import label_range
 from e3frame.evaluate.evaluation import Evaluation
 from e3frame.files.written import write_file
-from e3frame.layers._pooling import Pooling
 from e3frame.run.report import compared, shown_split
+from e3frame.spec.quantities import quantity_of
 from e3frame.spec.words import counted, in_unit, rounded, typeset
 from e3frame.viz.html import Card, columns, folded, image, note, page, table
 from e3frame.viz.training import learning_curve, overview, parity_by_species
@@ -152,7 +151,7 @@ def _data(data: Splits, missing: Sequence[str], config: RunConfig) -> str:
     headings = ["split", "frames", "atoms per frame", "atoms", "neighbours per atom", "species", "periodic"]
     html = table(headings, rows, ["frames", "atoms", "neighbours per atom", "periodic"])
     task, inputs = config.task, config.model.inputs
-    units = {name: KNOWN[name][0] if name in KNOWN else "" for name in inputs}
+    units = {name: quantity.unit if (quantity := quantity_of(name)) else "" for name in inputs}
     units |= {task.key(name): task.unit(name) for name in task.targets}
     rows = [[key, ", ".join(_roles(key, config)), typeset(unit), *_values(key, data)] for key, unit in units.items()]
     headings = ["key", "read as", "unit", "mean", "deviation", "smallest", "largest"]
@@ -209,8 +208,8 @@ def _scale_shifts(config: RunConfig) -> Iterator[tuple[str, str]]:
     """What the training data, or the user, said of each atom's share."""
     species = config.model.species
     for name, layer in config.model.outputs.items():
-        if isinstance(layer, Pooling) and layer.per_species_scale_shift is not None:
-            scales, shifts = layer.per_species_scale_shift.values(species)
+        if layer.scale_shift is not None:
+            scales, shifts = layer.scale_shift.values(species)
             each = zip(species, scales, shifts, strict=True)
             rows = [[symbol, f"{scale:.5g}", f"{shift:.6g}"] for symbol, scale, shift in each]
             unit = config.task.unit(name) if name in config.task.targets else ""

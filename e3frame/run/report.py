@@ -13,7 +13,6 @@ from e3frame.config.run import RunConfig, TypedRun
 from e3frame.config.targets import TargetSpec
 from e3frame.data.pipeline.dataset import Splits
 from e3frame.evaluate.evaluation import Evaluation
-from e3frame.layers._pooling import Pooling
 from e3frame.network import Model
 from e3frame.spec.statistics import Statistics
 from e3frame.spec.words import typeset
@@ -105,10 +104,10 @@ def compared(name: str, evaluation: Evaluation, config: RunConfig) -> Compared:
 
 def _reference(name: str, evaluation: Evaluation, config: RunConfig) -> NDArray[np.float64] | float:
     """(frames, 1): what the model's shifts sum up to."""
-    layer = config.model.outputs[name]
-    if not isinstance(layer, Pooling) or layer.per_species_scale_shift is None:
+    given = config.model.outputs[name].scale_shift
+    if given is None:
         return 0.0
-    shifts = layer.per_species_scale_shift.values(config.model.species)[1]
+    shifts = given.values(config.model.species)[1]
     return evaluation.composition.numpy() @ np.array(shifts)[:, None]
 
 

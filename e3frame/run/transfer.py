@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from e3frame.config.init import Transfer, layer_of
 from e3frame.inference.saved import SavedModel
 from e3frame.network import Model
-from e3frame.nn.species import SpeciesEmbedding
-from e3frame.o3.indexed_linear import IndexedLinear
+from e3frame.nn.parameters import Rows, species_rows
 
 
 @torch.no_grad()
@@ -28,34 +27,27 @@ def apply(transfer: Transfer, model: Model, plugins: Collection[str] = ()) -> No
             continue
         if not name.startswith("layers.") or layer_of(name) not in transfer.kept:
             continue
-        source = trained.get_submodule(name)
-        if isinstance(module, SpeciesEmbedding):
-            _copy_rows(module.weight, source.weight.to(module.weight), rows, 0)
-        elif isinstance(module, IndexedLinear):
-            _copy_indexed(module, source, rows)
-        else:
-            _copy(module, source)
+        _copy(module, trained.get_submodule(name), rows)
     for name, parameter in model.named_parameters():
         if layer_of(name) in transfer.frozen:
             parameter.requires_grad_(False)
 
 
-def _copy(module: nn.Module, source: nn.Module) -> None:
+def _copy(module: nn.Module, source: nn.Module, rows: Sequence[int | None]) -> None:
+    """Copy a module's own parameters and buffers; those with rows for the species row by row."""
+    per_species, theirs = species_rows(module), species_rows(source)
     held = {**dict(source.named_parameters(recurse=False)), **dict(source.named_buffers(recurse=False))}
     for own in (module.named_parameters(recurse=False), module.named_buffers(recurse=False)):
         for name, tensor in own:
-            tensor.copy_(held[name])
+            if name not in per_species:
+                tensor.copy_(held[name])
+                continue
+            for target, origin in zip(per_species[name], theirs[name], strict=True):
+                _copy_rows(Rows(*target), Rows(*origin), rows)
 
 
-def _copy_rows(target: Tensor, source: Tensor, rows: list[int | None], dim: int) -> None:
+def _copy_rows(target: Rows, source: Rows, rows: Sequence[int | None]) -> None:
+    scale = source.factor / target.factor
     for index, row in enumerate(rows):
         if row is not None:
-            target.select(dim, index).copy_(source.select(dim, row))
-
-
-def _copy_indexed(module: IndexedLinear, source: IndexedLinear, rows: list[int | None]) -> None:
-    """Weights of each path as (u, species, w); the normalization counts the species, which is made up for."""
-    pairs = zip(module.plan.instructions, source.plan.instructions, strict=True)
-    for (ins, held), where, there in zip(pairs, module.plan.weight_slices, source.plan.weight_slices, strict=True):
-        weights = source.weight[there].unflatten(0, held.path_shape) * (held.path_weight / ins.path_weight)
-        _copy_rows(module.weight[where].unflatten(0, ins.path_shape), weights.to(module.weight), rows, 1)
+            target.view.select(target.axis, index).copy_(source.view.select(source.axis, row) * scale)

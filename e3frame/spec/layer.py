@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from e3frame.algebra.paths import ProductPlan
+    from e3frame.spec.scale_shift import ScaleShift
 
 Domain = Literal["node", "edge", "graph"]
 
@@ -116,7 +117,8 @@ class Signature:
         inputs: keys of fields (``Binding.key``) and of the graph's own tensors, in the order of ``forward``.
         output: type of the result.
         warnings: what is allowed but probably not meant, each with the key of the spec it concerns.
-        differentiates: graph tensors with respect to which the module takes derivatives.
+        differentiates: graph tensors with respect to which the module takes derivatives; it must retain the graph
+            (``retain_graph=True``), from which other layers derive as well.
         per_pair: those inputs that the module takes once for an edge and its reverse, where they are the same for both
             (``Field.reversal``), with ``EDGE_PAIRS`` to tell the row of each edge, or None where they come per edge.
     """
@@ -200,6 +202,32 @@ class LayerSpec(Kinded, family="layer"):
     """What the layer computes, in LaTeX; its page in the documentation shows it."""
     variants: ClassVar[tuple[str, ...]] = ()
     """More of the same, one for each option that changes what is computed; for the tests."""
+
+    derives: ClassVar[str | None] = None
+    """Name of the quantity (``e3frame.spec.quantities``) that this layer derives from the energy ``of``, such as
+    ``forces``; None for a layer that takes no derivative."""
+    gives_edge_vectors: ClassVar[bool] = False
+    """Whether the result is the vector of each edge; a model without such a layer begins with ``edge_vectors``."""
+
+    @property
+    def extensive(self) -> bool | None:
+        """Whether the layer pools atoms into their graph by a sum (True) or a mean (False); None if it does not pool.
+
+        If the module of a sum has a method ``of_nodes(x, species)``, the share of each atom, calculators return the
+        energies of the atoms as well.
+        """
+        return None
+
+    @property
+    def scale_shift(self) -> ScaleShift | None:
+        """Scale and shift of each atom before it is pooled, which the key ``per_species_scale_shift`` holds; None if
+        there are none."""
+        return None
+
+    @property
+    def source(self) -> str | None:
+        """Name of the field that the layer reads, where the key ``of`` gives it."""
+        return getattr(self, "of", None)
 
     def infer(self, scope: Scope) -> Signature:
         """The call that this layer makes and the type of its result.

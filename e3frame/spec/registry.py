@@ -7,7 +7,7 @@ member of it and registers itself when it is defined, so that adding a member is
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
 from pydantic.fields import FieldInfo
@@ -24,6 +24,8 @@ class Kinded(Spec):
 
     family: ClassVar[str]
     members: ClassVar[dict[str, type[Self]]]
+    if TYPE_CHECKING:
+        kind: str
 
     def __init_subclass__(cls, family: str | None = None, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -66,12 +68,17 @@ class Kinded(Spec):
         return did_you_mean(str(kind), sorted(cls.members), "kinds")
 
 
-class OneOf:
-    """``OneOf[Family]``: a field that takes any member of the family."""
+if TYPE_CHECKING:
+    F = TypeVar("F", bound=Kinded)
+    OneOf = Annotated[F, "member"]
+else:
 
-    def __class_getitem__(cls, family: type[Kinded]) -> Any:
-        return Annotated[
-            SerializeAsAny[family],
-            BeforeValidator(lambda raw, info: family.parse(raw, info)),
-            WithJsonSchema({FAMILY: family.family}),
-        ]
+    class OneOf:
+        """``OneOf[Family]``: a field that takes any member of the family."""
+
+        def __class_getitem__(cls, family: type[Kinded]) -> Any:
+            return Annotated[
+                SerializeAsAny[family],
+                BeforeValidator(lambda raw, info: family.parse(raw, info)),
+                WithJsonSchema({FAMILY: family.family}),
+            ]

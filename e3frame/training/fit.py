@@ -19,7 +19,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from e3frame.config.init import lr_factor
 from e3frame.config.run import RunConfig
-from e3frame.config.schedulers import PlateauSpec
 from e3frame.config.trainer import TrainerSpec
 from e3frame.data.pipeline.dataset import Splits
 from e3frame.data.pipeline.module import DataModule
@@ -175,8 +174,8 @@ def without_validation(config: RunConfig) -> str:
     said = [f"the best epoch is that of the lowest {'training loss' if best == 'train_loss' else best}"]
     if config.trainer.early_stopping_patience is not None:
         said.append(f"trainer.early_stopping_patience follows {best}")
-    if isinstance(config.scheduler, PlateauSpec):
-        said.append(f"scheduler=plateau follows {_monitored(config.scheduler.monitor, 'train')}")
+    if config.scheduler.monitored is not None:
+        said.append(f"scheduler={config.scheduler.kind} follows {_monitored(config.scheduler.monitored, 'train')}")
     if "split" in type(config.data).model_fields:
         said.append("data.split.val=0.1 sets frames apart for validation")
     return f"no validation frames: {'; '.join(said)}"

@@ -7,9 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from e3frame.nn.batch_norm import BatchNorm
-from e3frame.nn.layer_norm import LayerNorm
-from e3frame.nn.mlp import FullyConnectedNet
+from e3frame.nn.parameters import Role, role_of
 
 
 def parameter_groups(model: nn.Module, lr: float, factor: Callable[[str], float]) -> list[dict[str, Any]]:
@@ -21,21 +19,13 @@ def parameter_groups(model: nn.Module, lr: float, factor: Callable[[str], float]
         factor: of the learning rate, by the name of a parameter.
 
     Returns:
-        Groups with ``params``, ``lr`` and ``role``: ``bias`` (of a layer or a norm, and the scales of norms),
-        ``matrix`` (weights of an mlp) or ``weight`` (all others; those of linear maps and products of irreps are flat
-        lists of many matrices).
+        Groups with ``params``, ``lr`` and ``role`` (:data:`e3frame.nn.parameters.Role`).
     """
-    groups: dict[tuple[float, str], list[nn.Parameter]] = {}
-    networks = [name for name, module in model.named_modules() if isinstance(module, FullyConnectedNet)]
+    groups: dict[tuple[float, Role], list[nn.Parameter]] = {}
     for name, module in model.named_modules():
         for own, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
-            role = "weight"
-            if own.startswith("bias") or isinstance(module, BatchNorm | LayerNorm):
-                role = "bias"
-            elif parameter.ndim == 2 and any(name.startswith(f"{network}.") for network in networks):
-                role = "matrix"
-            groups.setdefault((factor(f"{name}.{own}"), role), []).append(parameter)
+            groups.setdefault((factor(f"{name}.{own}"), role_of(module, own)), []).append(parameter)
     ordered = sorted(groups.items(), key=lambda item: item[0][0] != 1.0)  # the rate that is shown is that of the first
     return [{"params": params, "lr": lr * scale, "role": role} for (scale, role), params in ordered]
