@@ -86,8 +86,8 @@ train=("$python" "$source_tree/scripts/train.py" "${common[@]}")
 
 say "a run by srun"
 srun "${train[@]}" trainer.max_epochs=10 folder="$scratch/srun" | tail -n 5
-# So many epochs as take two minutes on this machine.
-epochs=$("$python" -c "import csv; print(max(50, round(10 * 120 / float(list(csv.DictReader(open('srun/metrics.csv')))[-1]['seconds']))))")
+# Epochs for about four minutes: the signal below comes after one or two, also if the machine is less busy by then.
+epochs=$("$python" -c "import csv; print(max(50, round(10 * 240 / float(list(csv.DictReader(open('srun/metrics.csv')))[-1]['seconds']))))")
 
 say "a run that is not disturbed"
 long=(trainer.max_epochs="$epochs" trainer.progress_bar=false)
@@ -101,7 +101,7 @@ cat >job.sh <<EOF
 srun --kill-on-bad-exit=1 ${train[*]} ${long[*]} folder=$scratch/disturbed
 EOF
 job=$(sbatch --parsable job.sh)
-wait_for 900 test -e disturbed/metrics.json
+wait_for 1800 test -e disturbed/metrics.json
 wait_for 60 bash -c "! squeue --noheader --job=$job | grep -q ."
 grep -E "interrupted|goes on|queued" job.txt || true
 tail -n 5 job.txt
