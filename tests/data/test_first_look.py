@@ -101,7 +101,8 @@ def test_labels_and_twins_of_the_test_frames(capsys: pytest.CaptureFixture[str])
     given = [*GIVEN, "data.split.method=random"]
     assert main([*given, "data.test_path=without.xyz"]) == 1
     out = " ".join(capsys.readouterr().out.split())
-    told = r"error broken frames 24 of \d+: no key 'energy' for the label energy \(frames 0, 1, 4, 5, \.\.\. of without"
+    told = r"no key 'energy' for the label energy, no key 'forces' for the label forces"
+    told = rf"error broken frames 24 of \d+: {told} \(frames 0, 1, 4, 5, \.\.\. of without"
     assert re.search(told, out)
     other[55].positions[1, 2] = np.nan
     write("nan.xyz", other, format="extxyz")

@@ -85,12 +85,23 @@ FRAMES_AND_MESSAGES = {
     ),
     "nothing but positions": (
         changed(energy=None, forces=None), {},
-        "train.xyz, frame 4\n  no key 'energy' for the label energy\n  the frame has no keys; "
-        "if frames may lack it: data.allow_missing=[energy]",
+        "train.xyz, frame 4\n  no key 'energy' for the label energy, no key 'forces' for the label forces\n"
+        "  the frame has no keys; if frames may lack them: data.allow_missing=[energy,forces]",
+    ),
+    "both of other names": (
+        lambda frames: (renamed("energy", "PBE")(frames), renamed("forces", "F_dft")(frames)), {},
+        "train.xyz, frame 0\n  no key 'energy' for the label energy, no key 'forces' for the label forces\n"
+        "  keys there: F_dft, PBE; did you mean data.keys.energy=PBE data.keys.forces=F_dft?",
     ),
     "no forces at all": (
         renamed("forces", None), {},
         "train.xyz, frame 0\n  no key 'forces' for the label forces\n  keys there: energy; to do without: task=energy",
+    ),
+    "neither energies nor forces, and a stress": (
+        lambda frames: [atoms.calc.results.clear() for atoms in frames],
+        {"keys": {"energy": "energy", "forces": "forces", "stress": "stress"}},
+        "train.xyz, frame 0\n  no key 'energy' for the label energy, no key 'forces' for the label forces\n"
+        "  the frame has no keys; to do without: task=energy; if frames may lack it: data.allow_missing=[energy]",
     ),
     "forces of another name": (
         renamed("forces", "F_dft"), {},

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -40,32 +40,55 @@ def as_array(value: Any) -> NDArray:
     return array
 
 
-def find(
-    present: Mapping[str, Any],
-    key: str,
-    what: str,
-    option: str,
-    fail: Fail,
-    fitting: Collection[str] = (),
-    without: str | None = None,
-) -> Any:
-    """What stands under ``key``.
+class Absent(NamedTuple):
+    """A key that a frame lacks.
 
-    Args:
-        what: it is for, for the message.
-        option: of the run config that names the key.
-        fitting: keys whose values have the type of what is looked for.
-        without: what to write where there is no such value, for the message.
+    Attributes:
+        key: the key.
+        what: purpose of its value, such as ``for the label energy``.
+        option: key of the run config that names it.
+        fitting: keys of the frame whose values have the right type.
+        without: what to write if there is no such value.
+        label: the label that some frames may lack.
+    """
+
+    key: str
+    what: str
+    option: str
+    fitting: Collection[str] = ()
+    without: str | None = None
+    label: str | None = None
+
+    def meant(self, present: Collection[str]) -> str | None:
+        """The override that names the key which is probably meant."""
+        match = nearest(self.key, self.fitting or present)
+        match = match or (next(iter(self.fitting)) if len(self.fitting) == 1 else None)
+        return None if match is None else f"{self.option}={match}"
+
+
+def absent_error(absent: Sequence[Absent], present: Collection[str], fail: Fail) -> DataError:
+    """One error for all keys that a frame lacks, with what to write instead."""
+    hints = [f"keys there: {', '.join(sorted(present))}" if present else "the frame has no keys"]
+    meant = {each.key: each.meant(present) for each in absent}
+    if any(meant.values()):
+        hints.append(f"did you mean {' '.join(filter(None, meant.values()))}?")
+    others = [each for each in absent if meant[each.key] is None and not each.fitting]
+    hints += [each.without for each in others if each.without is not None][
+        :1
+    ]  # the task without the first needs no other
+    if labels := [each.label for each in others if each.label is not None]:
+        hints.append(
+            f"if frames may lack {'it' if len(labels) == 1 else 'them'}: data.allow_missing=[{','.join(labels)}]"
+        )
+    return fail(", ".join(f"no key '{each.key}' {each.what}" for each in absent), hint="; ".join(hints))
+
+
+def find(present: Mapping[str, Any], key: str, what: str, option: str, fail: Fail) -> Any:
+    """The value of ``key``; ``what`` and ``option`` as in :class:`Absent`.
 
     Raises:
         DataError: there is no such key.
     """
-    if key in present:
-        return present[key]
-    match = nearest(key, fitting or present) or (next(iter(fitting)) if len(fitting) == 1 else None)
-    hint = f"keys there: {', '.join(sorted(present))}" if present else "the frame has no keys"
-    if match is not None:
-        hint += f"; did you mean {option}={match}?"
-    elif without is not None and not fitting:
-        hint += f"; {without}"
-    raise fail(f"no key '{key}' {what}", hint=hint)
+    if key not in present:
+        raise absent_error([Absent(key, what, option)], present, fail)
+    return present[key]

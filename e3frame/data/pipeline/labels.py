@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
-from e3frame.data.formats.keys import as_array, find, present_keys
+from e3frame.data.formats.keys import Absent, absent_error, as_array, find, present_keys
 from e3frame.data.pipeline.edges import beyond_key, images, read_pairs
 from e3frame.data.sources.base import TASKS_WITHOUT, Label
 from e3frame.data.sources.edge_keys import EdgeKeys
@@ -47,11 +47,12 @@ class LabelReader:
         Raises:
             DataError: a label is not there, not numeric, not finite, or of another shape.
         """
-        return {
-            name: self._value(atoms, name, label, file, frame)
-            for name, label in self.labels.items()
-            if label.per != "edge"
-        }
+        own = {name: label for name, label in self.labels.items() if label.per != "edge"}
+        try:
+            return {name: self._value(atoms, name, label, file, frame) for name, label in own.items()}
+        except DataError:
+            self._require_keys(atoms, own, file, frame)  # of several that are missing all are named
+            raise
 
     def read_edges(
         self, atoms: Atoms, edge_index: NDArray[np.int64], edge_shift: NDArray[np.float64], file: str, frame: int
@@ -78,8 +79,17 @@ class LabelReader:
             found[beyond_key(name)] = np.array([beyond])
         return found
 
+    def _require_keys(self, atoms: Atoms, labels: Mapping[str, Label], file: str, frame: int) -> None:
+        found = [
+            _absent(atoms, name, self.keys[_source(name, self.keys)], label, frame)
+            for name, label in labels.items()
+            if name not in self.allow_missing
+        ]
+        if absent := [each for each in found if each is not None]:
+            raise absent_error(absent, present_keys(atoms, "graph"), partial(DataError, file=file, frame=frame))
+
     def _value(self, atoms: Atoms, name: str, label: Label, file: str, frame: int) -> NDArray[np.float64]:
-        source = "virial" if name == "stress" and name not in self.keys else name
+        source = _source(name, self.keys)
         key = self.keys[source]
         rows = 1 if label.per == "graph" else len(atoms)
         missing = np.full((rows, *label.shape), np.nan)
@@ -105,14 +115,9 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
     present = present_keys(atoms, label.per)
     fail = partial(DataError, file=file, frame=frame)
     rows = 1 if label.per == "graph" else len(atoms)
-    first = frame == 0 and key not in present  # what the first frame lacks, all may lack
-    fitting = [other for other, value in present.items() if first and _fits(value, label, rows)]
-    without = None
-    if first and name in TASKS_WITHOUT:
-        without = f"to do without: {TASKS_WITHOUT[name]}"
-    elif name in ("energy", *TASKS_WITHOUT):  # others may be inputs, which no frame may lack
-        without = f"if frames may lack it: data.allow_missing=[{name}]"
-    value = as_array(find(present, key, f"for the label {name}", f"data.keys.{name}", fail, fitting, without))
+    if absent := _absent(atoms, name, key, label, frame):
+        raise absent_error([absent], present, fail)
+    value = as_array(present[key])
     if value.dtype.kind not in "fiu":
         raise DataError(f"{key} is not a number: {value.tolist()!r}", file=file, frame=frame)
     if name == "stress" and value.shape in ((6,), (1, 6)) and label.shape == (3, 3):
@@ -130,6 +135,25 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
         where = f" of atom {row}" if label.per == "node" else ""
         raise DataError(f"{key}{where} is {value[row].tolist()}: no label is so large", file=file, frame=frame)
     return value
+
+
+def _source(label: str, keys: Mapping[str, str]) -> str:
+    """The quantity in the files that gives a label."""
+    return "virial" if label == "stress" and label not in keys else label
+
+
+def _absent(atoms: Atoms, name: str, key: str, label: Label, frame: int) -> Absent | None:
+    """What to say if the frame lacks the key of a label."""
+    present = present_keys(atoms, label.per)
+    if key in present:
+        return None
+    rows = 1 if label.per == "graph" else len(atoms)
+    first = frame == 0  # what the first frame lacks, all may lack
+    fitting = [other for other, value in present.items() if first and _fits(value, label, rows)]
+    without = f"to do without: {TASKS_WITHOUT[name]}" if first and name in TASKS_WITHOUT else None
+    # Other labels may be inputs, which no frame may lack.
+    may_lack = name if without is None and name in ("energy", *TASKS_WITHOUT) else None
+    return Absent(key, f"for the label {name}", f"data.keys.{name}", fitting, without, may_lack)
 
 
 def _misfit(key: str, value: NDArray, name: str, label: Label, rows: int, of_file: bool) -> tuple[str, str]:
