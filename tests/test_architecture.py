@@ -25,6 +25,7 @@ FLOORS = [
 # Imports upward, all inside functions: methods that e3nn's users expect on a class of a lower floor.
 UPWARD = {
     ("algebra.irreps", "o3"),
+    ("algebra.representation", "o3"),
     ("o3.tensor_product", "viz"),
     ("model", "network"),
 }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, TypeAlias
 
-from e3frame.algebra.irreps import Irreps, IrrepsLike
+from e3frame.algebra.irreps import IrrepLike, Irreps, IrrepsLike
 
 __all__ = [
     "ACTIVATIONS",
@@ -105,7 +105,7 @@ def activation_irreps(irreps_in: IrrepsLike, activations: Sequence[str | None]) 
             f"one activation (or None) for each term of {irreps_in or 'no irreps'} is required, "
             f"{len(irreps_in)} in all, got {len(activations)}"
         )
-    terms = []
+    terms: list[tuple[int, IrrepLike]] = []
     for (mul, ir), activation in zip(irreps_in, activations, strict=True):
         if activation is None:
             terms.append((mul, ir))
@@ -163,8 +163,8 @@ def plan_gate(
     scalars_out = activation_irreps(parts[0], act_scalars)
     gates_out = activation_irreps(parts[1], act_gates)
     gated_in, gated_out = _pair(parts[2].simplify(), gates_out.simplify())
-    irreps_in, slices = _sorted_sum([part.simplify() for part in parts])
-    return GatePlan(irreps_in, scalars_out + gated_out, *slices, irreps_gated=gated_in)
+    irreps_in, (scalars, gates, gated) = _sorted_sum([part.simplify() for part in parts])
+    return GatePlan(irreps_in, scalars_out + gated_out, scalars, gates, gated, irreps_gated=gated_in)
 
 
 def _pair(gated: Irreps, gates: Irreps) -> tuple[Irreps, Irreps]:

@@ -5,47 +5,31 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from operator import index
-from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, Self, SupportsIndex, TypeAlias, overload
 
 from e3frame.algebra.errors import NoIrrepsError
+from e3frame.algebra.representation import Representation
 from e3frame.algebra.syntax import IrrepsSyntaxError, parse_irrep, parse_irreps
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 __all__ = ["Irrep", "IrrepLike", "Irreps", "IrrepsLike", "IrrepsSyntaxError", "MulIr", "SortedIrreps"]
 
 IrrepLike: TypeAlias = "Irrep | MulIr | str | tuple[int, int]"
 IrrepsLike: TypeAlias = "Irreps | Irrep | MulIr | str | Iterable[MulIr | IrrepLike | tuple[int, IrrepLike]] | None"
+_Filter: TypeAlias = "IrrepsLike | Callable[[MulIr], bool]"
 
 
-class _Representation:
-    """Matrices of a representation, given those of rotation matrices."""
-
-    def D_from_matrix(self, R: Tensor) -> Tensor:
-        """Matrix of shape ``(..., dim, dim)`` of the rotations or reflections ``R`` (..., 3, 3)."""
-        raise NotImplementedError
-
-    def D_from_quaternion(self, q: Tensor, k: Tensor | None = None) -> Tensor:
-        """Matrix of shape ``(..., dim, dim)`` of the quaternion ``q`` (..., 4) and ``k`` inversions."""
-        from e3frame.o3.proper import require_counts
-        from e3frame.o3.rotation import quaternion_to_matrix
-
-        R = quaternion_to_matrix(q)
-        return self.D_from_matrix(R if k is None else R * (-1) ** require_counts(k)[..., None, None])
-
-    def D_from_axis_angle(self, axis: Tensor, angle: Tensor) -> Tensor:
-        """Matrix of shape ``(..., dim, dim)`` of the rotation by ``angle`` (...) around ``axis`` (..., 3)."""
-        from e3frame.o3.rotation import axis_angle_to_matrix
-
-        return self.D_from_matrix(axis_angle_to_matrix(axis, angle))
-
-
-class Irrep(_Representation, tuple):
+class Irrep(Representation, tuple[int, int]):
     """Irreducible representation of O(3): degree ``l`` and parity ``p`` (1 even, -1 odd).
 
-    Made from ``"1o"``, ``"1y"`` (the parity (-1)^l of the spherical harmonics), ``(1, -1)`` or ``1, -1``.
+    Written ``"1o"``, ``"1y"`` (the parity (-1)^l of the spherical harmonics), ``(1, -1)`` or ``1, -1``.
     Ordered by (l, p), odd before even: ``0o < 0e < 1o < 1e``.
+
+    Raises:
+        ValueError: a text that is not an irrep, a negative degree, or a parity other than 1 and -1.
 
     >>> Irrep("1o").dim, list(Irrep("1o") * Irrep("1o"))
     (3, [0e, 1e, 2e])
@@ -63,14 +47,17 @@ class Irrep(_Representation, tuple):
                 l, p = parse_irrep(l)  # noqa: E741
             elif isinstance(l, tuple) and len(l) == 2:
                 l, p = l  # noqa: E741
-        if p is None or not hasattr(l, "__index__"):
+        if p is None or not isinstance(l, SupportsIndex):
             raise ValueError(f"an irrep is a degree l and a parity, such as '1o' or (1, -1); got {l!r}")
-        degree = index(l)  # type: ignore[arg-type]
+        degree = index(l)
         if degree < 0:
             raise ValueError(f"the degree l of an irrep must be at least 0, got {degree}")
         if p not in (-1, 1):
             raise ValueError(f"the parity of an irrep must be 1 (even) or -1 (odd), got {p!r}")
         return super().__new__(cls, (degree, int(p)))
+
+    def _direct_sum(self) -> Irreps:
+        return Irreps(self)
 
     @property
     def l(self) -> int:  # noqa: E743
@@ -93,46 +80,34 @@ class Irrep(_Representation, tuple):
 
     @classmethod
     def iterator(cls, lmax: int | None = None) -> Iterator[Irrep]:
-        """All irreps up to ``lmax``, the parity of the spherical harmonics first: 0e, 0o, 1o, 1e, 2e, 2o, ..."""
+        """Yield all irreps up to ``lmax``, the parity of the spherical harmonics first: 0e, 0o, 1o, 1e, 2e, 2o, ..."""
         for degree in count() if lmax is None else range(lmax + 1):
             yield Irrep(degree, (-1) ** degree)
             yield Irrep(degree, -((-1) ** degree))
 
-    def D_from_angles(self, alpha: Tensor, beta: Tensor, gamma: Tensor, k: Tensor | None = None) -> Tensor:
-        """Matrix p^k D^l(alpha, beta, gamma) of shape ``(..., dim, dim)``; ``k`` counts inversions."""
-        from e3frame.o3.proper import require_counts
-        from e3frame.o3.wigner import wigner_D
-
-        D = wigner_D(self.l, alpha, beta, gamma)
-        return D if k is None else D * (self.p ** require_counts(k)[..., None, None])
-
-    def D_from_matrix(self, R: Tensor) -> Tensor:
-        """Matrix of shape ``(..., dim, dim)`` of the rotations or reflections ``R`` of shape ``(..., 3, 3)``."""
-        return Irreps(self).D_from_matrix(R)
-
-    def _no_list(self, *_: Any) -> Any:
+    def _no_list(self, *_: object) -> NoReturn:
         raise NotImplementedError("an irrep has no elements: did you mean Irreps(...)?")
 
     # Not __len__, too: torch.compile guards tuples by their length.
     count = index = __contains__ = _no_list
 
-    def __mul__(self, other: Any) -> Iterator[Irrep]:  # type: ignore[override]
-        """Irreps of the tensor product, by degree."""
+    def __mul__(self, other: IrrepLike) -> Iterator[Irrep]:  # type: ignore[override]  # the tensor product, as in e3nn
+        """Yield the irreps of the tensor product, by degree."""
         other = Irrep(other)
         for degree in range(abs(self.l - other.l), self.l + other.l + 1):
             yield Irrep(degree, self.p * other.p)
 
-    def __rmul__(self, other: SupportsIndex) -> Irreps:  # type: ignore[override]
+    def __rmul__(self, other: SupportsIndex) -> Irreps:  # type: ignore[override]  # a multiplicity, as in e3nn
         return Irreps([(index(other), self)])
 
-    def __add__(self, other: Any) -> Irreps:  # type: ignore[override]
+    def __add__(self, other: IrrepsLike) -> Irreps:  # type: ignore[override]  # the direct sum, as in e3nn
         return Irreps(self) + Irreps(other)
 
     def __repr__(self) -> str:
         return f"{self[0]}{'e' if self[1] == 1 else 'o'}"
 
 
-class MulIr(tuple):
+class MulIr(tuple[int, Irrep]):
     """A multiplicity and an irrep: ``8x1o``."""
 
     __slots__ = ()
@@ -175,7 +150,7 @@ class SortedIrreps(NamedTuple):
     inv: tuple[int, ...]
 
 
-def _read_term(term: Any) -> MulIr:
+def _read_term(term: object) -> MulIr:
     if isinstance(term, MulIr):
         return term
     if isinstance(term, str | Irrep):
@@ -185,10 +160,13 @@ def _read_term(term: Any) -> MulIr:
     raise NoIrrepsError(f"each term of irreps must be an irrep or (multiplicity, irrep), got {term!r}")
 
 
-class Irreps(_Representation, tuple):
+class Irreps(Representation, tuple[MulIr, ...]):
     """Direct sum of irreps of O(3): the layout of a tensor's last axis, in (multiplicity, component) order.
 
-    Made from ``"8x0e + 4x1o"``, an `Irrep`, or an iterable of irreps and (multiplicity, irrep) pairs.
+    Written ``"8x0e + 4x1o"``, an `Irrep`, or an iterable of irreps and (multiplicity, irrep) pairs.
+
+    Raises:
+        ValueError: anything else; an `IrrepsSyntaxError` for a text, with the position.
 
     >>> irreps = Irreps("8x0e + 4x1o")
     >>> irreps.dim, irreps.slices(), irreps.count("1o"), "1e" in irreps
@@ -197,7 +175,7 @@ class Irreps(_Representation, tuple):
 
     __slots__ = ()
 
-    def __new__(cls, irreps: IrrepsLike = None) -> Irreps:
+    def __new__(cls, irreps: IrrepsLike = None) -> Self:
         if type(irreps) is cls:
             return irreps
         if irreps is None:
@@ -212,9 +190,12 @@ class Irreps(_Representation, tuple):
             raise NoIrrepsError(f"irreps are text such as '8x0e + 4x1o' or a list of such terms, got {irreps!r}")
         return super().__new__(cls, terms)
 
+    def _direct_sum(self) -> Irreps:
+        return self
+
     @staticmethod
     def spherical_harmonics(lmax: int, p: int = -1) -> Irreps:
-        """Irreps of the spherical harmonics of degrees 0 to ``lmax`` of a vector of parity ``p``."""
+        """Return the irreps of the spherical harmonics of degrees 0 to ``lmax`` of a vector of parity ``p``."""
         return Irreps([(1, (degree, p**degree)) for degree in range(lmax + 1)])
 
     @property
@@ -234,26 +215,31 @@ class Irreps(_Representation, tuple):
 
     @property
     def lmax(self) -> int:
-        """Highest degree that has a copy."""
+        """Highest degree among terms of nonzero multiplicity.
+
+        Raises:
+            ValueError: there is no such term.
+        """
         degrees = [ir.l for mul, ir in self if mul > 0]
         if not degrees:
             raise ValueError("empty irreps have no lmax")
         return max(degrees)
 
     def slices(self) -> list[slice]:
-        """Where each term lies on the last axis."""
+        """Return the position of each term on the last axis."""
         slices, start = [], 0
         for mul_ir in self:
             slices.append(slice(start, start + mul_ir.dim))
             start += mul_ir.dim
         return slices
 
-    def count(self, ir: IrrepLike) -> int:  # type: ignore[override]
-        """Total multiplicity of ``ir``."""
+    def count(self, ir: IrrepLike) -> int:
+        """Return the total multiplicity of ``ir``."""
         ir = Irrep(ir)
         return sum(mul for mul, own in self if own == ir)
 
-    def index(self, *_: Any) -> Any:
+    def index(self, *_: object) -> NoReturn:
+        """Raise NotImplementedError: an irrep may occur in several terms."""
         raise NotImplementedError("the position of an irrep is ambiguous; iterate instead")
 
     def is_scalar(self) -> bool:
@@ -261,7 +247,7 @@ class Irreps(_Representation, tuple):
         return all(ir.is_scalar() for _, ir in self)
 
     def simplify(self) -> Irreps:
-        """Merge neighbours of one irrep and drop empty terms; the layout in memory stays the same."""
+        """Merge adjacent terms of equal irreps and drop empty terms. The layout of tensors does not change."""
         terms: list[tuple[int, Irrep]] = []
         for mul, ir in self:
             if terms and terms[-1][1] == ir:
@@ -271,11 +257,11 @@ class Irreps(_Representation, tuple):
         return Irreps(terms)
 
     def remove_zero_multiplicities(self) -> Irreps:
-        """Drop empty terms."""
+        """Drop terms of multiplicity 0."""
         return Irreps([mul_ir for mul_ir in self if mul_ir.mul > 0])
 
     def sort(self) -> SortedIrreps:
-        """Order the terms by irrep, keeping the order of equal ones.
+        """Sort the terms by irrep; equal irreps keep their order.
 
         >>> Irreps("2o + 1e + 0e + 1e").sort()
         SortedIrreps(irreps=1x0e+1x1e+1x1e+1x2o, p=(3, 1, 0, 2), inv=(2, 1, 3, 0))
@@ -285,13 +271,19 @@ class Irreps(_Representation, tuple):
         return SortedIrreps(Irreps([self[i] for i in inv]), tuple(p), tuple(inv))
 
     def regroup(self) -> Irreps:
-        """`sort`, then `simplify`."""
+        """Sort the terms and merge equal irreps. The layout of tensors changes."""
         return self.sort().irreps.simplify()
 
-    def filter(self, keep: Any = None, *, drop: Any = None, lmax: int | None = None) -> Irreps:
-        """Terms to ``keep``, without those to ``drop``, or of degree at most ``lmax``; one of the three.
+    def filter(self, keep: _Filter = None, *, drop: _Filter = None, lmax: int | None = None) -> Irreps:
+        """Select terms by one of three criteria.
 
-        ``keep`` and ``drop`` are irreps or a predicate on `MulIr`.
+        Args:
+            keep: irreps to keep, or a predicate on `MulIr`.
+            drop: irreps to remove, or a predicate on `MulIr`.
+            lmax: highest degree to keep.
+
+        Raises:
+            ValueError: more than one criterion.
         """
         if sum(option is not None for option in (keep, drop, lmax)) > 1:
             raise ValueError("filter takes only one of keep, drop and lmax")
@@ -307,68 +299,63 @@ class Irreps(_Representation, tuple):
 
     @property
     def slice_by_mul(self) -> _SliceByMul:
-        """Slice by copies: ``Irreps("3x0e + 2x1o").slice_by_mul[1:4]`` is ``2x0e+1x1o``."""
+        """Index by copies of irreps instead of terms.
+
+        >>> Irreps("3x0e + 2x1o").slice_by_mul[1:4]
+        2x0e+1x1o
+        """
         return _SliceByMul(self)
 
     def randn(
         self,
         *size: int,
-        normalization: str = "component",
+        normalization: Literal["component", "norm"] = "component",
         requires_grad: bool = False,
-        dtype: Any = None,
-        device: Any = None,
-        generator: Any = None,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+        generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Normal random tensor of shape ``size``, whose one -1 stands for ``dim``.
+        """Return normally distributed features.
 
-        ``normalization``: ``"component"`` (each component has unit variance) or ``"norm"`` (each irrep has unit norm).
+        Args:
+            size: shape of the tensor, in which -1, exactly once, stands for ``dim``.
+            normalization: ``component`` (each component has unit variance) or ``norm`` (each irrep has unit norm).
+
+        Raises:
+            ValueError: ``size`` without -1 or with several, or another normalization.
         """
-        from e3frame.o3.random import randn
+        from e3frame.o3 import representation
 
-        return randn(self, size, normalization, requires_grad, dtype=dtype, device=device, generator=generator)
-
-    def D_from_angles(self, alpha: Tensor, beta: Tensor, gamma: Tensor, k: Tensor | None = None) -> Tensor:
-        """Block-diagonal matrix of shape ``(..., dim, dim)`` of Euler angles (yxy) and ``k`` inversions."""
-        from e3frame.o3.wigner import direct_sum
-
-        blocks = {ir: ir.D_from_angles(alpha, beta, gamma, k) for ir in {ir for _, ir in self}}
-        like = alpha + beta + gamma if k is None else alpha + beta + gamma + k
-        return direct_sum([blocks[ir] for mul, ir in self for _ in range(mul)], like=like[..., None, None])
-
-    def D_from_matrix(self, R: Tensor) -> Tensor:
-        """Block-diagonal matrix of shape ``(..., dim, dim)`` of rotations or reflections ``R`` (..., 3, 3)."""
-        from e3frame.o3.wigner import direct_sum, irreps_matrices
-
-        blocks = irreps_matrices([ir for mul, ir in self if mul > 0], R)
-        return direct_sum([blocks[ir] for mul, ir in self for _ in range(mul)], like=R)
+        return representation.randn(
+            self, size, normalization, requires_grad, dtype=dtype, device=device, generator=generator
+        )
 
     @overload
     def __getitem__(self, i: SupportsIndex) -> MulIr: ...
     @overload
     def __getitem__(self, i: slice) -> Irreps: ...
-    def __getitem__(self, i: Any) -> Any:
-        item = super().__getitem__(i)
-        return Irreps(item) if isinstance(i, slice) else item
+    def __getitem__(self, i: SupportsIndex | slice) -> MulIr | Irreps:
+        return Irreps(super().__getitem__(i)) if isinstance(i, slice) else super().__getitem__(i)
 
-    def __contains__(self, ir: Any) -> bool:
-        ir = Irrep(ir)
-        return any(own == ir for _, own in self)
+    def __contains__(self, ir: object) -> bool:
+        wanted = Irrep(ir)  # type: ignore[arg-type]  # which raises for anything else
+        return any(own == wanted for _, own in self)
 
-    def __add__(self, other: Any) -> Irreps:  # type: ignore[override]
+    def __add__(self, other: IrrepsLike) -> Irreps:  # type: ignore[override]  # anything that irreps are made of
         return Irreps(super().__add__(Irreps(other)))
 
-    def __mul__(self, other: Any) -> Irreps:  # type: ignore[override]
+    def __mul__(self, other: SupportsIndex) -> Irreps:
         if isinstance(other, Irreps):
             raise NotImplementedError("the product of two Irreps needs a choice of paths: see o3.FullTensorProduct")
         return Irreps(super().__mul__(other))
 
-    __rmul__ = __mul__  # type: ignore[assignment]
+    __rmul__ = __mul__
 
     def __repr__(self) -> str:
         return "+".join(map(repr, self))
 
 
-def _predicate(choice: Any) -> Callable[[MulIr], bool]:
+def _predicate(choice: IrrepsLike | Callable[[MulIr], bool]) -> Callable[[MulIr], bool]:
     if callable(choice):
         return choice
     chosen = {ir for _, ir in Irreps(choice)}
@@ -376,6 +363,8 @@ def _predicate(choice: Any) -> Callable[[MulIr], bool]:
 
 
 class _SliceByMul:
+    """Result of `Irreps.slice_by_mul`."""
+
     def __init__(self, irreps: Irreps) -> None:
         self.irreps = irreps
 

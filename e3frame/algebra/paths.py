@@ -120,7 +120,7 @@ def plan_elementwise(
 
 def _aligned(irreps_in1: Irreps, irreps_in2: Irreps) -> Iterator[tuple[int, Irrep, Irrep]]:
     """Cut two lists of equally many irreps into common runs ``(mul, ir1, ir2)``."""
-    rest1, rest2 = list(irreps_in1)[::-1], list(irreps_in2)[::-1]
+    rest1, rest2 = ([(mul, ir) for mul, ir in reversed(irreps)] for irreps in (irreps_in1, irreps_in2))
     while rest1:
         (mul1, ir1), (mul2, ir2) = rest1.pop(), rest2.pop()
         mul = min(mul1, mul2)
@@ -154,10 +154,10 @@ def plan_square(
             if not accepts(ir_out):
                 continue
             mul1, mul2 = irreps_in[i1].mul, irreps_in[i2].mul
-            modes = {"uvuv": mul1 * mul2} if i1 != i2 else {"uvu<v": mul1 * (mul1 - 1) // 2, "uuu": mul1}
-            for mode, alpha in _square_modes(irreps_in, i1, i2, ir_out, tuple(modes), irrep_normalization):
+            muls = {"uvuv": mul1 * mul2} if i1 != i2 else {"uvu<v": mul1 * (mul1 - 1) // 2, "uuu": mul1}
+            for mode, alpha in _square_modes(irreps_in, i1, i2, ir_out, tuple(muls), irrep_normalization):
                 paths.append((i1, i2, len(terms), mode, False, alpha))
-                terms.append((modes[mode], ir_out))
+                terms.append((muls[mode], ir_out))
         outputs, paths = _sorted_outputs(terms, paths)
     else:
         outputs = Irreps(irreps_out).simplify()
@@ -179,14 +179,14 @@ def _square_pairs(irreps: Irreps) -> Iterator[tuple[int, int, Irrep]]:
 
 
 def _square_modes(
-    irreps: Irreps, i1: int, i2: int, ir_out: Irrep, modes: tuple[str, ...], normalization: str
+    irreps: Irreps, i1: int, i2: int, ir_out: Irrep, modes: tuple[str, ...], normalization: IrrepNormalization
 ) -> Iterator[tuple[str, float]]:
     """The connection modes that do not vanish between two terms of the input, and their squared coefficients.
 
     ``modes`` is one mode for distinct terms, or the modes for u < v and for u = v of one term.
     """
     dim1, dim2 = irreps[i1].ir.dim, irreps[i2].ir.dim
-    alpha = {"component": ir_out.dim, "norm": dim1 * dim2, "none": 1}[normalization]
+    alpha: float = {"component": ir_out.dim, "norm": dim1 * dim2, "none": 1}[normalization]
     if i1 != i2 or irreps[i1].mul > 1:
         yield modes[0], alpha
     # The product of an irrep with itself is symmetric in degrees 0, 2, ... and vanishes in the others.

@@ -184,8 +184,9 @@ def _read_instruction(n: int, given: Sequence[Any], irreps: tuple[Irreps, Irreps
         raise ValueError(
             f"instruction {n} must be (i_in1, i_in2, i_out, connection_mode, has_weight[, path_weight]), got {given!r}"
         )
-    *indices, mode, has_weight = given[:5]
+    i_in1, i_in2, i_out, mode, has_weight = given[:5]
     path_weight = float(given[5]) if len(given) == 6 else 1.0
+    indices = (i_in1, i_in2, i_out)
     for name, i, own in zip(("i_in1", "i_in2", "i_out"), indices, irreps, strict=True):
         if not 0 <= i < len(own):
             raise OutsideError(f"instruction {n}: {name} = {i} is outside {own}, which has {len(own)} terms")
@@ -199,7 +200,7 @@ def _read_instruction(n: int, given: Sequence[Any], irreps: tuple[Irreps, Irreps
     except ValueError as error:
         raise AssertedError(f"instruction {n} ({', '.join(map(str, mul_irs))}, {mode!r}): {error}") from None
     path_shape = _MODES[mode].path_shape(*(mul_ir.mul for mul_ir in mul_irs))
-    return Instruction(*indices, mode, bool(has_weight), path_weight, path_shape)
+    return Instruction(i_in1, i_in2, i_out, mode, bool(has_weight), path_weight, path_shape)
 
 
 def _check_path(mode: str, has_weight: bool, in1: MulIr, in2: MulIr, out: MulIr) -> None:

@@ -40,7 +40,7 @@ class ExactBuffers(nn.Module, ABC):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> ExactBuffers:
         before = [(own.dtype, own.device) for own in self.buffers(recurse=False)]
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]  # torch does not annotate it
         if before != [(own.dtype, own.device) for own in self.buffers(recurse=False)]:
             self._restore()
         return self

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from e3frame.algebra.irreps import IrrepsLike
 from e3frame.algebra.paths import IrrepFilter, plan_elementwise, plan_full, plan_fully_connected, plan_square
 from e3frame.algebra.plan import IrrepNormalization, PathNormalization
-from e3frame.o3.tensor_product import ProductOptions, TensorProduct
+from e3frame.o3.tensor_product import CommonOptions, ProductOptions, TensorProduct
 
 
 class FullyConnectedTensorProduct(TensorProduct):
@@ -40,7 +40,7 @@ class FullyConnectedTensorProduct(TensorProduct):
         irreps_out: IrrepsLike,
         irrep_normalization: IrrepNormalization | None = None,
         path_normalization: PathNormalization | None = None,
-        **options: Unpack[ProductOptions],
+        **options: Unpack[CommonOptions],
     ) -> None:
         nn.Module.__init__(self)
         self._build(

@@ -96,6 +96,6 @@ def _read_filter(name: str, given: Iterable[IrrepLike] | None) -> frozenset[Irre
     if given is None:
         return None
     try:
-        return frozenset(ir for _, ir in Irreps(given))  # type: ignore[arg-type]
+        return frozenset(ir for _, ir in Irreps(given))
     except ValueError as error:
         raise ValueError(f"{name} must be a list of irreps, got {given!r}: {error}") from None

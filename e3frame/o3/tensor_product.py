@@ -20,13 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class ProductOptions(TypedDict, total=False):
-    """Options that every product takes; see `TensorProduct`."""
+class CommonOptions(TypedDict, total=False):
+    """Keyword arguments of all products; see `TensorProduct`."""
 
     in1_var: Iterable[float] | None
     in2_var: Iterable[float] | None
     out_var: Iterable[float] | None
-    path_normalization: PathNormalization | None
     internal_weights: bool | None
     shared_weights: bool | None
     compile_left_right: bool
@@ -34,6 +33,12 @@ class ProductOptions(TypedDict, total=False):
     normalization: IrrepNormalization | None
     _specialized_code: bool | None
     _optimize_einsums: bool | None
+
+
+class ProductOptions(CommonOptions, total=False):
+    """Keyword arguments of products that take ``path_normalization`` by keyword."""
+
+    path_normalization: PathNormalization | None
 
 
 class TensorProduct(LoadsE3nn):

@@ -4,13 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor
 
 from e3frame.algebra import wigner
-from e3frame.algebra.irreps import Irrep
 from e3frame.kernels.constants import Device, as_floating, as_tensor, constant
 from e3frame.o3.proper import require_rotations
 
@@ -66,7 +63,7 @@ def wigner_D(l: int, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
     return _rotation_about_y(l, alpha) @ about_x @ _rotation_about_y(l, gamma)
 
 
-def _rotation_matrices(lmax: int, R: Tensor) -> list[Tensor]:
+def rotation_matrices(lmax: int, R: Tensor) -> list[Tensor]:
     """D^0 to D^lmax of rotations, each the stretched part of the product of the one before with R."""
     matrices = [torch.ones_like(R[..., :1, :1]), R][: lmax + 1]
     while len(matrices) <= lmax:
@@ -83,30 +80,4 @@ def wigner_D_from_matrix(l: int, R: Tensor) -> Tensor:
     Raises:
         ValueError: matrices that are no rotations; not checked when compiled.
     """
-    return _rotation_matrices(l, require_rotations(R))[l]
-
-
-def irreps_matrices(irreps: Iterable[Irrep], R: Tensor) -> dict[Irrep, Tensor]:
-    """The matrix ``(..., dim, dim)`` of each irrep for rotations or reflections R ``(..., 3, 3)``.
-
-    Raises:
-        ValueError: matrices that are not orthogonal; not checked when compiled.
-    """
-    irreps = list(dict.fromkeys(irreps))
-    R = require_rotations(R, reflections=True)
-    x, y, z = R.unbind(-2)
-    sign = (torch.linalg.cross(x, y) * z).sum(-1).sign()[..., None, None]  # of the determinant, in any type
-    matrices = _rotation_matrices(max([0, *(ir.l for ir in irreps)]), R * sign)
-    return {ir: matrices[ir.l] if ir.p == 1 else matrices[ir.l] * sign for ir in irreps}
-
-
-def direct_sum(blocks: list[Tensor], like: Tensor) -> Tensor:
-    """Block-diagonal matrix of ``blocks``, each ``(..., n, n)``; the empty sum has the leading shape of ``like``."""
-    size = sum(block.shape[-1] for block in blocks)
-    out = (blocks[0] if blocks else like).new_zeros(*like.shape[:-2], size, size)
-    start = 0
-    for block in blocks:
-        stop = start + block.shape[-1]
-        out[..., start:stop, start:stop] = block
-        start = stop
-    return out
+    return rotation_matrices(l, require_rotations(R))[l]

@@ -24,7 +24,7 @@ def errors_by_size(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
     figure, axes = new_figure(len(curves), width=3.4, height=3.0)
     for ax, (title, points) in zip(axes, curves.items(), strict=True):
         sizes, errors = np.array(points, dtype=np.float64).T
-        distinct = np.unique(sizes)
+        distinct = sorted(set(sizes.tolist()))
         means = [errors[sizes == size].mean() for size in distinct]
         ax.plot(distinct, means, color=BLUE, lw=1.6)
         ax.plot(sizes, errors, "o", color=BLUE, ms=5, mew=0)

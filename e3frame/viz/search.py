@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -160,7 +160,7 @@ def _smooth(heights: Sequence[float], facecolor: str, **style: Any) -> PathPatch
     return PathPatch(Curve(vertices, codes), facecolor=facecolor, **style)
 
 
-def _scale(ax: Axes, values: Sequence[float], axis: str) -> None:
+def _scale(ax: Axes, values: Sequence[float], axis: Literal["x", "y"]) -> None:
     """Logarithmic where the values span more than a factor of five, with plain numbers either way."""
     low, high = min(values), max(values)
     if low > 0 and high / low > _DECADE:

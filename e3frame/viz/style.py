@@ -31,6 +31,6 @@ def new_figure(
 
 
 def density(color: str) -> LinearSegmentedColormap:
-    """From few points to many: the palest shade is one that a single point can be seen in."""
-    pale, dark = ([x * share + (1 - share) * end for x in to_rgb(color)] for share, end in ((0.4, 1.0), (0.4, 0.0)))
-    return LinearSegmentedColormap.from_list("density", [pale, color, dark])
+    """Return a colormap for the number of points; its palest shade still shows a single point."""
+    r, g, b = (0.4 * channel for channel in to_rgb(color))
+    return LinearSegmentedColormap.from_list("density", [(r + 0.6, g + 0.6, b + 0.6), color, (r, g, b)])

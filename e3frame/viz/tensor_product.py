@@ -119,7 +119,7 @@ def draw_tensor_product(
     stretch = 1.0 if aspect_ratio == "auto" else aspect_ratio
     if not isinstance(stretch, int | float) or not stretch > 0:
         raise ValueError(f"aspect_ratio must be a positive number or 'auto', got {aspect_ratio!r}")
-    plan: ProductPlan = getattr(product, "plan", product)
+    plan = product if isinstance(product, ProductPlan) else product.plan
     layout = _lay_out(plan, stretch)
     owned = getattr(product, "internal_weights", False) and plan.weight_numel > 0
     weighs = plot_weight and (weight is not None or owned)

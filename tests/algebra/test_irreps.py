@@ -99,7 +99,7 @@ def test_says_where_one_irrep_goes_wrong(text: str, offset: int, expected: str) 
         (lambda: Irreps([3]), r"each term of irreps must be .* got 3"),
         (lambda: Irreps().lmax, r"empty irreps have no lmax"),
         (lambda: Irreps("0e").filter("0e", lmax=1), r"filter takes only one of keep, drop and lmax"),
-        (lambda: Irreps("0e").randn(3), r"randn needs one -1 in its size.*got \(3,\)"),
+        (lambda: Irreps("0e").randn(3), r"randn needs exactly one -1 in its size.*got \(3,\)"),
         (lambda: Irreps("0e").randn(-1, normalization="x"), r"normalization must be 'component' or 'norm', got 'x'"),
     ],
 )
