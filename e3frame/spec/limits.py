@@ -34,6 +34,8 @@ DEPTH_OF_MLP = 100
 """Hidden layers of one multilayer perceptron."""
 R_MAX = 100.0
 """Cutoff in Å: a water box has two million atoms within it."""
+LABEL = 1e18
+"""Size of a label in the units of its file; the square of a larger number overflows float32."""
 PROCESSES = 10_000
 """Processes or threads of any one kind, on any machine."""
 

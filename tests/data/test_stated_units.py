@@ -177,3 +177,13 @@ def test_lengths_of_files_that_are_predicted(frames: Callable[..., Made]) -> Non
     with pytest.raises(DataError, match=r"states the length in bohr, data\.units\.length is nm"):
         next(_frames(["a.xyz"], None, Units(length="nm")))
     assert FORCE["Hartree/bohr"] == HARTREE / BOHR
+
+
+@pytest.mark.parametrize("metadata", [[], [[{"unit": "eV"}]], 3, "eV"])
+def test_metadata_that_are_no_mapping(metadata: Any, frames: Callable[..., Made]) -> None:
+    raw = database(frames(2), metadata)
+    with pytest.raises(DataError) as caught:
+        parse_data(raw).found_units()
+    found = "the metadata must be a mapping, not list" if isinstance(metadata, list) else "'copy'"
+    assert str(caught.value).startswith("a.db\n  cannot be read as an ASE database: ")
+    assert found in str(caught.value)

@@ -23,7 +23,7 @@ from torch_geometric.data import OnDiskDataset, SQLiteDatabase
 
 from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.data.pipeline.graphs import Graph
-from e3frame.data.pipeline.intact import sound
+from e3frame.data.pipeline.intact import plausible, sound
 from e3frame.data.pipeline.prepare import Chunk
 from e3frame.files.parts import part_of
 from e3frame.files.regular import open_regular
@@ -117,7 +117,10 @@ class DiskDataset(FrameSet, OnDiskDataset):
                 if whole and _checksum(columns) != row[-1]:
                     raise ValueError
                 for key, raw in zip(keys, columns, strict=True):
-                    found[key].append(_tensor(raw, self.contents.keys[key]))
+                    tensor = _tensor(raw, self.contents.keys[key])
+                    if not plausible(key, tensor):
+                        raise ValueError
+                    found[key].append(tensor)
             except (TypeError, ValueError, RuntimeError):  # no row, or one that is not of bytes, or not of these sizes
                 raise self._damaged(index) from None
         return found

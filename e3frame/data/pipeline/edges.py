@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from e3frame.data.formats.keys import Fail, as_array, find
 from e3frame.data.sources.base import Label
 from e3frame.data.sources.edge_keys import EdgeKeys
+from e3frame.spec.limits import LABEL
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -145,6 +146,10 @@ def _require_pairs(pairs: Pairs, name: str, key: str, atoms: Atoms, fail: Fail) 
     if wild.any():
         row = int(wild.argmax())
         raise fail(f"{key} of {_shown(pairs, row)} is not finite: {pairs.values[row].tolist()}")
+    large = (np.abs(pairs.values.reshape(len(pairs.values), -1)) > LABEL).any(1)
+    if large.any():
+        row = int(large.argmax())
+        raise fail(f"{key} of {_shown(pairs, row)} is {pairs.values[row].tolist()}: no label is so large")
 
 
 def _require_one_value(pairs: Pairs, name: str, keys: EdgeKeys, fail: Fail) -> None:

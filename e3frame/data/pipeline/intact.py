@@ -12,6 +12,7 @@ from torch import Tensor
 from e3frame.data.pipeline.edges import beyond_key
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.spec.elements import SYMBOLS
+from e3frame.spec.limits import LABEL
 
 PER_FRAME = {
     "cell": (torch.float64, (3, 3)),
@@ -23,6 +24,8 @@ PER_ATOM = {"pos": (torch.float64, (3,)), "z": (torch.int64, ())}
 EDGES = {"edge_index": (torch.int64, (2,)), "edge_shift": (torch.float64, (3,))}
 OPTIONAL = {"edges": (torch.int64, ()), "group": (torch.int64, ())}
 """Per frame too."""
+UNIT = 1e3
+"""More than any unit of a file is in eV, Å and e."""
 
 
 def sound(values: Mapping[str, Tensor], counts: Mapping[str, Tensor], files: int) -> bool:
@@ -65,12 +68,17 @@ def _formed(kinds: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> bool:
     return all(kind == known[key] if key in known else kind[0] == torch.float64 for key, kind in kinds.items())
 
 
+def plausible(key: str, value: Tensor) -> bool:
+    """Whether a key can have this value; a label that a frame lacks is NaN."""
+    if key == "z":
+        return bool(((value > 0) & (value < len(SYMBOLS))).all())
+    if value.dtype != torch.float64:
+        return bool((value >= 0).all())
+    if key in PER_FRAME | PER_ATOM | EDGES:
+        return bool(value.isfinite().all())
+    return bool((value.isnan() | (value.abs() <= LABEL * UNIT)).all())
+
+
 def _in_bounds(values: Mapping[str, Tensor], atoms: Tensor, edges: Tensor | None, files: int) -> bool:
-    z, file = values["z"], values["file"]
-    good = bool(torch.isfinite(values["pos"]).all() and torch.isfinite(values["cell"]).all())
-    good &= bool((z > 0).all() and (z < len(SYMBOLS)).all() and (file >= 0).all() and (file < files).all())
-    good &= bool((values["frame"] >= 0).all())
-    if edges is None:
-        return good and bool((values["edges"] >= 0).all())
-    index, bound = values["edge_index"], torch.repeat_interleave(atoms, edges)
-    return good and bool((index >= 0).all() and (index < bound).all() and torch.isfinite(values["edge_shift"]).all())
+    good = all(plausible(key, value) for key, value in values.items()) and bool((values["file"] < files).all())
+    return good and (edges is None or bool((values["edge_index"] < torch.repeat_interleave(atoms, edges)).all()))

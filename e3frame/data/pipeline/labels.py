@@ -17,10 +17,8 @@ from e3frame.data.pipeline.edges import beyond_key, images, read_pairs
 from e3frame.data.sources.base import TASKS_WITHOUT, Label
 from e3frame.data.sources.edge_keys import EdgeKeys
 from e3frame.spec.errors import DataError
+from e3frame.spec.limits import LABEL
 from e3frame.spec.units import Units
-
-LARGEST = 1e18
-"""In the units of the file; the square of more is beyond float32."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,8 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
         row = int(np.argwhere(~np.isfinite(value))[0, 0])
         where = f" of atom {row}" if label.per == "node" else ""
         raise DataError(f"{key}{where} is not finite: {value[row].tolist()}", file=file, frame=frame)
-    if np.abs(value).max(initial=0.0) > LARGEST:
-        row = int(np.argwhere(np.abs(value) > LARGEST)[0, 0])
+    if np.abs(value).max(initial=0.0) > LABEL:
+        row = int(np.argwhere(np.abs(value) > LABEL)[0, 0])
         where = f" of atom {row}" if label.per == "node" else ""
         raise DataError(f"{key}{where} is {value[row].tolist()}: no label is so large", file=file, frame=frame)
     return value

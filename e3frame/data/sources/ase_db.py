@@ -37,7 +37,10 @@ class AseDbSpec(FilesSpec):
 
     def stated(self, file: str) -> Mapping[str, Any]:
         with _opened(file) as database:
-            return database.metadata
+            metadata = database.metadata  # which ASE copies
+            if not isinstance(metadata, Mapping):
+                raise TypeError(f"the metadata must be a mapping, not {type(metadata).__name__}")
+            return metadata
 
     def format_key(self) -> list[Any]:
         return [self.select]
