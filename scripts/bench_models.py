@@ -59,8 +59,7 @@ def e3frame_step(graphs: int, atoms: int, periodic: bool) -> Step:
 
     from e3frame.compose import config_folder
     from e3frame.config.optimizers import AdamSpec
-    from e3frame.data.pipeline.batch import model_input
-    from e3frame.data.pipeline.graphs import make_graph
+    from e3frame.data.pipeline.graphs import make_graph, model_input
     from e3frame.model import ModelSpec
 
     raw = yaml.safe_load((config_folder() / "model" / "nequip.yaml").read_text(encoding="utf-8"))

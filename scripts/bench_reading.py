@@ -19,9 +19,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from e3frame.data.pipeline.prepare import prepared
+from e3frame.data.pipeline.loader import excerpt, recipe_of
+from e3frame.data.pipeline.preparation import prepared
 from e3frame.data.sources.base import Label
-from e3frame.data.sources.specs import XyzSpec
+from e3frame.data.sources.xyz import XyzSpec
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 SYMBOLS = "CCOHHHHHH"
@@ -47,10 +48,10 @@ def read(path: str, what: str, processes: int) -> None:
     began = time.perf_counter()
     spec = XyzSpec(path=path, processes=processes, cache_dir=f"{path}-cache")
     if what == "all":
-        recipe = spec.recipe(spec.path, 4.0, LABELS)
+        recipe = recipe_of(spec, 4.0, LABELS)
         frames = sum(len(chunk.counts["z"]) for chunk in prepared(recipe, processes))
     else:
-        frames = sum(len(dataset) for _, dataset in spec.sample(4.0, LABELS).splits.items())
+        frames = sum(len(dataset) for _, dataset in excerpt(spec, 4.0, LABELS).splits.items())
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     used = own.ru_utime + own.ru_stime - before.ru_utime - before.ru_stime
     cpu = used + children.ru_utime + children.ru_stime

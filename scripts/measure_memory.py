@@ -20,10 +20,11 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
+from e3frame.data.pipeline.loader import load
 from e3frame.data.pipeline.module import DataModule
 from e3frame.data.pipeline.statistics import compute_statistics
 from e3frame.data.sources.base import Label
-from e3frame.data.sources.specs import XyzSpec
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.preflight.look import Asked, look
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
@@ -47,7 +48,7 @@ def read(path: str, storage: str) -> None:
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     began = time.perf_counter()
     spec = XyzSpec(path=path, storage=storage, processes=1, batch_size={"edges": 50_000}, cache_dir=f"{path}-{storage}")
-    splits = spec.load(5.0, LABELS)
+    splits = load(spec, 5.0, LABELS)
     look(splits, Asked(LABELS, "energy", "forces"))
     compute_statistics(splits.train)
     prepared = time.perf_counter()

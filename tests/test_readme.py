@@ -13,8 +13,8 @@ from e3frame.cli import VERBS, main
 from e3frame.compose import config_folder, load_run, read_yaml
 from e3frame.config.run import RunConfig
 from e3frame.config.targets import TaskSpec
+from e3frame.data.sources.base import DataSpec
 from e3frame.data.sources.md17 import Md17Spec
-from e3frame.data.sources.specs import DataSpec
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import SpecErrors, validate
@@ -54,9 +54,9 @@ def test_the_errors_are_what_it_says(file: Path, old: str, new: str) -> None:
 
 
 def test_the_levels_of_md17() -> None:
-    """Both texts name each level but the default, and the config its molecules."""
+    """Both texts name each level but the default, and the config the molecules that there are of it."""
     text = (ROOT / "configs" / "data" / "md17.yaml").read_text(encoding="utf-8")
-    (said,) = re.findall(r"level: dft # .*; ccsd for (.*); fhi_aims for (.*)", text)
+    (said,) = re.findall(r"level: dft # or ccsd: (.*); or fhi_aims: (.*)", text)
     for level, molecules in zip(("ccsd", "fhi_aims"), said, strict=True):
         assert re.search(rf"`(data\.level=)?{level}`", TEXT)
         with pytest.raises(SpecErrors) as caught:

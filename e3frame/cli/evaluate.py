@@ -12,9 +12,7 @@ from rich.text import Text
 from e3frame.cli.arguments import Parser
 from e3frame.cli.shorthand import expanded
 from e3frame.compose import compose_config, from_overrides
-from e3frame.data.sources.base import DataSpec
-from e3frame.data.sources.files import FilesSpec
-from e3frame.data.sources.specs import AnyData, SplitSpec
+from e3frame.data.sources.base import AnyData
 from e3frame.files.regular import require_new
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
@@ -63,17 +61,14 @@ def main(arguments: list[str]) -> int:
         require_new(Path(config.out), config.overwrite)
     from e3frame.evaluate.evaluation import error_table, evaluate, write_metrics
 
-    split = config.split or ("all" if _undivided(config.data) else "test")
-    elsewhere = isinstance(config.data, FilesSpec) and (config.data.val_path or config.data.test_path)
-    whole = split == "all" and "split" in type(config.data).model_fields and not elsewhere
-    # All frames of a file are one set, of which there may be too few to divide.
-    data = config.data.replace(split=SplitSpec(val=0, test=0)) if whole else config.data
-    said: list[str] = list(_remarks(config)) if split == "all" and isinstance(config.data, FilesSpec) else []
-    found = evaluate(config.model, data, split, config.device, config.plugins, said.append)
-    if whole:
+    split = config.split or ("test" if config.data.is_divided else "all")
+    whole = config.data.as_one_set() if split == "all" else None
+    said: list[str] = list(_remarks(config)) if split == "all" and config.data.paths else []
+    found = evaluate(config.model, whole or config.data, split, config.device, config.plugins, said.append)
+    if whole is not None:
         found = {"all" if split == "train" else split: evaluation for split, evaluation in found.items()}
     console = Console()
-    console.print(error_table(found, f"errors of {config.model} on {_shown(config.data)}"))
+    console.print(error_table(found, f"errors of {config.model} on {config.data.title}"))
     for remark in said:
         console.print(Text(remark), soft_wrap=True)
     if config.out is not None:
@@ -83,16 +78,6 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"{config.out} cannot be written: {error.strerror}") from None
         print(f"written to {config.out}")
     return 0
-
-
-def _shown(data: DataSpec) -> str:
-    """What the model is compared with, for a title."""
-    return ", ".join(data.path) if isinstance(data, FilesSpec) else f"data={data.kind}"
-
-
-def _undivided(data: DataSpec) -> bool:
-    """Whether the data are files, of which the user did not say which frames are for the test."""
-    return isinstance(data, FilesSpec) and data.split == SplitSpec() and not data.test_path
 
 
 def _remarks(config: EvaluateConfig) -> Iterator[str]:

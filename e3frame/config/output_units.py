@@ -69,7 +69,7 @@ def require_file_units(task: TaskSpec, data: DataSpec) -> None:
         if key in data.label_names and claimed and abs(claimed / files.label_factor(name) - 1) > _SAME:
             problem = f"'{key}' is learned as {name} in {task.unit(name)}, but by the file or data.units it is not"
             hint = f"call the label {name}, so that it is converted: data.keys.{name}=KEY"
-            raise DataError(problem, file=", ".join(getattr(data, "path", ())), hint=hint)
+            raise DataError(problem, file=", ".join(data.paths), hint=hint)
 
 
 def _root(name: str, outputs: Mapping[str, LayerSpec]) -> str:

@@ -18,8 +18,7 @@ from e3frame.config.optimizers import OptimizerSpec
 from e3frame.config.schedulers import SchedulerSpec
 from e3frame.config.targets import TaskSpec, way_to_learn
 from e3frame.config.trainer import TrainerSpec
-from e3frame.data.sources.base import Label
-from e3frame.data.sources.specs import AnyData
+from e3frame.data.sources.base import AnyData, Label
 from e3frame.files.regular import with_home
 from e3frame.files.yaml_file import Composed
 from e3frame.model import ModelSpec, TypedModel

@@ -9,20 +9,18 @@ from typing import Any
 from e3frame.config.checks import asked_of_frames, check_input, shifts_of
 from e3frame.config.output_units import factors, require_file_units
 from e3frame.config.targets import TargetSpec, TaskSpec, derivations
-from e3frame.data.formats.keys import as_array, present_keys
+from e3frame.data.formats.frame_keys import as_array
 from e3frame.data.pipeline.dataset import Splits
 from e3frame.data.pipeline.frameset import FrameSet
+from e3frame.data.pipeline.loader import first_frame, load
 from e3frame.data.pipeline.single_atoms import SingleAtoms, set_apart
 from e3frame.data.sources.base import DataSpec, Label
-from e3frame.data.sources.files import FilesSpec, expanded
 from e3frame.evaluate.labels import Held
 from e3frame.inference.derived import ENERGY, with_derivatives
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean, nearest
-from e3frame.spec.layer import RESERVED
 from e3frame.spec.quantities import QUANTITIES
-from e3frame.spec.units import DIMENSIONS, Units
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Comparison:
         }
         if factors(spec.outputs, saved.task).get(ENERGY, 1.0) != 1:
             derived = {}  # their labels are in eV
-        lenient = _lenient(data, given)
+        lenient = data.lenient(given)
         task = _found(whole.replace(targets=targets | derived), lenient)
         for name in saved.spec.inputs:
             try:
@@ -78,8 +76,7 @@ class Comparison:
         """
         require_file_units(self.task, self.data)
         r_max, labels = self.spec.r_max, asked_of_frames(self.spec, self.task)
-        lenient = {"all_there": False} if isinstance(self.data, FilesSpec) else {}
-        splits = self.data.load(r_max, labels, **lenient)
+        splits = load(self.data, r_max, labels, all_there=False)
         return set_apart(splits, shifts_of(self.spec, self.task, self.data))
 
     def labelled(self, splits: Mapping[str, FrameSet]) -> TaskSpec:
@@ -116,7 +113,7 @@ class Comparison:
         if derived and ENERGY in self.task.targets and self.task.unit(ENERGY) != QUANTITIES[ENERGY].unit:
             yield f"the energy of the model is in {self.task.unit(ENERGY)}: {', '.join(derived)} not compared"
             ignored = [name for name in ignored if name not in derived]
-        if ignored and isinstance(self.data, FilesSpec):
+        if ignored and self.data.paths:
             yield f"the model gives no {', no '.join(ignored)}: not compared"
 
     def _has(self, name: str, splits: Mapping[str, FrameSet]) -> bool:
@@ -125,15 +122,15 @@ class Comparison:
 
     def _ways(self, targets: Collection[str]) -> Iterator[str]:
         """For labels that no frame has, the keys that are there and what to write."""
-        if not targets or not isinstance(self.data, FilesSpec):
+        if not targets:
             return
-        present = _first_keys(self.data)
+        present, keys = first_frame(self.data), self.data.label_keys
         for name in targets:
             key = self.task.key(name)
-            if self.data.keys[key] in present:
-                yield f"the key '{self.data.keys[key]}' of {key} holds NaN alone"
+            if keys[key] in present:
+                yield f"the key '{keys[key]}' of {key} holds NaN alone"
                 continue
-            problem = f"no frame has the key '{self.data.keys[key]}' of {key}"
+            problem = f"no frame has the key '{keys[key]}' of {key}"
             match = _alike(key, self.task.targets[name].label, present)
             yield problem + (f": did you mean data.keys.{key}={match}?" if match else "")
         if present:
@@ -162,27 +159,6 @@ def _found(task: TaskSpec, data: DataSpec, names: Collection[str] | None = None)
     if not any(target.last_weight > 0 for target in found.values()):
         found = {name: target.replace(weight=1.0) for name, target in found.items()}
     return TaskSpec(targets=found)
-
-
-def _lenient(data: DataSpec, labels: Collection[str]) -> DataSpec:
-    """Data that hold each of the labels under its own name unless they say otherwise, and may lack any."""
-    if not isinstance(data, FilesSpec):
-        return data
-    plain = data.units == Units()  # in others it is not known what the value of an unknown label is
-    new = [name for name in labels if name not in data.label_names and (plain or name in DIMENSIONS)]
-    keys = data.keys | {name: name for name in new if name.isidentifier() and name not in RESERVED}
-    lenient = data.replace(keys=keys)
-    return lenient.replace(allow_missing=lenient.label_names)
-
-
-def _first_keys(data: FilesSpec) -> dict[str, Any]:
-    """What the first frame holds."""
-    reader, file = data.reader(), expanded(data.path)[0]
-    for portion in reader.portions(file, [0], 1):
-        for _, atoms in reader.read(file, portion):
-            if not isinstance(atoms, DataError):
-                return {**present_keys(atoms, "node"), **present_keys(atoms, "graph")}
-    return {}
 
 
 def _alike(label: str, wanted: Label, present: Mapping[str, Any]) -> str | None:

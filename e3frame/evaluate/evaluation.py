@@ -15,9 +15,9 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.config.targets import TaskSpec
-from e3frame.data.pipeline.batch import model_input
 from e3frame.data.pipeline.frameset import FrameSet
-from e3frame.data.pipeline.loader import make_loader
+from e3frame.data.pipeline.graphs import model_input
+from e3frame.data.pipeline.module import make_loader
 from e3frame.data.pipeline.single_atoms import KEY
 from e3frame.data.sources.base import DataSpec
 from e3frame.data.sources.budget import Budget

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from e3frame.config.targets import TargetSpec, TaskSpec
 from e3frame.data.pipeline.dataset import Splits
-from e3frame.data.pipeline.edges import beyond_key
+from e3frame.data.pipeline.edge_labels import beyond_key
 from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.spec.errors import DataError, UserError

@@ -35,7 +35,7 @@ class E3FrameCalculator(Calculator):
 
     ``results`` holds all outputs of the model: those that ASE has no name for under their own, such as a
     polarizability (3, 3); with outputs per edge also ``edge_index`` (e, 2) and, of a periodic system, ``edge_shift``
-    (e, 3), as :class:`e3frame.data.sources.edge_keys.EdgeKeys` describes them. Its arrays cannot be changed in place.
+    (e, 3), as ``data.edges`` describes them. Its arrays cannot be changed in place.
     What the model reads besides the structure is taken from ``atoms.info``: a total charge from
     ``atoms.info["total_charge"]``, or ``atoms.info["charge"]``.
 

@@ -19,11 +19,10 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.config.output_units import factors
-from e3frame.data.formats.frames import checked, read_frames, stated_units
-from e3frame.data.formats.stated import combined
-from e3frame.data.pipeline.batch import model_input
-from e3frame.data.pipeline.edges import images
-from e3frame.data.pipeline.graphs import Graph, make_graph
+from e3frame.data.formats.ase_files import read_frames, stated_units
+from e3frame.data.formats.stated_units import combined
+from e3frame.data.pipeline.edge_labels import images
+from e3frame.data.pipeline.graphs import Graph, checked, make_graph, model_input
 from e3frame.files.opened import require_file
 from e3frame.files.parts import part_of
 from e3frame.files.regular import require_new
@@ -59,7 +58,7 @@ def predict(
     What the frames hold besides is kept; lengths are written in Å, energies in eV, forces in eV/Å, stresses in eV/Å^3.
     Tensors are Cartesian where they were trained so: matrices per frame, rows of components per atom. What the model
     gives per edge is written per frame, with the pairs of atoms under ``<name>_index`` and, of a periodic frame, the
-    images under ``<name>_shift``, as ``data.edges`` reads them (:class:`e3frame.data.sources.edge_keys.EdgeKeys`).
+    images under ``<name>_shift``, as ``data.edges`` reads them.
 
     Args:
         model: the file of a trained model.

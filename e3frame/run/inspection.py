@@ -9,11 +9,12 @@ from rich.table import Table
 
 from e3frame.config.output_units import require_file_units
 from e3frame.config.run import RunConfig, TypedRun
+from e3frame.data.pipeline.batches import require_room
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
-from e3frame.data.pipeline.sampled import Sample
-from e3frame.data.pipeline.sampling import require_room
+from e3frame.data.pipeline.loader import Excerpt, excerpt, load, survey
 from e3frame.data.pipeline.single_atoms import set_apart
 from e3frame.evaluate.labels import require_inputs, require_labels
+from e3frame.preflight.broken import broken_frames
 from e3frame.preflight.findings import Finding
 from e3frame.preflight.look import Asked, look, report
 from e3frame.spec.errors import DataError
@@ -64,19 +65,19 @@ def _remarks(config: RunConfig, said: tuple[str, ...] | list[str]) -> Iterator[F
     yield from (Finding("single atoms", "note", text) for text in said)
 
 
-def _loaded(config: RunConfig, full: bool) -> tuple[Sample, list[Finding]]:
+def _loaded(config: RunConfig, full: bool) -> tuple[Excerpt, list[Finding]]:
     """The frames, and what is wrong with those that are broken; the others are then all taken together.
 
     Raises:
         DataError: a file cannot be read, or every frame is broken.
     """
-    r_max, labels = config.model.r_max, config.asked_of_frames
+    data, r_max, labels = config.data, config.model.r_max, config.asked_of_frames
     try:
-        return Sample.whole(config.data.load(r_max, labels)) if full else config.data.sample(r_max, labels), []
+        return Excerpt.whole(load(data, r_max, labels)) if full else excerpt(data, r_max, labels), []
     except DataError as error:
-        found = None if error.frame is None else config.data.survey(r_max, labels, full)
+        found = None if error.frame is None else survey(data, r_max, labels, full)
         if found is None or not found.broken or not found.sound:
             raise
     sound = GraphDataset.from_chunks(found.sound, found.files)
     sound.r_max = r_max
-    return Sample(Splits(sound, None, None), {}), found.findings()
+    return Excerpt(Splits(sound, None, None), {}), broken_frames(found)

@@ -18,8 +18,9 @@ from rich.console import Console
 from e3frame.config.init import Transfer
 from e3frame.config.output_units import require_file_units
 from e3frame.config.run import RunConfig, TypedRun
+from e3frame.data.pipeline.batches import require_room
 from e3frame.data.pipeline.dataset import Splits
-from e3frame.data.pipeline.sampling import require_room
+from e3frame.data.pipeline.loader import load
 from e3frame.data.pipeline.single_atoms import SingleAtoms, set_apart
 from e3frame.data.pipeline.statistics import compute_statistics
 from e3frame.evaluate.evaluation import Evaluation, error_table, evaluate_split, write_metrics
@@ -106,7 +107,7 @@ def _run(
     for note in [*notes, *map(str, changed)]:
         console.print(note, highlight=False, soft_wrap=True)
     with settings(config):
-        splits = config.data.load(config.model.r_max, config.asked_of_frames)
+        splits = load(config.data, config.model.r_max, config.asked_of_frames)
         splits, single = set_apart(splits, typed.shifts, "isolated_atoms" in config.data.allow)
         require_room(splits, config.data)
         require_file_units(config.task, config.data)

@@ -10,6 +10,7 @@ import yaml
 from rich.console import Console
 
 from e3frame.config.run import RunConfig
+from e3frame.data.pipeline.loader import load
 from e3frame.run.training import settings, train
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
@@ -38,7 +39,7 @@ def _train(folder: Path, checkpoint: Path | None, plugins: Sequence[str]) -> Non
     config = validate(RunConfig, raw, plugins=plugins)
     start = None if checkpoint is None else read_checkpoint(checkpoint)
     with settings(config):
-        splits = config.data.load(config.model.r_max, config.asked_of_frames)
+        splits = load(config.data, config.model.r_max, config.asked_of_frames)
         train(config, config.typed().transfer, splits, folder, Console(quiet=True), start)
 
 

@@ -20,9 +20,9 @@ from torch.optim.swa_utils import AveragedModel
 from e3frame.config.init import lr_factor
 from e3frame.config.run import RunConfig
 from e3frame.config.trainer import TrainerSpec
+from e3frame.data.pipeline.batches import Place
 from e3frame.data.pipeline.dataset import Splits
 from e3frame.data.pipeline.module import DataModule
-from e3frame.data.pipeline.sampling import Place
 from e3frame.network import Model
 from e3frame.training.checkpoint import Checkpoint, Damaged, SafeCheckpoints
 from e3frame.training.checkpoints import Checkpoints

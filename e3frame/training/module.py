@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch_geometric.data import Batch
 
 from e3frame.config.targets import TaskSpec
-from e3frame.data.pipeline.batch import model_input
+from e3frame.data.pipeline.graphs import model_input
 from e3frame.evaluate.losses import Loss, Sum
 from e3frame.evaluate.metrics import TaskErrors, sums
 from e3frame.network import Model

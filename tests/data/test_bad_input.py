@@ -15,7 +15,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.io import write
 
-from e3frame.data.sources.specs import AnyData, Label, parse_data
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import AnyData, Label, parse_data
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import DataError, UserError
 from e3frame.spec.units import known_units
@@ -142,7 +143,7 @@ def ethanol(frames: Callable[..., list[Atoms]], tmp_path: Path, monkeypatch: pyt
 
 def says(raw: dict, message: str) -> None:
     with pytest.raises(UserError) as caught:
-        parse_data(raw).load(4.0, LABELS)
+        load(parse_data(raw), 4.0, LABELS)
     assert str(caught.value) == message
 
 
@@ -211,14 +212,14 @@ def test_a_compressed_file(suffix: str, ethanol: list[Atoms]) -> None:
     whole, raw = COMPRESS[suffix](plain), {"kind": "xyz", "path": str(path)}
     middle = len(whole) // 2
     path.write_bytes(whole)
-    assert len(parse_data(raw).load(4.0, LABELS).train) == 8
+    assert len(load(parse_data(raw), 4.0, LABELS).train) == 8
     path.write_bytes(whole[:middle])
     says(raw, f"{path}\n  cannot be read: {ENDED}")
     says({**raw, "format": "extxyz"}, f"{path}\n  cannot be read as extxyz: {ENDED}")
     for content in (whole[:middle] + b"\xff" * 40 + whole[middle + 40 :], plain):
         path.write_bytes(content)
         with pytest.raises(DataError, match=rf"^b\.xyz\.{suffix}\n  cannot be (read|opened): (?!None)\w"):
-            parse_data(raw).load(4.0, LABELS)
+            load(parse_data(raw), 4.0, LABELS)
 
 
 @pytest.mark.usefixtures("ethanol")
@@ -276,9 +277,9 @@ def test_mixed_periodicity(kind: str, ethanol: list[Atoms]) -> None:
     ethanol[4].set_cell(None)
     ethanol[4].pbc = False
     raw = WRITERS[kind](ethanol)
-    assert parse_data(raw).load(4.0, LABELS).train.stacked("pbc").all(1).sum() == 7
+    assert load(parse_data(raw), 4.0, LABELS).train.stacked("pbc").all(1).sum() == 7
     with pytest.raises(DataError) as caught:
-        parse_data({**raw, "keys": {"stress": "S"}}).load(4.0, {"stress": Label("graph", (3, 3))})
+        load(parse_data({**raw, "keys": {"stress": "S"}}), 4.0, {"stress": Label("graph", (3, 3))})
     assert str(caught.value) == (
         f"{FILES[kind]}, frame 4\n  a stress needs a periodic cell, this frame has none\n"
         "  leave the label out, or let it be missing: data.allow_missing=[stress], and no key in this frame"

@@ -11,8 +11,9 @@ from ase.build import molecule
 from support.qm9 import METHANE
 
 from e3frame.cli import main
-from e3frame.data.formats import qm9_sources
-from e3frame.data.sources.specs import Label, parse_data
+from e3frame.data.formats import qm9_files
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label, parse_data
 from e3frame.spec.errors import DataError
 
 FORCES = {"energy": Label("graph"), "forces": Label("node", (3,))}
@@ -21,7 +22,7 @@ QM9 = {"mu": Label("graph"), "U0": Label("graph")}
 
 def says(raw: dict, labels: dict[str, Label], message: str) -> None:
     with pytest.raises(DataError) as caught:
-        parse_data(raw).load(4.0, labels)
+        load(parse_data(raw), 4.0, labels)
     assert str(caught.value) == message
 
 
@@ -89,7 +90,7 @@ def test_the_test_file_of_ccsd_is_looked_at_too() -> None:
     whole = Path(FILES["md17"]).read_bytes()
     (folder / "ethanol_ccsd_t-train.npz").write_bytes(whole)
     (folder / "ethanol_ccsd_t-test.npz").write_bytes(whole)
-    assert [len(d) for _, d in parse_data(raw).load(4.0, FORCES).items()] == [30, 10, 40]
+    assert [len(d) for _, d in load(parse_data(raw), 4.0, FORCES).items()] == [30, 10, 40]
     water = molecule("H2O")
     np.savez(
         folder / "ethanol_ccsd_t-test.npz", z=water.numbers, R=water.positions[None], E=[0.0], F=np.ones((1, 3, 3))
@@ -131,7 +132,7 @@ ROW = (
     "gdb_{number},157.7,157.7,157.7,{mu},13.21,-0.3877,0.1171,0.5048,35.3641,0.044749,-40.47893,-40.476062,-40.475117,"
     "-40.498597,6.469\n"
 )
-SDF, TABLE, LIST = (f"raw/{name}" for name in qm9_sources.RAW)
+SDF, TABLE, LIST = (f"raw/{name}" for name in qm9_files.RAW)
 
 
 def raw_qm9(monkeypatch: pytest.MonkeyPatch) -> dict:
@@ -140,8 +141,8 @@ def raw_qm9(monkeypatch: pytest.MonkeyPatch) -> dict:
     Path(SDF).write_text("".join(METHANE.format(number=k + 1) for k in range(20)))
     Path(TABLE).write_text(HEADER + "".join(ROW.format(number=k + 1, mu=k / 4) for k in range(20)))
     Path(LIST).write_text("heading\n" * 9 + "    3  C  C\n   20  C  C\n2 compounds\n")
-    monkeypatch.setitem(qm9_sources.MOLECULES, "raw", 20)
-    monkeypatch.setitem(qm9_sources.MOLECULES, "pack", 18)
+    monkeypatch.setitem(qm9_files.MOLECULES, "raw", 20)
+    monkeypatch.setitem(qm9_files.MOLECULES, "pack", 18)
     return {"kind": "qm9", "source": "pyg", "root": ".", "split": {"train": 16, "val": 1, "test": 1}}
 
 
@@ -240,14 +241,14 @@ def test_broken_molecules_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: p
 def pack(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The first ten molecules of qm9pack, in files of its form."""
     files = []
-    for file, lines in zip(qm9_sources.pack_files(), (6, 6, 1, 11), strict=True):
+    for file, lines in zip(qm9_files.pack_files(), (6, 6, 1, 11), strict=True):
         first = 0 if "polarizability" in file or not files else 5
-        with open(qm9_sources.pack_files()[0 if lines == 6 else len(files)], encoding="utf-8") as table:
+        with open(qm9_files.pack_files()[0 if lines == 6 else len(files)], encoding="utf-8") as table:
             rows = [next(table) for _ in range(11)]
         files.append(Path(file).name)
         Path(files[-1]).write_text("".join([rows[0], *rows[1 + first : first + lines]]))
-    monkeypatch.setattr(qm9_sources, "pack_files", lambda: files)
-    monkeypatch.setitem(qm9_sources.MOLECULES, "pack", 10)
+    monkeypatch.setattr(qm9_files, "pack_files", lambda: files)
+    monkeypatch.setitem(qm9_files.MOLECULES, "pack", 10)
     return files
 
 
@@ -270,7 +271,7 @@ PACK_MISTAKES: dict[str, tuple[tuple[str, str, str], str]] = {
 
 @pytest.mark.parametrize("case", PACK_MISTAKES)
 def test_qm9pack(case: str, pack: list[str]) -> None:
-    assert parse_data(PACK).load(4.0, QM9).test.stacked("frame").tolist() == [9]
+    assert load(parse_data(PACK), 4.0, QM9).test.stacked("frame").tolist() == [9]
     edit, message = PACK_MISTAKES[case]
     edited(*edit)
     says(PACK, QM9, message)

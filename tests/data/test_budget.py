@@ -7,19 +7,19 @@ from itertools import chain, pairwise
 import pytest
 import torch
 
+from e3frame.data.pipeline.batches import Packing, Place, ShuffleSampler, require_room
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
-from e3frame.data.pipeline.loader import make_loader
-from e3frame.data.pipeline.sampling import Packing, Place, ShuffleSampler, require_room
+from e3frame.data.pipeline.loader import load
+from e3frame.data.pipeline.module import make_loader
 from e3frame.data.sources.budget import Budget
-from e3frame.data.sources.sample import LABELS
-from e3frame.data.sources.specs import SampleSpec
+from e3frame.data.sources.sample import LABELS, SampleSpec
 from e3frame.spec.errors import DataError
 
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
     spec = SampleSpec(num_train=203, cache_dir=str(tmp_path_factory.mktemp("sample")))
-    return spec.load(3.0, LABELS)
+    return load(spec, 3.0, LABELS)
 
 
 def epoch(dataset: GraphDataset, budget: Budget, seed: int, number: int, place: Place | None = None) -> list[list[int]]:

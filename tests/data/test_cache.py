@@ -14,11 +14,13 @@ import torch
 from ase.io import read as ase_read
 from ase.io import write
 
-from e3frame.data.formats import frames as frames_module
+from e3frame.data.formats import ase_files as frames_module
 from e3frame.data.pipeline import dataset as module
 from e3frame.data.pipeline.dataset import GraphDataset, write_atomically
+from e3frame.data.pipeline.loader import prepare, recipe_of
 from e3frame.data.pipeline.statistics import compute_statistics
-from e3frame.data.sources.specs import Label, XyzSpec
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.files import parts
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
@@ -26,7 +28,7 @@ LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 
 def read(path: Path, r_max: float = 4.0, labels: dict[str, Label] = LABELS, **options: object) -> GraphDataset:
     spec = XyzSpec.model_validate({"path": str(path), **options})
-    return spec.read(spec.path, r_max, labels)
+    return prepare(spec, recipe_of(spec, r_max, labels))
 
 
 def same(one: GraphDataset, other: GraphDataset) -> bool:

@@ -10,8 +10,9 @@ from typing import Literal
 import pytest
 import yaml
 
-from e3frame.data.sources.base import DataSpec
-from e3frame.data.sources.specs import AnyData, SampleSpec, XyzSpec, parse_data
+from e3frame.data.sources.base import AnyData, DataSpec, parse_data
+from e3frame.data.sources.sample import SampleSpec
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.spec.base import Spec
 from e3frame.spec.validate import SpecErrors, validate
 
@@ -193,7 +194,7 @@ def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_specs_import_nothing_heavy() -> None:
     code = (
-        "import sys; from e3frame.data.sources.specs import parse_data; parse_data({'kind': 'xyz', 'path': 'a'});"
+        "import sys; from e3frame.data.sources.base import parse_data; parse_data({'kind': 'xyz', 'path': 'a'});"
         "print([name for name in ('torch', 'lightning', 'hydra', 'numpy', 'ase') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -10,9 +10,9 @@ from ase.build import molecule
 
 from e3frame.data.pipeline.dataset import GraphDataset
 from e3frame.data.pipeline.graphs import make_graph
+from e3frame.data.pipeline.loader import load
 from e3frame.data.pipeline.statistics import Range, compute_statistics
-from e3frame.data.sources.sample import LABELS
-from e3frame.data.sources.specs import SampleSpec
+from e3frame.data.sources.sample import LABELS, SampleSpec
 from e3frame.spec.errors import DataError
 from e3frame.spec.statistics import Statistics
 
@@ -139,7 +139,7 @@ def test_a_mean_that_rounding_left_is_zero() -> None:
 
 def test_sample() -> None:
     """Float64 throughout: the shifted energies of the sample have no offset that float32 would leave."""
-    train = SampleSpec().load(5.0, LABELS).train
+    train = load(SampleSpec(), 5.0, LABELS).train
     found = compute_statistics(train)
     owner = torch.arange(len(train)).repeat_interleave(train.counts("z"))
     shift = torch.zeros(9, dtype=torch.float64)

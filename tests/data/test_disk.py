@@ -20,11 +20,14 @@ from e3frame.data.pipeline import frameset
 from e3frame.data.pipeline.dataset import GraphDataset
 from e3frame.data.pipeline.disk import DiskDataset
 from e3frame.data.pipeline.disk import write as write_disk
-from e3frame.data.pipeline.loader import make_loader
-from e3frame.data.pipeline.prepare import Chunk, pack, prepared
+from e3frame.data.pipeline.loader import load, prepare, recipe_of
+from e3frame.data.pipeline.module import make_loader
+from e3frame.data.pipeline.preparation import Chunk, pack, prepared
 from e3frame.data.pipeline.statistics import compute_statistics, label_range
+from e3frame.data.sources.base import Label, parse_data
 from e3frame.data.sources.budget import Budget
-from e3frame.data.sources.specs import Label, SampleSpec, XyzSpec, parse_data
+from e3frame.data.sources.sample import SampleSpec
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.preflight import look as look_module
 from e3frame.preflight.duplicates import check_duplicates
 from e3frame.preflight.look import Asked, look
@@ -35,7 +38,7 @@ LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 
 def both(path: Path, **options: object) -> tuple[GraphDataset, DiskDataset]:
     specs = [XyzSpec(path=str(path), storage=storage, **options) for storage in ("memory", "disk")]
-    memory, disk = (spec.read(spec.path, 4.0, LABELS) for spec in specs)
+    memory, disk = (prepare(spec, recipe_of(spec, 4.0, LABELS)) for spec in specs)
     assert isinstance(memory, GraphDataset)
     assert isinstance(disk, DiskDataset)
     assert isinstance(disk, OnDiskDataset)
@@ -104,7 +107,7 @@ def test_neighbours_that_are_found_when_a_frame_is_read(storage: str, mixed: Pat
     stored, _ = both(mixed)
     spec = XyzSpec(path=str(mixed), storage=storage, neighbors="computed", cache_dir=str(cache / "bare"))
     for _ in range(2):  # made, and found again
-        bare = spec.read(spec.path, 4.0, LABELS)
+        bare = prepare(spec, recipe_of(spec, 4.0, LABELS))
         assert not bare.has("edge_index")
         assert_same(stored, bare)
         assert_same(stored[[13, 4]], bare[[13, 4]])
@@ -120,7 +123,7 @@ def test_neighbours_that_are_found_when_a_frame_is_read(storage: str, mixed: Pat
 def test_neighbours_of_the_other_sources(tmp_path: Path) -> None:
     for storage in ("memory", "disk"):
         found = [
-            SampleSpec(neighbors=neighbors, storage=storage, cache_dir=str(tmp_path)).load(3.0, LABELS).val
+            load(SampleSpec(neighbors=neighbors, storage=storage, cache_dir=str(tmp_path)), 3.0, LABELS).val
             for neighbors in ("stored", "computed")
         ]
         assert_same(*found)
@@ -165,7 +168,7 @@ def test_splits_preflight_and_duplicates(tmp_path: Path) -> None:
     found = []
     for storage in ("memory", "disk"):
         spec = SampleSpec(num_train=90, storage=storage, cache_dir=str(tmp_path))
-        splits = spec.load(3.0, LABELS)
+        splits = load(spec, 3.0, LABELS)
         findings = look(splits, Asked(LABELS, "energy", "forces"))
         frames = [dataset.stacked("frame").tolist() for _, dataset in splits.items()]
         found.append((frames, findings, check_duplicates(splits)))
@@ -187,7 +190,7 @@ def test_every_method_of_splitting(options: dict, tmp_path: Path, frames: Callab
         atoms.info["name"] = f"m{k // 4}"
     write(tmp_path / "a.xyz", made, format="extxyz")
     raw = {"kind": "xyz", "path": str(tmp_path / "a.xyz"), "split": options}
-    one, other = (parse_data(raw | {"storage": storage}).load(4.0, LABELS) for storage in ("memory", "disk"))
+    one, other = (load(parse_data(raw | {"storage": storage}), 4.0, LABELS) for storage in ("memory", "disk"))
     for (_, a), (_, b) in zip(one.items(), other.items(), strict=True):
         assert_same(a, b)
 
@@ -198,7 +201,7 @@ def test_labels_that_differ_in_case_alone(tmp_path: Path, frames: Callable[..., 
         atoms.info |= {"a": 1.0, "A": 2.0}
     write(tmp_path / "a.xyz", made, format="extxyz")
     spec = XyzSpec(path=str(tmp_path / "a.xyz"), keys={"a": "a", "A": "A"}, storage="disk")
-    disk = spec.read(spec.path, 4.0, {"a": Label("graph"), "A": Label("graph")})
+    disk = prepare(spec, recipe_of(spec, 4.0, {"a": Label("graph"), "A": Label("graph")}))
     assert (disk[0].a.item(), disk[0].A.item()) == (1.0, 2.0)
 
 
@@ -262,7 +265,7 @@ def test_a_wrong_frame_leaves_nothing(mixed: Path, cache: Path) -> None:
         both(mixed, processes=1)
     spec = XyzSpec(path=str(mixed), storage="disk")
     with pytest.raises(DataError, match="the file ends after"):
-        spec.read(spec.path, 4.0, LABELS)
+        prepare(spec, recipe_of(spec, 4.0, LABELS))
     assert not list(cache.glob("*.part"))
     assert not list(cache.glob("*.db"))
 
@@ -272,7 +275,7 @@ def test_a_folder_that_cannot_be_written(xyz: Path) -> None:
     blocker.write_text("")
     spec = XyzSpec(path=str(xyz), storage="disk", cache_dir=str(blocker / "cache"))
     with pytest.raises(DataError) as caught:
-        spec.read(spec.path, 4.0, LABELS)
+        prepare(spec, recipe_of(spec, 4.0, LABELS))
     assert str(caught.value).splitlines()[1:] == [
         "  cannot be written, and data.storage=disk reads from it: Not a directory",
         "  set data.cache_dir to a folder with room, or data.storage=memory",
@@ -285,7 +288,7 @@ def test_a_disk_that_is_full(xyz: Path, cache: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("e3frame.data.pipeline.disk.SQLiteDatabase.multi_insert", full)
     with pytest.raises(DataError) as caught:
-        XyzSpec(path=str(xyz), storage="disk").load(4.0, LABELS)
+        load(XyzSpec(path=str(xyz), storage="disk"), 4.0, LABELS)
     assert "cannot be written, and data.storage=disk reads from it: database or disk is full" in str(caught.value)
     assert not list(cache.iterdir())
 
@@ -312,6 +315,6 @@ def test_in_pieces_by_several_processes(mixed: Path, tmp_path: Path) -> None:
     from e3frame.data.pipeline.disk import open_or_write
 
     spec = XyzSpec(path=str(mixed))
-    recipe = replace(spec.recipe(spec.path, 4.0, LABELS), piece=3)
+    recipe = replace(recipe_of(spec, 4.0, LABELS), piece=3)
     disk = open_or_write(tmp_path / "pieces.db", recipe.files, lambda: prepared(recipe, 2))
     assert_same(disk, both(mixed)[0])

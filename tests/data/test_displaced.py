@@ -10,15 +10,13 @@ from ase import Atoms
 from ase.build import bulk
 from torch_geometric.data import Batch
 
+from e3frame.data.pipeline.batches import DisplacedFrames, Draw, Noise, Place
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
-from e3frame.data.pipeline.displaced import DisplacedFrames, Draw, Noise
 from e3frame.data.pipeline.graphs import Graph, make_graph
-from e3frame.data.pipeline.loader import make_loader
-from e3frame.data.pipeline.module import DataModule
-from e3frame.data.pipeline.sampling import Place
+from e3frame.data.pipeline.loader import load
+from e3frame.data.pipeline.module import DataModule, make_loader
 from e3frame.data.sources.budget import Budget
-from e3frame.data.sources.sample import LABELS
-from e3frame.data.sources.specs import SampleSpec
+from e3frame.data.sources.sample import LABELS, SampleSpec
 
 NOISE = Noise(0.05, 3.0)
 
@@ -26,7 +24,7 @@ NOISE = Noise(0.05, 3.0)
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
     spec = SampleSpec(num_train=50, cache_dir=str(tmp_path_factory.mktemp("sample")))
-    return spec.load(3.0, LABELS)
+    return load(spec, 3.0, LABELS)
 
 
 def epoch(dataset: GraphDataset, number: int = 0, noise: Noise | None = NOISE, **options: object) -> list[Batch]:

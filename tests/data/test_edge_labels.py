@@ -14,9 +14,9 @@ from ase.io import write
 from ase.neighborlist import neighbor_list
 
 from e3frame.data.pipeline.dataset import GraphDataset
-from e3frame.data.pipeline.edges import beyond_key
-from e3frame.data.sources.base import Label
-from e3frame.data.sources.specs import parse_data
+from e3frame.data.pipeline.edge_labels import beyond_key
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label, parse_data
 from e3frame.data.sources.xyz import XyzSpec
 from e3frame.evaluate.labels import Held
 from e3frame.spec.errors import DataError
@@ -39,10 +39,10 @@ def pairs_of(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, np.ndarray, np.nd
     return np.stack([source, target], 1), image, vectors
 
 
-def load(path: Path, label: Label = SCALAR, kind: str = "xyz", **more: Any) -> GraphDataset:
+def loaded(path: Path, label: Label = SCALAR, kind: str = "xyz", **more: Any) -> GraphDataset:
     edges = more.pop("edges", {"index": "ij"})
     raw = {"kind": kind, "path": str(path), "keys": {"J": "J"}, "edges": {"J": edges}, "split": {"val": 0, "test": 0}}
-    return parse_data(raw | more).load(R_MAX, {"J": label}).train
+    return load(parse_data(raw | more), R_MAX, {"J": label}).train
 
 
 def vectors_of(graph: Any) -> np.ndarray:
@@ -64,7 +64,7 @@ def test_every_edge_gets_the_value_of_its_pair(label: Label, tmp_path: Path) -> 
         order = random.permutation(len(index))
         atoms.info = {"ij": index[order], "S": image[order], "J": of_vectors(vectors[order])}
     write(tmp_path / "a.xyz", frames)
-    dataset = load(tmp_path / "a.xyz", label, edges={"index": "ij", "shift": "S"})
+    dataset = loaded(tmp_path / "a.xyz", label, edges={"index": "ij", "shift": "S"})
     assert len(dataset) == 3
     for atoms, graph in zip(frames, dataset, strict=True):
         assert graph.J.shape == (graph.edge_index.shape[1], *label.shape)
@@ -83,7 +83,7 @@ def test_pairs_that_stand_for_both_directions(reverse: str, tmp_path: Path) -> N
     values = random.normal(size=(len(half), 3, 3))
     atoms.info = {"ij": index[half], "S": image[half], "J": values}
     write(tmp_path / "a.xyz", atoms)
-    graph = load(tmp_path / "a.xyz", MATRIX, edges={"index": "ij", "shift": "S", "reverse": reverse})[0]
+    graph = loaded(tmp_path / "a.xyz", MATRIX, edges={"index": "ij", "shift": "S", "reverse": reverse})[0]
     turned = {"same": values, "negative": -values, "transposed": values.transpose(0, 2, 1)}[reverse]
 
     def place(pair: np.ndarray, vector: np.ndarray) -> tuple:
@@ -94,7 +94,7 @@ def test_pairs_that_stand_for_both_directions(reverse: str, tmp_path: Path) -> N
     for *at, value in zip(graph.edge_index.T, vectors_of(graph), graph.J, strict=True):
         np.testing.assert_allclose(value, known[place(*at)], atol=1e-7)
     assert int(graph[beyond_key("J")]) == (np.linalg.norm(vectors[half], axis=1) > R_MAX).sum()
-    one_way = load(tmp_path / "a.xyz", MATRIX, edges={"index": "ij", "shift": "S"})[0]
+    one_way = loaded(tmp_path / "a.xyz", MATRIX, edges={"index": "ij", "shift": "S"})[0]
     assert int(one_way.J.isnan().all(2).all(1).sum()) == one_way.edge_index.shape[1] // 2
 
 
@@ -137,14 +137,14 @@ def as_npz(path: Path) -> Path:
 def test_every_source_has_labels_of_pairs(kind: str, source: Any, tmp_path: Path) -> None:
     path = source(tmp_path)
     for _ in ("made", "kept on disk"):
-        dataset = load(path, kind=kind, edges={"index": "ij", "reverse": "same"})
+        dataset = loaded(path, kind=kind, edges={"index": "ij", "reverse": "same"})
         for number, graph in enumerate(dataset):
             heavy = (graph.edge_index == 0).any(0)
             other = graph.edge_index.amax(0)
             np.testing.assert_allclose(graph.J[heavy], other[heavy] + number)
             assert graph.J[~heavy].isnan().all()
             assert len(graph.J) > int(heavy.sum()) == 2 * (graph.num_nodes - 1)
-    assert load(path, kind=kind)[0].J.isnan().sum() > dataset[0].J.isnan().sum()  # another option is another cache
+    assert loaded(path, kind=kind)[0].J.isnan().sum() > dataset[0].J.isnan().sum()  # another option is another cache
 
 
 def test_written_by_hand(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_written_by_hand(tmp_path: Path) -> None:
     text = '3\nProperties=species:S:1:pos:R:3 ij="0 1 0 2" J="0.5 0.7"\nO 0 0 0\nH 0.9 0 0\nH 0 0.9 0\n'
     text += '3\nProperties=species:S:1:pos:R:3 ij="2 0" J=0.25\nO 0 0 0\nH 0.9 0 0\nH 0 0.9 0\n'
     (tmp_path / "a.xyz").write_text(text)
-    one, two = load(tmp_path / "a.xyz")
+    one, two = loaded(tmp_path / "a.xyz")
     for graph, known in ((one, {(0, 1): 0.5, (0, 2): 0.7}), (two, {(2, 0): 0.25})):
         for (j, i), value in zip(graph.edge_index.T.tolist(), graph.J.tolist(), strict=True):
             assert value == known[j, i] if (j, i) in known else np.isnan(value)
@@ -162,11 +162,11 @@ def test_units_and_frames_without(tmp_path: Path) -> None:
     frames = bonds()
     del frames[1].info["J"]
     write(tmp_path / "a.xyz", frames)
-    dataset = load(tmp_path / "a.xyz", allow_missing=["J"])
+    dataset = loaded(tmp_path / "a.xyz", allow_missing=["J"])
     assert [bool(graph.J.isnan().all()) for graph in dataset] == [False, True, False]
     raw = {"kind": "xyz", "path": str(tmp_path / "a.xyz"), "split": {"val": 0, "test": 0}, "allow_missing": ["energy"]}
     raw |= {"keys": {"energy": "J"}, "edges": {"energy": {"index": "ij"}}, "units": {"energy": "meV"}}
-    energy = parse_data(raw).load(R_MAX, {"energy": SCALAR}).train
+    energy = load(parse_data(raw), R_MAX, {"energy": SCALAR}).train
     np.testing.assert_allclose(energy[0].energy, 1e-3 * dataset[0].J)
 
 
@@ -216,7 +216,7 @@ def test_mistakes(changes: dict[str, Any], label: Label, edges: dict[str, Any], 
         for atoms in frames:
             database.write(Atoms(atoms.symbols, atoms.positions), data=atoms.info)
     with pytest.raises(DataError) as caught:
-        load(tmp_path / "a.db", label, "ase_db", edges=edges)
+        loaded(tmp_path / "a.db", label, "ase_db", edges=edges)
     assert str(caught.value) == f"{tmp_path / 'a.db'}, frame 1\n  {message}"
 
 
@@ -224,7 +224,7 @@ def test_not_a_number(tmp_path: Path) -> None:
     path = tmp_path / "a.xyz"
     path.write_text('2\nProperties=species:S:1:pos:R:3 ij="0 1" J="a b"\nO 0 0 0\nH 0.9 0 0\n')
     with pytest.raises(DataError) as caught:
-        load(path)
+        loaded(path)
     assert str(caught.value) == f"{path}, frame 0\n  J is not a number: 'a b'"
 
 
@@ -241,7 +241,7 @@ def test_a_periodic_frame_needs_images(tmp_path: Path) -> None:
     atoms.info = {"ij": np.array([[0, 1]]), "J": np.array([1.0])}
     write(tmp_path / "a.xyz", atoms)
     with pytest.raises(DataError) as caught:
-        load(tmp_path / "a.xyz")
+        loaded(tmp_path / "a.xyz")
     assert str(caught.value) == (
         f"{tmp_path / 'a.xyz'}, frame 0\n  the frame is periodic: it is not known which images the pairs of J are\n"
         "  data.edges.J.shift names the key of the images"
@@ -278,7 +278,7 @@ def test_specs_that_are_wrong(raw: dict[str, Any], message: str) -> None:
 )  # fmt: skip
 def test_labels_that_are_asked_for_otherwise(edges: dict, label: Label, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
-        parse_data({"kind": "xyz", "path": "a.xyz", "keys": {"J": "J"}, "edges": edges}).load(3.0, {"J": label})
+        load(parse_data({"kind": "xyz", "path": "a.xyz", "keys": {"J": "J"}, "edges": edges}), 3.0, {"J": label})
     assert str(caught.value) == "\n".join(f"  {line.strip()}" for line in message.splitlines())
 
 
@@ -290,7 +290,7 @@ def test_a_frame_without_pairs(tmp_path: Path) -> None:
     frames[1].info = {"ij": np.full((1, 2), -1), "S": np.zeros((1, 3), int), "J": np.zeros(1)}
     write(tmp_path / "a.xyz", frames)
     for storage in ("memory", "disk"):
-        dataset = load(tmp_path / "a.xyz", edges={"index": "ij", "shift": "S"}, storage=storage)
+        dataset = loaded(tmp_path / "a.xyz", edges={"index": "ij", "shift": "S"}, storage=storage)
         assert not dataset[0].J.isnan().any()
         assert dataset[1].J.isnan().all()
         assert Held.of(dataset, "J", "edge").frames.tolist() == [True, False]

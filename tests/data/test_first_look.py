@@ -12,12 +12,15 @@ from ase.io import write
 from support.springs import springs
 
 from e3frame.cli import main
-from e3frame.data.formats import frames as frames_module
-from e3frame.data.formats import qm9_sources
-from e3frame.data.formats.frames import read_frames
-from e3frame.data.pipeline import sampled
+from e3frame.data.formats import ase_files as frames_module
+from e3frame.data.formats import qm9_files
+from e3frame.data.formats.ase_files import read_frames
+from e3frame.data.pipeline import loader
 from e3frame.data.pipeline.dataset import Splits
-from e3frame.data.sources.specs import Label, SampleSpec, XyzSpec
+from e3frame.data.pipeline.loader import excerpt
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.sample import SampleSpec
+from e3frame.data.sources.xyz import XyzSpec
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 GIVEN = ["check", "data=xyz", "data.path=a.xyz", "model=nequip_small"]
@@ -36,8 +39,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Files of some hundred frames are large here."""
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(sampled, "TRAIN", 50)
-    monkeypatch.setattr(sampled, "OTHERS", 24)
+    monkeypatch.setattr(loader, "TRAIN", 50)
+    monkeypatch.setattr(loader, "OTHERS", 24)
 
 
 LIST = ["data.split.method=index", "data.split.train_index=list.txt"]
@@ -89,7 +92,7 @@ def test_an_element_of_the_test_frames_alone(capsys: pytest.CaptureFixture[str])
     )
     write("b.xyz", [*springs("H2O", 140), *springs("NH3", 1), *springs("H2O", 40), *springs("NH3", 19)])
     train = np.arange(181)
-    assert 140 not in sampled.thinned({"train": train, "test": np.arange(181, 200)})["train"]
+    assert 140 not in loader.thinned({"train": train, "test": np.arange(181, 200)})["train"]
     assert main([*GIVEN, "data.path=b.xyz", "data.split.val=0", "data.split.test=19"]) == 0
     assert "\nlooked at 181 of 181 train, 19 of 19 test frames\n" in capsys.readouterr().out
 
@@ -123,7 +126,7 @@ def test_neighbours_in_a_trajectory_that_was_divided_at_random() -> None:
     order = np.random.default_rng(0).permutation(100_000)
     train, val, test = (np.sort(part) for part in np.split(order, [80_000, 90_000]))
     parts = {"train": train, "val": val, "test": test}
-    few = sampled.thinned(parts)
+    few = loader.thinned(parts)
     assert [len(few["val"]), len(few["test"])] == [24, 24]
     assert 80 < len(few["train"]) <= 100
     for name in parts:
@@ -132,7 +135,7 @@ def test_neighbours_in_a_trajectory_that_was_divided_at_random() -> None:
     others = np.concatenate([few["val"], few["test"]])
     nearest = np.abs(parts["train"][None] - others[:, None]).min(1)
     assert (np.abs(few["train"][None] - others[:, None]).min(1) == nearest).all()
-    time = sampled.thinned({"train": np.arange(9_000), "val": np.arange(9_100, 9_600)})
+    time = loader.thinned({"train": np.arange(9_000), "val": np.arange(9_100, 9_600)})
     assert (np.diff(time["train"]) == 1).sum() >= 25  # pairs
     assert time["train"][-1] == 8_999
 
@@ -143,7 +146,7 @@ def test_groups_stay_together() -> None:
         atoms.info["name"] = f"m{k // 5}"
     write("groups.xyz", made, format="extxyz")
     labels, split = {"energy": Label("graph")}, {"method": "group", "key": "name"}
-    splits, totals = XyzSpec(path="groups.xyz", split=split).sample(4.0, labels)
+    splits, totals = excerpt(XyzSpec(path="groups.xyz", split=split), 4.0, labels)
     assert totals == {"train": 160, "val": 20, "test": 20}
     sets = dict(splits.items())
     assert sum(map(len, sets.values())) == 50
@@ -155,7 +158,7 @@ def test_groups_stay_together() -> None:
     for k, atoms in enumerate(made):
         atoms.info["name"] = f"m{int(k == 101)}"
     write("groups.xyz", made, format="extxyz")  # the look does not see the second group
-    splits, totals = XyzSpec(path="groups.xyz", split=split | {"test": 0}).sample(4.0, labels)
+    splits, totals = excerpt(XyzSpec(path="groups.xyz", split=split | {"test": 0}), 4.0, labels)
     assert sum(totals.values()) == 200
     assert len(splits.train) == 199
 
@@ -183,7 +186,7 @@ def test_the_embedded_data_are_looked_at(splits: Splits, capsys: pytest.CaptureF
     assert main(["check", "model=nequip_small", "data=sample"]) == 0
     out = capsys.readouterr().out
     assert "the forces are the negative gradient" in out
-    few, totals = SampleSpec().sample(4.0, LABELS)
+    few, totals = excerpt(SampleSpec(), 4.0, LABELS)
     said = ", ".join(f"{len(dataset)} of {totals[name]:,} {name}" for name, dataset in few.items())
     assert out.endswith(f"\nlooked at {said} frames; --full looks at all\n")
     assert totals == {"train": 1800, "val": 200, "test": 400}
@@ -206,7 +209,7 @@ def test_data_that_are_not_here(capsys: pytest.CaptureFixture[str], monkeypatch:
         assert capsys.readouterr().out.endswith(said.format(later))
     assert main(["check", "experiment=qm9_gap", "data.source=pyg"]) == 0
     assert capsys.readouterr().out.endswith(said.format(later))
-    monkeypatch.setattr(qm9_sources, "find_spec", lambda name: None)
+    monkeypatch.setattr(qm9_files, "find_spec", lambda name: None)
     assert main(["check", "experiment=qm9_gap"]) == 0
     assert capsys.readouterr().out.endswith(said.format("the package qm9pack is not installed"))
     assert main(["check", "experiment=qm9_gap", "--full"]) == 1

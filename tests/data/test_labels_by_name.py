@@ -10,8 +10,10 @@ from ase import Atoms
 from ase.io import write
 from torch_geometric.data import Batch
 
+from e3frame.data.pipeline.loader import prepare, recipe_of
 from e3frame.data.sources.base import Label
-from e3frame.data.sources.specs import NpzSpec, XyzSpec
+from e3frame.data.sources.npz import NpzSpec
+from e3frame.data.sources.xyz import XyzSpec
 
 NAMES = (
     "x",
@@ -46,7 +48,7 @@ def test_labels_as_long_as_something_else(storage: str, neighbors: str, tmp_path
     keys = {name: name for name in arrays}
     spec = NpzSpec(path=str(tmp_path / "a.npz"), keys=keys, storage=storage, neighbors=neighbors)
     for _ in range(2):  # made, and read from the cache, in whose file keys are in another order
-        dataset = spec.read(spec.path, 3.0, labels)
+        dataset = prepare(spec, recipe_of(spec, 3.0, labels))
         batch = Batch.from_data_list([dataset[k] for k in range(N)])
         assert batch.num_nodes == len(batch.batch) == len(batch.z) == 25
         assert (batch.batch[batch.edge_index[0]] == batch.batch[batch.edge_index[1]]).all()
@@ -62,7 +64,7 @@ def test_one_key_for_a_frame_and_for_its_atoms(tmp_path: Path) -> None:
     positions = np.tile(np.array([[0, 0, 0], [0, 0, 1.0], [0, 1, 0]]), (2, 1, 1))
     np.savez(tmp_path / "a.npz", z=numbers, R=positions, v=values)
     spec = NpzSpec(path=str(tmp_path / "a.npz"), keys={"vector": "v", "scalar": "v"})
-    dataset = spec.read(spec.path, 3.0, {"vector": Label("graph", (3,)), "scalar": Label("node")})
+    dataset = prepare(spec, recipe_of(spec, 3.0, {"vector": Label("graph", (3,)), "scalar": Label("node")}))
     assert dataset[0].vector.tolist() == [[0.0, 1.0, 2.0]]
     assert dataset[0].scalar.tolist() == [0.0, 1.0]
 
@@ -79,7 +81,7 @@ def test_a_vector_of_a_frame_with_as_many_atoms(suffix: str, tmp_path: Path) -> 
     write(path, made)
     spec = XyzSpec(path=str(path), keys={"v": "v", "m": "m", "q": "q"})
     labels = {"v": Label("graph", (3,)), "m": Label("graph", (3, 3)), "q": Label("node")}
-    dataset = spec.read(spec.path, 3.0, labels)
+    dataset = prepare(spec, recipe_of(spec, 3.0, labels))
     for k, graph in enumerate(dataset):
         assert graph.v.tolist() == [[k, k + 1.0, k + 2.0]]
         assert graph.m.tolist() == [np.arange(9.0).reshape(3, 3).tolist()]

@@ -7,18 +7,17 @@ import torch
 from lightning import LightningModule, Trainer
 from torch_geometric.data import Batch
 
-from e3frame.data.pipeline.batch import model_input
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
-from e3frame.data.pipeline.loader import make_loader
-from e3frame.data.pipeline.module import DataModule
-from e3frame.data.sources.sample import LABELS
-from e3frame.data.sources.specs import SampleSpec
+from e3frame.data.pipeline.graphs import model_input
+from e3frame.data.pipeline.loader import load
+from e3frame.data.pipeline.module import DataModule, make_loader
+from e3frame.data.sources.sample import LABELS, SampleSpec
 
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
     spec = SampleSpec(num_train=50, cache_dir=str(tmp_path_factory.mktemp("sample")))
-    return spec.load(3.0, LABELS)
+    return load(spec, 3.0, LABELS)
 
 
 def order(loader: object) -> list[int]:

@@ -11,7 +11,9 @@ import pytest
 
 from e3frame.data.formats import npz_arrays
 from e3frame.data.formats.npz_arrays import arrays_of
-from e3frame.data.sources.specs import Label, NpzSpec
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.npz import NpzSpec
 from e3frame.spec.errors import DataError
 
 ENERGY = {"energy": Label("graph")}
@@ -62,7 +64,7 @@ def test_claims(case: str, name: str) -> None:
     raw, said = CLAIMS[case]
     written(**{name: raw})
     with pytest.raises(DataError) as caught:
-        NpzSpec(path="a.npz", keys={"energy": "E"}).load(4.0, ENERGY)
+        load(NpzSpec(path="a.npz", keys={"energy": "E"}), 4.0, ENERGY)
     assert str(caught.value) == f"a.npz\n  cannot be read as npz: {said}"
 
 
@@ -70,7 +72,7 @@ def test_more_than_the_machine_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     written()
     monkeypatch.setattr(npz_arrays, "_memory", lambda: 90)
     with pytest.raises(DataError) as caught:
-        NpzSpec(path="a.npz", keys={"energy": "E"}).load(4.0, ENERGY)
+        load(NpzSpec(path="a.npz", keys={"energy": "E"}), 4.0, ENERGY)
     assert str(caught.value) == "a.npz\n  R needs 96 bytes of memory, this machine has 90 bytes"
 
 
@@ -78,7 +80,7 @@ def test_what_is_not_asked_for_is_not_read(monkeypatch: pytest.MonkeyPatch) -> N
     """Counting frames reads no array; preparing them those of structures and labels."""
     np.savez_compressed("a.npz", R=np.zeros((5, 2, 3)), z=[1, 1], E=np.zeros(5), large=np.zeros(10_000_000))
     arrays = arrays_of("a.npz")
-    assert NpzSpec(path="a.npz").reader().count("a.npz") == 5
+    assert NpzSpec(path="a.npz").count("a.npz") == 5
     assert not arrays._read
     assert set(arrays) == {"R", "z", "E", "large"}
     assert arrays["E"].tolist() == [0.0] * 5

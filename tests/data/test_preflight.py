@@ -15,8 +15,10 @@ from support.sample import changed
 
 from e3frame.data.pipeline.dataset import Splits
 from e3frame.data.pipeline.graphs import Graph, make_graph
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label
 from e3frame.data.sources.sample import LABELS
-from e3frame.data.sources.specs import Label, XyzSpec
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.preflight.findings import Finding
 from e3frame.preflight.gradient import check_belonging, check_gradient
 from e3frame.preflight.look import Asked, look, require_sound
@@ -138,7 +140,7 @@ def metal(tmp_path_factory: pytest.TempPathFactory) -> list[Graph]:
     write(path, made)
     labels = {"forces": Label("node", (3,)), "stress": Label("graph", (3, 3))}
     spec = XyzSpec(path=str(path), keys={"forces": "forces", "stress": "stress"}, split={"val": 0, "test": 0})
-    train = spec.model_copy(update={"cache_dir": str(path.parent)}).load(5.0, labels).train
+    train = load(spec.model_copy(update={"cache_dir": str(path.parent)}), 5.0, labels).train
     return list(train)
 
 

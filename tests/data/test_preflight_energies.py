@@ -13,7 +13,7 @@ from support.sample import changed
 
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.graphs import Graph, make_graph
-from e3frame.data.sources.specs import Label
+from e3frame.data.sources.base import Label
 from e3frame.preflight.energies import check_energies
 from e3frame.preflight.gradient import check_gradient
 from e3frame.preflight.look import Asked, look

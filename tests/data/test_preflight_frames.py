@@ -16,9 +16,10 @@ from e3frame.cli import main
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.data.pipeline.graphs import Graph, make_graph, without_edges
+from e3frame.data.pipeline.loader import load, recipe_of, surveyed
+from e3frame.data.sources.base import Label
 from e3frame.data.sources.sample import LABELS
-from e3frame.data.sources.specs import Label, XyzSpec
-from e3frame.preflight.broken import survey
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.preflight.duplicates import _differences, _edges, check_duplicates
 from e3frame.preflight.findings import Finding
 from e3frame.preflight.look import Asked, _chosen, look
@@ -187,18 +188,18 @@ def test_frames_that_cannot_be_read(tmp_path: Path, frames: Callable, monkeypatc
         lines[8 * k + 4] = lines[8 * k + 4].replace(".", "x", 1)
     Path("a.xyz").write_text("\n".join(lines) + "\n")
     spec, labels = XyzSpec(path="a.xyz"), {"energy": Label("graph")}
-    recipe = replace(spec.recipe(spec.path, 4.0, labels), piece=4)
+    recipe = replace(recipe_of(spec, 4.0, labels), piece=4)
     for processes in (1, 2):
-        found = survey([recipe], processes)
+        found = surveyed([recipe], processes)
         assert [error.frame for error in found.broken] == [2, 3, 7]
         assert {error.problem.split(":")[0] for error in found.broken} == {"cannot be read as extxyz"}
         dataset = GraphDataset.from_chunks(found.sound, found.files)
         assert dataset.stacked("frame").tolist() == [0, 1, 4, 5, 6, 8, 9, 10, 11]
     with pytest.raises(DataError, match=r"a\.xyz, frame 2\n"):
-        spec.load(4.0, labels)
+        load(spec, 4.0, labels)
     Path("index").write_text("0 4 9 11")
     split = {"method": "index", "train_index": "index"}
-    assert len(XyzSpec(path="a.xyz", split=split).load(4.0, labels).train) == 3
+    assert len(load(XyzSpec(path="a.xyz", split=split), 4.0, labels).train) == 3
 
 
 def test_broken_frames_of_several_files_and_of_bare_graphs(

@@ -20,17 +20,21 @@ from ase.io import read as ase_read
 from ase.io import write
 
 from e3frame.data.pipeline.dataset import GraphDataset
-from e3frame.data.pipeline.prepare import prepared
-from e3frame.data.sources.specs import Label, XyzSpec
+from e3frame.data.pipeline.loader import load, prepare, recipe_of
+from e3frame.data.pipeline.preparation import prepared
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.spec.errors import DataError
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 LOAD = """
 import sys
-from e3frame.data.sources.specs import Label, XyzSpec
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.xyz import XyzSpec
 labels = {"energy": Label("graph"), "forces": Label("node", (3,))}
 print("ready", flush=True)
-splits = XyzSpec(path=sys.argv[1], processes=int(sys.argv[2]), storage=sys.argv[3]).load(4.0, labels)
+splits = load(XyzSpec(path=sys.argv[1], processes=int(sys.argv[2]), storage=sys.argv[3]), 4.0, labels)
 print(float(splits.train.stacked("forces").sum()))
 """
 
@@ -57,7 +61,7 @@ disk._fill = held
 
 def in_pieces(path: Path, processes: int) -> GraphDataset:
     spec = XyzSpec(path=str(path))
-    recipe = replace(spec.recipe(spec.path, 4.0, LABELS), piece=3)
+    recipe = replace(recipe_of(spec, 4.0, LABELS), piece=3)
     return GraphDataset.from_chunks(prepared(recipe, processes), recipe.files)
 
 
@@ -111,13 +115,13 @@ def test_killed_while_it_writes_to_disk(xyz: Path, cache: Path, frames: Callable
     (part,) = cache.glob("*.part")
     assert part.stat().st_size > 50_000
     spec = XyzSpec(path=str(xyz), processes=1, storage="disk")
-    path = spec.read(spec.path, 4.0, LABELS).cached
+    path = prepare(spec, recipe_of(spec, 4.0, LABELS)).cached
     assert sorted(cache.iterdir()) == sorted([part, path])
     path.unlink()
     writing.kill()
     assert writing.communicate(timeout=60) == ("", None)  # what its workers could write to is closed, too
     assert list(cache.iterdir()) == [part]
-    again = spec.read(spec.path, 4.0, LABELS)
+    again = prepare(spec, recipe_of(spec, 4.0, LABELS))
     assert list(cache.iterdir()) == [path]
     assert len(again) == 1500
     assert again[1499].frame == 1499
@@ -150,7 +154,7 @@ def test_structures_that_cannot_be(case: str, tmp_path: Path, frames: Callable[.
     path = tmp_path / "a.traj"
     write(path, replaced(frames(), atoms.copy()))
     with pytest.raises(DataError) as caught:
-        XyzSpec(path=str(path)).load(4.0, LABELS)
+        load(XyzSpec(path=str(path)), 4.0, LABELS)
     assert str(caught.value) == f"{path}, frame 4\n  {message}"
 
 
@@ -166,15 +170,15 @@ def test_labels_that_may_be_missing(tmp_path: Path, frames: Callable[..., list[A
     write(path, made, format="extxyz")
     labels, keys = {"stress": Label("graph", (3, 3))}, {"stress": "S"}
     spec = XyzSpec(path=str(path), keys=keys, allow_missing=("stress",), split={"val": 0, "test": 0})
-    stress = spec.load(4.0, labels).train.stacked("stress")
+    stress = load(spec, 4.0, labels).train.stacked("stress")
     assert stress.isnan().flatten(1).all(1).tolist() == [k % 2 == 1 for k in range(10)]
     assert stress[0].tolist() == [[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]]
     with pytest.raises(DataError) as caught:
-        XyzSpec(path=str(path), keys=keys).load(4.0, labels)
+        load(XyzSpec(path=str(path), keys=keys), 4.0, labels)
     assert str(caught.value).startswith(f"{path}, frame 1\n  no key 'S' for the label stress\n")
     none = XyzSpec(path=str(path), keys={"stress": "T"}, allow_missing=("stress",))
     with pytest.raises(DataError) as caught:
-        none.load(4.0, labels)
+        load(none, 4.0, labels)
     assert str(caught.value) == f"{path}\n  no frame has the label stress"
 
 
@@ -185,14 +189,14 @@ def test_a_stress_that_cannot_be(tmp_path: Path, frames: Callable[..., list[Atom
         atoms.info["S"] = np.arange(9.0)
     write(path, made, format="extxyz")
     with pytest.raises(DataError) as caught:
-        XyzSpec(path=str(path), keys={"stress": "S"}).load(4.0, labels)
+        load(XyzSpec(path=str(path), keys={"stress": "S"}), 4.0, labels)
     assert str(caught.value).startswith(f"{path}, frame 0\n  a stress needs a periodic cell, this frame has none\n")
     for atoms in made:
         atoms.set_cell([9.0, 9.0, 9.0])
         atoms.pbc = True
     write(path, made, format="extxyz")
     with pytest.raises(DataError, match="the stress is not symmetric"):
-        XyzSpec(path=str(path), keys={"stress": "S"}).load(4.0, labels)
+        load(XyzSpec(path=str(path), keys={"stress": "S"}), 4.0, labels)
     with pytest.raises(DataError) as caught:
-        XyzSpec(path=str(path), keys={"stress": "S"}).load(4.0, {"stress": Label("graph", (6,))})
+        load(XyzSpec(path=str(path), keys={"stress": "S"}), 4.0, {"stress": Label("graph", (6,))})
     assert "S has the shape (9,), the label stress needs (6,)" in str(caught.value)

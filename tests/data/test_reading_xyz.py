@@ -19,11 +19,12 @@ from ase.io import read as ase_read
 from ase.io import write
 
 from e3frame.data.formats import xyz_text
-from e3frame.data.formats.frames import count_frames, read_frames
+from e3frame.data.formats.ase_files import count_frames, read_frames
 from e3frame.data.formats.xyz_frame import element
-from e3frame.data.pipeline.prepare import prepared
+from e3frame.data.pipeline.loader import load, recipe_of
+from e3frame.data.pipeline.preparation import prepared
 from e3frame.data.sources.base import Label
-from e3frame.data.sources.specs import XyzSpec
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.files.opened import opened
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
@@ -86,7 +87,7 @@ def test_stress_of_six_and_of_nine_numbers(key: str, numbers: str, marks: str) -
     Path("a.xyz").write_text(text)
     label = "virial" if key == "virial" else "stress"
     spec = XyzSpec(path="a.xyz", keys={label: key}, split={"val": 0, "test": 0})
-    stress = spec.load(4.0, STRESS).train.stacked("stress")[0].numpy()
+    stress = load(spec, 4.0, STRESS).train.stacked("stress")[0].numpy()
     np.testing.assert_allclose(stress, np.array(FULL) / (-8.0 if label == "virial" else 1.0), rtol=1e-15)
     six = len(numbers.split()) == 6 and key != "REF_stress"
     said = [f"a.xyz gives six components of the {key}: read in the order xx, yy, zz, yz, xz, xy"]
@@ -187,7 +188,7 @@ def test_texts_that_are_refused_with_their_line(case: str) -> None:
 def test_an_energy_with_a_decimal_comma() -> None:
     Path("a.xyz").write_text(f"2\n{PROPERTIES} energy=-1,5\nH 0 0 0\nH 0 0 1\n" * 3)
     with pytest.raises(DataError, match=r"does the file say -1,5\? numbers need a point: -1\.5"):
-        XyzSpec(path="a.xyz", keys={"energy": "energy"}).load(4.0, {"energy": Label("graph")})
+        load(XyzSpec(path="a.xyz", keys={"energy": "energy"}), 4.0, {"energy": Label("graph")})
 
 
 def test_files_that_are_no_text(capsys: pytest.CaptureFixture[str]) -> None:
@@ -220,7 +221,7 @@ def test_what_is_no_file() -> None:
     }
     for name, said in told.items():
         with pytest.raises(DataError) as caught:
-            XyzSpec(path=name).load(4.0, {})
+            load(XyzSpec(path=name), 4.0, {})
         assert str(caught.value) == f"{name}\n  {said}"
     with pytest.raises(DataError, match="is a named pipe"):
         next(read_frames("pipe.xyz", None))
@@ -265,7 +266,7 @@ def test_a_file_is_gone_through_twice_however_long(
     Path(f"b.xyz{suffix}").write_bytes(PACKED[suffix](raw))
     spec = XyzSpec(path=f"b.xyz{suffix}")
     labels = {"energy": Label("graph"), "forces": Label("node", (3,))}
-    recipe = spec.recipe(spec.path, 4.0, labels)
+    recipe = recipe_of(spec, 4.0, labels)
     counted.clear()
     chunks = list(prepared(recipe, 1))
     assert sum(len(chunk.counts["z"]) for chunk in chunks) == 200

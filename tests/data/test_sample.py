@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from e3frame.data.pipeline.dataset import Splits
-from e3frame.data.sources.sample import FILE, LABELS, MOLECULES, TRAIN_FRAMES
-from e3frame.data.sources.specs import Label, SampleSpec
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.sample import FILE, LABELS, MOLECULES, TRAIN_FRAMES, SampleSpec
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 from e3frame.spec.validate import SpecErrors, validate
@@ -19,7 +20,7 @@ from e3frame.spec.validate import SpecErrors, validate
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
-    return SampleSpec(cache_dir=str(tmp_path_factory.mktemp("sample"))).load(4.0, LABELS)
+    return load(SampleSpec(cache_dir=str(tmp_path_factory.mktemp("sample"))), 4.0, LABELS)
 
 
 def test_file_holds_what_the_spec_declares() -> None:
@@ -66,7 +67,7 @@ def test_labels_are_plausible(splits: Splits) -> None:
 
 def test_polarizability_turns_with_the_molecule(splits: Splits) -> None:
     """Furan is planar and stiff: seen along its own axes of inertia, the tensor hardly varies, however it is turned."""
-    dataset = SampleSpec(molecules=("furan",)).load(4.0, LABELS).train
+    dataset = load(SampleSpec(molecules=("furan",)), 4.0, LABELS).train
     alpha, seen = dataset.stacked("polarizability"), []
     for index, graph in enumerate(dataset):
         centred = graph.pos - graph.pos.mean(0)
@@ -78,7 +79,7 @@ def test_polarizability_turns_with_the_molecule(splits: Splits) -> None:
 
 
 def test_subsets(splits: Splits) -> None:
-    part = SampleSpec(molecules=("furan", "ethanol"), num_train=90).load(4.0, {"energy": Label("graph")})
+    part = load(SampleSpec(molecules=("furan", "ethanol"), num_train=90), 4.0, {"energy": Label("graph")})
     assert [len(dataset) for _, dataset in part.items()] == [90, 100, 200]
     assert part.train.species == SampleSpec(molecules=("furan",)).known_species == ("H", "C", "O")
     frames = part.train.stacked("frame").tolist()
@@ -104,14 +105,14 @@ def test_mistakes(raw: dict, message: str) -> None:
 
 def test_label_of_another_shape_or_name() -> None:
     with pytest.raises(DataError, match=re.escape("dipole is of shape (3,) per graph, not (3,) per node")):
-        SampleSpec().load(4.0, {"dipole": Label("node", (3,))})
+        load(SampleSpec(), 4.0, {"dipole": Label("node", (3,))})
     with pytest.raises(DataError, match=re.escape("the data do not declare a label force\n  did you mean forces?")):
-        SampleSpec().load(4.0, {"force": Label("node", (3,))})
+        load(SampleSpec(), 4.0, {"force": Label("node", (3,))})
 
 
 def test_r_max_out_of_reach() -> None:
     with pytest.raises(DataError) as caught:
-        SampleSpec().load(0.9, LABELS)
+        load(SampleSpec(), 0.9, LABELS)
     lines = str(caught.value).splitlines()
     assert re.fullmatch(r"data=sample, frame \d+", lines[0])
     assert re.fullmatch(r"  atom \d+ \([HCNO]\) has no neighbour within r_max = 0.9 Å", lines[1])

@@ -13,9 +13,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from support.qm9 import METHANE
 
-from e3frame.data.formats import qm9_sources
+from e3frame.data.formats import qm9_files
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label, parse_data
 from e3frame.data.sources.md17 import CCSD, FORMULAS
-from e3frame.data.sources.specs import Label, parse_data
 from e3frame.spec.errors import DataError
 from e3frame.spec.units import ENERGY, LENGTH
 
@@ -23,13 +24,13 @@ LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 KCAL = ENERGY["kcal/mol"]
 
 
-def load(r_max: float = 4.0, labels: dict[str, Label] = LABELS, **raw: object):
-    return parse_data(raw).load(r_max, labels)
+def loaded(r_max: float = 4.0, labels: dict[str, Label] = LABELS, **raw: object):
+    return load(parse_data(raw), r_max, labels)
 
 
 def says(message: str, **raw: object) -> None:
     with pytest.raises(DataError) as caught:
-        load(**raw)
+        loaded(**raw)
     assert str(caught.value) == message
 
 
@@ -49,7 +50,7 @@ def arrays() -> dict[str, np.ndarray]:
 def test_npz(arrays: dict, tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     np.savez(path, **arrays)
-    splits = load(kind="npz", path=str(path), units={"energy": "kcal/mol"}, split={"val": 5, "test": 5})
+    splits = loaded(kind="npz", path=str(path), units={"energy": "kcal/mol"}, split={"val": 5, "test": 5})
     assert [len(d) for _, d in splits.items()] == [20, 5, 5]
     graph = splits.val[1]
     frame = int(graph.frame)
@@ -66,7 +67,7 @@ def test_npz_of_molecules_that_differ_in_size(tmp_path: Path) -> None:
     np.savez(path, numbers=z, pos=R, e=[1.0, 2.0], f=R + 1, cells=np.eye(3) * 9)
     structure = {"positions": "pos", "numbers": "numbers", "cell": "cells"}
     options = {"keys": {"energy": "e", "forces": "f"}, "structure": structure, "split": {"val": 0, "test": 0}}
-    train = load(5.0, kind="npz", path=str(path), **options).train
+    train = loaded(5.0, kind="npz", path=str(path), **options).train
     assert [graph.num_nodes for graph in train] == [3, 4]
     assert train[0].pbc.all()
     np.testing.assert_allclose(train[0].forces, R[0, :3] + 1)
@@ -112,17 +113,17 @@ def test_ase_db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         database.write(atoms, gap=k / 2, data={"charges": np.full(len(atoms), 0.5), "alpha": np.eye(3) * k})
     labels = LABELS | {"gap": Label("graph"), "charges": Label("node"), "alpha": Label("graph", (3, 3))}
     options = {"keys": {name: name for name in labels}, "split": {"val": 2, "test": 2}, "path": "a.db"}
-    splits = load(labels=labels, kind="ase_db", **options)
+    splits = loaded(labels=labels, kind="ase_db", **options)
     assert splits.test.stacked("energy").tolist() == [10.0, 11.0]
     graph = splits.val[1]
     assert float(graph.gap) == 4.5
     assert graph.alpha.tolist() == [(np.eye(3) * 9).tolist()]
     assert graph.charges.tolist() == [0.5] * graph.num_nodes
-    water = load(labels=labels, kind="ase_db", select="natoms=3", **{**options, "split": {"val": 1, "test": 1}})
+    water = loaded(labels=labels, kind="ase_db", select="natoms=3", **{**options, "split": {"val": 1, "test": 1}})
     assert water.train.stacked("energy").tolist() == [0.0, 3.0]
     Path("b.db").write_bytes(Path("a.db").read_bytes()[:100])
     with pytest.raises(DataError, match=r"^b.db\n  cannot be read as an ASE database: "):
-        load(kind="ase_db", path="b.db")
+        loaded(kind="ase_db", path="b.db")
     Path("c.db").write_text("no database")
     says("c.db\n  is not an SQLite database of ASE\n  other formats: data=xyz", kind="ase_db", path="c.db")
 
@@ -147,7 +148,7 @@ def raw_rmd17(arrays: dict, tmp_path: Path) -> str:
 def test_rmd17_and_its_published_splits(arrays: dict, raw_rmd17: str) -> None:
     raw = {"kind": "rmd17", "molecule": "ethanol", "root": raw_rmd17, "split": {"train": 7, "val": 3}}
     for fold in (1, 5):
-        splits = load(**raw, fold=fold)
+        splits = loaded(**raw, fold=fold)
         order = np.random.default_rng(fold).permutation(30)
         frames = {name: set(dataset.stacked("frame").tolist()) for name, dataset in splits.items()}
         assert {name: len(found) for name, found in frames.items()} == {"train": 7, "val": 3, "test": 10}
@@ -155,7 +156,7 @@ def test_rmd17_and_its_published_splits(arrays: dict, raw_rmd17: str) -> None:
         assert frames["test"] == set(order[10:20].tolist())
     graph = splits.test[0]
     np.testing.assert_allclose(graph.energy, arrays["E"][int(graph.frame)] * KCAL, rtol=1e-15)
-    assert len(load(**raw, fold=None).train) == 7
+    assert len(loaded(**raw, fold=None).train) == 7
     assert parse_data(raw).known_species == ("H", "C", "O")
 
 
@@ -170,7 +171,7 @@ def test_md17(arrays: dict, tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     np.savez(folder / "md17_ethanol.npz", **arrays, name="ethanol", theory="unknown")
     raw = {"kind": "md17", "molecule": "ethanol", "root": str(tmp_path)}
-    splits = load(**raw, split={"train": 5, "val": 2, "test": 3, "method": "random"})
+    splits = loaded(**raw, split={"train": 5, "val": 2, "test": 3, "method": "random"})
     assert [len(d) for _, d in splits.items()] == [5, 2, 3]
     assert len(set(np.concatenate([d.stacked("frame") for _, d in splits.items()]).tolist())) == 10
     folder = tmp_path / "ethanol CCSD(T)" / "raw"
@@ -178,7 +179,7 @@ def test_md17(arrays: dict, tmp_path: Path) -> None:
     for name, part in (("train", slice(20)), ("test", slice(20, 30))):
         cut = {key: arrays[key][part] for key in "REF"}
         np.savez(folder / f"ethanol_ccsd_t-{name}.npz", z=arrays["z"], **cut)
-    splits = load(**raw, level="ccsd", split={"train": 15, "val": 5, "method": "random"})
+    splits = loaded(**raw, level="ccsd", split={"train": 15, "val": 5, "method": "random"})
     assert [len(d) for _, d in splits.items()] == [15, 5, 10]
 
 
@@ -222,9 +223,9 @@ def test_a_download(arrays: dict, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("torch_geometric.datasets.md17.download_url", download)
     split = {"train": 5, "val": 2, "test": 3}
-    first = load(kind="md17", molecule="ethanol", root=str(tmp_path / "root"), split=split)
+    first = loaded(kind="md17", molecule="ethanol", root=str(tmp_path / "root"), split=split)
     monkeypatch.undo()
-    again = load(kind="md17", molecule="ethanol", root=str(tmp_path / "root"), split=split)
+    again = loaded(kind="md17", molecule="ethanol", root=str(tmp_path / "root"), split=split)
     assert len(first.train) == len(again.train) == 5
     assert [path.name for path in (tmp_path / "root").iterdir()] == ["ethanol"]
 
@@ -244,8 +245,8 @@ def raw_qm9(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "raw" / "gdb9.sdf").write_text("".join(METHANE.format(number=k + 1) for k in range(12)))
     (tmp_path / "raw" / "gdb9.sdf.csv").write_text(HEADER + "".join(rows))
     (tmp_path / "raw" / "uncharacterized.txt").write_text("heading\n" * 9 + "    3  C  C\n   12  C  C\n2 compounds\n")
-    monkeypatch.setitem(qm9_sources.MOLECULES, "raw", 12)
-    monkeypatch.setitem(qm9_sources.MOLECULES, "pack", 10)
+    monkeypatch.setitem(qm9_files.MOLECULES, "raw", 12)
+    monkeypatch.setitem(qm9_files.MOLECULES, "pack", 10)
     return str(tmp_path)
 
 
@@ -254,7 +255,7 @@ QM9 = {name: Label("graph") for name in ("mu", "gap", "U0", "U0_atom", "U0_total
 
 def test_raw_qm9(raw_qm9: str) -> None:
     split = {"train": "rest", "val": 2, "test": 1, "method": "time"}
-    splits = load(labels=QM9, kind="qm9", source="pyg", root=raw_qm9, split=split)
+    splits = loaded(labels=QM9, kind="qm9", source="pyg", root=raw_qm9, split=split)
     assert splits.train.stacked("frame").tolist() == [0, 1, 3, 4, 5, 6, 7]
     assert splits.test.stacked("mu").tolist() == [10.0]
     graph = splits.train[2]
@@ -264,7 +265,7 @@ def test_raw_qm9(raw_qm9: str) -> None:
     assert float(graph.U0) == float(graph.U0_atom) == pytest.approx(-395.999594594 * KCAL, rel=1e-6)
     assert float(graph.U0_total) == -40.47893 * ENERGY["Hartree"]
     few = {"train": 2, "val": 1, "test": 1, "method": "random"}
-    chosen = load(labels=QM9, kind="qm9", source="pyg", root=raw_qm9, split=few)
+    chosen = loaded(labels=QM9, kind="qm9", source="pyg", root=raw_qm9, split=few)
     assert all(float(g.mu) == float(g.frame) for _, d in chosen.items() for g in d)
 
 
@@ -289,24 +290,24 @@ def test_raw_qm9_mistakes(raw_qm9: str) -> None:
 
 def test_qm9pack() -> None:
     """The molecules are those of the raw files, in their order."""
-    files = qm9_sources.pack_files()
-    assert qm9_sources.count_pack(files) == 130_831
+    files = qm9_files.pack_files()
+    assert qm9_files.count_pack(files) == 130_831
     labels = QM9 | {"polarizability": Label("graph", (3, 3)), "charges": Label("node")}
-    splits = load(labels=labels, kind="qm9", split={"train": 8, "val": 2, "test": 2, "method": "random"})
+    splits = loaded(labels=labels, kind="qm9", split={"train": 8, "val": 2, "test": 2, "method": "random"})
     for _, dataset in splits.items():
         for graph in dataset:
             isotropic = float(graph.polarizability[0].trace()) / 3 / LENGTH["bohr"] ** 3
             assert isotropic == pytest.approx(float(graph.alpha), abs=0.006)
             assert abs(float(graph.charges.sum())) < 1e-4
             assert -150 < float(graph.U0) < -10
-    number, methane = next(qm9_sources.pack_molecules(files, [0]))
+    number, methane = next(qm9_files.pack_molecules(files, [0]))
     assert number == 0
     assert methane.get_chemical_formula() == "CH4"
     assert methane.info["U0"] == pytest.approx(-395.999594594 * KCAL, rel=1e-6)
 
 
 def test_without_qm9pack(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(qm9_sources, "find_spec", lambda name: None)
+    monkeypatch.setattr(qm9_files, "find_spec", lambda name: None)
     says("  the package qm9pack is not installed\n  pip install 'e3frame[qm9]'", labels=QM9, kind="qm9")
 
 
@@ -341,9 +342,9 @@ def test_a_stress_in_every_form(tmp_path: Path, frames: Callable[..., list[Atoms
         ({"stress": "gpa"}, {"stress": "GPa"}),
     ]  # fmt: skip
     for keys, units in cases:
-        splits = load(labels=labels, kind="xyz", path=str(path), keys=keys, units=units)
+        splits = loaded(labels=labels, kind="xyz", path=str(path), keys=keys, units=units)
         np.testing.assert_allclose(splits.train[0].stress[0], matrix, atol=1e-9)
-    hartree = load(labels=labels, kind="xyz", path=str(path), keys={"virial": "W"}, units={"energy": "Hartree"})
+    hartree = loaded(labels=labels, kind="xyz", path=str(path), keys={"virial": "W"}, units={"energy": "Hartree"})
     np.testing.assert_allclose(hartree.train[0].stress[0], matrix * ENERGY["Hartree"], rtol=1e-7)
     # 4 atoms in a cell of 3.6 Å, far below the cutoff: each sees its own images
     graph = hartree.train[0]

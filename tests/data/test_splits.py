@@ -10,7 +10,11 @@ import pytest
 from ase import Atoms
 from ase.io import write
 
-from e3frame.data.sources.specs import Label, NpzSpec, SplitSpec, XyzSpec
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.npz import NpzSpec
+from e3frame.data.sources.splitting import SplitSpec
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.spec.errors import DataError, SpecError
 from e3frame.spec.validate import SpecErrors, validate
 
@@ -47,12 +51,12 @@ def test_groups_of_a_file(tmp_path: Path, frames: Callable[..., list[Atoms]]) ->
     path = tmp_path / "a.xyz"
     write(path, made, format="extxyz")
     split = {"method": "group", "key": "molecule", "val": 0.25, "test": 0.25}
-    splits = XyzSpec.model_validate({"path": str(path), "split": split}).load(4.0, LABELS)
+    splits = load(XyzSpec.model_validate({"path": str(path), "split": split}), 4.0, LABELS)
     found = [{int(f) // 3 for f in dataset.stacked("frame")} for _, dataset in splits.items()]
     assert sum(map(len, found)) == 4
     wrong = XyzSpec.model_validate({"path": str(path), "split": {**split, "key": "molecul"}})
     with pytest.raises(DataError) as caught:
-        wrong.load(4.0, LABELS)
+        load(wrong, 4.0, LABELS)
     assert str(caught.value) == (
         f"{path}, frame 0\n  no key 'molecul' to split by\n"
         "  keys there: energy, forces, molecule; did you mean data.split.key=molecule?"
@@ -66,12 +70,12 @@ def test_groups_of_arrays(tmp_path: Path, frames: Callable[..., list[Atoms]]) ->
     for key in ("conformer", "number"):
         split = {"method": "group", "key": key, "val": 0.25, "test": 0.25}
         spec = NpzSpec.model_validate({"path": str(path), "split": split, "cache_dir": str(tmp_path)})
-        splits = spec.load(4.0, {"energy": Label("graph")})
+        splits = load(spec, 4.0, {"energy": Label("graph")})
         found = [{int(f) // 3 for f in dataset.stacked("frame")} for _, dataset in splits.items()]
         assert sum(map(len, found)) == 4
     wrong = spec.replace(split=spec.split.replace(key="conformr"))
     with pytest.raises(DataError) as caught:
-        wrong.load(4.0, {"energy": Label("graph")})
+        load(wrong, 4.0, {"energy": Label("graph")})
     assert str(caught.value) == (
         f"{path}\n  no array 'conformr' to split by\n"
         "  arrays there: R, z, E, conformer, number; did you mean data.split.key=conformer?"

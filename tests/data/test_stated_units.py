@@ -13,9 +13,9 @@ from ase.db import connect
 from ase.io import write
 
 from e3frame.cli import main
-from e3frame.data.formats.stated import TABLES, unit_named
-from e3frame.data.sources.base import Label
-from e3frame.data.sources.specs import parse_data
+from e3frame.data.formats.stated_units import TABLES, unit_named
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label, parse_data
 from e3frame.inference.predict import _frames
 from e3frame.spec.errors import DataError
 from e3frame.spec.units import ENERGY, FORCE, LENGTH, Units
@@ -55,7 +55,7 @@ def xyz(frames: Made, stated: dict[str, Any]) -> dict[str, Any]:
 
 def factors(raw: dict[str, Any], frames: Made) -> tuple[float, float, float]:
     """By what energies, forces and lengths of the file were multiplied."""
-    train = parse_data(raw | {"split": {"val": 0, "test": 0}}).load(60.0, LABELS).train
+    train = load(parse_data(raw | {"split": {"val": 0, "test": 0}}), 60.0, LABELS).train
     graph, atoms = train[0], frames[0]
     energy = float(graph.energy) / atoms.get_potential_energy()
     return energy, float(graph.forces[0, 0]) / atoms.get_forces()[0, 0], float(graph.pos[0, 0]) / atoms.positions[0, 0]
@@ -118,7 +118,7 @@ def test_a_contradiction_is_refused_and_agreement_is_not(frames: Callable[..., M
     database(made, {"unit": "eV"}, "b.db")
     with pytest.raises(DataError, match=r"^b.db\n  states other units than a.db\n  read them one by one"):
         factors(raw | {"path": ["a.db", "b.db"]}, made)
-    both = parse_data(raw | {"test_path": "b.db"}).load(60.0, LABELS)
+    both = load(parse_data(raw | {"test_path": "b.db"}), 60.0, LABELS)
     assert float(both.train[0].energy) == pytest.approx(KCAL * float(both.test[0].energy))
     twice = {"energy_unit": "eV", "_property_unit_dict": {"energy": "Ha"}}
     with pytest.raises(DataError, match="states the energy in Hartree and in eV"):

@@ -12,7 +12,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from e3frame.data.sources.specs import Label, XyzSpec
+from e3frame.data.pipeline.loader import load, prepare, recipe_of
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.spec.errors import DataError
 from e3frame.spec.units import DIPOLE as DIPOLE_UNITS
 from e3frame.spec.units import ENERGY, FORCE, LENGTH
@@ -27,7 +29,7 @@ def spec(path: Path | str, **options: object) -> XyzSpec:
 
 def read(path: Path | str, labels: dict[str, Label] = LABELS, r_max: float = 4.0, **options: object):
     made = spec(path, **options)
-    return made.read(made.path, r_max, labels)
+    return prepare(made, recipe_of(made, r_max, labels))
 
 
 @pytest.mark.parametrize("suffix", ["xyz", "traj", "extxyz", "json"])
@@ -185,14 +187,14 @@ def test_single_atoms_are_frames_too(frames: MakeFrames, tmp_path: Path) -> None
     ],
 )
 def test_split_in_time(split: dict, expected: tuple, xyz: Path) -> None:
-    splits = spec(xyz, split=split).load(4.0, LABELS)
+    splits = load(spec(xyz, split=split), 4.0, LABELS)
     for dataset, frames_ in zip((splits.train, splits.val, splits.test), expected, strict=True):
         assert (None if dataset is None else dataset.stacked("frame").tolist()) == (frames_ and list(frames_))
 
 
 def test_split_at_random(xyz: Path) -> None:
     def chosen(seed: int) -> list[list[int]]:
-        splits = spec(xyz, split={"method": "random", "seed": seed, "train": 6, "val": 2, "test": 2}).load(4.0, LABELS)
+        splits = load(spec(xyz, split={"method": "random", "seed": seed, "train": 6, "val": 2, "test": 2}), 4.0, LABELS)
         return [dataset.stacked("frame").tolist() for _, dataset in splits.items()]
 
     assert chosen(0) == chosen(0) != chosen(1)
@@ -203,8 +205,8 @@ def test_files_of_their_own(frames: MakeFrames, xyz: Path) -> None:
     write(xyz.with_name("test.xyz"), frames(4, seed=1))
     write(xyz.with_name("val.xyz"), frames(3, seed=2))
     both = spec(xyz, val_path=str(xyz.with_name("val.xyz")), test_path=[str(xyz.with_name("test.xyz"))])
-    assert [len(dataset) for _, dataset in both.load(4.0, LABELS).items()] == [10, 3, 4]
-    one = spec(xyz, test_path=str(xyz.with_name("test.xyz")), split={"train": 6, "val": 2}).load(4.0, LABELS)
+    assert [len(dataset) for _, dataset in load(both, 4.0, LABELS).items()] == [10, 3, 4]
+    one = load(spec(xyz, test_path=str(xyz.with_name("test.xyz")), split={"train": 6, "val": 2}), 4.0, LABELS)
     assert [dataset.stacked("frame").tolist() for _, dataset in one.items()] == [[*range(6)], [8, 9], [*range(4)]]
 
 
@@ -212,7 +214,7 @@ def test_an_unseen_element_in_a_file_of_its_own(frames: MakeFrames, xyz: Path) -
     path = xyz.with_name("test.xyz")
     write(path, [*frames(2), *frames(1, "CH3SH"), *frames(1, "CH3Cl")])
     with pytest.raises(DataError) as caught:
-        spec(xyz, test_path=str(path)).load(4.0, LABELS)
+        load(spec(xyz, test_path=str(path)), 4.0, LABELS)
     assert (
         str(caught.value) == f"{path}, frame 2\n  S in the test frames, but not in training\n  training holds H, C, O"
     )
@@ -226,7 +228,7 @@ def test_several_files_and_patterns(frames: MakeFrames, tmp_path: Path, monkeypa
     assert dataset.files == ("a.xyz", "b.xyz")
     assert [dataset.where(k) for k in range(3)] == [("a.xyz", 0), ("a.xyz", 1), ("b.xyz", 0)]
     made = XyzSpec(path=("c.xyz", "b.xyz"))
-    assert made.read(made.path, 4.0, LABELS).stacked("file").tolist() == [0, 0, 0, 1]
+    assert prepare(made, recipe_of(made, 4.0, LABELS)).stacked("file").tolist() == [0, 0, 0, 1]
 
 
 def test_a_label_that_is_not_declared(xyz: Path) -> None:

@@ -11,7 +11,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
-from e3frame.data.sources.specs import Label, XyzSpec
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.spec.errors import DataError
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
@@ -196,7 +198,7 @@ def test_frames(case: str, frames: Callable[..., list[Atoms]], tmp_path: Path, m
     write("train.xyz", made, format="extxyz")
     y, z = (round(float(c), 8) for c in made[4].positions[min(2, len(made[4]) - 1), 1:])
     with pytest.raises(DataError) as caught:
-        XyzSpec.model_validate({"path": "train.xyz", **options}).load(4.0, LABELS)
+        load(XyzSpec.model_validate({"path": "train.xyz", **options}), 4.0, LABELS)
     assert str(caught.value) == message.replace("{y}", str(y)).replace("{z}", str(z))
     assert not list(tmp_path.glob("cache/*")) or "split" in options
 
@@ -242,7 +244,7 @@ def test_files(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.chdir(tmp_path)
     Path("some.xyz").write_text(text)
     with pytest.raises(DataError) as caught:
-        XyzSpec(path="some.xyz").load(4.0, LABELS)
+        load(XyzSpec(path="some.xyz"), 4.0, LABELS)
     assert_says(caught.value, message)
 
 
@@ -263,5 +265,5 @@ def test_paths(path: str, xyz: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("notes.abc").write_text("nothing that anybody knows\n")
     Path("noise.xyz").write_bytes(bytes(range(128, 256)) * 4)
     with pytest.raises(DataError) as caught:
-        XyzSpec(path=path).load(4.0, LABELS)
+        load(XyzSpec(path=path), 4.0, LABELS)
     assert_says(caught.value, PATHS_AND_MESSAGES[path])

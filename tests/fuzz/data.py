@@ -31,6 +31,7 @@ from support.springs import springs
 
 from e3frame.cli.check import _show_data
 from e3frame.config.run import RunConfig
+from e3frame.data.pipeline.loader import load
 from e3frame.inference.predict import predict
 from e3frame.inference.saved import save_model
 from e3frame.network import Model
@@ -160,7 +161,7 @@ def _run(mode: str, data: dict[str, Any], model: Path, processes: int) -> int:
             return 0
         run = validate(RunConfig, changed({"data": given})).typed()
         if mode == "load":
-            run.config.data.load(run.config.model.r_max, run.config.asked_of_frames)
+            load(run.config.data, run.config.model.r_max, run.config.asked_of_frames)
             return 0
         _show_data(run, mode == "full", Console(width=100))  # its tables are long, and name their places
         return 0

@@ -176,7 +176,7 @@ def _predict(path: Path, frames: Path, folder: Path) -> int:
 
 
 def _evaluate(path: Path, frames: Path, folder: Path) -> int:
-    from e3frame.data.sources.specs import parse_data
+    from e3frame.data.sources.base import parse_data
 
     raw = {"kind": "xyz", "path": str(frames), "cache_dir": str(folder), "split": {"val": 0, "test": 0}, "processes": 1}
     evaluate(path, parse_data(raw), split="train")

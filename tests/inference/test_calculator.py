@@ -309,7 +309,7 @@ def test_stress_of_a_model_that_was_not_trained_on_it(plain: Path, finished: Fin
 def test_what_is_derived_does_not_change_the_energy(plain: Path) -> None:
     """All of it is one model: the energy of the file, bit for bit."""
     import e3frame
-    from e3frame.data.pipeline.batch import model_input
+    from e3frame.data.pipeline.graphs import model_input
 
     graph = model_input(Predictor(plain).graph(crystal()))
     with torch.no_grad():

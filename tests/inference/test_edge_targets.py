@@ -15,6 +15,7 @@ from ase.neighborlist import neighbor_list
 from support.runs import changed
 
 from e3frame.config.run import RunConfig
+from e3frame.data.pipeline.loader import load
 from e3frame.evaluate.evaluation import evaluate
 from e3frame.evaluate.labels import Held, require_labels
 from e3frame.inference.calculator import E3FrameCalculator
@@ -132,7 +133,7 @@ def test_what_has_no_label_is_counted_aloud(tmp_path: Path) -> None:
     write(tmp_path / "a.xyz", some)
     split = {"data.split": {"val": 1, "test": 0}, "data.allow_missing": ["coupling"]}
     it = config(tmp_path, split | {"data.edges": {name: {"index": "ij", "shift": "S"} for name in EDGES}})
-    splits = it.data.load(it.model.r_max, it.asked_of_frames)
+    splits = load(it.data, it.model.r_max, it.asked_of_frames)
     there = [len(atoms.info["ij"]) for atoms in some]
     near = [(np.linalg.norm(v, axis=1) < 3.2)[::3].sum() for v in (neighbor_list("D", a, 4.1) for a in frames(5))]
     edges = [len(neighbor_list("i", atoms, 3.2)) for atoms in some]
@@ -173,7 +174,7 @@ def test_a_matrix_without_its_symmetry_names_its_frame(tmp_path: Path) -> None:
     wrong[2].info["X"][5, 0, 1] += 1.0
     write(tmp_path / "a.xyz", wrong)
     it = config(tmp_path, {"data.split": {"val": 1, "test": 0}})
-    splits = it.data.load(it.model.r_max, it.asked_of_frames)
+    splits = load(it.data, it.model.r_max, it.asked_of_frames)
     with pytest.raises(
         UserError, match=r"a\.xyz, frame 2\n  exchange does not have the symmetry of the target exchange"
     ):

@@ -19,9 +19,10 @@ from support.runs import changed
 import e3frame
 from e3frame.cli import main
 from e3frame.config.run import RunConfig
-from e3frame.data.pipeline.batch import model_input
-from e3frame.data.pipeline.loader import make_loader
-from e3frame.data.sources.specs import parse_data
+from e3frame.data.pipeline.graphs import model_input
+from e3frame.data.pipeline.loader import load
+from e3frame.data.pipeline.module import make_loader
+from e3frame.data.sources.base import parse_data
 from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predict import Predictor, predict
@@ -107,7 +108,7 @@ def as_npz(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("source", [as_xyz, as_db, as_npz])
 def test_every_source_brings_the_charge_of_each_frame(source: Any, tmp_path: Path) -> None:
     it = config(tmp_path, source(tmp_path))
-    splits = it.data.load(it.model.r_max, it.asked_of_frames)
+    splits = load(it.data, it.model.r_max, it.asked_of_frames)
     (batch,) = make_loader(splits.train, 6)
     given = model_input(batch, inputs=it.model.inputs)
     np.testing.assert_allclose(given["total_charge"], [-1, 0, 1, -1, 0, 1])

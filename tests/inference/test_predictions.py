@@ -19,8 +19,8 @@ from rich.console import Console
 from support.runs import Finished
 
 from e3frame.cli import main
-from e3frame.data.sources.base import DataSpec
-from e3frame.data.sources.specs import parse_data
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import DataSpec, parse_data
 from e3frame.evaluate.evaluation import error_table, evaluate, evaluate_split
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predict import Predictor, predict
@@ -219,7 +219,7 @@ def test_what_is_not_there_is_said_with_the_key_to_write(
 
 def test_predictions_that_are_not_numbers_name_their_frame(finished: Finished) -> None:
     config = finished.config
-    test = config.data.load(config.model.r_max, config.task.labels).test[10:20]
+    test = load(config.data, config.model.r_max, config.task.labels).test[10:20]
     model = load_model(finished.result.model)
     good = model.forward
     frames = [int(graph.frame) for graph in test]

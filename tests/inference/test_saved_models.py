@@ -19,8 +19,9 @@ from support.runs import Finished
 
 import e3frame
 from e3frame.config.model_paths import model_path
-from e3frame.data.pipeline.batch import model_input
-from e3frame.data.pipeline.loader import make_loader
+from e3frame.data.pipeline.graphs import model_input
+from e3frame.data.pipeline.loader import load
+from e3frame.data.pipeline.module import make_loader
 from e3frame.inference.saved import SavedModel, load_model, save_model
 from e3frame.network import Model
 from e3frame.spec.errors import UserError
@@ -35,7 +36,7 @@ def header(finished: Finished) -> dict[str, str]:
 @pytest.fixture
 def batch(finished: Finished) -> dict[str, torch.Tensor]:
     config = finished.config
-    splits = config.data.load(config.model.r_max, config.task.labels)
+    splits = load(config.data, config.model.r_max, config.task.labels)
     return model_input(next(iter(make_loader(splits.test, 5))))
 
 

@@ -16,7 +16,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from e3frame.compose import config_folder, read_yaml
 from e3frame.config.targets import TaskSpec
-from e3frame.data.sources.specs import parse_data
+from e3frame.data.sources.base import parse_data
 from e3frame.evaluate.evaluation import error_table, evaluate
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predict import Predictor, predict

@@ -13,10 +13,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from support.runs import Finished
 
-from e3frame.data.pipeline.batch import model_input
-from e3frame.data.pipeline.graphs import make_graph
-from e3frame.data.sources.base import Label
-from e3frame.data.sources.specs import parse_data
+from e3frame.data.pipeline.graphs import make_graph, model_input
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label, parse_data
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predict import predict
 from e3frame.inference.saved import load_model
@@ -87,7 +86,7 @@ def test_positions_that_are_none(finished: Finished, name: str, tmp_path: Path) 
     assert str(found.value).startswith(f"{file}, frame 1\n  {message}")
     spec = parse_data({"kind": "xyz", "path": str(file), "cache_dir": str(tmp_path)})
     with pytest.raises(DataError) as found:
-        spec.load(4.0, {"energy": Label("graph")})
+        load(spec, 4.0, {"energy": Label("graph")})
     assert str(found.value).startswith(f"{file}, frame 1\n  {message}")
 
 
@@ -125,7 +124,7 @@ def test_what_is_no_element(finished: Finished, number: int, message: str, tmp_p
         if spec["kind"] == "npz" and number == 0:
             continue  # there it stands for no atom
         with pytest.raises(DataError) as found:
-            parse_data(spec | {"cache_dir": str(tmp_path)}).load(4.0, {"energy": Label("graph")})
+            load(parse_data(spec | {"cache_dir": str(tmp_path)}), 4.0, {"energy": Label("graph")})
         assert str(found.value).endswith(f"  {wrong}")
         assert str(found.value).startswith(spec["path"])
     with pytest.raises(DataError) as found:

@@ -11,8 +11,7 @@ from support.graphs import graph_of, moved, random_graph, random_o3
 from torch import Tensor
 
 from e3frame.compose import config_folder, read_yaml
-from e3frame.data.pipeline.batch import model_input
-from e3frame.data.pipeline.graphs import make_graph
+from e3frame.data.pipeline.graphs import make_graph, model_input
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.model import ModelSpec
 from e3frame.network import Model

@@ -13,8 +13,7 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.compose import config_folder, read_yaml
-from e3frame.data.pipeline.batch import model_input
-from e3frame.data.pipeline.graphs import make_graph
+from e3frame.data.pipeline.graphs import make_graph, model_input
 from e3frame.layers.strain_gradient import StrainGradient
 from e3frame.model import ModelSpec
 from e3frame.network import Model

@@ -6,13 +6,13 @@ import pytest
 
 from e3frame.data.pipeline.dataset import Splits
 from e3frame.data.pipeline.graphs import Graph
-from e3frame.data.sources.sample import LABELS
-from e3frame.data.sources.specs import SampleSpec
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.sample import LABELS, SampleSpec
 
 
 @pytest.fixture(scope="session")
 def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
-    return SampleSpec(cache_dir=str(tmp_path_factory.mktemp("sample"))).load(4.0, LABELS)
+    return load(SampleSpec(cache_dir=str(tmp_path_factory.mktemp("sample"))), 4.0, LABELS)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ def specs() -> Iterator[type[BaseModel]]:
             continue
         seen.add(spec)
         yield spec
-        waiting += spec.__subclasses__() if spec in FAMILIES or spec.__name__ == "FilesSpec" else []
+        waiting += spec.__subclasses__() if issubclass(spec, FAMILIES) else []
         waiting += [inner for field in spec.model_fields.values() for inner in _models(field.annotation)]
 
 

@@ -13,7 +13,8 @@ from support.runs import Finished, MakeConfig
 
 from e3frame.compose import Composer, compose_config, load_run
 from e3frame.config.init import lr_factor
-from e3frame.data.pipeline.batch import model_input
+from e3frame.data.pipeline.graphs import model_input
+from e3frame.data.pipeline.loader import load
 from e3frame.inference.saved import load_model
 from e3frame.network import Model
 from e3frame.run.training import run
@@ -43,7 +44,7 @@ def test_the_same_model_predicts_the_same(finished: Finished, make_config: MakeC
     changes = {"init": {"model": str(finished.folder)}, "model.outputs.energy.per_species_scale_shift": None}
     model = built(make_config, changes, RESOLVED.model_copy(update={"species": ("H", "C", "O")}))
     config = finished.config
-    batch = model_input(next(iter(config.data.load(config.model.r_max, config.task.labels).test[:4])))
+    batch = model_input(next(iter(load(config.data, config.model.r_max, config.task.labels).test[:4])))
     trained = load_model(finished.result.model)
     scale = float(trained.layers["energy"].scale_shift.scale[0])
     expected = trained(batch)["forces"] / scale
@@ -60,7 +61,7 @@ def test_a_new_species_leaves_the_others_as_they_were(finished: Finished, make_c
         assert torch.equal(model.layers["species"].weight[new], trained.layers["species"].weight[old])
     assert torch.equal(model.layers["species"].weight[2], fresh.layers["species"].weight[2])
     config = finished.config
-    splits = config.data.load(config.model.r_max, config.task.labels)
+    splits = load(config.data, config.model.r_max, config.task.labels)
     graph = model_input(splits.test[0])
     scaled = model(graph)["forces"] * trained.layers["energy"].scale_shift.scale[0]
     torch.testing.assert_close(scaled, trained(graph)["forces"], rtol=1e-4, atol=1e-5, check_dtype=False)

@@ -19,9 +19,9 @@ from support.runs import MakeConfig
 from e3frame.config.targets import TaskSpec
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.graphs import make_graph
-from e3frame.data.sources.base import Label
-from e3frame.data.sources.sample import SampleSpec
+from e3frame.data.sources.base import DataSpec, Label
 from e3frame.evaluate.labels import Held, require_labels
+from e3frame.run import training
 from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
@@ -137,10 +137,10 @@ def test_a_stress_of_a_molecule() -> None:
 
 def test_a_run_around_missing_labels(make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the dipoles and all polarizabilities of the test frames are missing: said aloud, and nothing is NaN."""
-    load = SampleSpec.load
+    load = training.load
 
-    def patchy(self: SampleSpec, r_max: float, labels: Mapping[str, Label]) -> Splits:
-        splits = load(self, r_max, labels)
+    def patchy(data: DataSpec, r_max: float, labels: Mapping[str, Label]) -> Splits:
+        splits = load(data, r_max, labels)
         parts = {}
         for name, data in splits.items():
             graphs = [data[k].clone() for k in range(len(data))]
@@ -152,7 +152,7 @@ def test_a_run_around_missing_labels(make_config: MakeConfig, tmp_path: Path, mo
             parts[name] = GraphDataset.from_graphs(graphs, data.files)
         return Splits(**parts)
 
-    monkeypatch.setattr(SampleSpec, "load", patchy)
+    monkeypatch.setattr(training, "load", patchy)
     config = make_config(
         {
             "data.num_train": 16,

@@ -20,8 +20,9 @@ from ase.io import write
 from rich.console import Console
 from support.runs import REMOVED, MakeConfig
 
+from e3frame.data.pipeline.loader import load
 from e3frame.data.pipeline.statistics import compute_statistics
-from e3frame.data.sources.specs import XyzSpec
+from e3frame.data.sources.xyz import XyzSpec
 from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predict import predict
@@ -139,11 +140,11 @@ def test_what_was_allowed_once_is_refused_without_the_key(make_config: MakeConfi
     """Processed data are kept, the permission is not."""
     labels = make_config().asked_of_frames
     write(tmp_path / "a.xyz", dissociation(), format="extxyz")
-    assert len(read(tmp_path / "a.xyz", str(tmp_path), allow=["isolated_atoms"]).load(4.0, labels).train) == 40
+    assert len(load(read(tmp_path / "a.xyz", str(tmp_path), allow=["isolated_atoms"]), 4.0, labels).train) == 40
     with pytest.raises(DataError, match="has no neighbour"):
-        read(tmp_path / "a.xyz", str(tmp_path)).load(4.0, labels)
+        load(read(tmp_path / "a.xyz", str(tmp_path)), 4.0, labels)
     write(tmp_path / "b.xyz", cells(), format="extxyz")
-    train = read(tmp_path / "b.xyz", str(tmp_path)).load(4.0, labels).train
+    train = load(read(tmp_path / "b.xyz", str(tmp_path)), 4.0, labels).train
     found = compute_statistics(train, allow=("zero_forces",))
     assert found.scale_of == "energies"
     with pytest.raises(DataError, match="all forces are zero"):
@@ -155,7 +156,7 @@ def test_forces_that_rounding_left_are_no_scale(make_config: MakeConfig, tmp_pat
     for atoms in frames:
         atoms.calc.results["forces"] = np.full((1, 3), 1e-13)
     write(tmp_path / "a.xyz", frames, format="extxyz")
-    train = read(tmp_path / "a.xyz", str(tmp_path)).load(4.0, make_config().asked_of_frames).train
+    train = load(read(tmp_path / "a.xyz", str(tmp_path)), 4.0, make_config().asked_of_frames).train
     with pytest.raises(DataError, match="all forces are zero"):
         compute_statistics(train)
     energies = train.stacked("energy").numpy()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from e3frame.algebra.irreps import Irreps
 from e3frame.config.optimizers import Groups, OptimizerSpec
 from e3frame.config.schedulers import SchedulerSpec
+from e3frame.data.pipeline.loader import load
 from e3frame.evaluate.evaluation import evaluate_split
 from e3frame.inference.predict import Predictor
 from e3frame.inference.saved import save_model
@@ -160,7 +161,7 @@ def test_a_sum_and_a_gradient_of_ones_own(make_config: MakeConfig, tmp_path: Any
         species=("H", "C", "O"), energy_shift={"H": -1.0, "C": -2.0, "O": -3.0}, energy_scale=2.0, avg_num_neighbors=9.0
     )
     model = config.model.resolve(statistics).build().eval()
-    splits = config.data.load(config.model.r_max, config.task.labels)
+    splits = load(config.data, config.model.r_max, config.task.labels)
     assert evaluate_split(model, splits.test, config.task).errors["energy"].r2 is not None
     predictor = Predictor(save_model(model, tmp_path / "own.safetensors", config.task))
     assert "stress" in predictor.outputs

@@ -25,8 +25,9 @@ from support.state import history, results
 from torch_geometric.data import Batch
 
 from e3frame.config.run import RunConfig
-from e3frame.data.pipeline.loader import make_loader
-from e3frame.data.pipeline.sampling import Place
+from e3frame.data.pipeline.batches import Place
+from e3frame.data.pipeline.loader import load
+from e3frame.data.pipeline.module import make_loader
 from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.training.module import Training
@@ -74,7 +75,7 @@ def test_each_process_has_a_batch_and_each_frame_counts_once(
     number: int, size: Any, make_config: MakeConfig, tmp_path: Path
 ) -> None:
     config = config_of((1, number, 0), make_config, tmp_path, **{"data.eval_batch_size": size})
-    frames = config.data.load(config.model.r_max, config.task.labels).val
+    frames = load(config.data, config.model.r_max, config.task.labels).val
     for seed in (0, None):
         loaders = [
             make_loader(frames, config.data.eval_batch_size, seed=seed, place=Place(rank=rank, world=4))

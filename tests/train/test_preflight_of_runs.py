@@ -12,14 +12,16 @@ from ase.io import write
 from rich.console import Console
 from support.runs import MakeConfig
 
-from e3frame.data.sources.specs import Label, SampleSpec
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.base import Label
+from e3frame.data.sources.sample import SampleSpec
 from e3frame.run.training import run
 from e3frame.spec.errors import DataError
 
 
 def test_gradients_in_place_of_forces_are_refused(make_config: MakeConfig, cache: str, tmp_path: Path) -> None:
     labels = {"energy": Label("graph"), "forces": Label("node", (3,))}
-    train = SampleSpec(cache_dir=cache).load(4.0, labels).train
+    train = load(SampleSpec(cache_dir=cache), 4.0, labels).train
     frames = []
     for k in range(0, 900, 9):
         graph = train[k]

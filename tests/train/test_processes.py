@@ -17,8 +17,9 @@ from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.config.run import RunConfig
-from e3frame.data.pipeline.loader import make_loader
-from e3frame.data.pipeline.sampling import Place
+from e3frame.data.pipeline.batches import Place
+from e3frame.data.pipeline.loader import load
+from e3frame.data.pipeline.module import make_loader
 from e3frame.inference.saved import load_model
 from e3frame.run.training import run
 from e3frame.spec.layer import LayerSpec
@@ -83,7 +84,7 @@ def test_two_processes_share_a_budget(make_config: MakeConfig, tmp_path: Path) -
 
 def test_each_frame_belongs_to_one_process(make_config: MakeConfig) -> None:
     config = make_config(CHANGES)
-    splits = config.data.load(config.model.r_max, config.task.labels)
+    splits = load(config.data, config.model.r_max, config.task.labels)
 
     def frames(place: Place, seed: int | None) -> list[list[int]]:
         loader = make_loader(splits.train, 8, seed=seed, place=place)

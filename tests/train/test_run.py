@@ -19,6 +19,7 @@ from torch_geometric.data import Batch
 
 from e3frame.config.run import RunConfig
 from e3frame.data.pipeline.graphs import Graph
+from e3frame.data.pipeline.loader import load
 from e3frame.evaluate.evaluation import evaluate_split
 from e3frame.inference.saved import load_model
 from e3frame.run.resume import Finished as AlreadyFinished
@@ -178,7 +179,7 @@ def test_the_saved_model_is_the_average_of_the_best_epoch(finished: Finished) ->
 
 def test_the_result_is_what_the_saved_model_predicts(finished: Finished) -> None:
     config = finished.config
-    splits = config.data.load(config.model.r_max, config.task.labels)
+    splits = load(config.data, config.model.r_max, config.task.labels)
     again = evaluate_split(load_model(finished.result.model), splits.test, config.task, config.data.eval_batch_size)
     first = finished.result.errors["test"]
     assert again.errors == first.errors
@@ -330,7 +331,7 @@ def test_data_without_validation_and_test(
     from ase.io import write
 
     config = finished.config
-    splits = config.data.load(config.model.r_max, config.task.labels)
+    splits = load(config.data, config.model.r_max, config.task.labels)
     write(tmp_path / "train.xyz", [_atoms(graph, Atoms, SinglePointCalculator) for graph in splits.train[:16]])
     data = {"kind": "xyz", "path": str(tmp_path / "train.xyz"), "split": {"val": 0, "test": 0}}
     data["cache_dir"] = str(tmp_path / "cache")

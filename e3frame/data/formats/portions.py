@@ -1,10 +1,18 @@
-"""Frames in portions, where any of them can be read by its number."""
+"""Frames in portions: the form in which they reach the processes that make graphs of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from e3frame.spec.errors import DataError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    Frame = tuple[int, Atoms | DataError]
+    """Number of a frame, and its atoms or what is wrong with it."""
 
 T = TypeVar("T")
 
@@ -19,8 +27,47 @@ def numbered(total: int, frames: Sequence[int] | None, size: int) -> Iterator[Se
     return (wanted[first : first + size] for first in range(0, len(wanted), size))
 
 
-def portions(found: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
-    """What comes, ``size`` at a time."""
-    rest = iter(found)
+def portions(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
+    """Items, ``size`` at a time."""
+    rest = iter(items)
     while portion := tuple(islice(rest, size)):
         yield portion
+
+
+def in_order(found: Iterator[Atoms], file: str, format: str, frames: Sequence[int] | None) -> Iterator[Frame]:
+    """Frames of a file that can only be read from its beginning, with their numbers; an error that the reader raises
+    takes the place of a frame and is the last one.
+
+    Args:
+        found: all frames.
+        format: name of the format, for messages.
+        frames: those wanted, in rising order; None: all.
+
+    Raises:
+        DataError: no frames.
+    """
+    wanted = None if frames is None else set(frames)
+    end = None if wanted is None else max(wanted, default=-1) + 1
+    number = 0
+    while number != end:
+        try:
+            atoms = next(found, None)
+        except DataError as error:
+            frame = number if error.frame is None else error.frame
+            yield number, DataError(error.problem, file=error.file or file, frame=frame, hint=error.hint)
+            return
+        except Exception as error:  # readers raise whatever they stumble on, and then are at their end
+            yield number, unreadable(file, format, error, number)
+            return
+        if atoms is None:
+            break
+        if wanted is None or number in wanted:
+            yield number, atoms
+        number += 1
+    if number == 0 and end != 0:
+        raise DataError("no frames", file=file)
+
+
+def unreadable(file: str, format: str, error: Exception, frame: int | None = None) -> DataError:
+    """Error of a file, or of one frame, that a reader failed on."""
+    return DataError(f"cannot be read as {format}: {str(error) or type(error).__name__}", file=file, frame=frame)

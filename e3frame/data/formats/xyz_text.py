@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import BinaryIO, NamedTuple
 
-from e3frame.data.pipeline.progress import progress
+from e3frame.data.formats.progress import progress
 from e3frame.files.opened import once_per_state, opened, require_file
 from e3frame.spec.errors import DataError
 

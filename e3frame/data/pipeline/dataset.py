@@ -21,7 +21,7 @@ from e3frame.data.pipeline.disk import open_or_write
 from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.data.pipeline.intact import sound
-from e3frame.data.pipeline.prepare import Chunk
+from e3frame.data.pipeline.preparation import Chunk
 from e3frame.files.parts import clear_parts, replace_file
 from e3frame.files.regular import require_regular
 from e3frame.spec.elements import SYMBOLS

@@ -24,7 +24,7 @@ from torch_geometric.data import OnDiskDataset, SQLiteDatabase
 from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.data.pipeline.intact import plausible, sound
-from e3frame.data.pipeline.prepare import Chunk
+from e3frame.data.pipeline.preparation import Chunk
 from e3frame.files.parts import part_of
 from e3frame.files.regular import open_regular
 from e3frame.spec.errors import DataError

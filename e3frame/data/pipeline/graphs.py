@@ -1,18 +1,21 @@
-"""From atoms to graphs in torch_geometric's form."""
+"""From atoms to graphs in torch_geometric's form, and from batches of these to the tensors that a model takes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from ase import Atoms
 from numpy.typing import NDArray
-from torch_geometric.data import Data
+from torch import Tensor
+from torch_geometric.data import Batch, Data
 from torch_geometric.data.storage import GlobalStorage
 
-from e3frame.data.pipeline.neighbors import CLOSEST, neighbors
+from e3frame.data.pipeline.neighbors import CLOSEST, neighbors, require_numbers
+from e3frame.spec.elements import require_elements
+from e3frame.spec.errors import DataError
 
 
 class _Store(GlobalStorage):
@@ -51,6 +54,27 @@ class Graph(Data):
         return self.num_nodes if key == "edge_index" else 0
 
 
+def checked(atoms: Atoms | DataError, length: float, file: str, frame: int) -> Atoms:
+    """Convert the lengths of a frame, which were in units of ``length`` Å, to Å, in place.
+
+    Raises:
+        DataError: it could not be read, has no atoms, no such element, or a position or a cell that is not finite.
+    """
+    if isinstance(atoms, DataError):
+        raise atoms
+    if len(atoms) == 0:
+        raise DataError("no atoms", file=file, frame=frame)
+    try:
+        require_numbers(atoms)
+        require_elements(atoms.numbers.tolist())
+    except ValueError as error:
+        raise DataError(str(error), file=file, frame=frame) from None
+    if length != 1.0:
+        atoms.set_cell(atoms.cell.array * length)
+        atoms.positions *= length
+    return atoms
+
+
 def make_graph(
     atoms: Atoms, r_max: float, labels: Mapping[str, NDArray] | None = None, frame: int = 0, file: int = 0
 ) -> Graph:
@@ -87,3 +111,25 @@ def with_neighbors(graph: Graph, r_max: float, closest: float = CLOSEST) -> Grap
     if "edges" in graph:
         del graph.edges
     return graph
+
+
+def model_input(batch: Batch | Graph, dtype: torch.dtype | None = None, inputs: Collection[str] = ()) -> dict[str, Any]:
+    """``pos`` (n, 3), ``z`` (n,), ``edge_index`` (2, e), ``edge_shift`` (e, 3), ``cell`` (g, 3, 3), ``batch`` (n,),
+    int ``num_graphs``, and the model's ``inputs``, (g, ...) each.
+
+    ``pos``, ``edge_shift``, ``cell`` and the inputs are cast to ``dtype`` (None: as they are); labels stay behind. A
+    single graph is a batch of one.
+    """
+    owner: Tensor | None = batch.batch
+    if owner is None:
+        owner = batch.z.new_zeros(len(batch.z))
+    return {
+        "pos": batch.pos.to(dtype=dtype),
+        "z": batch.z,
+        "edge_index": batch.edge_index,
+        "edge_shift": batch.edge_shift.to(dtype=dtype),
+        "cell": batch.cell.to(dtype=dtype),
+        "batch": owner,
+        "num_graphs": len(batch.frame),
+        **{name: batch[name].to(dtype=dtype) for name in inputs},
+    }

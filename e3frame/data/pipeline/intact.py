@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from e3frame.data.pipeline.edges import beyond_key
+from e3frame.data.pipeline.edge_labels import beyond_key
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.limits import LABEL

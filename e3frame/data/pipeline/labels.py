@@ -12,10 +12,10 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
-from e3frame.data.formats.keys import Absent, absent_error, as_array, find, present_keys
-from e3frame.data.pipeline.edges import beyond_key, images, read_pairs
+from e3frame.data.formats.frame_keys import Absent, absent_error, as_array, find, present_keys
+from e3frame.data.pipeline.edge_labels import beyond_key, images, read_pairs
 from e3frame.data.sources.base import TASKS_WITHOUT, Label
-from e3frame.data.sources.edge_keys import EdgeKeys
+from e3frame.data.sources.edge_labels import EdgeLabelSpec
 from e3frame.spec.errors import DataError
 from e3frame.spec.limits import LABEL
 from e3frame.spec.units import Units
@@ -37,7 +37,7 @@ class LabelReader:
     keys: Mapping[str, str]
     units: Units
     allow_missing: tuple[str, ...] = ()
-    edges: Mapping[str, EdgeKeys] = field(default_factory=dict)
+    edges: Mapping[str, EdgeLabelSpec] = field(default_factory=dict)
 
     def read(self, atoms: Atoms, file: str, frame: int) -> dict[str, NDArray[np.float64]]:
         """Every label per graph as (1, *shape), or per node as (n, *shape); ``atoms`` are in Å already.
@@ -59,7 +59,7 @@ class LabelReader:
         :func:`beyond_key`.
 
         Raises:
-            DataError: as :func:`e3frame.data.pipeline.edges.read_pairs`.
+            DataError: as :func:`e3frame.data.pipeline.edge_labels.read_pairs`.
         """
         found: dict[str, NDArray] = {}
         for name, label in self.labels.items():
@@ -78,12 +78,13 @@ class LabelReader:
         return found
 
     def _require_keys(self, atoms: Atoms, labels: Mapping[str, Label], file: str, frame: int) -> None:
-        found = [
-            _absent(atoms, name, self.keys[_source(name, self.keys)], label, frame)
-            for name, label in labels.items()
-            if name not in self.allow_missing
-        ]
-        if absent := [each for each in found if each is not None]:
+        absent = []
+        for name in (name for name in labels if name not in self.allow_missing):
+            present, key = present_keys(atoms, labels[name].per), self.keys[_source(name, self.keys)]
+            rows = 1 if labels[name].per == "graph" else len(atoms)
+            if key not in present:
+                absent.append(_absent(present, name, key, labels[name], rows, frame))
+        if absent:
             raise absent_error(absent, present_keys(atoms, "graph"), partial(DataError, file=file, frame=frame))
 
     def _value(self, atoms: Atoms, name: str, label: Label, file: str, frame: int) -> NDArray[np.float64]:
@@ -113,8 +114,8 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
     present = present_keys(atoms, label.per)
     fail = partial(DataError, file=file, frame=frame)
     rows = 1 if label.per == "graph" else len(atoms)
-    if absent := _absent(atoms, name, key, label, frame):
-        raise absent_error([absent], present, fail)
+    if key not in present:
+        raise absent_error([_absent(present, name, key, label, rows, frame)], present, fail)
     value = as_array(present[key])
     if value.dtype.kind not in "fiu":
         raise DataError(f"{key} is not a number: {value.tolist()!r}", file=file, frame=frame)
@@ -140,12 +141,8 @@ def _source(label: str, keys: Mapping[str, str]) -> str:
     return "virial" if label == "stress" and label not in keys else label
 
 
-def _absent(atoms: Atoms, name: str, key: str, label: Label, frame: int) -> Absent | None:
-    """What to say if the frame lacks the key of a label."""
-    present = present_keys(atoms, label.per)
-    if key in present:
-        return None
-    rows = 1 if label.per == "graph" else len(atoms)
+def _absent(present: Mapping[str, Any], name: str, key: str, label: Label, rows: int, frame: int) -> Absent:
+    """The key of a label that a frame lacks."""
     first = frame == 0  # what the first frame lacks, all may lack
     fitting = [other for other, value in present.items() if first and _fits(value, label, rows)]
     without = f"to do without: {TASKS_WITHOUT[name]}" if first and name in TASKS_WITHOUT else None

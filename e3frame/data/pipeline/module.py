@@ -1,16 +1,66 @@
-"""The Lightning data module."""
+"""Loaders of batches, and the Lightning data module that hands them to the training."""
 
 from __future__ import annotations
 
+import torch
 from lightning import LightningDataModule
 from torch_geometric.loader import DataLoader
 
+from e3frame.data.pipeline.batches import (
+    DisplacedFrames,
+    DrawnBatches,
+    Noise,
+    OwnBatches,
+    Packing,
+    Place,
+    SharedBatches,
+    ShuffleSampler,
+)
 from e3frame.data.pipeline.dataset import Splits
-from e3frame.data.pipeline.displaced import Noise
 from e3frame.data.pipeline.frameset import FrameSet
-from e3frame.data.pipeline.loader import make_loader
-from e3frame.data.pipeline.sampling import Place
 from e3frame.data.sources.base import DataSpec
+from e3frame.data.sources.budget import Budget
+
+
+def make_loader(
+    dataset: FrameSet,
+    batch_size: int | Budget,
+    *,
+    seed: int | None = None,
+    num_workers: int = 0,
+    place: Place | None = None,
+    noise: Noise | None = None,
+) -> DataLoader:
+    """Batches of all frames; shuffled anew each epoch if ``seed`` is given, else in order.
+
+    Args:
+        dataset: the frames.
+        batch_size: frames of a batch (the last one is smaller), or what fits into a budget; if shuffled, in all
+            processes together.
+        seed: of the shuffling.
+        num_workers: processes that prepare batches.
+        place: where to begin, and this process's part of each batch.
+        noise: shifts the atoms of shuffled frames.
+
+    Raises:
+        DataError: a frame does not fit into the budget.
+    """
+    place = place or Place()
+    # A generator of its own, so that the numbers drawn for dropout do not depend on the loaders.
+    own = {"generator": torch.Generator(), "num_workers": num_workers, "persistent_workers": num_workers > 0}
+    if seed is not None:
+        size = batch_size if isinstance(batch_size, int) else Packing(dataset, batch_size, "batch_size")
+        sampler = ShuffleSampler(len(dataset), seed, place.epoch)
+        if noise is None:
+            return DataLoader(dataset, batch_sampler=SharedBatches(sampler, size, place), **own)
+        displaced = DisplacedFrames(dataset, noise, seed)
+        return DataLoader(displaced, batch_sampler=DrawnBatches(sampler, size, place), **own)
+    mine = range(place.rank, len(dataset), place.world)
+    if isinstance(batch_size, int):
+        batches = [list(mine[first : first + batch_size]) for first in range(0, len(mine), batch_size)]
+    else:
+        batches = Packing(dataset, batch_size, "eval_batch_size").packed(mine)
+    return DataLoader(dataset, batch_sampler=OwnBatches(batches), **own)
 
 
 class DataModule(LightningDataModule):

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from e3frame.data.formats.portions import portions
+from e3frame.data.formats.portions import portions, unreadable
 from e3frame.data.sources.files import FilesSpec
 from e3frame.spec.errors import DataError
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
-    from e3frame.data.sources.base import Label
-
+    from e3frame.data.formats.portions import Frame
 
 Rows = Sequence[tuple[int, int]]
-"""Frames, and the ids of their rows."""
+"""Numbers of frames, and the ids of their rows."""
 
 
 class AseDbSpec(FilesSpec):
-    """Rows of ASE databases (``.db``). Labels are looked for in the results, the key-value pairs and the ``data`` of
-    a row."""
+    """Rows of ASE databases (``.db``) in the order of their ids. Labels are looked for in the results, the key-value
+    pairs and the ``data`` of a row."""
 
     kind: Literal["ase_db"] = "ase_db"
     select: str | None = Field(default=None, min_length=1)
     """Only rows that match, in ASE's language, such as ``natoms<20,converged=1``; null: all."""
-
-    def reader(self, labels: Mapping[str, Label] = MappingProxyType({})) -> AseDbReader:
-        return AseDbReader(self.select)
 
     def stated(self, file: str) -> Mapping[str, Any]:
         with _opened(file) as database:
@@ -41,16 +33,6 @@ class AseDbSpec(FilesSpec):
             if not isinstance(metadata, Mapping):
                 raise TypeError(f"the metadata must be a mapping, not {type(metadata).__name__}")
             return metadata
-
-    def format_key(self) -> list[Any]:
-        return [self.select]
-
-
-@dataclass(frozen=True)
-class AseDbReader:
-    """Frames are the rows by id."""
-
-    select: str | None
 
     def count(self, file: str) -> int:
         with _opened(file) as database:
@@ -62,15 +44,15 @@ class AseDbReader:
         wanted = range(len(found)) if frames is None else frames
         return portions(((frame, found[frame]) for frame in wanted), size)
 
-    def read(self, file: str, portion: Rows) -> Iterator[tuple[int, Atoms]]:
-        frames = {number: frame for frame, number in portion}
+    def frames(self, file: str, portion: Rows) -> Iterator[Frame]:
+        numbers = {row: frame for frame, row in portion}
         span = f"id>={portion[0][1]},id<={portion[-1][1]}"
         with _opened(file) as database:
             for row in database.select(f"{self.select},{span}" if self.select else span, sort="id"):
-                if row.id in frames:
+                if row.id in numbers:
                     atoms = row.toatoms()
                     atoms.info |= {**row.key_value_pairs, **row.data}
-                    yield frames[row.id], atoms
+                    yield numbers[row.id], atoms
 
 
 @contextmanager
@@ -85,4 +67,4 @@ def _opened(file: str) -> Iterator[Any]:
     except DataError:
         raise
     except Exception as error:  # whatever SQLite, ASE and JSON make of a damaged file
-        raise DataError(f"cannot be read as an ASE database: {error or type(error).__name__}", file=file) from error
+        raise unreadable(file, "an ASE database", error) from error

@@ -7,14 +7,13 @@ They are read in float64: torch_geometric's own processing rounds the energies, 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from e3frame.data.formats.npz_arrays import arrays_of
-from e3frame.data.sources.base import NOT_FETCHED, DataSpec, Label
+from e3frame.data.sources.base import NOT_FETCHED, DividedSpec
 from e3frame.data.sources.npz import NpzSpec, Structure
 from e3frame.data.sources.splitting import SplitSpec
 from e3frame.files.regular import with_home
@@ -25,10 +24,6 @@ from e3frame.spec.units import Units
 
 if TYPE_CHECKING:
     from torch_geometric.datasets import MD17
-
-    from e3frame.data.pipeline.dataset import Splits
-    from e3frame.data.pipeline.sampled import Sample
-    from e3frame.preflight.broken import Survey
 
 FORMULAS = {
     "benzene": "C6H6",
@@ -54,7 +49,6 @@ def _molecule(raw: Any) -> Any:
 
 CCSD = {"benzene": "(T)", "aspirin": "", "malonaldehyde": "(T)", "ethanol": "(T)", "toluene": "(T)"}
 """Molecules of the coupled-cluster sets."""
-LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 
 
 def _torch_geometrics(name: str, root: str | Path) -> MD17:
@@ -69,7 +63,7 @@ def _torch_geometrics(name: str, root: str | Path) -> MD17:
     return Raw()
 
 
-class _Trajectory(DataSpec):
+class _Trajectory(DividedSpec):
     """What MD17 and rMD17 have in common."""
 
     molecule: Annotated[str, BeforeValidator(_molecule)] = Field(default=None, validate_default=True)
@@ -77,19 +71,14 @@ class _Trajectory(DataSpec):
     azobenzene."""
     root: str | None = None
     """Folder of the raw files, downloaded if they are not there; null: a folder in that of the processed data."""
-    processes: int | None = Field(default=None, ge=1)
-    """Processes that find neighbours; null: one per core."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
-        return tuple(LABELS)
+        return ("energy", "forces")
 
     @property
     def known_species(self) -> tuple[str, ...]:
         return tuple(sorted(re.findall("[A-Z][a-z]?", FORMULAS[self.molecule]), key=ATOMIC_NUMBERS.__getitem__))
-
-    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
-        return self._source().load(r_max, labels)
 
     @property
     def absent(self) -> str | None:
@@ -97,14 +86,12 @@ class _Trajectory(DataSpec):
         here = root.is_dir() and all((root / name).exists() for name in self._raw_names())
         return None if here else NOT_FETCHED
 
-    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Sample:
-        return self._source().sample(r_max, labels)
+    def resolved(self) -> NpzSpec:
+        """The raw files as arrays.
 
-    def survey(self, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey:
-        return self._source().survey(r_max, labels, full)
-
-    def _source(self) -> NpzSpec:
-        """The raw files as arrays; raises DataError where one is not that of the trajectory."""
+        Raises:
+            DataError: a file is not that of the trajectory.
+        """
         source = self._read_as(self._raw())
         for file in (*source.path, *(source.test_path or ())):
             self._require_mine(source, file)
@@ -147,7 +134,7 @@ class _Trajectory(DataSpec):
             if key not in present:
                 problem = f"has no array '{key}', it holds {', '.join(present)}"
                 raise DataError(problem, file=file, hint="this is the raw file of another set")
-        _, numbers, _ = source.reader().structures(file)
+        _, numbers, _ = source.structures(file)
         found = Formula.from_list([SYMBOLS[z] for z in numbers[:1].flatten().tolist()])
         if len(numbers) and found.count() != Formula(FORMULAS[self.molecule]).count():
             problem = f"holds {found:hill}, {self.molecule} is {Formula(FORMULAS[self.molecule]):hill}"
@@ -160,7 +147,7 @@ class Md17Spec(_Trajectory):
 
     kind: Literal["md17"] = "md17"
     level: Literal["dft", "ccsd", "fhi_aims"] = "dft"
-    """Level of theory: dft; ccsd for aspirin, benzene, ethanol, malonaldehyde, toluene; fhi_aims for benzene."""
+    """Of the energies: dft; ccsd, with (T) but for aspirin; fhi_aims, for benzene."""
     split: SplitSpec = SplitSpec(train=950, val=50, method="random")
     """How the frames are divided. ``test: null`` is 1000 frames, with ccsd all of those that are given for it."""
 

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 from e3frame.data.formats.npz_arrays import arrays_of
 from e3frame.data.formats.portions import numbered
-from e3frame.data.formats.stated import is_unit_key
+from e3frame.data.formats.stated_units import is_unit_key
 from e3frame.data.sources.files import FilesSpec
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import DataError, nearest
 
 if TYPE_CHECKING:
-    from ase import Atoms
     from numpy.typing import NDArray
 
-    from e3frame.data.sources.base import Label
-    from e3frame.data.sources.edge_keys import EdgeKeys
+    from e3frame.data.formats.portions import Frame
 
 
 class Structure(Spec):
@@ -43,11 +39,6 @@ class NpzSpec(FilesSpec):
     structure: Structure = Structure()
     """The arrays of the structures: R, z as in MD17; rMD17 has coords and nuclear_charges."""
 
-    def reader(self, labels: Mapping[str, Label] = MappingProxyType({})) -> NpzReader:
-        per_atom = frozenset(self.keys[name] for name, label in labels.items() if label.per == "node")
-        group = self.split.key if self.split.method == "group" else None
-        return NpzReader(self.structure, self.keys, self.edges, per_atom, group)
-
     def stated(self, file: str) -> Mapping[str, Any]:
         arrays = arrays_of(file)
         said = (key for key, about in arrays.headers.items() if is_unit_key(key) and about.size == 1)
@@ -56,22 +47,6 @@ class NpzSpec(FilesSpec):
             key: unit.decode("utf-8", "replace") if isinstance(unit, bytes) else unit for key, unit in units.items()
         }
 
-    def format_key(self) -> list[Any]:
-        return [self.structure.model_dump()]
-
-
-@dataclass(frozen=True)
-class NpzReader:
-    """Reads whole files; arrays stay in memory while their frames are read."""
-
-    structure: Structure
-    keys: Mapping[str, str]
-    edges: Mapping[str, EdgeKeys] = field(default_factory=dict)
-    per_atom: frozenset[str] = frozenset()
-    """Keys of labels per atom, whose rows are those of the atoms."""
-    group: str | None = None
-    """Key of the groups of frames, one value per frame."""
-
     def count(self, file: str) -> int:
         shape = arrays_of(file).headers[self._key(file, "positions")].shape
         return shape[0] if shape else 0
@@ -79,33 +54,32 @@ class NpzReader:
     def portions(self, file: str, frames: Sequence[int] | None, size: int) -> Iterator[Sequence[int]]:
         return numbered(self.count(file), frames, size)
 
-    def read(self, file: str, portion: Sequence[int]) -> Iterator[tuple[int, Atoms]]:
+    def frames(self, file: str, portion: Sequence[int]) -> Iterator[Frame]:
         import numpy as np
         from ase import Atoms
 
         arrays = arrays_of(file)
         positions, numbers, cells = self.structures(file)
-        pairs = {keys.index for keys in self.edges.values()}
-        rows = pairs | {self.keys[name] for name in self.edges} | {keys.shift for keys in self.edges.values()}
-        groups = set() if self.group is None else {self._present(file, self.group, "to split by", "data.split.key")}
+        pairs = {stored.index for stored in self.edges.values()}
+        rows = pairs | {self.keys[name] for name in self.edges} | {stored.shift for stored in self.edges.values()}
+        group = self.group_key
+        groups = set() if group is None else {self._present(file, group, "to split by", "data.split.key")}
         labels = {key: arrays[key] for key in {*self.keys.values(), *rows, *groups} if key in arrays}
         for key, values in labels.items():
             if values.ndim == 0 or len(values) != len(positions):
                 raise DataError(f"{key} has the shape {values.shape} for {len(positions)} frames", file=file)
         for frame in portion:
             real = numbers[frame] > 0
+            full = bool(real.all())
             atoms = Atoms(numbers[frame][real], positions[frame][real])
             if cells is not None:
                 atoms.set_cell(cells[frame])
                 atoms.pbc = True
             for key, values in labels.items():
                 value = np.asarray(values[frame])
-                if key in rows:
-                    atoms.info[key] = _renumbered(value, real) if key in pairs and not real.all() else value
-                    continue
-                atoms.info[key] = value
-                if key in self.per_atom and value.shape[:1] == real.shape:
-                    atoms.set_array(key, value[real])  # of a label per graph no row is lost, however many it has
+                atoms.info[key] = _renumbered(value, real) if key in pairs and not full else value
+                if not full and key not in rows and key not in atoms.arrays and value.shape[:1] == real.shape:
+                    atoms.set_array(key, value[real])  # read by labels per atom; those per graph read the info
             yield frame, atoms
 
     def structures(self, file: str) -> tuple[NDArray, NDArray, NDArray | None]:

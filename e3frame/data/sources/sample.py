@@ -5,26 +5,23 @@ Made by ``scripts/make_sample.py``, which says how.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from e3frame.data.formats.portions import numbered
 from e3frame.data.sources.base import DataSpec, Label
 from e3frame.spec.base import mistake, mistake_at
 from e3frame.spec.elements import ATOMIC_NUMBERS
-from e3frame.spec.errors import DataError, did_you_mean
+from e3frame.spec.errors import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from e3frame.data.pipeline.dataset import Splits
-    from e3frame.data.pipeline.graphs import Graph
-    from e3frame.data.pipeline.prepare import Chunk
-    from e3frame.data.pipeline.sampled import Sample
+    from e3frame.data.formats.portions import Frame
 
 FILE = Path(__file__).with_name("sample.npz")
 MOLECULES = {
@@ -55,6 +52,8 @@ class SampleSpec(DataSpec):
     num_train: int | None = Field(default=None, ge=1)
     """Training frames, taken at even distances from all; null: all."""
 
+    piece: ClassVar[int] = 4096  # a second's work: no other process is worth its start
+
     @field_validator("molecules")
     @classmethod
     def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -83,96 +82,52 @@ class SampleSpec(DataSpec):
     def known_species(self) -> tuple[str, ...]:
         return tuple(sorted({s for name in self.chosen for s in MOLECULES[name]}, key=ATOMIC_NUMBERS.__getitem__))
 
-    def load(self, r_max: float, labels: Mapping[str, Label]) -> Splits:
-        import numpy as np
-
-        from e3frame.data.pipeline.dataset import Splits, content_key, load_or_build
-
-        self._require_held(labels)
-        stored = self.neighbors == "stored"
-        key = content_key([FILE], [r_max, stored, self._apart])
-        path = self.cache_folder() / f"sample-{key}.safetensors"
-        with np.load(FILE) as arrays:
-            parts = self._divided(arrays)
-            build = partial(_chunks, arrays, r_max, stored, self._apart)
-            dataset = load_or_build(path, ["data=sample"], build, r_max, self.storage)
-        return Splits(**{name: dataset[part] for name, part in parts.items()})
-
-    def sample(self, r_max: float, labels: Mapping[str, Label]) -> Sample:
-        import numpy as np
-
-        from e3frame.data.pipeline.dataset import GraphDataset, Splits
-        from e3frame.data.pipeline.prepare import pack
-        from e3frame.data.pipeline.sampled import Sample, thinned
-
-        self._require_held(labels)
-        with np.load(FILE) as arrays:
-            parts = self._divided(arrays)
-            few = thinned(parts)
-            chosen = np.sort(np.concatenate(list(few.values())))
-            whole = GraphDataset.from_chunks(
-                [pack(_graphs(arrays, r_max, self._apart, set(chosen.tolist())))], ["data=sample"]
-            )
-        splits = Splits(**{name: whole[np.searchsorted(chosen, part)] for name, part in few.items()})
-        return Sample(splits, {name: len(part) for name, part in parts.items()})
-
     @property
-    def _apart(self) -> bool:
-        return "isolated_atoms" in self.allow
+    def prepared_labels(self) -> Mapping[str, Label]:
+        return LABELS
 
-    def _require_held(self, labels: Mapping[str, Label]) -> None:
-        self.require_declared(labels)
-        for name, label in labels.items():
-            if LABELS[name] != label:
-                held = LABELS[name]
-                raise DataError(f"{name} is of shape {held.shape} per {held.per}, not {label.shape} per {label.per}")
+    def contents(self, files: Sequence[str]) -> Sequence[Path]:
+        return [FILE]
 
-    def _divided(self, arrays: Mapping[str, Any]) -> dict[str, NDArray[np.int64]]:
-        """The places of the frames of each split among all."""
+    def read_options(self) -> list[Any]:
+        return []  # whichever molecules are chosen, all are prepared
+
+    def count(self, file: str) -> int:
+        return sum(map(len, self._splits().values()))
+
+    def portions(self, file: str, frames: Sequence[int] | None, size: int) -> Iterator[Sequence[int]]:
+        return numbered(self.count(file), frames, size)
+
+    def frames(self, file: str, portion: Sequence[int]) -> Iterator[Frame]:
+        import numpy as np
+        from ase import Atoms
+
+        first = 0
+        with np.load(FILE) as arrays:
+            for name in MOLECULES:
+                numbers, positions = arrays[f"{name}.z"], arrays[f"{name}.pos"].astype(np.float64)
+                held = {key: arrays[f"{name}.{key}"].astype(np.float64) for key in LABELS}
+                held["polarizability"] = held["polarizability"][:, [0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(-1, 3, 3)
+                for k in (frame - first for frame in portion if 0 <= frame - first < len(positions)):
+                    atoms = Atoms(numbers, positions[k])
+                    atoms.info = {key: values[k] for key, values in held.items()}
+                    yield first + k, atoms
+                first += len(positions)
+
+    def divide(self, total: int, groups: NDArray[np.int64] | None = None) -> dict[str, NDArray[np.int64]]:
         import numpy as np
 
-        molecule = np.concatenate([np.full(len(arrays[f"{name}.split"]), k) for k, name in enumerate(MOLECULES)])
-        split = np.concatenate([arrays[f"{name}.split"] for name in MOLECULES])
-        mine = np.isin(molecule, [list(MOLECULES).index(name) for name in self.chosen])
+        splits = self._splits()
+        split = np.concatenate(list(splits.values()))
+        mine = np.concatenate([np.full(len(part), name in self.chosen) for name, part in splits.items()])
         train, val, test = (np.flatnonzero(mine & (split == number)) for number in range(3))
         if self.num_train is not None:
             train = train[np.arange(self.num_train) * len(train) // self.num_train]
         return {"train": train, "val": val, "test": test}
 
+    def _splits(self) -> dict[str, NDArray[np.int64]]:
+        """Number of the split of each frame, by molecule."""
+        import numpy as np
 
-def _chunks(arrays: Mapping[str, Any], r_max: float, stored: bool, apart: bool) -> list[Chunk]:
-    from e3frame.data.pipeline.graphs import without_edges
-    from e3frame.data.pipeline.prepare import pack
-
-    graphs = _graphs(arrays, r_max, apart)
-    return [pack(graphs if stored else map(without_edges, graphs))]
-
-
-def _graphs(
-    arrays: Mapping[str, Any], r_max: float, apart: bool, chosen: Container[int] | None = None
-) -> Iterator[Graph]:
-    import numpy as np
-    from ase import Atoms
-
-    from e3frame.data.pipeline.graphs import make_graph
-    from e3frame.data.pipeline.prepare import require_connected
-
-    first = 0
-    for name in MOLECULES:
-        data = {key: arrays[f"{name}.{key}"].astype(np.float64) for key in ("pos", *LABELS)}
-        z = arrays[f"{name}.z"]
-        alpha = data["polarizability"][:, [0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(-1, 3, 3)
-        for k, positions in enumerate(data["pos"]):
-            if chosen is not None and first + k not in chosen:
-                continue
-            labels = {
-                "energy": data["energy"][k : k + 1],
-                "forces": data["forces"][k],
-                "dipole": data["dipole"][k : k + 1],
-                "polarizability": alpha[k : k + 1],
-            }
-            graph = make_graph(Atoms(z, positions), r_max, labels, first + k)
-            if not apart:
-                require_connected(graph, "data=sample", r_max)
-            yield graph
-        first += len(alpha)
+        with np.load(FILE) as arrays:
+            return {name: arrays[f"{name}.split"] for name in MOLECULES}

@@ -1,4 +1,4 @@
-"""Which pairs of atoms a label is of, as it is written in a config."""
+"""Where the pairs of atoms of a label per edge are stored, as written in a config."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pydantic import Field
 from e3frame.spec.base import Spec
 
 
-class EdgeKeys(Spec):
-    """Keys of the pairs of atoms that the rows of a label are of.
+class EdgeLabelSpec(Spec):
+    """Keys of the pairs of atoms of a label per edge, one for each of its rows.
 
-    A row ``(a, b)`` labels the edge a -> b, from the atom that sends to the one that receives; atoms count from 0. A
-    row of -1 is no pair: it fills up arrays whose frames have different numbers of pairs.
+    A pair ``(a, b)`` is the edge a -> b, from the atom that sends to the one that receives; atoms count from 0. A pair
+    of -1 is none: it fills up arrays whose frames have different numbers of pairs.
     """
 
     index: str = Field(min_length=1)
@@ -22,5 +22,5 @@ class EdgeKeys(Spec):
     """(pairs, 3) integers: the image of atom a, in cell vectors, so that the vector of the edge is
     ``pos[a] + shift @ cell - pos[b]``. Required where frames are periodic."""
     reverse: Literal["same", "negative", "transposed"] | None = None
-    """What the edge b -> a has where a row says a -> b: the same value, the negative one, or the transposed matrix;
+    """Label of the edge b -> a where only a -> b has a row: the same value, the negative one, or the transposed matrix;
     null: each direction has its own row, or no label."""

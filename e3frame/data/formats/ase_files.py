@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ase import Atoms
 from ase.db import connect
 from ase.io import iread
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.io.trajectory import TrajectoryReader
 
-from e3frame.data.formats.portions import portions
-from e3frame.data.formats.stated import is_unit_key
+from e3frame.data.formats.portions import in_order, portions, unreadable
+from e3frame.data.formats.stated_units import is_unit_key
 from e3frame.data.formats.xyz_frame import read_frame
 from e3frame.data.formats.xyz_header import read_header, six_of
 from e3frame.data.formats.xyz_text import Text, TextError, first_comment, index, texts
-from e3frame.data.pipeline.neighbors import require_numbers
 from e3frame.files.opened import is_compressed, once_per_state, require_file
-from e3frame.spec.elements import require_elements
 from e3frame.spec.errors import DataError, did_you_mean
 
+if TYPE_CHECKING:
+    from e3frame.data.formats.portions import Frame
+
 XYZ = ("xyz", "extxyz")
-Frame = tuple[int, "Atoms | DataError"]
-"""The number of a frame, and its atoms, or what is wrong with it."""
 
 
 class Held(NamedTuple):
@@ -49,7 +47,7 @@ def count_frames(file: str, format: str | None) -> int | None:
             with TrajectoryReader(file) as frames:
                 return len(frames)
         except Exception as error:  # whatever a damaged file makes of it
-            raise _unreadable(file, format, error) from error
+            raise unreadable(file, format, error) from error
     return None
 
 
@@ -66,7 +64,7 @@ def held_frames(file: str, format: str | None, frames: Sequence[int] | None, siz
     elif _is_indexed(file, format):
         found = range(count_frames(file, format) or 0) if frames is None else frames
     else:
-        found = _others(file, format, None if frames is None else set(frames))
+        found = _others(file, format, frames)
     yield from (Held(format, portion) for portion in portions(found, size))
 
 
@@ -123,7 +121,7 @@ def _xyz(text: Text, file: str, format: str) -> Frame:
         problem = f"cannot be read as {format}: {error.problem}"
         return text.frame, DataError(problem, file=file, frame=text.frame, hint=error.hint)
     except Exception as error:  # of ASE, for keys and columns that are not of their kind
-        return text.frame, _unreadable(file, format, error, text.frame)
+        return text.frame, unreadable(file, format, error, text.frame)
 
 
 def _trajectory(file: str, format: str, frames: Sequence[int]) -> Iterator[Frame]:
@@ -132,34 +130,18 @@ def _trajectory(file: str, format: str, frames: Sequence[int]) -> Iterator[Frame
             try:
                 yield frame, held[frame]
             except Exception as error:  # as above
-                yield frame, _unreadable(file, format, error, frame)
+                yield frame, unreadable(file, format, error, frame)
 
 
-def _others(file: str, format: str, wanted: set[int] | None) -> Iterator[Frame]:
+def _others(file: str, format: str, frames: Sequence[int] | None) -> Iterator[Frame]:
     """Frames of a format whose files have to be read from their beginning."""
-    frame, last = 0, None if wanted is None else max(wanted) + 1
-    held = iread(file, slice(0, last), format=format, parallel=False, do_not_split_by_at_sign=True)
-    while True:
-        try:
-            found = next(held, None)
-        except Exception as error:  # ASE's readers raise whatever they stumble on, and then are at their end
-            yield frame, _unreadable(file, format, error, frame)
-            return
-        if found is None:
-            break
-        if wanted is None or frame in wanted:
-            yield frame, found
-        frame += 1
-    if frame == 0:
-        raise DataError("no frames", file=file)
+    end = None if frames is None else max(frames, default=-1) + 1
+    found = iread(file, slice(0, end), format=format, parallel=False, do_not_split_by_at_sign=True)
+    return in_order(found, file, format, frames)
 
 
 def _is_indexed(file: str, format: str) -> bool:
     return format == "traj" and not is_compressed(file)
-
-
-def _unreadable(file: str, format: str, error: Exception, frame: int | None = None) -> DataError:
-    return DataError(f"cannot be read as {format}: {str(error) or type(error).__name__}", file=file, frame=frame)
 
 
 @once_per_state
@@ -188,25 +170,4 @@ def _index(file: str, format: str) -> int:
     except DataError as error:
         raise DataError(error.problem, file=file, frame=error.frame, hint=error.hint) from None
     except Exception as error:  # not text, or a compressed file that is damaged
-        raise _unreadable(file, format, error) from error
-
-
-def checked(atoms: Atoms | DataError, length: float, file: str, frame: int) -> Atoms:
-    """``atoms`` in Å, whose lengths were in units of ``length`` Å.
-
-    Raises:
-        DataError: it could not be read, no atoms, not an element, or a position or a cell that is not finite.
-    """
-    if isinstance(atoms, DataError):
-        raise atoms
-    if len(atoms) == 0:
-        raise DataError("no atoms", file=file, frame=frame)
-    try:
-        require_numbers(atoms)
-        require_elements(atoms.numbers.tolist())
-    except ValueError as error:
-        raise DataError(str(error), file=file, frame=frame) from None
-    if length != 1.0:
-        atoms.set_cell(atoms.cell.array * length)
-        atoms.positions *= length
-    return atoms
+        raise unreadable(file, format, error) from error

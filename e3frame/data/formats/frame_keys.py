@@ -73,13 +73,10 @@ def absent_error(absent: Sequence[Absent], present: Collection[str], fail: Fail)
     if any(meant.values()):
         hints.append(f"did you mean {' '.join(filter(None, meant.values()))}?")
     others = [each for each in absent if meant[each.key] is None and not each.fitting]
-    hints += [each.without for each in others if each.without is not None][
-        :1
-    ]  # the task without the first needs no other
+    hints += [each.without for each in others if each.without is not None][:1]  # a task without the first needs no more
     if labels := [each.label for each in others if each.label is not None]:
-        hints.append(
-            f"if frames may lack {'it' if len(labels) == 1 else 'them'}: data.allow_missing=[{','.join(labels)}]"
-        )
+        them = "it" if len(labels) == 1 else "them"
+        hints.append(f"if frames may lack {them}: data.allow_missing=[{','.join(labels)}]")
     return fail(", ".join(f"no key '{each.key}' {each.what}" for each in absent), hint="; ".join(hints))
 
 

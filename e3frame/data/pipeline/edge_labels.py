@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e3frame.data.formats.keys import Fail, as_array, find
+from e3frame.data.formats.frame_keys import Fail, as_array, find
 from e3frame.data.sources.base import Label
-from e3frame.data.sources.edge_keys import EdgeKeys
+from e3frame.data.sources.edge_labels import EdgeLabelSpec
 from e3frame.spec.limits import LABEL
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Pairs:
         return Pairs(self.index[rows], self.image[rows], self.values[rows])
 
     def with_reverse(self, reverse: str | None) -> Pairs:
-        """Each pair both ways; see :attr:`EdgeKeys.reverse`."""
+        """Each pair both ways; see :attr:`EdgeLabelSpec.reverse`."""
         if reverse is None:
             return self
         back = -self.values if reverse == "negative" else self.values
@@ -75,7 +75,7 @@ def images(edge_shift: NDArray[np.float64], atoms: Atoms) -> NDArray[np.int64]:
 
 
 def read_pairs(
-    present: Mapping[str, Any], name: str, key: str, keys: EdgeKeys, label: Label, atoms: Atoms, fail: Fail
+    present: Mapping[str, Any], name: str, key: str, stored: EdgeLabelSpec, label: Label, atoms: Atoms, fail: Fail
 ) -> Pairs:
     """The label ``name`` under ``key``, with its pairs, in the file's units; both ways, where it is said for both.
 
@@ -83,21 +83,21 @@ def read_pairs(
         DataError: a key is not there, an array is not of its kind or shape, a value is not finite, a pair is none, or
             has two values.
     """
-    index = _integers(present, keys.index, f"data.edges.{name}.index", 2, fail)
-    if keys.shift is None:
+    index = _integers(present, stored.index, f"data.edges.{name}.index", 2, fail)
+    if stored.shift is None:
         if atoms.pbc.any():
             hint = f"data.edges.{name}.shift names the key of the images"
             raise fail(f"the frame is periodic: it is not known which images the pairs of {name} are", hint=hint)
         image = np.zeros((len(index), 3), dtype=np.int64)
     else:
-        image = _integers(present, keys.shift, f"data.edges.{name}.shift", 3, fail)
+        image = _integers(present, stored.shift, f"data.edges.{name}.shift", 3, fail)
         if len(image) != len(index):
-            raise fail(f"{keys.shift} has {len(image)} rows, {keys.index} has {len(index)}")
+            raise fail(f"{stored.shift} has {len(image)} rows, {stored.index} has {len(index)}")
     values = _values(present, name, key, label, len(index), fail)
     pairs = Pairs(index, image, values)[(index != -1).any(1)]
     _require_pairs(pairs, name, key, atoms, fail)
-    both = pairs.with_reverse(keys.reverse)
-    _require_one_value(both, name, keys, fail)
+    both = pairs.with_reverse(stored.reverse)
+    _require_one_value(both, name, stored, fail)
     return both
 
 
@@ -152,7 +152,7 @@ def _require_pairs(pairs: Pairs, name: str, key: str, atoms: Atoms, fail: Fail) 
         raise fail(f"{key} of {_shown(pairs, row)} is {pairs.values[row].tolist()}: no label is so large")
 
 
-def _require_one_value(pairs: Pairs, name: str, keys: EdgeKeys, fail: Fail) -> None:
+def _require_one_value(pairs: Pairs, name: str, stored: EdgeLabelSpec, fail: Fail) -> None:
     if not len(pairs.index):
         return
     rows = np.concatenate([pairs.index, pairs.image], 1)
@@ -165,8 +165,8 @@ def _require_one_value(pairs: Pairs, name: str, keys: EdgeKeys, fail: Fail) -> N
         one, two = sorted((int(first[differ.argmax()]), int(second[differ.argmax()])))
         given = f"{pairs.values[one].tolist()} and {pairs.values[two].tolist()}"
         hint = None
-        if keys.reverse is not None:
-            hint = f"data.edges.{name}.reverse is {keys.reverse}: leave it out where both directions have their rows"
+        if stored.reverse is not None:
+            hint = f"data.edges.{name}.reverse is {stored.reverse}: leave it out where both directions have their rows"
         raise fail(f"{_shown(pairs, one)} of {name} has two values: {given}", hint=hint)
 
 

@@ -13,18 +13,17 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain, islice
 from threading import Thread
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from ase import Atoms
 from numpy.typing import NDArray
 
-from e3frame.data.formats.frames import checked
-from e3frame.data.pipeline.graphs import Graph, make_graph, without_edges
+from e3frame.data.formats.progress import progress
+from e3frame.data.pipeline.graphs import Graph, checked, make_graph, without_edges
 from e3frame.data.pipeline.labels import LabelReader, read_group
-from e3frame.data.pipeline.progress import progress
-from e3frame.data.sources.base import ALLOW_ISOLATED
+from e3frame.data.sources.base import ALLOW_ISOLATED, DataSpec
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 
@@ -45,64 +44,46 @@ class Chunk(NamedTuple):
     broken: tuple[DataError, ...] = ()
 
 
-class Reader(Protocol):
-    """A format of files. Frames hold their labels under the file's keys, as ASE's readers leave them, in its units. A
-    reader can be sent to another process."""
-
-    def count(self, file: str) -> int | None:
-        """How many frames a file has, where that is known without making them."""
-
-    def portions(self, file: str, frames: Sequence[int] | None, size: int) -> Iterator[Any]:
-        """Those frames, given in rising order (None: all), in portions that :meth:`read` makes frames of, in whatever
-        process; the file is gone through once. Raises DataError for a file that cannot be read."""
-
-    def read(self, file: str, portion: Any) -> Iterator[tuple[int, Atoms | DataError]]:
-        """The frames of a portion, with their numbers; what is wrong with it in place of one that cannot be read."""
-
-
 @dataclass(frozen=True)
 class Recipe:
     """All that it takes to make the graphs of some files.
 
     Args:
-        reader, files: what to read.
+        source: reads the files, which stand in its order.
+        files: names of the files; ``graph.file`` counts in them.
         r_max: cutoff of the neighbours in Å.
         labels: what to take from each frame.
-        group: key of the frames by whose value they are kept together in a split.
         chosen: the frames to make, counted through all files, in rising order; None: all.
-        piece: frames that one process makes in one go.
-        edges: whether the graphs keep their edges, or only say how many they are.
-        isolated: whether atoms may be without neighbours.
-        tolerant: whether frames that are wrong are left out, and told with their chunk; else the first is an error.
+        piece: frames that one process makes at a time.
+        edges: whether the graphs keep their edges, or only the number of them.
+        tolerant: whether broken frames are left out and reported with their chunk; else the first is an error.
     """
 
-    reader: Reader
+    source: DataSpec
     files: tuple[str, ...]
     r_max: float
     labels: LabelReader
-    group: str | None = None
     chosen: NDArray[np.int64] | None = None
     piece: int = 512
     edges: bool = True
-    isolated: bool = False
     tolerant: bool = False
 
     def pieces(self) -> Iterator[Piece]:
         """All frames of all files, in order; raises DataError where a file holds none."""
         first = 0
         for number, file in enumerate(self.files):
-            count = self.reader.count(file)
+            count = self.source.count(file)
             if count == 0:
                 raise DataError("no frames", file=file)
             frames = None
             if self.chosen is not None and count is not None:
                 frames = (self.chosen[(self.chosen >= first) & (self.chosen < first + count)] - first).tolist()
-            yield from (Piece(number, held) for held in self.reader.portions(file, frames, self.piece))
+            yield from (Piece(number, held) for held in self.source.portions(file, frames, self.piece))
             first += count or 0
 
     def total(self) -> int | None:
         """Frames of all files, where that is known without reading them."""
-        counts = [self.reader.count(file) for file in self.files]
+        counts = [self.source.count(file) for file in self.files]
         return None if None in counts else sum(counts)
 
     def chunk(self, piece: Piece) -> Chunk:
@@ -112,7 +93,7 @@ class Recipe:
         return packed._replace(broken=tuple(broken))
 
     def _graphs(self, piece: Piece, broken: list[DataError]) -> Iterator[Graph]:
-        for frame, atoms in self.reader.read(self.files[piece.file], piece.held):
+        for frame, atoms in self.source.frames(self.files[piece.file], piece.held):
             try:
                 graph = self.graph(atoms, frame, piece.file)
             except DataError as error:
@@ -134,9 +115,9 @@ class Recipe:
         edges = graph.edge_index.numpy(), graph.edge_shift.numpy()
         for name, value in self.labels.read_edges(atoms, *edges, file, frame).items():
             graph[name] = torch.from_numpy(value)
-        if self.group is not None:
-            graph.group = torch.tensor([_code(read_group(atoms, self.group, file, frame))])
-        if not self.isolated:
+        if (key := self.source.group_key) is not None:
+            graph.group = torch.tensor([_code(read_group(atoms, key, file, frame))])
+        if "isolated_atoms" not in self.source.allow:
             require_connected(graph, file, self.r_max)
         return graph if self.edges else without_edges(graph)
 
