@@ -73,7 +73,7 @@ def plausible(key: str, value: Tensor) -> bool:
     if key == "z":
         return bool(((value > 0) & (value < len(SYMBOLS))).all())
     if value.dtype != torch.float64:
-        return bool((value >= 0).all())
+        return key == "group" or bool((value >= 0).all())  # groups are numbered by a digest
     if key in PER_FRAME | PER_ATOM | EDGES:
         return bool(value.isfinite().all())
     return bool((value.isnan() | (value.abs() <= LABEL * UNIT)).all())
