@@ -54,9 +54,9 @@ def test_the_errors_are_what_it_says(file: Path, old: str, new: str) -> None:
 
 
 def test_the_levels_of_md17() -> None:
-    """Both texts name each level but the default, and the config the molecules that there are of it."""
+    """Both texts name each level but the default, and the config its molecules."""
     text = (ROOT / "configs" / "data" / "md17.yaml").read_text(encoding="utf-8")
-    (said,) = re.findall(r"level: dft # or ccsd: (.*); or fhi_aims: (.*)", text)
+    (said,) = re.findall(r"level: dft # .*; ccsd for (.*); fhi_aims for (.*)", text)
     for level, molecules in zip(("ccsd", "fhi_aims"), said, strict=True):
         assert re.search(rf"`(data\.level=)?{level}`", TEXT)
         with pytest.raises(SpecErrors) as caught:

@@ -16,7 +16,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
-from e3frame.spec.docs import key_docs
+from e3frame.spec.docs import summaries
 from e3frame.spec.errors import did_you_mean
 
 
@@ -65,7 +65,7 @@ class Spec(BaseModel):
             if not missing or any(details["type"] != "missing" for details in error.errors()):
                 raise  # what is there and wrong comes before what is missing
         if missing:
-            what = key_docs(cls).get(missing[0], "").partition("\n")[0]
+            what = summaries(cls).get(missing[0])
             raise mistake_at(missing[0], None, mistake("this key is required" + (f": {what}" if what else "")))
         return valid
 

@@ -11,7 +11,8 @@ from textwrap import dedent
 
 from pydantic import BaseModel
 
-_SENTENCE = re.compile(r".*?\.(?= [A-Z{]|$)|.*")
+_SENTENCE = re.compile(r".*?(?<! al)(?<!\.\.)\.(?= |$)|.*")
+"""Up to the first full stop, unless that ends ``et al.`` or an ellipsis."""
 
 
 @cache

@@ -147,7 +147,7 @@ class Md17Spec(_Trajectory):
 
     kind: Literal["md17"] = "md17"
     level: Literal["dft", "ccsd", "fhi_aims"] = "dft"
-    """Of the energies: dft; ccsd, with (T) but for aspirin; fhi_aims, for benzene."""
+    """Level of theory: dft; ccsd for aspirin, benzene, ethanol, malonaldehyde, toluene; fhi_aims for benzene."""
     split: SplitSpec = SplitSpec(train=950, val=50, method="random")
     """How the frames are divided. ``test: null`` is 1000 frames, with ccsd all of those that are given for it."""
 
