@@ -137,7 +137,7 @@ def train(what: What = None, /, **overrides: Any) -> RunResult:
         typed = typed_run(given.run())
         from e3frame.run.training import run
 
-        return run(typed.config, given.folder or _folder(typed.config))
+        return run(typed, given.folder or _folder(typed.config))
 
 
 def _folder(config: RunConfig) -> Path:

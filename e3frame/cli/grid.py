@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
 
-from e3frame.compose import Composer, compose_config, fixed_overrides, normalize_overrides, typed_run
+from e3frame.compose import Composer, compose_config, fixed_overrides, load_run, normalize_overrides, typed_run
+from e3frame.config.run import TypedRun
 from e3frame.spec.errors import UserError, did_you_mean
 from e3frame.sweep.points import grid_message
 
@@ -24,6 +29,42 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweepe
 _MODULE = "hydra_plugins.e3frame"
 """Hydra takes plugins from the package hydra_plugins alone, in which this module stands under a second name."""
 ILL_TYPED = ("refuse", "skip")
+
+
+@dataclass
+class Points:
+    """Trains the points of a grid; Hydra calls it once for each.
+
+    In this process a point is trained as the sweeper has checked it. In another one, which a launcher may have started
+    on another machine, it is composed and checked there.
+
+    Attributes:
+        config_dir: a folder of the user's with further group files.
+        checked: runs by their overrides.
+        failed: whether one of them failed in this process.
+    """
+
+    config_dir: str | None
+    checked: dict[tuple[str, ...], TypedRun] = field(default_factory=dict)
+    failed: bool = False
+
+    def __call__(self, _: DictConfig) -> None:
+        from e3frame.run.resume import Finished
+        from e3frame.run.training import run
+
+        job = HydraConfig.get()
+        overrides, folder = tuple(job.overrides.task), Path(job.runtime.output_dir)
+        try:
+            typed = self.checked.pop(overrides, None) or load_run(overrides, self.config_dir)
+            run(typed, folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
+        except Finished as finished:
+            print(finished)
+        except UserError as error:
+            self.failed = True
+            print(error, file=sys.stderr)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"config_dir": self.config_dir, "checked": {}, "failed": False}
 
 
 @dataclass
@@ -47,6 +88,10 @@ class CheckedSweeper(BasicSweeper):
             _end(f"hydra.sweeper.ill_typed\n  must be one of {', '.join(ILL_TYPED)}; got {ill_typed}\n  {hint}")
         self.ill_typed, self.composer = ill_typed, Composer((), config_dir)
 
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.checked = task_function.checked if isinstance(task_function, Points) else {}
+
     def split_arguments(self, overrides: list[Override], max_batch_size: int | None) -> list[list[list[str]]]:  # type: ignore[override]
         """The points to run, in batches."""
         (points,) = BasicSweeper.split_arguments(overrides, None)
@@ -67,8 +112,9 @@ class CheckedSweeper(BasicSweeper):
         """Each point has been composed already."""
 
     def _mistake(self, point: Sequence[str]) -> UserError | None:
+        overrides = tuple(text for text in point if not text.startswith("hydra"))
         try:
-            typed_run(self.composer.compose([text for text in point if not text.startswith("hydra")]))
+            self.checked[overrides] = typed_run(self.composer.compose(overrides))
         except UserError as error:
             return error
         return None

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from e3frame.cli.arguments import Parser
 from e3frame.cli.shorthand import beginning, expanded, read_run
-from e3frame.compose import compose_config, config_folder, load_run, normalize_overrides, typed_run
-from e3frame.config.run import RunConfig
+from e3frame.compose import compose_config, compose_job, config_folder, normalize_overrides, typed_run
+from e3frame.config.run import RunConfig, TypedRun
 from e3frame.files.regular import with_home
 from e3frame.files.yaml_file import read_text
 from e3frame.spec.errors import SpecError, UserError
@@ -67,55 +64,86 @@ def main(arguments: list[str]) -> int:
             raise UserError(f"{start}\n  a finished config goes with key=value alone, and with no option")
         return _from_file(start, typed_words)
     overrides = expanded(typed_words, given.config_dir)
-    chosen: list[str] = []
-    trains = not (given.cfg or given.info)
-    if not trains:
-        compose_config(overrides, config_dir=given.config_dir)
-    if trains and not given.multirun:
-        typed = load_run(overrides, given.config_dir)
-        _warn(typed.warnings)
-        chosen = _choose_folder(typed.config)
-    elif given.multirun:
-        folders = [o.partition("=")[2] for o in overrides if o.startswith("folder=")]
-        _require_own_sweep(folders)
-        chosen = [f"hydra.sweep.dir='{with_home(folder)}'" for folder in folders]
     flags = [argument for argument in arguments if argument not in given.overrides]
+    if given.cfg or given.info:
+        compose_config(overrides, config_dir=given.config_dir)
+        _hydra([*flags, *normalize_overrides(overrides, given.config_dir)], lambda _: None)
+        return 0
     if given.multirun:
-        from e3frame.cli.grid import checked
-
-        for_hydra = checked(overrides, given.config_dir)
-    else:
-        for_hydra = normalize_overrides(overrides, given.config_dir)
-    sys.argv = [sys.argv[0], *flags, *for_hydra, *chosen]
-    from e3frame.run.resume import Finished
-
-    if trains:  # what is not installed is told from here, and not by Hydra
-        _require_installed() if given.multirun else import_module("e3frame.run.training")
-    failures: list[UserError] = []
-
-    def job(_: DictConfig) -> None:
-        try:
-            _train(given.config_dir)
-        except Finished as finished:
-            print(finished)
-        except UserError as error:
-            failures.append(error)
-            print(error, file=sys.stderr)
-
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra would tell in its own words what is told by us
-    hydra.main(version_base="1.3", config_path=str(config_folder().resolve()), config_name="config")(job)()
-    return 1 if failures else 0
+        return _grid(overrides, flags, given.config_dir)
+    return _from_groups(overrides, given.config_dir)
 
 
-def _choose_folder(config: RunConfig) -> list[str]:
-    """Where the run goes, for Hydra; nothing where that is a new folder.
+def _from_groups(overrides: Sequence[str], config_dir: str | None) -> int:
+    """One run, from the choices and values of the command line."""
+    composed, job = compose_job(overrides, config_dir)
+    typed = typed_run(composed)
+    _warn(typed.warnings)
+    folder = _chosen_folder(typed.config)
+    return _run(typed, folder, lambda task: job.run(task, folder))
 
-    Raises:
-        UserError: there is no run to go on with, or it is another one.
+
+def _from_file(start: Path, overrides: Sequence[str]) -> int:
+    """One run from the config.yaml of another; or, of a run's folder, from where it stopped."""
+    typed = typed_run(read_run(start, overrides))
+    _warn(typed.warnings)
+    folder = start if start.is_dir() else None
+    new = Path("runs") / typed.config.name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return _run(typed, folder, lambda task: task(folder or new))
+
+
+def _run(typed: TypedRun, folder: Path | None, call: Callable[[Callable[[Path], None]], None]) -> int:
+    """Train a run, once all that can be checked without torch is checked.
+
+    Args:
+        folder: an existing or new folder that the user has chosen; None: there is a new one for this run.
+        call: calls a function with the folder.
     """
     from e3frame.run.folder import make_writable
-    from e3frame.run.resume import Finished, checkpoint_path, look
+    from e3frame.run.resume import Finished, Held, look
 
+    try:
+        held = Held() if folder is None else look(folder, typed.config)
+        if folder is not None:
+            make_writable(folder)
+        from e3frame.run.training import run
+
+        def task(made: Path) -> None:
+            run(typed, made.relative_to(Path.cwd()) if made.is_relative_to(Path.cwd()) else made, held=held)
+
+        call(task)
+    except Finished as finished:
+        print(finished)
+    return 0
+
+
+def _grid(overrides: Sequence[str], flags: Sequence[str], config_dir: str | None) -> int:
+    """One run for each point of a grid, by Hydra's sweepers and launchers."""
+    from e3frame.cli.grid import Points, checked
+
+    folders = [override.partition("=")[2] for override in overrides if override.startswith("folder=")]
+    _require_own_sweep(folders)
+    chosen = [f"hydra.sweep.dir='{with_home(folder)}'" for folder in folders]
+    for_hydra = checked(overrides, config_dir)
+    _require_installed()  # what is not installed is told from here, and not by Hydra
+    points = Points(config_dir)
+    _hydra([*flags, *for_hydra, *chosen], points)
+    return 1 if points.failed else 0
+
+
+def _hydra(arguments: Sequence[str], task: Callable[[DictConfig], None]) -> None:
+    """Hydra's own command line."""
+    sys.argv = [sys.argv[0], *arguments]
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra would tell in its own words what is told by us
+    hydra.main(version_base="1.3", config_path=str(config_folder().resolve()), config_name="config")(task)()
+
+
+def _chosen_folder(config: RunConfig) -> Path | None:
+    """The folder that the user has chosen for a run; None: there is a new one for it.
+
+    Raises:
+        UserError: there is no run to go on with.
+    """
     folder = None if config.folder is None else Path(config.folder)
     if folder is None and config.ckpt == "last":
         runs = sorted((Path("runs") / config.name).glob("*/config.yaml"))
@@ -123,15 +151,12 @@ def _choose_folder(config: RunConfig) -> list[str]:
             raise UserError(f"ckpt=last: there is no run in runs/{config.name}\n  name another one, or give folder=")
         folder = runs[-1].parent
     elif folder is None and config.ckpt is not None:
+        from e3frame.run.resume import checkpoint_path
+
         folder = checkpoint_path(config.ckpt).parent.parent
     if folder is None and config.trainer.world > 1 and "RANK" in os.environ:
         raise UserError("several processes need one folder\n  give folder=runs/...")
-    if folder is None:
-        return []
-    with suppress(Finished):
-        look(folder, config)
-        make_writable(folder)
-    return [f"hydra.run.dir='{folder}'"]
+    return folder
 
 
 def _require_own_sweep(folders: Sequence[str]) -> None:
@@ -139,22 +164,6 @@ def _require_own_sweep(folders: Sequence[str]) -> None:
     for file in (with_home(folder) / "multirun.yaml" for folder in folders):
         if file.exists() and "app_name: e3frame" not in read_text(file):
             raise UserError(f"{file}\n  this file is of another program\n  choose another folder")
-
-
-def _from_file(start: Path, overrides: Sequence[str]) -> int:
-    """A run from the config.yaml of another one; or, of a run's folder, from where it stopped."""
-    folder = start if start.is_dir() else None
-    composed = read_run(start, overrides)
-    typed = typed_run(composed)
-    _warn(typed.warnings)
-    from e3frame.run.resume import Finished
-    from e3frame.run.training import run
-
-    try:
-        run(typed.config, folder or Path("runs") / typed.config.name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-    except Finished as finished:
-        print(finished)
-    return 0
 
 
 def _require_installed() -> None:
@@ -169,10 +178,3 @@ def _warn(warnings: Sequence[SpecError]) -> None:
         print(f"warning: {warning}", file=sys.stderr)
 
 
-def _train(config_dir: str | None) -> None:
-    runtime = HydraConfig.get()
-    config = load_run(list(runtime.overrides.task), config_dir).config
-    from e3frame.run.training import run
-
-    folder = Path(runtime.runtime.output_dir)
-    run(config, folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)

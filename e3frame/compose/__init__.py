@@ -16,11 +16,12 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from e3frame.compose.architecture import take_architecture
 from e3frame.compose.files import config_folder, file_places, roots
+from e3frame.compose.job import Job
 from e3frame.compose.overrides import (
     choices,
     chooses,
@@ -49,6 +50,7 @@ __all__ = [
     "Composer",
     "choices",
     "compose_config",
+    "compose_job",
     "config_folder",
     "file_choice",
     "fixed_overrides",
@@ -102,7 +104,7 @@ class Composer:
 
     def _base(self, choices: tuple[str, ...]) -> tuple[DictConfig, Sources]:
         if choices not in self._bases:
-            self._bases[choices] = _composed([*self.common, *choices], "config", self.config_dir)
+            self._bases[choices] = _composed([*self.common, *choices], "config", self.config_dir)[:2]
         return self._bases[choices]
 
 
@@ -117,12 +119,25 @@ def compose_config(overrides: Sequence[str], config_name: str = "config", config
     Raises:
         SpecError, UserError: a group, an override or a file that is wrong.
     """
-    config, sources = _composed(overrides, config_name, config_dir)
-    take_architecture(config, sources, overrides, named_plugins(overrides))
-    return Composed(resolved(config, sources), sources).with_plugins(named_plugins(overrides))
+    return _finished(*_composed(overrides, config_name, config_dir)[:2], overrides)
 
 
-def _composed(overrides: Sequence[str], config_name: str, config_dir: str | None) -> tuple[DictConfig, Sources]:
+def compose_job(overrides: Sequence[str], config_dir: str | None = None) -> tuple[Composed, Job]:
+    """Compose a run config, and what Hydra needs to run it; arguments and errors of :func:`compose_config`."""
+    config, sources, hydra, loader = _composed(overrides, "config", config_dir)
+    return _finished(config, sources, overrides), Job(config, hydra, loader)
+
+
+def _finished(config: DictConfig, sources: Sources, overrides: Sequence[str]) -> Composed:
+    named = named_plugins(overrides)
+    take_architecture(config, sources, overrides, named)
+    return Composed(resolved(config, sources), sources).with_plugins(named)
+
+
+def _composed(
+    overrides: Sequence[str], config_name: str, config_dir: str | None
+) -> tuple[DictConfig, Sources, DictConfig, ConfigLoader]:
+    """The config without Hydra's keys, where its values were written, and Hydra's keys with what loaded them."""
     given = [override for override in overrides if override and not names_plugins(override)]
     require_readable(given)
     known = groups(config_dir)
@@ -136,7 +151,7 @@ def _composed(overrides: Sequence[str], config_name: str, config_dir: str | None
         hydra_overrides = normalize_overrides(given, config_dir)
         with told(given):
             try:
-                config = compose(config_name, overrides=hydra_overrides)
+                config = compose(config_name, overrides=hydra_overrides, return_hydra_config=True)
             except (MissingConfigException, OverrideParseException):
                 raise
             except (ConfigCompositionException, OmegaConfBaseException) as error:
@@ -144,7 +159,9 @@ def _composed(overrides: Sequence[str], config_name: str, config_dir: str | None
             files = loader.compute_defaults_list(config_name, hydra_overrides, RunMode.RUN).defaults
             sources = file_places(files, config_dir)
     sources.places.update(written.places)
-    return config, sources
+    with open_dict(config):
+        hydra = config.pop("hydra")
+    return config, sources, hydra, loader
 
 
 def load_run(overrides: Sequence[str], config_dir: str | None = None) -> TypedRun:
@@ -164,7 +181,7 @@ def _initialized(config_dir: str | None) -> Iterator[ConfigLoader]:
     previous = running.hydra
     running.clear()
     try:
-        with initialize_config_dir(str(own[0].resolve()), version_base="1.3", job_name="e3frame"):
+        with initialize_config_dir(str(own[0].resolve()), version_base="1.3", job_name="train"):
             path = GlobalHydra.instance().config_loader().get_search_path()
             for extra in own[1:]:
                 path.prepend("--config-dir", f"file://{extra.resolve()}", "schema")

@@ -27,7 +27,7 @@ from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.layer import Binding
 from e3frame.spec.limits import too_many
 from e3frame.spec.registry import OneOf
-from e3frame.spec.statistics import Shifts
+from e3frame.spec.statistics import Shifts, Statistics
 
 __all__ = ["RunConfig", "TypedRun", "architecture", "typed_run"]
 
@@ -92,10 +92,7 @@ class RunConfig(Spec):
         Raises:
             SpecError: the first thing that does not fit, with its path from the root of the run config.
         """
-        try:
-            model = self.model.typed(len(self.data.known_species or ()) or None)
-        except SpecError as error:
-            raise error.under("model") from None
+        model = _typed_model(self.model, len(self.data.known_species or ()) or None)
         self._check_species()
         for name in self.model.inputs:
             check_input(name, self.model, self.task, self.data)
@@ -274,6 +271,27 @@ class TypedRun:
     def shifts(self) -> Shifts | None:
         """Reference energies that single atoms may have; None where single atoms are frames like all others."""
         return shifts_of(self.config.model, self.config.task, self.config.data)
+
+    def resolved(self, statistics: Statistics) -> TypedRun:
+        """The same run, every ``auto`` of its model replaced by what the training data say.
+
+        Raises:
+            SpecError: the data hold an element that the model does not know, or the model does not fit them.
+        """
+        known = self.config.model if self.transfer is None else self.transfer.known(self.config.model)
+        spec = known.resolve(statistics)
+        unknown = [symbol for symbol in statistics.species if symbol not in spec.species]
+        if unknown:
+            problem = f"the training frames hold {', '.join(statistics.species)}; the model does not know {unknown[0]}"
+            raise SpecError(("model", "species"), problem, "add it, or write auto")
+        return replace(self, config=self.config.replace(model=spec), model=_typed_model(spec))
+
+
+def _typed_model(spec: ModelSpec, num_species: int | None = None) -> TypedModel:
+    try:
+        return spec.typed(num_species)
+    except SpecError as error:
+        raise error.under("model") from None
 
 
 def typed_run(composed: Composed) -> TypedRun:

@@ -14,11 +14,12 @@ import torch
 import yaml
 from ase.formula import Formula
 
-from e3frame.config.run import RunConfig
+from e3frame.config.run import RunConfig, TypedRun
 from e3frame.data.pipeline.dataset import Splits
 from e3frame.data.pipeline.statistics import label_range
 from e3frame.evaluate.evaluation import Evaluation
 from e3frame.files.written import write_file
+from e3frame.run.frames import Frames
 from e3frame.run.report import compared, shown_split
 from e3frame.spec.quantities import quantity_of
 from e3frame.spec.words import counted, in_unit, rounded, typeset
@@ -33,9 +34,8 @@ WORST = 5
 
 def write_page(
     path: Path,
-    config: RunConfig,
-    data: Splits,
-    missing: Sequence[str],
+    typed: TypedRun,
+    frames: Frames,
     splits: Mapping[str, Evaluation],
     run: Mapping[str, Any],
 ) -> Path:
@@ -43,19 +43,18 @@ def write_page(
 
     Args:
         path: the HTML file.
-        config: with its resolved model.
-        data: the frames.
-        missing: labels that some of them lack.
-        splits: the trained model on each split.
-        run: numbers of the run as in ``metrics.json``.
+        typed: the run, its model resolved.
+        frames: the frames of the run.
+        splits: predictions and errors of the trained model on each split.
+        run: numbers of the run, as in ``metrics.json``.
     """
-    split = shown_split(splits)
+    config, split = typed.config, shown_split(splits)
     curves = learning_curve(path.with_name("metrics.csv"), WIDTH)
     sections = {"Learning curves": image(curves, "loss and errors by epoch")}
     sections["Errors"] = _errors(splits)
     sections |= {f"{name}, {split} frames": _target(name, splits[split], config) for name in splits[split].errors}
-    sections["Data"] = _data(data, missing, config)
-    sections["Model"] = _model(config)
+    sections["Data"] = _data(frames.splits, frames.missing, config)
+    sections["Model"] = _model(typed)
     text = page(config.name, [_lead(config, run), *_made(run)], list(_cards(splits[split], split)), sections)
     return write_file(path, text.encode())
 
@@ -178,8 +177,8 @@ def _range(counts: torch.Tensor) -> str:
     return str(low) if low == high else f"{low} to {high}"
 
 
-def _model(config: RunConfig) -> str:
-    typed = config.model.typed()
+def _model(run: TypedRun) -> str:
+    config, typed = run.config, run.model
     rows = [
         [name, "input", "graph", str(irreps).replace("+", " + "), str(irreps.dim), ""]
         for name, irreps in config.model.inputs.items()

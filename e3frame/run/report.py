@@ -2,39 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 from rich.table import Table
 
 from e3frame.config.run import RunConfig, TypedRun
 from e3frame.config.targets import TargetSpec
-from e3frame.data.pipeline.dataset import Splits
-from e3frame.evaluate.evaluation import Evaluation
+from e3frame.evaluate.evaluation import Evaluation, error_table
 from e3frame.network import Model
+from e3frame.run.frames import Frames
 from e3frame.spec.statistics import Statistics
 from e3frame.spec.words import typeset
 from e3frame.viz.training import Compared, learning_curve, parity, save, summed_up
 
 
-def data_table(
-    splits: Splits, missing: Sequence[str], statistics: Statistics, typed: TypedRun, single: Sequence[str] = ()
-) -> Table:
-    """Frames of each split, labels that some of them lack, what was made of ``single`` atoms, and the statistics of the
-    training frames."""
+def data_table(typed: TypedRun, data: Frames, statistics: Statistics) -> Table:
+    """Table of the frames of each split, labels that some lack, single atoms, and statistics of the training frames."""
     table = Table(title="data", title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
-    frames = ", ".join(f"{len(dataset):,} {name}" for name, dataset in splits.items())
-    atoms = splits.train.counts("z")
+    frames = ", ".join(f"{len(dataset):,} {name}" for name, dataset in data.splits.items())
+    atoms = data.splits.train.counts("z")
     table.add_row("frames", frames)
     table.add_row("atoms per frame", _range(int(atoms.min()), int(atoms.max())))
     table.add_row("species", ", ".join(statistics.species))
-    for number, line in enumerate(missing):
+    for number, line in enumerate(data.missing):
         table.add_row("" if number else "labels", line)
-    for number, line in enumerate(single):
+    for number, line in enumerate(data.single.said):
         table.add_row("" if number else "single atoms", line)
     for row in _scale_and_shift(statistics, typed):
         table.add_row(*row)
@@ -75,6 +73,19 @@ def draw(splits: Mapping[str, Evaluation], config: RunConfig, folder: Path) -> N
     for name in splits[split].errors:
         figure = parity(compared(name, splits[split], config), f"{name}, {split} frames")
         save(figure, folder / f"parity_{name}.png")
+
+
+def conclude(errors: Mapping[str, Evaluation], ended: str, folder: Path, console: Console) -> None:
+    """Print the errors that count most, and which files of the folder hold what."""
+    split = shown_split(errors)
+    console.print()
+    console.print(error_table({split: errors[split]}, f"errors on the {split} frames"))
+    whole = folder.resolve()
+    shown = whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole
+    console.print(f"\n{ended}; everything is in [bold]{shown}/[/bold]", highlight=False)
+    figures = ", ".join(sorted(path.name for path in folder.glob("*.png")))
+    console.print("  report    report.html\n  model     model.safetensors\n  errors    metrics.json, metrics.csv")
+    console.print(f"  figures   {figures}")
 
 
 def shown_split(splits: Mapping[str, Evaluation]) -> str:

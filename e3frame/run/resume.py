@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -95,8 +95,20 @@ def _plugins(held: Any) -> Any:
     return (model.get("plugins") or []) if isinstance(model, Mapping) else []
 
 
-def look(folder: Path, config: RunConfig) -> list[Difference]:
-    """What is known of the run in a folder before any data are read: the limits that have changed.
+class Held(NamedTuple):
+    """What a folder holds of a run, as far as it is known before any data are read.
+
+    Attributes:
+        files: names of the results there.
+        changed: limits that the config there has other values for.
+    """
+
+    files: Sequence[str] = ()
+    changed: Sequence[Difference] = ()
+
+
+def look(folder: Path, config: RunConfig) -> Held:
+    """Look whether a folder holds a run that a config continues.
 
     Raises:
         Finished: it is this run, and finished.
@@ -106,7 +118,7 @@ def look(folder: Path, config: RunConfig) -> list[Difference]:
     if not held:
         if config.ckpt == "last":
             raise UserError(f"ckpt=last: {folder} holds no run\n  leave ckpt out to start one")
-        return []
+        return Held()
     if "config.yaml" not in held:
         raise UserError(
             f"{folder} holds {', '.join(held)}, but no config.yaml of a run that goes on\n"
@@ -120,7 +132,7 @@ def look(folder: Path, config: RunConfig) -> list[Difference]:
     if "metrics.json" in held and changed and not any(map(_lets_go_on, changed)):
         limits = "".join(f"\n  {difference}" for difference in changed)
         raise UserError(f"{folder} holds this run, finished: it goes on under a higher limit alone{limits}")
-    return changed
+    return Held(held, changed)
 
 
 def _lets_go_on(limit: Difference) -> bool:

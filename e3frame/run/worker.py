@@ -6,25 +6,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import yaml
 from rich.console import Console
 
-from e3frame.config.run import RunConfig
-from e3frame.data.pipeline.loader import load
-from e3frame.run.training import settings, train
+from e3frame.config.run import typed_run
+from e3frame.files.yaml_file import read_yaml
+from e3frame.run.fitting import train
+from e3frame.run.frames import load_splits
+from e3frame.run.settings import settings
 from e3frame.spec.errors import UserError
-from e3frame.spec.validate import validate
 from e3frame.training.checkpoint import read_checkpoint
 from e3frame.training.peers import MISTAKE
+from e3frame.training.session import Session
 
 
 def main(folder: str, checkpoint: str = "", *plugins: str) -> int:
-    """Train along; what there is to say, to write and to evaluate is the first process's.
+    """Train along with the first process, which alone prints, writes and evaluates.
 
     Args:
-        folder: of the run.
-        checkpoint: to go on from, if there is one.
-        plugins: that the first process has imported.
+        folder: folder of the run.
+        checkpoint: the checkpoint to continue from; empty: the run begins.
+        plugins: modules that the first process has imported.
     """
     try:
         _train(Path(folder), Path(checkpoint) if checkpoint else None, plugins)
@@ -35,12 +36,11 @@ def main(folder: str, checkpoint: str = "", *plugins: str) -> int:
 
 
 def _train(folder: Path, checkpoint: Path | None, plugins: Sequence[str]) -> None:
-    raw = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    config = validate(RunConfig, raw, plugins=plugins)
+    typed = typed_run(read_yaml(folder / "config.yaml").with_plugins(plugins))
     start = None if checkpoint is None else read_checkpoint(checkpoint)
-    with settings(config):
-        splits = load(config.data, config.model.r_max, config.asked_of_frames)
-        train(config, config.typed().transfer, splits, folder, Console(quiet=True), start)
+    with settings(typed.config):
+        splits, _ = load_splits(typed)
+        train(Session(typed, folder, Console(quiet=True), start), splits)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from e3frame.config.run import RunConfig
+from e3frame.config.run import TypedRun
 from e3frame.spec.errors import DataError, SpecError, UserError
 from e3frame.sweep.study import Search
 
@@ -34,15 +34,13 @@ class Attempt:
     Args:
         search: the study.
         trial: Optuna's.
-        config: of the run.
-        parameters: of the model, as type-checked.
+        typed: the run, checked when the trial was proposed.
         parent: the process that started this one, without which the training ends.
     """
 
     search: Search
     trial: optuna.Trial
-    config: RunConfig
-    parameters: int
+    typed: TypedRun
     parent: int
     _epochs: dict[int, Mapping[str, float]] = field(default_factory=dict, init=False)
     _pruning: optuna.Trial | None = field(default=None, init=False)
@@ -56,8 +54,8 @@ class Attempt:
         """
         import optuna
 
-        self.trial.set_user_attr("config", self.config.model_dump(mode="json"))
-        self.trial.set_user_attr("parameters", self.parameters)
+        self.trial.set_user_attr("config", self.typed.config.model_dump(mode="json"))
+        self.trial.set_user_attr("parameters", self.typed.model.num_parameters)
         with self.search.pruning(self.trial) as self._pruning:
             try:
                 values = self._train()
@@ -75,7 +73,7 @@ class Attempt:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with (folder / "log.txt").open("w", encoding="utf-8") as log:
-                run(self.config, folder, Console(file=log, width=120), [observer])
+                run(self.typed, folder, Console(file=log, width=120), [observer])
         except KeyboardInterrupt:
             raise Interrupted from None
         except OSError as error:
@@ -108,6 +106,6 @@ class Attempt:
     def _values(self, observer: Observer) -> tuple[float, ...]:
         if not self._epochs:
             raise UserError("a search needs validation frames\n  set data.split.val or data.val_path")
-        best = min(self._epochs.values(), key=lambda metrics: metrics[self.config.trainer.monitor])
-        known = {**best, "step_ms": observer.step_ms, "parameters": float(self.parameters)}
+        best = min(self._epochs.values(), key=lambda metrics: metrics[self.typed.config.trainer.monitor])
+        known = {**best, "step_ms": observer.step_ms, "parameters": float(self.typed.model.num_parameters)}
         return tuple(known[name] for name in self.search.spec.objectives)

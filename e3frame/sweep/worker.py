@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from e3frame.config.run import RunConfig, TypedRun
@@ -144,9 +144,10 @@ class Worker:
     def _attempt(self, trial: optuna.Trial, typed: TypedRun) -> tuple[float, ...]:
         config = typed.config
         if config.trainer.num_threads is None:
-            config = config.replace(trainer=config.trainer.replace(num_threads=self.threads))
+            trainer = config.trainer.replace(num_threads=self.threads)
+            typed = replace(typed, config=config.replace(trainer=trainer))
         try:
-            values = Attempt(self.search, trial, config, typed.model.num_parameters, self.parent).run()
+            values = Attempt(self.search, trial, typed, self.parent).run()
         except SpecError as error:  # the data, once they were read, or this machine do not go with the config
             raise self._refused(trial, _in_short(error)) from None
         except Failed as error:

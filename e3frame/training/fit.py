@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.strategies import DDPStrategy
-from rich.console import Console
 from torch.optim.swa_utils import AveragedModel
 
 from e3frame.config.init import lr_factor
@@ -32,6 +30,7 @@ from e3frame.training.limits import Limits, ended
 from e3frame.training.module import Training
 from e3frame.training.processes import accelerator, environment, rank
 from e3frame.training.progress import ProgressBar
+from e3frame.training.session import Session, say
 from e3frame.training.signals import Interrupted, Signals
 
 
@@ -48,31 +47,20 @@ class Fitted:
     ended: str
 
 
-def fit(
-    model: Model,
-    average: AveragedModel | None,
-    config: RunConfig,
-    splits: Splits,
-    folder: Path,
-    console: Console,
-    start: Checkpoint | None = None,
-    observers: Sequence[Callback] = (),
-) -> Fitted:
+def fit(session: Session, model: Model, average: AveragedModel | None, splits: Splits) -> Fitted:
     """Train until the first limit, then take the weights of the best epoch.
 
     Args:
-        model: what is trained.
-        average: its running mean.
-        config: the run, resolved.
+        session: what is trained, where, and from which checkpoint.
+        model: the model before the first step; the weights of a checkpoint are loaded into it.
+        average: running mean of its weights; None: there is none.
         splits: the frames.
-        folder: of the run.
-        console: where to write.
-        start: what to go on from; None: from the beginning.
-        observers: further callbacks; what they raise ends the run.
 
     Raises:
         UserError: something is not finite, the training was interrupted, or a file cannot be written.
+        Damaged: the checkpoint cannot be restored.
     """
+    config, folder, console, start = session.config, session.folder, session.console, session.start
     data = DataModule(splits, config.data, config.seed, _place(start, config), config.model.r_max)
     batches = len(data.train_dataloader())
     if data.place is not None and data.place.batch > batches:
@@ -80,7 +68,7 @@ def fit(
     limits = Limits(config.trainer, batches)
     split = "train" if splits.val is None else "val"
     if split == "train":
-        console.print(without_validation(config), highlight=False, soft_wrap=True, markup=False)
+        say(console, without_validation(config))
     optimizer = config.optimizer.build(parameter_groups(model, config.optimizer.lr, lr_factor(config.init)))
     schedules = [_following(s, split, config) for s in config.scheduler.build(optimizer, limits.progress)]
     journal = Journal(folder / "metrics.csv", config.task, limits, console, split)
@@ -88,13 +76,13 @@ def fit(
     module = Training(model, average, config.task, optimizer, schedules, journal, files, config.seed)
     checkpoints = Checkpoints(folder / "checkpoints", config.trainer, _monitored(config.trainer.monitor, split))
     signals = Signals(checkpoints)
-    callbacks: list[Callback] = [limits, signals, checkpoints, *observers]
+    callbacks: list[Callback] = [limits, signals, checkpoints, *session.observers]
     if config.trainer.early_stopping_patience is not None:
         callbacks.append(_early_stopping(config, split))
     if config.trainer.progress_bar and console.is_terminal:
         callbacks.append(ProgressBar(limits, console))
     with quiet():
-        trainer = _trainer(config, callbacks, folder, start)
+        trainer = _trainer(session, callbacks)
         try:
             trainer.fit(module, data, ckpt_path=None if start is None else start.path)
         except (KeyboardInterrupt, SystemExit):
@@ -110,8 +98,10 @@ def fit(
     return _best(module.evaluated, checkpoints, trainer, limits, said)
 
 
-def fitted_before(model: Model, start: Checkpoint, config: RunConfig, splits: Splits) -> Fitted:
-    """What a training gave that a checkpoint holds the end of."""
+def fitted_before(session: Session, model: Model, splits: Splits) -> Fitted:
+    """Return what a training gave, from the checkpoint of its end."""
+    config, start = session.config, session.start
+    assert start is not None
     callbacks = start.state["callbacks"]
     best = callbacks[Checkpoints.__qualname__]["best"]
     model.load_state_dict(best["weights"])
@@ -136,8 +126,9 @@ def _best(model: Model, checkpoints: Checkpoints, trainer: Trainer, limits: Limi
     return Fitted(model.eval(), device, epochs, steps, checkpoints.best["epoch"], limits.seconds, said)
 
 
-def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path, start: Checkpoint | None) -> Trainer:
-    spec = config.trainer
+def _trainer(session: Session, callbacks: list[Callback]) -> Trainer:
+    config, folder, spec = session.config, session.folder, session.config.trainer
+    step = 0 if session.start is None else session.start.step
     return Trainer(
         accelerator=accelerator(spec),
         devices=spec.devices,
@@ -148,7 +139,7 @@ def _trainer(config: RunConfig, callbacks: list[Callback], folder: Path, start: 
         max_steps=-1,
         callbacks=callbacks,
         plugins=[SafeCheckpoints(config.model_dump(mode="json")), environment(spec)],
-        logger=(rank(spec) == 0 and config.logger.build(folder, 0 if start is None else start.step)) or False,
+        logger=(session.writes and config.logger.build(folder, step)) or False,
         check_val_every_n_epoch=spec.check_val_every_n_epoch,
         gradient_clip_val=spec.gradient_clip_val,
         deterministic=spec.deterministic,

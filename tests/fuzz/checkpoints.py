@@ -22,12 +22,11 @@ import torch
 from rich.console import Console
 from safetensors.torch import load, save
 from support.fuzzing import Area, Case, Outcome
-from support.runs import changed
+from support.runs import changed, run
 
 from e3frame.cli import main
 from e3frame.config.run import RunConfig
 from e3frame.data.pipeline import dataset, disk
-from e3frame.run.training import run
 from e3frame.spec.validate import validate
 from e3frame.training import checkpoint
 

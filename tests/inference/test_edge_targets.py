@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.io import read, write
 from ase.neighborlist import neighbor_list
-from support.runs import changed
+from support.runs import changed, run
 
 from e3frame.config.run import RunConfig
 from e3frame.data.pipeline.loader import load
@@ -20,7 +20,6 @@ from e3frame.evaluate.evaluation import evaluate
 from e3frame.evaluate.labels import Held, require_labels
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predict import predict
-from e3frame.run.training import run
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.validate import validate
 

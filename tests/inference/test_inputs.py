@@ -14,7 +14,7 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.io import read, write
-from support.runs import changed
+from support.runs import changed, run
 
 import e3frame
 from e3frame.cli import main
@@ -27,7 +27,6 @@ from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predict import Predictor, predict
 from e3frame.model import ModelSpec
-from e3frame.run.training import run
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.validate import SpecErrors, validate
 

@@ -11,7 +11,7 @@ import torch
 from ase import Atoms, units
 from ase.build import bulk
 from ase.io import read, write
-from support.runs import RAW, MakeConfig
+from support.runs import RAW, MakeConfig, run
 
 from e3frame.config.targets import TaskSpec
 from e3frame.data.sources.xyz import XyzSpec
@@ -21,7 +21,6 @@ from e3frame.inference.predict import predict
 from e3frame.inference.saved import save_model
 from e3frame.model import ModelSpec
 from e3frame.network import Model
-from e3frame.run.training import run
 from e3frame.spec.errors import DataError, SpecError
 from e3frame.spec.units import ENERGY as FACTORS
 from e3frame.spec.validate import validate

@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from support.runs import run
 
 from e3frame.config.run import RunConfig
-from e3frame.run.training import run
 from e3frame.spec.validate import validate
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.console import Console
 
 from e3frame.config.run import RunConfig
 from e3frame.run import training as run_module
-from e3frame.run.training import RunResult, run
+from e3frame.run.training import RunResult
 from e3frame.spec.validate import validate
 
 RAW = yaml.safe_load(
@@ -45,6 +45,12 @@ RAW = yaml.safe_load(
     logger: {kind: csv}
     """
 )
+
+
+def run(config: RunConfig, folder: Path, console: Console | None = None, observers: Sequence[Any] = ()) -> RunResult:
+    """Check a run config and train it."""
+    return run_module.run(config.typed(), folder, console, observers)
+
 
 MakeConfig = Callable[..., RunConfig]
 REMOVED = object()

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from support.runs import run
 from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.config.run import RunConfig
-from e3frame.run.training import run
 from e3frame.training.module import Training
 from e3frame.training.signals import Interrupted
 

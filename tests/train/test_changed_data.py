@@ -13,13 +13,12 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from rich.console import Console
-from support.runs import MakeConfig
+from support.runs import MakeConfig, run
 
 from e3frame.config.run import RunConfig
 from e3frame.run import contents
 from e3frame.run.contents import record, require_same_data
 from e3frame.run.resume import Finished
-from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 
 

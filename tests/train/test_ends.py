@@ -10,10 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from support.runs import MakeConfig
+from support.runs import MakeConfig, run
 
 from e3frame.config.trainer import TrainerSpec
-from e3frame.run.training import run
 from e3frame.training.limits import Limits, ended
 from e3frame.training.progress import clock
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from support.runs import MakeConfig
+from support.runs import MakeConfig, run
 from support.stops import interrupted, kill
 
 from e3frame.files import parts
 from e3frame.run.folder import LOCK, locked
-from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 
 HERE = parts._here()

@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from support.runs import Finished, MakeConfig
+from support.runs import Finished, MakeConfig, run
 
 from e3frame.config.run import RunConfig
 from e3frame.run.form import require_form
-from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
 from e3frame.training.averaging import averaged

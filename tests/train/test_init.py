@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from support.runs import Finished, MakeConfig
+from support.runs import Finished, MakeConfig, run
 
 from e3frame.compose import Composer, compose_config, load_run
 from e3frame.config.init import lr_factor
@@ -17,7 +17,6 @@ from e3frame.data.pipeline.graphs import model_input
 from e3frame.data.pipeline.loader import load
 from e3frame.inference.saved import load_model
 from e3frame.network import Model
-from e3frame.run.training import run
 from e3frame.run.transfer import apply
 from e3frame.spec.errors import SpecError
 from e3frame.spec.statistics import Statistics

@@ -14,7 +14,7 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 from rich.console import Console
-from support.runs import MakeConfig
+from support.runs import MakeConfig, run
 
 from e3frame.config.targets import TaskSpec
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
@@ -22,7 +22,6 @@ from e3frame.data.pipeline.graphs import make_graph
 from e3frame.data.sources.base import DataSpec, Label
 from e3frame.evaluate.labels import Held, require_labels
 from e3frame.run import training
-from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
 

@@ -18,7 +18,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read as read_frames
 from ase.io import write
 from rich.console import Console
-from support.runs import REMOVED, MakeConfig
+from support.runs import REMOVED, MakeConfig, run
 
 from e3frame.data.pipeline.loader import load
 from e3frame.data.pipeline.statistics import compute_statistics
@@ -27,7 +27,6 @@ from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predict import predict
 from e3frame.inference.saved import load_model
-from e3frame.run.training import run
 from e3frame.spec.errors import DataError
 
 STRESSED = {"energy": "energy", "forces": "forces", "stress": "stress"}

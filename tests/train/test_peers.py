@@ -20,7 +20,7 @@ import torch
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from rich.console import Console
-from support.runs import MakeConfig
+from support.runs import MakeConfig, run
 from support.state import history, results
 from torch_geometric.data import Batch
 
@@ -28,7 +28,6 @@ from e3frame.config.run import RunConfig
 from e3frame.data.pipeline.batches import Place
 from e3frame.data.pipeline.loader import load
 from e3frame.data.pipeline.module import make_loader
-from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.training.module import Training
 from e3frame.training.peers import Peer, failure, wait_until_ready

@@ -10,12 +10,11 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from rich.console import Console
-from support.runs import MakeConfig
+from support.runs import MakeConfig, run
 
 from e3frame.data.pipeline.loader import load
 from e3frame.data.sources.base import Label
 from e3frame.data.sources.sample import SampleSpec
-from e3frame.run.training import run
 from e3frame.spec.errors import DataError
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from rich.console import Console
-from support.runs import MakeConfig, changed
+from support.runs import MakeConfig, changed, run
 from support.state import history, results
 from torch import Tensor
 from torch_geometric.data import Batch
@@ -21,7 +21,6 @@ from e3frame.data.pipeline.batches import Place
 from e3frame.data.pipeline.loader import load
 from e3frame.data.pipeline.module import make_loader
 from e3frame.inference.saved import load_model
-from e3frame.run.training import run
 from e3frame.spec.layer import LayerSpec
 from e3frame.spec.validate import validate
 from e3frame.training.module import Training

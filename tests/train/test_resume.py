@@ -12,13 +12,12 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
-from support.runs import MakeConfig
+from support.runs import MakeConfig, run
 from support.state import assert_same_run, differing, history
 from support.stops import interrupted, kill
 
 import e3frame.files.written as files
 from e3frame.run.resume import Finished, find
-from e3frame.run.training import run
 from e3frame.spec.errors import UserError
 from e3frame.spec.signals import came_early, remember
 from e3frame.training.checkpoint import FORMAT, Damaged, read_checkpoint, write_checkpoint

@@ -13,7 +13,7 @@ import torch
 import yaml
 from matplotlib.image import imread
 from rich.console import Console
-from support.runs import REMOVED, Finished, MakeConfig
+from support.runs import REMOVED, Finished, MakeConfig, run
 from torch import Tensor
 from torch_geometric.data import Batch
 
@@ -23,7 +23,6 @@ from e3frame.data.pipeline.loader import load
 from e3frame.evaluate.evaluation import evaluate_split
 from e3frame.inference.saved import load_model
 from e3frame.run.resume import Finished as AlreadyFinished
-from e3frame.run.training import run
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.validate import validate
 from e3frame.training.checkpoint import read_checkpoint

@@ -14,12 +14,12 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 from rich.console import Console
-from support.runs import MakeConfig
+from support.runs import MakeConfig, run
 
 from e3frame.config.run import RunConfig
 from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.saved import load_model
-from e3frame.run.training import RunResult, run
+from e3frame.run.training import RunResult
 from e3frame.spec.errors import DataError
 
 pytestmark = pytest.mark.usefixtures("without_figures")

@@ -1,0 +1,88 @@
+"""The training in a run: what is written before its first step, its first weights, and where it continues."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+import yaml
+
+from e3frame.data.pipeline.dataset import Splits
+from e3frame.files.checkpoints import step_of
+from e3frame.files.written import write_file
+from e3frame.network import Model
+from e3frame.run.contents import record
+from e3frame.run.form import require_form
+from e3frame.run.report import model_line
+from e3frame.run.resume import find, not_a_checkpoint, require_same
+from e3frame.run.transfer import apply
+from e3frame.training.averaging import averaged
+from e3frame.training.checkpoint import Damaged
+from e3frame.training.fit import Fitted, fit, fitted_before
+from e3frame.training.processes import together
+from e3frame.training.session import Session, say
+from e3frame.version import __version__
+
+
+def train_from_sound(session: Session, splits: Splits) -> Fitted:
+    """Train from the checkpoint of a session, or from an earlier one where that turns out to be damaged."""
+    random = torch.get_rng_state()
+    while True:
+        try:
+            return train(session, splits)
+        except Damaged as error:
+            damaged = session.start
+            if damaged is None:
+                raise
+            if session.config.ckpt not in (None, "last"):
+                raise not_a_checkpoint(damaged.path, error) from None
+            say(session.console, f"{damaged.path} is damaged: {error}; the one before is used")
+            start, notes = find(session.folder, session.config, step_of(damaged.path))
+            say(session.console, *notes)
+            session = replace(session, start=start)
+            torch.set_rng_state(random)  # the weights are drawn from it
+
+
+def train(session: Session, splits: Splits) -> Fitted:
+    """Train a model, in this process and those that train with it.
+
+    Raises:
+        Damaged: the file to continue from is not a checkpoint of this training.
+    """
+    config, start = session.config, session.start
+    if start is not None:
+        require_same(start.config, config, start.path)
+    if session.writes:
+        _describe(session)
+    model = _initial(session)
+    average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
+    if start is not None:
+        require_form(start.state, model, average, config)
+        if start.done:
+            return fitted_before(session, model, splits)
+    with together(config.trainer, session.folder, start and start.path, config.model.plugins):
+        return fit(session, model, average, splits)
+
+
+def _describe(session: Session) -> None:
+    """Write what the run is, and remove what an earlier session wrote that does not hold any more."""
+    folder, config = session.folder, session.config
+    (folder / "metrics.json").unlink(missing_ok=True)
+    raw = config.replace(folder=None, ckpt=None).model_dump(mode="json")
+    text = yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120)
+    write_file(folder / "config.yaml", f"# e3frame {__version__}\n{text}".encode())
+    record(folder, config)
+    if session.start is None:
+        (folder / "metrics.csv").unlink(missing_ok=True)
+
+
+def _initial(session: Session) -> Model:
+    """The model before the first step: random weights, and those of the trained model that the run starts from."""
+    config, transfer = session.config, session.typed.transfer
+    model = config.model.build().to(getattr(torch, config.trainer.weights))
+    session.console.print(f"\n{model_line(model, config)}", highlight=False)
+    if transfer is not None:
+        lines = filter(None, (transfer.text, transfer.species(config.model)))
+        session.console.print("\n".join(lines), highlight=False)
+        apply(transfer, model, config.model.plugins)
+    return model
