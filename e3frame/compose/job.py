@@ -45,14 +45,24 @@ class Job:
                 config.hydra.run.dir = str(folder)
         with told([]):
             OmegaConf.select(config, "hydra.run.dir")
+        raised: list[Exception] = []
+
+        def call(_: DictConfig) -> None:
+            try:
+                task(Path(config.hydra.runtime.output_dir))
+            except Exception as error:
+                raised.append(error)
+                raise
+
         callbacks = Callbacks(config)
         callbacks.on_run_start(config=config, config_name="config")
         done = run_job(
-            lambda _: task(Path(config.hydra.runtime.output_dir)),
+            call,
             config,
             job_dir_key="hydra.run.dir",
             job_subdir_key=None,
             hydra_context=HydraContext(self.loader, callbacks),
         )
         callbacks.on_run_end(config=config, config_name="config", job_return=done)
-        _ = done.return_value  # raises what the task raised
+        if raised:  # Hydra's own way to raise it prints words of its own before
+            raise raised[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -103,8 +103,8 @@ class Held(NamedTuple):
         changed: limits that the config there has other values for.
     """
 
-    files: Sequence[str] = ()
-    changed: Sequence[Difference] = ()
+    files: list[str]
+    changed: list[Difference]
 
 
 def look(folder: Path, config: RunConfig) -> Held:
@@ -118,7 +118,7 @@ def look(folder: Path, config: RunConfig) -> Held:
     if not held:
         if config.ckpt == "last":
             raise UserError(f"ckpt=last: {folder} holds no run\n  leave ckpt out to start one")
-        return Held()
+        return Held([], [])
     if "config.yaml" not in held:
         raise UserError(
             f"{folder} holds {', '.join(held)}, but no config.yaml of a run that goes on\n"
