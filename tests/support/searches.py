@@ -11,7 +11,7 @@ import optuna
 import pytest
 
 from e3frame.compose import Composer, typed_run
-from e3frame.config.run import RunConfig
+from e3frame.config.run import RunConfig, TypedRun
 from e3frame.spec.validate import validate
 from e3frame.sweep import worker
 from e3frame.sweep.spec import SweepSpec
@@ -35,8 +35,8 @@ class Setup:
         setup = self
 
         class Attempt:
-            def __init__(self, search: Search, trial: optuna.Trial, config: RunConfig, *_: Any) -> None:
-                self.trial, self.config = trial, config
+            def __init__(self, search: Search, trial: optuna.Trial, typed: TypedRun, *_: Any) -> None:
+                self.trial, self.config = trial, typed.config
 
             def run(self) -> tuple[float, ...]:
                 return tuple(setup.train(self.config, self.trial))
