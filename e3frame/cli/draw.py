@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 from collections.abc import Callable
@@ -184,12 +183,12 @@ def _is_drawn(path: Path) -> bool:
 
 
 def _save(figure: Figure, path: Path, dpi: int) -> None:
-    from e3frame.files.parts import replace_file
+    from e3frame.files.written import replace_file
+    from e3frame.viz.style import rendered
 
-    content = io.BytesIO()
     suffix = path.suffix.lower()
-    figure.savefig(content, format=suffix[1:], dpi=dpi, metadata={_MARKS[suffix]: _NAME})
+    content = rendered(figure, format=suffix[1:], dpi=dpi, metadata={_MARKS[suffix]: _NAME})
     try:
-        replace_file(path, content.getvalue())
+        replace_file(path, content)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror}") from None

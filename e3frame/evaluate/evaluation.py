@@ -28,7 +28,7 @@ from e3frame.evaluate.labels import require_inputs
 from e3frame.evaluate.losses import Loss
 from e3frame.evaluate.metrics import Errors, TaskErrors, as_json
 from e3frame.evaluate.pairs import Pair
-from e3frame.files.parts import replace_file
+from e3frame.files.written import replace_file
 from e3frame.inference.device import read_device, without_modes
 from e3frame.inference.saved import SavedModel
 from e3frame.network import Model

@@ -1,5 +1,5 @@
-"""Files that are being written. Their names say by which process, so that what a killed one left can be told from what
-another one, here or on another machine that shares the folder, still writes."""
+"""Names of files that are being written. They say by which process, so that what a killed one left can be told from
+what another one, here or on another machine that shares the folder, still writes."""
 
 from __future__ import annotations
 
@@ -19,37 +19,25 @@ _LONGEST = 150
 
 
 def part_of(path: Path) -> Path:
-    """A new name, to write what is to become ``path``."""
+    """Return a new name, to write what is to become ``path``."""
     return path.with_name(f"{_shortened(path.name)}.{_here()}-{os.getpid()}-{uuid4().hex}.part")
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file in one step: after a crash, also of the machine, it is the old one or the new one.
+def unfinished(folder: Path, *, folders: bool = False) -> Iterator[tuple[str, Path]]:
+    """Find what processes of this machine that are gone have left half written in a folder.
 
-    Raises:
-        OSError: it cannot be written; what was there before is untouched.
+    Args:
+        folder: where to look.
+        folders: look for folders, not for files.
+
+    Yields:
+        The name that each was to get, and its path.
     """
-    part = part_of(path)
-    try:
-        with part.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def unfinished(folder: Path) -> Iterator[tuple[str, Path]]:
-    """What processes of this machine that are gone have left half written in a folder: the name that each file was to
-    get, and the file."""
+    is_kind = Path.is_dir if folders else Path.is_file
     with suppress(OSError):  # a folder that is not ours to look into
         for part in sorted(folder.iterdir()):
             found = _PART.fullmatch(part.name)
-            if found and found["here"] == _here() and _is_gone(int(found["pid"])) and part.is_file():
+            if found and found["here"] == _here() and _is_gone(int(found["pid"])) and is_kind(part):
                 yield found["name"], part
 
 
@@ -63,16 +51,6 @@ def clear_parts(path: Path) -> None:
 
 def _shortened(name: str) -> str:
     return os.fsencode(name)[:_LONGEST].decode(errors="ignore")
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the new name survives a crash of the machine; not all systems can open a folder."""
-    with suppress(OSError):
-        opened = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)
 
 
 @cache

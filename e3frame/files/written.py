@@ -1,28 +1,103 @@
-"""Files of a run, written so that a reader finds the old content or the new one, whatever happens in between."""
+"""The one place where files are written: in one step, so that a reader finds the old content or the new one, whatever
+happens in between."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
+from typing import TextIO
 
-from e3frame.files.parts import replace_file
+from e3frame.files.parts import part_of, unfinished
 from e3frame.spec.errors import UserError
 
 
+@contextmanager
+def replaced(path: Path) -> Iterator[Path]:
+    """Give a new name in the folder of ``path``; what the block writes there then takes the place of ``path``.
+
+    After a crash, also of the machine, ``path`` is the old file or the new one. If the block raises, the new file is
+    removed; if the process is killed, :func:`e3frame.files.parts.unfinished` finds it.
+
+    Raises:
+        OSError: the file cannot be written; what was there before is untouched.
+    """
+    part = part_of(path)
+    try:
+        part.touch(exist_ok=False)  # what cannot be written fails before the work
+        yield part
+        with part.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename == str(part):
+            error.filename = str(path)
+        raise
+    _sync_folder(path.parent)
+
+
+@contextmanager
+def rewritten(path: Path) -> Iterator[TextIO]:
+    """Open a new text file, which takes the place of ``path`` at the end; errors of :func:`replaced`."""
+    with replaced(path) as part, part.open("w", encoding="utf-8") as file:
+        yield file
+
+
+def replace_file(path: Path, content: bytes) -> Path:
+    """Write a file in one step; errors of :func:`replaced`."""
+    with replaced(path) as part, part.open("wb") as file:
+        file.write(content)
+    return path
+
+
 def write_file(path: Path, content: bytes) -> Path:
-    """Replace a file in one step: after a crash, also of the machine, it is the old one or the new one.
+    """Write a file of a run, and its folder if need be, in one step.
 
     Raises:
         UserError: the disk is full, or the place is not writable; what was there before is untouched.
     """
     with told(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
-    return path
+        return replace_file(path, content)
+
+
+@contextmanager
+def filled(folder: Path, name: str) -> Iterator[Path]:
+    """Give a new folder inside ``folder``; the files that the block puts there then move to ``folder``, with their
+    subfolders, unless there are such files already.
+
+    Args:
+        folder: it is made if need be.
+        name: of what is put there. What a killed process left under this name is removed.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in (part for held, part in unfinished(folder, folders=True) if held == name):
+        shutil.rmtree(left, ignore_errors=True)
+    part = part_of(folder / name)
+    part.mkdir()
+    try:
+        yield part
+        for file in sorted(file for file in part.rglob("*") if file.is_file()):
+            target = folder / file.relative_to(part)
+            if not target.exists():  # it may be the user's
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(file, target)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def open_log(path: Path, *, append: bool = False) -> TextIO:
+    """Open a text file that is read while it grows, such as the log of a process."""
+    return path.open("a" if append else "w", encoding="utf-8")
 
 
 def append_line(path: Path, line: str) -> None:
@@ -46,7 +121,7 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def told(path: Path) -> Iterator[None]:
-    """What the operating system refuses, as a message that names the file."""
+    """Raise what the operating system refuses as a UserError that names the file."""
     try:
         yield
     except OSError as error:
@@ -57,3 +132,13 @@ def told(path: Path) -> Iterator[None]:
 def _write(file: FileIO, content: bytes) -> int:
     """How many bytes the system took, which are fewer where the disk is full."""
     return file.write(content)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let the new name survive a crash of the machine; not all systems can open a folder."""
+    with suppress(OSError):
+        opened = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(opened)
+        finally:
+            os.close(opened)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
@@ -24,8 +23,8 @@ from e3frame.data.formats.stated_units import combined
 from e3frame.data.pipeline.edge_labels import images
 from e3frame.data.pipeline.graphs import Graph, checked, make_graph, model_input
 from e3frame.files.opened import require_file
-from e3frame.files.parts import part_of
 from e3frame.files.regular import require_new
+from e3frame.files.written import rewritten
 from e3frame.inference.derived import summand, with_derivatives
 from e3frame.inference.device import Device, read_device, without_modes
 from e3frame.inference.inputs import FrameInputs
@@ -81,24 +80,19 @@ def predict(
     require_new(out, overwrite)
     predictor = Predictor(model, device, plugins=plugins, keys=keys)
     frames = _frames([str(file) for file in files], format, units or Units())
-    part = part_of(out)
     count = 0
     try:
-        with part.open("w", encoding="utf-8") as handle, without_modes(predictor.device):
+        with rewritten(out) as handle, without_modes(predictor.device):
             while chunk := list(islice(frames, batch_size)):
                 graphs = [predictor.graph(*frame) for frame in chunk]
                 places = [(file, frame) for _, file, frame in chunk]
                 each = zip(chunk, graphs, predictor.run(graphs, places), strict=True)
                 write_extxyz(handle, [_with(atoms, graph, v, predictor) for (atoms, _, _), graph, v in each])
                 count += len(chunk)
-        os.replace(part, out)
     except OSError as error:
-        if error.filename not in (None, str(part), str(out)):
+        if error.filename not in (None, str(out)):
             raise DataError(f"cannot be read: {error.strerror}", file=os.fsdecode(error.filename)) from None
         raise UserError(f"{out} cannot be written: {error.strerror}") from None
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
     return count
 
 

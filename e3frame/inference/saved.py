@@ -13,7 +13,7 @@ from torch import Tensor
 
 from e3frame.config.header import FORMAT, Header, Held, not_a_model, read_bytes
 from e3frame.config.targets import TaskSpec
-from e3frame.files.parts import replace_file
+from e3frame.files.written import replace_file
 from e3frame.inference.device import Device, read_device, read_dtype, without_modes
 from e3frame.model import ModelSpec
 from e3frame.network import Model
@@ -41,8 +41,7 @@ def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> 
     if task is not None:
         metadata["task"] = task.model_dump_json()
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    replace_file(path, _ordered(save(weights, metadata)))
-    return path
+    return replace_file(path, _ordered(save(weights, metadata)))
 
 
 def load_model(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from e3frame.config.run import TypedRun
+from e3frame.files.written import open_log
 from e3frame.spec.errors import DataError, SpecError, UserError
 from e3frame.sweep.study import Search
 
@@ -72,7 +73,7 @@ class Attempt:
         observer = Observer(self._validated)
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with (folder / "log.txt").open("w", encoding="utf-8") as log:
+            with open_log(folder / "log.txt") as log:
                 run(self.typed, folder, Console(file=log, width=120), [observer])
         except KeyboardInterrupt:
             raise Interrupted from None

@@ -15,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
+from e3frame.files.written import open_log
 from e3frame.spec.errors import UserError
 from e3frame.spec.signals import hangup
 from e3frame.sweep.study import Search
@@ -71,7 +72,7 @@ class Launcher:
             show(self.search.trials())
 
     def _start(self, number: int) -> None:
-        with self._log(number).open("ab") as log:
+        with open_log(self._log(number), append=True) as log:
             self._processes[number] = subprocess.Popen(
                 [*self.command, str(os.getpid())],
                 stdin=subprocess.DEVNULL,

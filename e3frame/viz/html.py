@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from matplotlib.figure import Figure
+
+from e3frame.viz.style import rendered
 
 _STYLE = """
 :root { --ink: #1f2933; --muted: #66717d; --line: #e4e7eb; --soft: #f6f8fa; --accent: #2166ac; }
@@ -91,9 +92,7 @@ def table(
 
 def image(figure: Figure, what: str) -> str:
     """A figure as PNG within the page; ``what`` is read to those who cannot see it."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=130, metadata={"Software": None})
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    data = base64.b64encode(rendered(figure, dpi=130)).decode("ascii")
     width = round(96 * figure.get_size_inches()[0])  # pixels of CSS: text in figures is as large as on the page
     return f'<img alt="{escape(what)}" width="{width}" src="data:image/png;base64,{data}">'
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
+
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.figure import Figure
@@ -12,6 +15,10 @@ BLUE = "#2166ac"
 ORANGE = "#d6604d"
 PALETTE = (BLUE, ORANGE, "#4d9221", "#7b3294", "#b8860b", "#35978f", "#8c510a", "#5e6a75")
 """Of several groups in one panel; what comes after the eighth is not drawn."""
+
+
+PLAIN = {"Software": None}
+"""Metadata of a PNG file that names no version of a library."""
 
 
 def new_figure(
@@ -28,6 +35,15 @@ def new_figure(
         ax.tick_params(colors=INK, labelsize=9)
         ax.title.set_color(INK)
     return figure, axes
+
+
+def rendered(
+    figure: Figure, *, format: str = "png", dpi: int = 150, metadata: Mapping[str, str | None] = PLAIN
+) -> bytes:
+    """The content of a file with this figure, the same whenever it is drawn."""
+    content = io.BytesIO()
+    figure.savefig(content, format=format, dpi=dpi, metadata=dict(metadata))
+    return content.getvalue()
 
 
 def density(color: str) -> LinearSegmentedColormap:

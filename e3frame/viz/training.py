@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from e3frame.files.written import write_file
 from e3frame.spec.words import in_unit, rounded
-from e3frame.viz.style import BLUE, INK, MUTED, ORANGE, PALETTE, density, new_figure
+from e3frame.viz.style import BLUE, INK, MUTED, ORANGE, PALETTE, density, new_figure, rendered
 
 _MANY = 3000
 """Points from which on their density is drawn in place of each."""
@@ -185,6 +184,4 @@ def _draw_histogram(ax: Axes, compared: Compared) -> None:
 
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure as PNG, in one step."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=150, metadata={"Software": None})
-    return write_file(path, content.getvalue())
+    return write_file(path, rendered(figure))

@@ -21,7 +21,7 @@ from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.graphs import make_graph
 from e3frame.data.sources.base import DataSpec, Label
 from e3frame.evaluate.labels import Held, require_labels
-from e3frame.run import training
+from e3frame.run import frames
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
 
@@ -136,7 +136,7 @@ def test_a_stress_of_a_molecule() -> None:
 
 def test_a_run_around_missing_labels(make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the dipoles and all polarizabilities of the test frames are missing: said aloud, and nothing is NaN."""
-    load = training.load
+    load = frames.load
 
     def patchy(data: DataSpec, r_max: float, labels: Mapping[str, Label]) -> Splits:
         splits = load(data, r_max, labels)
@@ -151,7 +151,7 @@ def test_a_run_around_missing_labels(make_config: MakeConfig, tmp_path: Path, mo
             parts[name] = GraphDataset.from_graphs(graphs, data.files)
         return Splits(**parts)
 
-    monkeypatch.setattr(training, "load", patchy)
+    monkeypatch.setattr(frames, "load", patchy)
     config = make_config(
         {
             "data.num_train": 16,

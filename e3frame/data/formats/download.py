@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from tempfile import mkdtemp
 
+from e3frame.files.written import filled
 from e3frame.spec.errors import DataError
 
 
@@ -26,21 +24,14 @@ def fetched(root: Path, names: Sequence[str], fetch: Callable[[str], None], what
     if all(path.exists() for path in paths):
         return paths
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        part = Path(mkdtemp(prefix=".part-", dir=root))
+        with filled(root, "download") as part:
+            try:
+                fetch(str(part))
+            except Exception as error:  # the network, the server, the archive
+                hint = f"fetch the files by another way and put them there: {', '.join(names)}"
+                raise DataError(f"{what} cannot be downloaded: {error}", file=root, hint=hint) from None
     except OSError as error:
         raise DataError(f"cannot be written: {error.strerror}", file=root, hint="set data.root") from None
-    try:
-        fetch(str(part))
-        for name in (file.relative_to(part) for file in sorted(part.rglob("*")) if file.is_file()):
-            if not (root / name).exists():  # what is there may be the user's
-                (root / name).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(part / name, root / name)
-    except Exception as error:  # the network, the server, the archive
-        hint = f"fetch the files by another way and put them there: {', '.join(names)}"
-        raise DataError(f"{what} cannot be downloaded: {error}", file=root, hint=hint) from None
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     missing = [name for name, path in zip(names, paths, strict=True) if not path.exists()]
     if missing:
         raise DataError(f"the download of {what} does not hold {missing[0]}", file=root)

@@ -71,7 +71,7 @@ def raw_files(root: Path) -> list[str]:
         archive = Path(download_url(QM9.raw_url, folder))
         extract_zip(str(archive), folder)
         archive.unlink()
-        Path(download_url(QM9.raw_url2, folder)).rename(Path(folder) / RAW[2])
+        download_url(QM9.raw_url2, folder, filename=RAW[2])
 
     return [str(path) for path in fetched(root, [f"raw/{name}" for name in RAW], fetch, "QM9")]
 

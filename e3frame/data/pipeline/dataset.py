@@ -22,8 +22,9 @@ from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.data.pipeline.intact import sound
 from e3frame.data.pipeline.preparation import Chunk
-from e3frame.files.parts import clear_parts, replace_file
+from e3frame.files.parts import clear_parts
 from e3frame.files.regular import require_regular
+from e3frame.files.written import replace_file
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 

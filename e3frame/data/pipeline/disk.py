@@ -25,8 +25,8 @@ from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.data.pipeline.intact import plausible, sound
 from e3frame.data.pipeline.preparation import Chunk
-from e3frame.files.parts import part_of
 from e3frame.files.regular import open_regular
+from e3frame.files.written import replaced
 from e3frame.spec.errors import DataError
 
 COUNTED = ("z", "edge_index")
@@ -154,20 +154,15 @@ def open_or_write(path: Path, files: Sequence[str], build: Callable[[], Iterable
 
 def write(path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]]) -> None:
     """Write all graphs, of which a few are in memory at a time; the file takes its name when it is whole."""
-    part = part_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        _fill(part, (chunk for chunk in build() if chunk.values), files)
-        os.replace(part, path)
+        with replaced(path) as part:
+            _fill(part, (chunk for chunk in build() if chunk.values), files)
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
         hint = "set data.cache_dir to a folder with room, or data.storage=memory"
         problem = f"cannot be written, and data.storage=disk reads from it: {reason}"
         raise DataError(problem, file=path, hint=hint) from None
-    finally:
-        if part.exists():
-            part.unlink()
 
 
 def read_contents(path: Path) -> Contents | None:
