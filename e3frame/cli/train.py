@@ -176,5 +176,3 @@ def _require_installed() -> None:
 def _warn(warnings: Sequence[SpecError]) -> None:
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
-
-

@@ -114,9 +114,8 @@ def test_a_folder_is_filled(tmp_path: Path) -> None:
         (part / "inner").mkdir()
         for name in ("inner/new", "kept"):
             (part / name).write_text("theirs")
-    with pytest.raises(ValueError, match="broken"), filled(tmp_path, "download") as part:
-        (part / "other").write_text("half")
-        raise ValueError("broken")
+    with pytest.raises(UnicodeEncodeError), filled(tmp_path, "download") as part:
+        (part / "other").write_text("half \ud800", encoding="utf-8")
     found = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
     assert found == {"kept": "mine", "inner/new": "theirs"}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["inner", "kept"]
