@@ -1,4 +1,4 @@
-"""A look at the data before the first step: what is there, and whether it can be what it is said to be.
+"""Checks of data before the first step: whether they can be what they are said to be.
 
-Each check is a file with a function from graphs to findings; ``look`` runs them.
+Each file has checks of one kind, functions from graphs to findings; :mod:`~e3frame.preflight.checks` runs them all.
 """

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.preflight.differences import differences
 from e3frame.preflight.findings import Finding
-from e3frame.preflight.made_up import Trial, doubt, trials
-from e3frame.preflight.pair_model import PairFit, PairModel, thinned
+from e3frame.preflight.pair_model import PairFit, PairModel, Trial, doubt, thinned, trials
 from e3frame.preflight.trend import GROSS, MIN_FRAMES, SLIGHT, Trend, said, trend
 from e3frame.spec.units import ENERGY, LENGTH
 

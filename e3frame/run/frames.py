@@ -15,7 +15,7 @@ from e3frame.data.pipeline.loader import load
 from e3frame.data.pipeline.single_atoms import SingleAtoms, set_apart
 from e3frame.data.pipeline.statistics import compute_statistics
 from e3frame.evaluate.labels import require_inputs, require_labels
-from e3frame.preflight.look import ODD, Asked, findings_table, look, require_sound
+from e3frame.preflight.checks import ODD, Asked, check_data, findings_table, require_sound
 from e3frame.spec.statistics import Statistics
 from e3frame.training.session import say
 
@@ -45,7 +45,7 @@ class Frames:
             return
         # An element that the model lacks is reported with its place in the config, when the model is resolved.
         asked = replace(Asked.of(typed), species=None, known=self.single.known(typed.energy_label))
-        findings = [finding for finding in look(self.splits, asked) if finding.level in ODD]
+        findings = [finding for finding in check_data(self.splits, asked) if finding.level in ODD]
         if mode == "refuse":
             require_sound(findings)
         if findings:

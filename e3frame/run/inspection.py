@@ -14,9 +14,9 @@ from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.loader import Excerpt, excerpt, load, survey
 from e3frame.data.pipeline.single_atoms import set_apart
 from e3frame.evaluate.labels import require_inputs, require_labels
-from e3frame.preflight.broken import broken_frames
+from e3frame.preflight.checks import Asked, check_data, report
 from e3frame.preflight.findings import Finding
-from e3frame.preflight.look import Asked, look, report
+from e3frame.preflight.frames import broken_frames
 from e3frame.spec.errors import DataError
 
 
@@ -52,7 +52,7 @@ def inspect_data(run: TypedRun, full: bool) -> Inspection:
     if full and not broken:
         require_labels(splits, config.task, config.monitors)
     asked = replace(Asked.of(run), known=single.known(run.energy_label))
-    findings = [*_remarks(config, single.said), *broken, *look(splits, asked, full)]
+    findings = [*_remarks(config, single.said), *broken, *check_data(splits, asked, full)]
     frames = ", ".join(f"{held[name]:,} of {total:,} {name}" for name, total in totals.items())
     frames = f"{held['train']:,} usable" if broken else frames
     more = "" if full or held == totals else "; --full looks at all"

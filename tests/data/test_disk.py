@@ -28,9 +28,9 @@ from e3frame.data.sources.base import Label, parse_data
 from e3frame.data.sources.budget import Budget
 from e3frame.data.sources.sample import SampleSpec
 from e3frame.data.sources.xyz import XyzSpec
-from e3frame.preflight import look as look_module
+from e3frame.preflight import checks as checks_module
+from e3frame.preflight.checks import Asked, check_data
 from e3frame.preflight.duplicates import check_duplicates
-from e3frame.preflight.look import Asked, look
 from e3frame.spec.errors import DataError
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
@@ -169,7 +169,7 @@ def test_splits_preflight_and_duplicates(tmp_path: Path) -> None:
     for storage in ("memory", "disk"):
         spec = SampleSpec(num_train=90, storage=storage, cache_dir=str(tmp_path))
         splits = load(spec, 3.0, LABELS)
-        findings = look(splits, Asked(LABELS, "energy", "forces"))
+        findings = check_data(splits, Asked(LABELS, "energy", "forces"))
         frames = [dataset.stacked("frame").tolist() for _, dataset in splits.items()]
         found.append((frames, findings, check_duplicates(splits)))
     assert found[0] == found[1]
@@ -295,11 +295,11 @@ def test_a_disk_that_is_full(xyz: Path, cache: Path, monkeypatch: pytest.MonkeyP
 
 def test_outliers_are_sought_among_what_fits_into_memory(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, disk = both(mixed)
-    monkeypatch.setattr(look_module, "MAX_ROWS", 40)
-    assert len(look_module._thinned(disk, {})) == 7  # 91 atoms: every third frame
-    assert len(look_module._thinned(disk, {"J": Label("edge")})) < 7  # there are more edges than atoms
-    monkeypatch.setattr(look_module, "MAX_ROWS", 10**6)
-    assert len(look_module._thinned(disk, {})) == 19
+    monkeypatch.setattr(checks_module, "MAX_ROWS", 40)
+    assert len(checks_module._thinned(disk, {})) == 7  # 91 atoms: every third frame
+    assert len(checks_module._thinned(disk, {"J": Label("edge")})) < 7  # there are more edges than atoms
+    monkeypatch.setattr(checks_module, "MAX_ROWS", 10**6)
+    assert len(checks_module._thinned(disk, {})) == 19
 
 
 def test_no_frames(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from e3frame.cli import main
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.graphs import Graph, make_graph
 from e3frame.data.sources.sample import LABELS
+from e3frame.preflight.checks import Asked, check_data
 from e3frame.preflight.findings import Finding
 from e3frame.preflight.gradient import check_gradient
-from e3frame.preflight.look import Asked, look
 from e3frame.preflight.plausible import check_forces, check_lengths, check_totals
 from e3frame.spec.units import ENERGY, LENGTH
 
@@ -175,15 +175,15 @@ def test_a_split_of_another_unit(splits: Splits, graphs: list[Graph]) -> None:
     test = [splits.test[k].clone() for k in range(0, 400, 4)]
     kcal = GraphDataset.from_graphs(changed(test, forces=1 / ENERGY["kcal/mol"], energy=1 / ENERGY["kcal/mol"]))
     asked = Asked(LABELS, "energy", "forces")
-    findings = look(Splits(splits.train, None, kcal), asked)
+    findings = check_data(Splits(splits.train, None, kcal), asked)
     assert [(found.check, found.level) for found in findings if found.level != "ok"] == [
         ("size of the forces, test", "warning")
     ]
     train = GraphDataset.from_graphs(changed(graphs, forces=1 / ENERGY["kcal/mol"], energy=1 / ENERGY["kcal/mol"]))
-    findings = look(Splits(train, None, kcal), asked)
+    findings = check_data(Splits(train, None, kcal), asked)
     assert [found.check for found in findings if found.level != "ok"] == ["size of the forces"]
     turned = GraphDataset.from_graphs(changed(test, forces=-1.0, polarizability=-1.0))
-    findings = look(Splits(splits.train, None, turned), asked)
+    findings = check_data(Splits(splits.train, None, turned), asked)
     assert [(found.check, found.level) for found in findings if found.level != "ok"] == [
         ("size of the forces, test", "warning"), ("forces against energy, test", "warning")
     ]  # fmt: skip

@@ -19,8 +19,8 @@ from support.potentials import Potential
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.graphs import Graph, make_graph
 from e3frame.data.sources.base import Label
+from e3frame.preflight.checks import Asked, check_data
 from e3frame.preflight.findings import Finding
-from e3frame.preflight.look import Asked, look
 
 R_MAX = 4.5
 LABELS = {"energy": Label("graph", ()), "forces": Label("node", (3,)), "stress": Label("graph", (3, 3))}
@@ -191,7 +191,7 @@ def look_at(data: Set, part: float = 0.8) -> list[Finding]:
     number = max(1, int(part * len(graphs)))
     train, rest = graphs[:number], graphs[number:]
     splits = Splits(dataset(train), dataset(rest) if rest else None, None)
-    return look(splits, Asked(asked, "energy" if "energy" in asked else None, "forces", allow=data.allow))
+    return check_data(splits, Asked(asked, "energy" if "energy" in asked else None, "forces", allow=data.allow))
 
 
 def dataset(graphs: list[Graph]) -> GraphDataset:

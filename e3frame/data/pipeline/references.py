@@ -113,3 +113,30 @@ def _prior(
     open_atoms, rest = rows[:, free].sum(1), values - rows @ known
     mean = float(open_atoms @ rest / max(open_atoms @ open_atoms, 1e-300))
     return np.where(free, mean, known)
+
+
+NOISE = 1e-12
+"""Part of a float64 below which a difference of sums is but rounding."""
+
+
+class Rounding(NamedTuple):
+    """Numbers that were rounded to multiples of ``step`` (in eV), in a unit; ``digits`` behind the point, None where
+    they were stored in float32."""
+
+    step: float
+    unit: str
+    digits: int | None
+
+
+def rounding(values: NDArray[np.float64]) -> Rounding | None:
+    """How energies in eV were rounded; None where they have all digits of a float64."""
+    for unit, factor in ENERGY.items():
+        written = values / factor
+        if (np.abs(written - written.astype(np.float32)) <= 1e-13 * np.abs(written)).all():
+            return Rounding(float(np.spacing(np.abs(written).max().astype(np.float32))) * factor, unit, None)
+    for unit, factor in ENERGY.items():
+        for digits in range(4):
+            scaled = values / factor * 10**digits
+            if (np.abs(scaled - np.round(scaled)) <= np.minimum(1e-6, 1e-9 * np.abs(scaled))).all():
+                return Rounding(factor / 10**digits, unit, digits)
+    return None

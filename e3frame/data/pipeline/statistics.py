@@ -16,8 +16,7 @@ from pydantic import ValidationError
 
 from e3frame.data.pipeline.dataset import write_atomically
 from e3frame.data.pipeline.frameset import FrameSet
-from e3frame.data.pipeline.references import fit_references
-from e3frame.data.pipeline.rounding import NOISE, rounding
+from e3frame.data.pipeline.references import NOISE, fit_references, rounding
 from e3frame.data.sources.base import ALLOW_ISOLATED
 from e3frame.files.regular import read_regular
 from e3frame.spec.elements import SYMBOLS

@@ -1,4 +1,4 @@
-"""Frames that cannot be used: all of them, where preparing the data would stop at the first."""
+"""Frames that cannot be used, and neighbours and forces that are missing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.data.pipeline.loader import Survey
+from e3frame.data.pipeline.statistics import APART, BY_SYMMETRY, VANISHING, force_scale
 from e3frame.preflight.findings import Finding
 from e3frame.spec.errors import DataError
 
@@ -37,3 +39,26 @@ def _told(errors: Sequence[DataError]) -> str:
     more = ", ..." if len(frames) < len(errors) else ""
     where = f"frame{'s' if len(frames) > 1 else ''} {', '.join(map(str, frames))}{more} of {Path(str(file)).name}"
     return f"{errors[0].problem} ({where})"
+
+
+def check_neighbors(dataset: FrameSet, allowed: bool) -> list[Finding]:
+    """Whether any atom has a neighbour."""
+    if int(dataset.counts("edge_index").sum()):
+        return []
+    text = "no atom has a neighbour within r_max"
+    if allowed:
+        return [Finding("neighbours", "warning", f"{text}: only energies of single atoms can be learned")]
+    return [Finding("neighbours", "error", text, APART)]
+
+
+def vanish(dataset: FrameSet, forces: str) -> bool:
+    """Whether all forces are zero but for rounding."""
+    size = force_scale(dataset, forces)
+    return size is not None and size < VANISHING
+
+
+def check_vanishing(forces: str, allowed: bool) -> Finding:
+    """What is said of forces that are all zero."""
+    if allowed:
+        return Finding(forces, "note", "they are zero in all frames, which data.allow says is right")
+    return Finding(forces, "error", "they are zero in all training frames", BY_SYMMETRY)

@@ -19,12 +19,11 @@ from e3frame.data.pipeline.graphs import Graph
 from e3frame.data.pipeline.statistics import label_range
 from e3frame.data.sources.base import Label
 from e3frame.preflight.duplicates import check_duplicates
-from e3frame.preflight.energies import check_energies, composition, residual
+from e3frame.preflight.energies import check_energies, check_references, composition, residual
 from e3frame.preflight.findings import Finding
+from e3frame.preflight.frames import check_neighbors, check_vanishing, vanish
 from e3frame.preflight.gradient import check_belonging, check_gradient, labelled
-from e3frame.preflight.nothing import check_neighbors, check_vanishing, vanish
 from e3frame.preflight.plausible import check_forces, check_lengths, check_totals
-from e3frame.preflight.reference_energies import check_references
 from e3frame.preflight.stress import check_stress
 from e3frame.preflight.tensors import check_frame
 from e3frame.spec.elements import SYMBOLS
@@ -92,8 +91,8 @@ class Asked:
         )
 
 
-def look(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
-    """Every check that the labels allow, on some frames or in full on all."""
+def check_data(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
+    """Run every check that the labels allow, on some frames or in full on all."""
     findings = [
         *_structure(splits.train, asked.species),
         *check_neighbors(splits.train, "isolated_atoms" in asked.allow),
