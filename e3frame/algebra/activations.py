@@ -1,4 +1,4 @@
-"""What nonlinear functions do to irreps: the parity of an activation, and the irreps of a gate. No torch."""
+"""Irreps of nonlinear layers: the parity of an activation and the plan of a gate. Imports no torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 Symmetry: TypeAlias = Literal["even", "odd", "neither"]
 
-#: Every activation that has a name, and its symmetry: f(-x) = f(x) even, f(-x) = -f(x) odd.
+#: Symmetry of each named activation: even, f(-x) = f(x); odd, f(-x) = -f(x).
 ACTIVATIONS: dict[str, Symmetry] = {
     "silu": "neither",
     "sigmoid": "neither",
@@ -46,10 +46,13 @@ ACTIVATIONS: dict[str, Symmetry] = {
 
 
 def symmetry_of(activation: str) -> Symmetry:
-    """Symmetry of a named activation; ``even``, ``odd`` and ``neither`` stand for an unnamed function of that symmetry.
+    """Return the symmetry of an activation.
+
+    Args:
+        activation: a name of `ACTIVATIONS`; or ``even``, ``odd`` or ``neither`` for an unnamed function.
 
     Raises:
-        ValueError: the name is unknown.
+        ValueError: an unknown name.
 
     >>> symmetry_of("tanh"), symmetry_of("neither")
     ('odd', 'neither')
@@ -64,18 +67,22 @@ def symmetry_of(activation: str) -> Symmetry:
 
 
 def activation_parity(activation: str, p: int) -> int:
-    """Parity of f(x), where x is a scalar of parity ``p`` (1 or -1).
+    """Return the parity of f(x) for a scalar x.
 
-    Even scalars stay even. An odd scalar stays odd under an odd function and turns even under an even one.
+    Even scalars stay even. Odd scalars stay odd under an odd function and become even under an even one.
+
+    Args:
+        activation: see `symmetry_of`.
+        p: parity of x, 1 or -1.
 
     Raises:
-        ValueError: ``p`` is -1 and the function is neither odd nor even, so f(x) would have no parity.
+        ValueError: another ``p``; or ``p`` is -1 and the function is neither odd nor even, so f(x) has no parity.
 
     >>> activation_parity("silu", 1), activation_parity("tanh", -1), activation_parity("abs", -1)
     (1, -1, 1)
     """
     if p not in (1, -1):
-        raise ValueError(f"a parity is 1 or -1, got {p}")
+        raise ValueError(f"the parity must be 1 or -1, got {p}")
     symmetry = symmetry_of(activation)
     if p == 1:
         return 1
@@ -91,10 +98,10 @@ def activation_parity(activation: str, p: int) -> int:
 
 
 def activation_irreps(irreps_in: IrrepsLike, activations: Sequence[str | None]) -> Irreps:
-    """Irreps of activations applied term by term; None leaves its term as it is.
+    """Return the irreps after applying one activation to each term; None leaves a term unchanged.
 
     Raises:
-        ValueError: not one activation for each term, an activation of l > 0, or a parity that does not exist.
+        ValueError: not one activation per term, an activation of l > 0, or a result without parity.
 
     >>> activation_irreps("8x0e + 4x0o + 2x1o", ["silu", "abs", None])
     8x0e+4x0e+2x1o
@@ -102,8 +109,8 @@ def activation_irreps(irreps_in: IrrepsLike, activations: Sequence[str | None]) 
     irreps_in = Irreps(irreps_in)
     if len(irreps_in) != len(activations):
         raise ValueError(
-            f"one activation (or None) for each term of {irreps_in or 'no irreps'} is required, "
-            f"{len(irreps_in)} in all, got {len(activations)}"
+            f"{irreps_in or 'no irreps'} needs {len(irreps_in)} activations (or None), one for each term; "
+            f"got {len(activations)}"
         )
     terms: list[tuple[int, IrrepLike]] = []
     for (mul, ir), activation in zip(irreps_in, activations, strict=True):
@@ -118,13 +125,13 @@ def activation_irreps(irreps_in: IrrepsLike, activations: Sequence[str | None]) 
 
 @dataclass(frozen=True)
 class GatePlan:
-    """Irreps of a gate: (⊕ φ_i(x_i)) ⊕ (⊕ φ_j(g_j) y_j), scalars x, gates g, gated y.
+    """Plan of a gate (⊕ φ_i(x_i)) ⊕ (⊕ φ_j(g_j) y_j) with scalars x, gates g and gated irreps y.
 
     Attributes:
-        irreps_in: all three sorted and merged; equal irreps keep the order scalars, gates, gated.
+        irreps_in: all three, sorted and merged; equal irreps keep the order scalars, gates, gated.
         irreps_out: the activated scalars, then the gated irreps.
-        scalars, gates, gated: where the three lie in the input, as slices in their own order.
-        irreps_gated: the gated irreps, split so that each term meets one term of gates.
+        scalars, gates, gated: slices of the input, in the order of their irreps.
+        irreps_gated: the gated irreps, split so that each term has its own term of gates.
     """
 
     irreps_in: Irreps
@@ -142,10 +149,10 @@ def plan_gate(
     act_gates: Sequence[str | None],
     irreps_gated: IrrepsLike,
 ) -> GatePlan:
-    """Plan a gate; each irrep of ``irreps_gated`` is multiplied by one activated scalar of ``irreps_gates``.
+    """Plan a gate, which multiplies each irrep of ``irreps_gated`` by one activated scalar of ``irreps_gates``.
 
     Raises:
-        ValueError: scalars or gates of l > 0, a wrong number of gates or activations, or a parity that does not exist.
+        ValueError: scalars or gates of l > 0, a wrong number of gates or activations, or a result without parity.
 
     >>> plan = plan_gate("8x0e", ["silu"], "6x0e", ["sigmoid"], "4x1o + 2x2e")
     >>> plan.irreps_in, plan.irreps_out
@@ -168,7 +175,7 @@ def plan_gate(
 
 
 def _pair(gated: Irreps, gates: Irreps) -> tuple[Irreps, Irreps]:
-    """Split both so that their terms pair up: the pieces of ``gated``, and those times their gate."""
+    """Split both so that their terms pair up; return the pieces of ``gated`` and their products with the gates."""
     pieces, products = [], []
     queue = [[mul, ir.p] for mul, ir in gates]
     for mul, ir in gated:
@@ -184,7 +191,7 @@ def _pair(gated: Irreps, gates: Irreps) -> tuple[Irreps, Irreps]:
 
 
 def _sorted_sum(parts: Sequence[Irreps]) -> tuple[Irreps, list[tuple[slice, ...]]]:
-    """The direct sum of ``parts``, sorted and merged, and where each part lies in it."""
+    """Return the direct sum of ``parts``, sorted and merged, and the slices of each part in it."""
     ordered = Irreps([term for part in parts for term in part]).sort()
     slices = ordered.irreps.slices()
     where, i = [], 0
@@ -203,7 +210,7 @@ def _sorted_sum(parts: Sequence[Irreps]) -> tuple[Irreps, list[tuple[slice, ...]
 
 @dataclass(frozen=True)
 class GateSplit:
-    """The three parts that a gate takes: scalars, one gate for each gated irrep, and the gated irreps (l > 0)."""
+    """Input of a gate in three parts: scalars, one gate for each gated irrep, and the gated irreps (l > 0)."""
 
     irreps_scalars: Irreps
     irreps_gates: Irreps
@@ -211,10 +218,14 @@ class GateSplit:
 
 
 def gate_input(irreps_out: IrrepsLike, gate_parity: int = 1) -> Irreps:
-    """Irreps a gate needs so as to give ``irreps_out``, where the function of the gates keeps their parity.
+    """Return the irreps that a gate needs as input to give ``irreps_out``.
 
-    The terms of l = 0 are its scalars; each irrep of l > 0 takes one more scalar, of ``gate_parity``, as its gate.
-    Odd gates (-1) turn the parity of what they gate.
+    Its scalars are the terms of l = 0. Each irrep of l > 0 needs one more scalar as its gate.
+
+    Args:
+        irreps_out: output of the gate.
+        gate_parity: parity of the gates after their activation, which must not change it. Odd gates (-1) flip the
+            parity of the irreps that they multiply.
 
     >>> gate_input("8x0e + 4x1o + 2x2e")
     14x0e+4x1o+2x2e
@@ -229,10 +240,10 @@ def gate_input(irreps_out: IrrepsLike, gate_parity: int = 1) -> Irreps:
 
 
 def gate_split(irreps_in: IrrepsLike, gate_parity: int = 1) -> GateSplit:
-    """Inverse of `gate_input`: the last scalars of ``gate_parity`` are the gates, one for each irrep of l > 0.
+    """Split the input of a gate, the inverse of `gate_input`: the last scalars of ``gate_parity`` are the gates.
 
     Raises:
-        ValueError: fewer scalars of that parity than there are irreps of l > 0; says what would do.
+        ValueError: fewer scalars of ``gate_parity`` than irreps of l > 0.
 
     >>> split = gate_split("14x0e + 4x1o + 2x2e")
     >>> split.irreps_scalars, split.irreps_gates, split.irreps_gated
@@ -244,8 +255,8 @@ def gate_split(irreps_in: IrrepsLike, gate_parity: int = 1) -> GateSplit:
     have, need = irreps_in.count(gate), gated.num_irreps
     if have < need:
         raise ValueError(
-            f"a gate takes one {gate} for each irrep of l > 0: {need} for {gated}, got {have} in {irreps_in}; "
-            f"to give {irreps_in}, its input must be {gate_input(irreps_in, gate_parity)}"
+            f"a gate needs one {gate} for each irrep of l > 0: {need} for {gated}, got {have} in {irreps_in}; "
+            f"for the output {irreps_in}, its input must be {gate_input(irreps_in, gate_parity)}"
         )
     scalars = Irreps([(mul - need if ir == gate else mul, ir) for mul, ir in irreps_in if ir.l == 0])
     return GateSplit(scalars.simplify(), Irreps([(need, gate)]).simplify(), gated)

@@ -1,7 +1,7 @@
-"""Symmetries of the indices of a tensor, such as ``ij=ji`` or ``ijk=-jik``, and the irreps of such tensors.
+"""Index symmetries of tensors, such as ``ij=ji`` or ``ijk=-jik``, and the irreps of such tensors.
 
-A formula generates a group G of signed permutations of the indices. The projector onto the tensors that have its
-symmetry is the mean over G. It commutes with O(3), so that within each irrep it acts on multiplicities alone.
+A formula generates a group G of signed permutations of the indices. The projector onto tensors with this symmetry is
+the mean over G. It commutes with O(3), so within each irrep it acts on the multiplicities only.
 """
 
 # ruff: noqa: E741 - l is the degree, here as in the literature
@@ -27,16 +27,16 @@ IndexGroup: TypeAlias = frozenset[tuple[int, tuple[int, ...]]]
 
 
 def read_formula(formula: str) -> tuple[str, IndexGroup]:
-    """The indices of a formula, and the group of signed permutations that it generates.
+    """Read a formula: its indices, and the group of signed permutations that it generates.
 
     Args:
-        formula: orders of the indices that are equal up to a sign, such as ``"ijk=-jik=kij"``.
+        formula: index orders that are equal up to a sign, such as ``"ijk=-jik=kij"``.
 
     Returns:
         the first order, and the group as a set of (sign, permutation).
 
     Raises:
-        RuntimeError: the sides are not permutations of the first, or the first has a sign.
+        RuntimeError: a side is not a permutation of the first, or the first has a sign.
 
     >>> indices, group = read_formula("ij=-ji")
     >>> indices, sorted(group)
@@ -61,13 +61,13 @@ def read_formula(formula: str) -> tuple[str, IndexGroup]:
 
 @lru_cache(maxsize=64)
 def cartesian_irreps(formula: str) -> Irreps:
-    """The irreps of Cartesian tensors (each index a 1o) of a symmetry, counted without computing the tensors.
+    """Return the irreps of Cartesian tensors (each index a 1o) with a symmetry, without computing the tensors.
 
     The character of the projector is ``χ(θ) = 1/|G| Σ_{(s, p) in G} s Π_{cycles c of p} χ_1(|c| θ)`` with
-    ``χ_1(θ) = e^{-iθ} + 1 + e^{iθ}``; l occurs as often as the coefficient of ``e^{ilθ}`` exceeds the next one.
+    ``χ_1(θ) = e^{-iθ} + 1 + e^{iθ}``. The multiplicity of l is the coefficient of ``e^{ilθ}`` minus the next one.
 
     Raises:
-        RuntimeError: as :func:`read_formula`.
+        RuntimeError: see `read_formula`.
 
     >>> cartesian_irreps("ij=ji"), cartesian_irreps("ij=-ji"), cartesian_irreps("ijk=jik")
     (1x0e+1x2e, 1x1e, 2x1o+1x2o+1x3o)
@@ -100,23 +100,29 @@ def _cycle_lengths(permutation: Sequence[int]) -> Iterator[int]:
 
 
 def index_irreps(indices: str, group: IndexGroup, given: Mapping[str, Irreps]) -> tuple[Irreps, ...]:
-    """The irreps of each index: its own, or those of an index it is exchanged with.
+    """Return the irreps of each index: those given for it, or for an index that the group exchanges it with.
+
+    Args:
+        indices, group: from `read_formula`.
+        given: irreps by index.
 
     Raises:
-        TypeError: irreps for a name of several letters.
-        RuntimeError: an index without irreps, exchanged indices of different irreps, or irreps of no index.
+        TypeError: a name of several letters in ``given``.
+        RuntimeError: an index without irreps, exchanged indices with different irreps, or irreps for an unknown index.
     """
     for name in given:
         if len(name) != 1:
             raise TypeError(f"got an unexpected keyword argument '{name}': irreps are given by index, such as i='1o'")
         if name not in indices:
-            raise RuntimeError(f"there are irreps for {name}, which is no index of {indices}")
+            raise RuntimeError(f"irreps are given for {name}, which is not an index of {indices}")
     known = dict(given)
     for _, p in sorted(group):
         for i, j in zip(indices, (indices[k] for k in p), strict=True):
             choices = [known[index] for index in (i, j) if index in known]
             if len(set(choices)) > 1:
-                raise RuntimeError(f"{i} and {j} are exchanged: one irreps for both, got {choices[0]} and {choices[1]}")
+                raise RuntimeError(
+                    f"indices {i} and {j} are exchanged and need equal irreps, got {choices[0]} and {choices[1]}"
+                )
             for irreps in choices:
                 known[i] = known[j] = irreps
     for i in indices:
@@ -127,12 +133,12 @@ def index_irreps(indices: str, group: IndexGroup, given: Mapping[str, Irreps]) -
 
 @dataclass(frozen=True)
 class ReducedTensor:
-    """The irreps of the tensors of one symmetry.
+    """Irreps of the tensors with an index symmetry.
 
     Attributes:
-        irreps_in: the irreps of each index.
-        irreps_out: those of the independent components.
-        change_of_basis: Q of shape (irreps_out.dim, *dimensions of the indices); its rows are orthonormal.
+        irreps_in: irreps of each index.
+        irreps_out: irreps of the independent components.
+        change_of_basis: Q of shape (irreps_out.dim, *dimensions of the indices), with orthonormal rows.
     """
 
     irreps_in: tuple[Irreps, ...]
@@ -149,16 +155,18 @@ def reduce_tensor(
     filter_ir_mid: frozenset[Irrep] | None = None,
     eps: float = 1e-9,
 ) -> ReducedTensor:
-    """Reduce the tensors ``T_ij..`` whose indices have ``irreps_in`` and the symmetry ``group``.
+    """Decompose the tensors ``T_ij..`` with the symmetry ``group`` into irreps.
 
-    The indices are coupled one after the other; the couplings of an irrep, in lexical order, span its tensors without
-    symmetry. Those with it are the range of the projector, of which the Gram-Schmidt basis in this order is taken, with
-    a positive first coefficient: the basis is unique.
+    The indices are coupled from left to right. The couplings of an irrep, in lexical order, span all its tensors; those
+    with the symmetry are the range of the projector. Gram-Schmidt in this order, with a positive first coefficient,
+    gives a unique basis.
 
     Args:
-        filter_ir_out: irreps to keep.
-        filter_ir_mid: irreps that may occur on the way, the result included.
-        eps: what counts as zero.
+        indices, group: from `read_formula`.
+        irreps_in: irreps of each index, from `index_irreps`.
+        filter_ir_out: irreps to keep, by default all.
+        filter_ir_mid: irreps that may occur in intermediate couplings and in the result, by default all.
+        eps: numbers below this count as zero.
     """
     import numpy as np
 
@@ -173,7 +181,7 @@ def reduce_tensor(
         basis = np.stack(found)
         first = basis[:, 0].reshape(len(basis), -1)
         overlap = _symmetrized(basis[:, 0], group).reshape(len(basis), -1) @ first.T
-        # With all couplings, the eigenvalues are 0 and 1. What lies between has the symmetry only with filtered ones.
+        # With all couplings, the eigenvalues are 0 and 1. Others belong to tensors that need filtered couplings.
         values, vectors = np.linalg.eigh((overlap + overlap.T) / 2)
         solutions = vectors[:, values > 1 - eps]
         for x in _orthonormal_rows(solutions @ solutions.T, eps):
@@ -185,12 +193,12 @@ def reduce_tensor(
 
 
 def _symmetrized(tensors: Array, group: IndexGroup) -> Array:
-    """The mean over the group of tensors (n, ...), whose indices are those after the first."""
+    """Mean over the group, acting on all axes of (n, ...) but the first."""
     return sum(s * tensors.transpose(0, *(1 + i for i in p)) for s, p in group) / len(group)  # type: ignore[return-value]
 
 
 def _couplings(irreps_in: Sequence[Irreps], filter_ir_mid: Collection[Irrep] | None) -> list[tuple[Irrep, Array]]:
-    """Orthonormal tensors (ir.dim, *dimensions) that couple the indices one after the other, sorted by irrep.
+    """Orthonormal tensors (ir.dim, *dimensions) that couple the indices from left to right, sorted by irrep.
 
     Those of a single index keep its order.
     """
@@ -233,12 +241,12 @@ def _copies(irreps: Irreps) -> Iterator[tuple[Irrep, slice]]:
 
 
 def _orthonormal_rows(vectors: Array, eps: float) -> list[Array]:
-    """Gram-Schmidt; the first component of each result that is not zero is positive."""
+    """Gram-Schmidt. The first nonzero component of each result is positive."""
     import numpy as np
 
     found: list[Array] = []
     for x in vectors:
-        for _ in range(2):  # once more removes the rounding of the first pass
+        for _ in range(2):  # the second pass removes the rounding errors of the first
             for y in found:
                 x = x - (x @ y) * y
         length = np.linalg.norm(x)

@@ -1,5 +1,4 @@
-"""Environment variables that choose kernels. They are read here, without torch: a wrong value is refused before any
-work."""
+"""Environment variables that choose kernels. Imports no torch, so that a wrong value is reported before any work."""
 
 from __future__ import annotations
 
@@ -12,17 +11,17 @@ INSTRUCTION_SETS = ("base", "avx2", "avx512")
 
 
 def wanted_backend() -> str:
-    """``E3FRAME_BACKEND``: ``auto``, the default, or ``reference``, which is plain torch alone."""
+    """Return ``E3FRAME_BACKEND``: ``auto`` (the default), or ``reference`` for plain torch."""
     return _choice("E3FRAME_BACKEND", BACKENDS) or "auto"
 
 
 def wanted_instruction_set() -> str | None:
-    """``E3FRAME_ISA``: the best instruction set that native kernels may use; None if it says nothing."""
+    """Return ``E3FRAME_ISA``, the best instruction set that native kernels may use, or None if it is not set."""
     return _choice("E3FRAME_ISA", INSTRUCTION_SETS)
 
 
 def check_environment() -> None:
-    """Raise an EnvironmentVariableError if a variable has a value that is not one of those it may have."""
+    """Raise EnvironmentVariableError if a variable has an unknown value."""
     wanted_backend()
     wanted_instruction_set()
 

@@ -1,5 +1,4 @@
-"""Errors of wrong use: each is a ValueError, and of the type by which e3nn reports the same mistake; and the root of
-all mistakes that a user is told of."""
+"""Error types. Each error of an argument is a ValueError, and also of the type that e3nn raises for this mistake."""
 
 from __future__ import annotations
 
@@ -17,11 +16,15 @@ __all__ = [
 
 
 _LINES, _CHARACTERS = 12, 400
-"""The longest message, and the longest of its lines."""
+"""Largest number of lines of a message, and of characters in a line."""
 
 
 def printable(text: str, longest: int = 300) -> str:
-    r"""Text from a stranger's file as it can be shown: escapes for what a terminal would act on or cannot print.
+    r"""Return text from an untrusted file with escapes for control characters and unprintable ones.
+
+    Args:
+        text: the text.
+        longest: number of characters after which it is cut off.
 
     >>> printable("a\x1b[31m\n")
     'a\\x1b[31m\\n'
@@ -31,7 +34,7 @@ def printable(text: str, longest: int = 300) -> str:
 
 
 def terse(lines: list[str]) -> str:
-    """Lines of a message as a terminal may show them: they hide nothing, do not act on it, and are not too many."""
+    """Join the lines of a message, escaped for a terminal and cut to a bounded length."""
     more = len(lines) - _LINES
     if more > 0:
         lines = [*lines[: _LINES - 1], f"  ... and {more + 1} more lines"]
@@ -39,30 +42,30 @@ def terse(lines: list[str]) -> str:
 
 
 class UserError(Exception):
-    """A mistake of the user's, told in one short message."""
+    """A mistake of the user, shown as one short message without a traceback."""
 
     def __str__(self) -> str:
         return terse(super().__str__().split("\n"))
 
 
 class EnvironmentVariableError(UserError, ValueError):
-    """An environment variable with a value that it may not have."""
+    """An environment variable with an unknown value."""
 
 
 class AssertedError(ValueError, AssertionError):
-    """An argument that does not fit, which e3nn asserts."""
+    """An invalid argument, for which e3nn raises an AssertionError."""
 
 
 class NoIrrepsError(ValueError, TypeError):
-    """Something that irreps cannot be made of."""
+    """A value that cannot be converted to irreps."""
 
 
 class OutsideError(ValueError, IndexError):
-    """The number of a term that is not there."""
+    """An index of a term that does not exist."""
 
 
 class MissingWeightsError(AssertedError, RuntimeError):
-    """A module without weights of its own that was given none."""
+    """Weights are missing: the module has none of its own and none were passed."""
 
 
 class UnknownModeError(ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""What an equivariant message passing is made of: its linear maps, its product, its radial network, and their sizes."""
+"""Plan of an equivariant message passing step: its linear maps, product and radial network, with their sizes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["InteractionPlan", "mlp_numel", "plan_interaction"]
 
 
 def mlp_numel(hs: Sequence[int], bias: bool = False) -> int:
-    """Number of parameters of a multilayer perceptron of layer sizes ``hs``.
+    """Return the number of parameters of a multilayer perceptron with layer sizes ``hs``.
 
     >>> mlp_numel([8, 64, 64, 96])
     10752
@@ -31,14 +31,14 @@ def mlp_numel(hs: Sequence[int], bias: bool = False) -> int:
 
 @dataclass(frozen=True)
 class InteractionPlan:
-    """Parts of an interaction, in the order in which they run; made by `plan_interaction`.
+    """Parts of an interaction, in the order in which they run; built by `plan_interaction`.
 
     Attributes:
-        linear_in: mixes the features of the nodes.
-        product: features of the source times harmonics of the edge, one output term per path.
-        linear_out: mixes what the paths gave.
-        radial: layer sizes of the network that gives the weights of the product.
-        self_connection: a node's own features times its attributes, or None; a species is an attribute that is 0 or 1.
+        linear_in: mixes the node features.
+        product: source features times edge harmonics, one output term per path.
+        linear_out: mixes the outputs of the paths.
+        radial: layer sizes of the network that computes the weights of the product.
+        self_connection: a node's own features times its attributes (or its one-hot species); None without.
     """
 
     linear_in: LinearPlan
@@ -74,15 +74,15 @@ def plan_interaction(
     """Plan an interaction ``irreps_in -> irreps_out`` along edges with harmonics ``irreps_sh``.
 
     Args:
-        irreps_in: features of the nodes.
-        irreps_sh: harmonics of the edges, each of multiplicity 1.
-        irreps_out: features to give.
+        irreps_in: node features.
+        irreps_sh: edge harmonics, each of multiplicity 1.
+        irreps_out: node features after the interaction.
         radial_in: number of radial functions.
         radial_mlp: sizes of the hidden layers of the radial network.
-        self_rows: number of species (or of attributes) that the self-connection depends on, 0 for none.
+        self_rows: number of species (or attributes) that the self-connection depends on; 0 for no self-connection.
 
     Raises:
-        ValueError: an output that no path reaches, or see `plan_convolution`.
+        ValueError: an output that no path reaches; see also `plan_convolution`.
 
     >>> hidden = "32x0e + 32x1o + 32x2e"
     >>> plan_interaction(hidden, "0e + 1o + 2e", "96x0e + 32x1o + 32x2e", 8, [64, 64], 32).weight_numels
@@ -100,7 +100,7 @@ def _planned(
     radial_mlp: tuple[int, ...],
     self_rows: int,
 ) -> InteractionPlan:
-    """The plan, made once: a type check asks for it several times."""
+    """Build the plan; cached, because a type check needs it several times."""
     within = reachable(irreps_in, irreps_sh)
     for mul_ir in irreps_out:
         if mul_ir.ir not in within:

@@ -1,4 +1,4 @@
-"""Irreps of O(3) and their direct sums: immutable, hashable descriptions that hold no data."""
+"""Irreps of O(3) and their direct sums: immutable, hashable descriptions of tensors, without data."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class MulIr(tuple[int, Irrep]):
 
 
 class SortedIrreps(NamedTuple):
-    """Result of `Irreps.sort`: ``irreps[p[i]]`` was at ``i``, and ``irreps[i]`` was at ``inv[i]``."""
+    """Result of `Irreps.sort`: term ``i`` moved to ``p[i]``, and term ``i`` of ``irreps`` came from ``inv[i]``."""
 
     irreps: Irreps
     p: tuple[int, ...]

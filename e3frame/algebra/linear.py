@@ -1,4 +1,4 @@
-"""What an equivariant linear map computes: which terms it mixes, and their normalization."""
+"""Plan of an equivariant linear map: which terms it mixes, and their normalization."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ class LinearInstruction(NamedTuple):
 
 @dataclass(frozen=True)
 class LinearPlan:
-    """A linear map ``irreps_in -> irreps_out``; made by `plan_linear`. Biases come last among the instructions.
+    """A linear map ``irreps_in -> irreps_out``; built by `plan_linear`.
 
-    With channels, ``f_in`` of them are mixed into ``f_out`` and every path has a weight for each pair.
+    With channels, the map mixes ``f_in`` channels into ``f_out``, with separate weights for each pair.
 
     Attributes:
-        weight_numel: number of weights (for each pair of channels, if the map has channels).
-        bias_numel: number of biases (for each channel, if the map has channels).
+        instructions: the paths, then the biases.
+        weight_numel: number of weights, per pair of channels.
+        bias_numel: number of biases, per output channel.
         weight_shape: ``([f_in, f_out,] weight_numel)``.
         bias_shape: ``([f_out,] bias_numel)``.
     """
@@ -61,7 +62,7 @@ class LinearPlan:
 
     @property
     def output_mask(self) -> tuple[bool, ...]:
-        """For each term of ``irreps_out``, whether a path or a bias reaches it; the others are zero."""
+        """Whether a path or a bias reaches each term of ``irreps_out``; other terms are zero."""
         reached = {ins.i_out for ins in self.instructions if 0 not in ins.path_shape}
         return tuple(i in reached for i in range(len(self.irreps_out)))
 
@@ -75,17 +76,21 @@ def plan_linear(
     path_normalization: LinearNormalization = "element",
     instructions: Iterable[tuple[int, int]] | None = None,
 ) -> LinearPlan:
-    """Plan a linear map along ``instructions`` (i_in, i_out), or along all pairs of equal irreps.
+    """Plan the linear map ``out_w = Σ_u c W_uw x_u (+ b_w)`` between equal irreps.
 
-    The coefficient of a path is ``1/√n``, where n counts the elements summed into its output (``element``), or those of
-    the path times the number of paths (``path``), times the number ``f_in`` of input channels.
+    The coefficient of a path is ``c = 1/√n``. n is the number of elements summed into its output (``element``), or the
+    number of elements of the path times the number of paths into its output (``path``); times ``f_in`` with channels.
 
     Args:
-        biases: for each output term whether it has a bias, or True for all 0e.
+        irreps_in, irreps_out: irreps of input and output.
+        biases: whether each output term has a bias; True for all 0e.
+        f_in, f_out: numbers of channels, both or neither.
+        path_normalization: ``element`` or ``path``.
+        instructions: paths (i_in, i_out); by default all pairs of equal irreps.
 
     Raises:
-        ValueError: an index out of range, a path between different irreps, a bias on an irrep other than 0e, or one of
-            ``f_in`` and ``f_out`` without the other.
+        ValueError: an index out of range, a path between different irreps, a bias on an irrep other than 0e, or only
+            one of ``f_in`` and ``f_out``.
     """
     check_choice("path_normalization", path_normalization, LinearNormalization)
     if (f_in is None) != (f_out is None):
@@ -118,7 +123,7 @@ def _read_pair(n: int, pair: tuple[int, int], irreps_in: Irreps, irreps_out: Irr
         if not 0 <= k < len(irreps):
             raise OutsideError(f"instruction {n}: {name} = {k} is outside {irreps}, which has {len(irreps)} terms")
     if irreps_in[i].ir != irreps_out[j].ir:
-        raise ValueError(f"instruction {n}: a linear map cannot take {irreps_in[i]} to {irreps_out[j]}")
+        raise ValueError(f"instruction {n}: a linear map needs equal irreps, got {irreps_in[i]} -> {irreps_out[j]}")
     return i, j
 
 

@@ -1,8 +1,8 @@
-"""Which paths each kind of product has. Every builder returns a plan; none imports torch."""
+"""Builders of product plans: the paths of each kind of tensor product. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from e3frame.algebra.errors import AssertedError
@@ -29,7 +29,7 @@ IrrepFilter = Irreps | Iterable[IrrepLike] | str | None
 
 
 def reachable(irreps1: IrrepsLike, irreps2: IrrepsLike) -> tuple[Irrep, ...]:
-    """Irreps that the product of the two holds, sorted, each once.
+    """Return the irreps in the tensor product of the two, sorted, each once.
 
     >>> reachable("0e + 1o", "1o")
     (0e, 1o, 1e, 2e)
@@ -47,7 +47,7 @@ def reachable(irreps1: IrrepsLike, irreps2: IrrepsLike) -> tuple[Irrep, ...]:
     )
 
 
-def _accepts(irreps: IrrepFilter) -> Any:
+def _accepts(irreps: IrrepFilter) -> Callable[[Irrep], bool]:
     if irreps is None:
         return lambda ir: True
     accepted = {ir for _, ir in Irreps(irreps)}
@@ -55,7 +55,7 @@ def _accepts(irreps: IrrepFilter) -> Any:
 
 
 def _sorted_outputs(terms: list[tuple[int, Irrep]], paths: list[tuple[Any, ...]]) -> tuple[Irreps, list[Any]]:
-    """Sort the output terms by irrep and redirect the paths to where their terms went."""
+    """Sort the output terms by irrep and update the paths."""
     irreps, p, _ = Irreps(terms).sort()
     return irreps, [(i_in1, i_in2, p[i_out], *rest) for i_in1, i_in2, i_out, *rest in paths]
 
@@ -63,7 +63,13 @@ def _sorted_outputs(terms: list[tuple[int, Irrep]], paths: list[tuple[Any, ...]]
 def plan_full(
     irreps_in1: IrrepsLike, irreps_in2: IrrepsLike, filter_ir_out: IrrepFilter = None, **normalization: Any
 ) -> ProductPlan:
-    """``z_uv = x_u ⊗ y_v``: every product of an irrep with an irrep, without weights, sorted by irrep."""
+    """Plan ``z_uv = x_u ⊗ y_v``: all products of two irreps, without weights, sorted by irrep.
+
+    Args:
+        irreps_in1, irreps_in2: irreps of x and y.
+        filter_ir_out: irreps to keep, by default all.
+        normalization: see `plan_explicit`.
+    """
     irreps_in1, irreps_in2 = Irreps(irreps_in1).simplify(), Irreps(irreps_in2).simplify()
     accepts = _accepts(filter_ir_out)
     terms: list[tuple[int, Irrep]] = []
@@ -79,7 +85,12 @@ def plan_full(
 def plan_fully_connected(
     irreps_in1: IrrepsLike, irreps_in2: IrrepsLike, irreps_out: IrrepsLike, **normalization: Any
 ) -> ProductPlan:
-    """``z_w = Σ_uv w_uvw x_u ⊗ y_v``: every allowed path, with weights; outputs out of reach stay zero."""
+    """Plan ``z_w = Σ_uv w_uvw x_u ⊗ y_v``: all allowed paths, with weights. Outputs without a path are zero.
+
+    Args:
+        irreps_in1, irreps_in2, irreps_out: irreps of x, y and z.
+        normalization: see `plan_explicit`.
+    """
     irreps_in1, irreps_in2, irreps_out = Irreps(irreps_in1), Irreps(irreps_in2), Irreps(irreps_out)
     paths = [
         (i1, i2, i_out, "uvw", True)
@@ -94,15 +105,20 @@ def plan_fully_connected(
 def plan_elementwise(
     irreps_in1: IrrepsLike, irreps_in2: IrrepsLike, filter_ir_out: IrrepFilter = None, **normalization: Any
 ) -> ProductPlan:
-    """``z_u = x_u ⊗ y_u`` over the copies of all irreps, without weights.
+    """Plan ``z_u = x_u ⊗ y_u`` for each copy u of the irreps, without weights.
+
+    Args:
+        irreps_in1, irreps_in2: irreps of x and y, equally many.
+        filter_ir_out: irreps to keep, by default all.
+        normalization: see `plan_explicit`.
 
     Raises:
-        ValueError: the inputs hold different numbers of irreps.
+        ValueError: the inputs have different numbers of irreps.
     """
     irreps_in1, irreps_in2 = Irreps(irreps_in1).simplify(), Irreps(irreps_in2).simplify()
     if irreps_in1.num_irreps != irreps_in2.num_irreps:
         raise AssertedError(
-            f"an elementwise product needs as many irreps on each side: "
+            f"an elementwise product needs equally many irreps in both inputs: "
             f"{irreps_in1} has {irreps_in1.num_irreps}, {irreps_in2} has {irreps_in2.num_irreps}"
         )
     accepts = _accepts(filter_ir_out)
@@ -119,7 +135,7 @@ def plan_elementwise(
 
 
 def _aligned(irreps_in1: Irreps, irreps_in2: Irreps) -> Iterator[tuple[int, Irrep, Irrep]]:
-    """Cut two lists of equally many irreps into common runs ``(mul, ir1, ir2)``."""
+    """Yield the common runs ``(mul, ir1, ir2)`` of two lists of equally many irreps."""
     rest1, rest2 = ([(mul, ir) for mul, ir in reversed(irreps)] for irreps in (irreps_in1, irreps_in2))
     while rest1:
         (mul1, ir1), (mul2, ir2) = rest1.pop(), rest2.pop()
@@ -138,9 +154,18 @@ def plan_square(
     irrep_normalization: IrrepNormalization = "component",
     **normalization: Any,
 ) -> ProductPlan:
-    """``x ⊗ x`` without its redundant half: fully connected to ``irreps_out``, or, if that is None, full.
+    """Plan ``x ⊗ x`` without its redundant half: with weights into ``irreps_out``, or without, as a full product.
 
-    The variance of ``x_u ⊗ x_u`` differs from that of independent inputs, which the coefficients account for.
+    The coefficients account for the variance of ``x_u ⊗ x_u``, which differs from that of independent inputs.
+
+    Args:
+        irreps_in: irreps of x.
+        irreps_out: irreps of the output; None for the full product, sorted by irrep.
+        filter_ir_out: irreps to keep in the full product, by default all.
+        irrep_normalization, normalization: see `plan_explicit`.
+
+    Raises:
+        ValueError: both ``irreps_out`` and ``filter_ir_out``.
     """
     check_choice("irrep_normalization", irrep_normalization, IrrepNormalization)
     irreps_in = Irreps(irreps_in).simplify()
@@ -181,7 +206,7 @@ def _square_pairs(irreps: Irreps) -> Iterator[tuple[int, int, Irrep]]:
 def _square_modes(
     irreps: Irreps, i1: int, i2: int, ir_out: Irrep, modes: tuple[str, ...], normalization: IrrepNormalization
 ) -> Iterator[tuple[str, float]]:
-    """The connection modes that do not vanish between two terms of the input, and their squared coefficients.
+    """Yield the connection modes that do not vanish between two terms of the input, and their squared coefficients.
 
     ``modes`` is one mode for distinct terms, or the modes for u < v and for u = v of one term.
     """
@@ -201,14 +226,19 @@ def _square_modes(
 def plan_convolution(
     irreps_in: IrrepsLike, irreps_sh: IrrepsLike, irreps_out_filter: IrrepFilter = None, **normalization: Any
 ) -> ProductPlan:
-    """``z_u = w_u x_u ⊗ y``: channel-wise product with edge harmonics, one output term per path.
+    """Plan ``z_u = w_u x_u ⊗ y``: the channel-wise product with edge harmonics, one output term per path.
 
-    The output terms are sorted by irrep and the instructions follow them, so that path n writes term n and reads the
-    n-th chunk of the weights. Only irreps in ``irreps_out_filter`` are kept. This is the product of NequIP
-    (https://doi.org/10.1038/s41467-022-29939-5) and MACE (https://arxiv.org/abs/2206.07697).
+    The output terms are sorted by irrep. Path n writes term n and reads chunk n of the weights. This is the product of
+    NequIP (https://doi.org/10.1038/s41467-022-29939-5) and MACE (https://arxiv.org/abs/2206.07697).
+
+    Args:
+        irreps_in: irreps of x.
+        irreps_sh: irreps of y, each of multiplicity 1.
+        irreps_out_filter: irreps to keep, by default all.
+        normalization: see `plan_explicit`.
 
     Raises:
-        ValueError: a harmonic with a multiplicity other than 1, or no path into the filter.
+        ValueError: a harmonic with another multiplicity, or no path into the filter.
     """
     irreps_in, irreps_sh = Irreps(irreps_in), Irreps(irreps_sh)
     for mul_ir in irreps_sh:

@@ -1,7 +1,7 @@
-"""What a bilinear product of irreps computes: its paths, their weights and their normalization.
+"""Plan of a bilinear product of irreps: its paths, their weights and their normalization.
 
-A plan is pure data. The type checker reads its ``irreps_out``, a kernel executes its ``instructions``, so that the type
-of a product and its value cannot disagree.
+A plan is pure data. The type checker reads its ``irreps_out`` and a kernel runs its ``instructions``, so the type of a
+product and its value cannot disagree.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Mode(NamedTuple):
     path_shape: Callable[[int, int, int], tuple[int, ...]]
     terms: Callable[[int, int], int]  # how many products each output element sums
     same_inputs: bool  # whether u = v
-    multiplicity: Callable[[int, int], int] | None  # what w must be; None if any will do
+    multiplicity: Callable[[int, int], int] | None  # the required w; None for any
     needs_weight: bool = False
 
 
@@ -59,7 +59,7 @@ _MODES: dict[str, _Mode] = {
 
 @dataclass(frozen=True)
 class ProductPlan:
-    """A bilinear product ``irreps_in1 ⊗ irreps_in2 -> irreps_out``; made by the builders of `e3frame.algebra.paths`.
+    """A bilinear product ``irreps_in1 ⊗ irreps_in2 -> irreps_out``; built by the functions of `e3frame.algebra.paths`.
 
     Attributes:
         dims: dimensions of the inputs and the output.
@@ -79,17 +79,17 @@ class ProductPlan:
         object.__setattr__(self, "weight_numel", numel)
 
     def degrees(self, ins: Instruction) -> tuple[int, int, int]:
-        """Degrees of the inputs and the output of an instruction."""
+        """Return the degrees of the inputs and the output of an instruction."""
         return self.irreps_in1[ins.i_in1].ir.l, self.irreps_in2[ins.i_in2].ir.l, self.irreps_out[ins.i_out].ir.l
 
     def scaled(self, factor: float) -> ProductPlan:
-        """The plan of ``factor`` times the product."""
+        """Return the plan of ``factor`` times this product."""
         paths = (ins._replace(path_weight=ins.path_weight * factor) for ins in self.instructions)
         return replace(self, instructions=tuple(paths))
 
     @property
     def weight_slices(self) -> tuple[slice | None, ...]:
-        """Where each instruction's weights lie in the flat weights; None for those without."""
+        """Slice of each instruction's weights in the flat weights; None for instructions without weights."""
         slices: list[slice | None] = []
         start = 0
         for ins in self.instructions:
@@ -100,18 +100,18 @@ class ProductPlan:
 
     @property
     def num_paths(self) -> int:
-        """Number of products of an irrep with an irrep."""
+        """Number of products of two irreps, counting copies."""
         return sum(prod(ins.path_shape) for ins in self.instructions)
 
     @property
     def output_mask(self) -> tuple[bool, ...]:
-        """For each term of ``irreps_out``, whether a path reaches it; the others are zero."""
+        """Whether a path reaches each term of ``irreps_out``; other terms are zero."""
         reached = {ins.i_out for ins in self.instructions if ins.path_weight != 0 and 0 not in ins.path_shape}
         return tuple(i in reached for i in range(len(self.irreps_out)))
 
 
 def check_choice(name: str, value: Any, choices: Any) -> None:
-    """Raise a ValueError unless ``value`` is one of the strings of the Literal ``choices``."""
+    """Raise ValueError unless ``value`` is one of the strings of the Literal type ``choices``."""
     if value not in get_args(choices):
         raise AssertedError(f"{name} must be one of {', '.join(get_args(choices))}; got {value!r}")
 
@@ -127,17 +127,24 @@ def plan_explicit(
     irrep_normalization: IrrepNormalization = "component",
     path_normalization: PathNormalization = "element",
 ) -> ProductPlan:
-    """Plan the paths ``(i_in1, i_in2, i_out, connection_mode, has_weight[, path_weight])``.
+    """Plan a product along given paths.
 
-    The coefficient c of a path obeys ``c² = path_weight · var_out · a / b``. With n the number of products the path
-    sums into an output element:
+    The coefficient c of a path is ``c² = path_weight · var_out · a / b``. If the path sums n products into each output
+    element,
 
     - a is ``2l_out + 1`` (``component``), ``(2l_1 + 1)(2l_2 + 1)`` (``norm``) or 1 (``none``);
-    - b is ``Σ var_in1 var_in2 n`` over the paths into the same output (``element``), the path's own such term times the
-      number of those paths (``path``), or 1 (``none``).
+    - b is ``Σ var_in1 var_in2 n`` over the paths into the same output (``element``), the path's own term of this sum
+      times the number of these paths (``path``), or 1 (``none``).
+
+    Args:
+        irreps_in1, irreps_in2, irreps_out: irreps of the inputs and the output.
+        instructions: paths ``(i_in1, i_in2, i_out, connection_mode, has_weight[, path_weight])``; see `TensorProduct`.
+        in1_var, in2_var, out_var: variance of each term, by default 1.
+        irrep_normalization: ``component``, ``norm`` or ``none``.
+        path_normalization: ``element``, ``path`` or ``none``.
 
     Raises:
-        ValueError: an instruction that does not exist, breaks a selection rule or does not fit its multiplicities.
+        ValueError: an invalid instruction, or one that breaks a selection rule or does not fit the multiplicities.
     """
     check_choice("irrep_normalization", irrep_normalization, IrrepNormalization)
     check_choice("path_normalization", path_normalization, PathNormalization)
@@ -208,7 +215,7 @@ def _check_path(mode: str, has_weight: bool, in1: MulIr, in2: MulIr, out: MulIr)
     if out.ir not in list(in1.ir * in2.ir):
         raise ValueError(f"{in1.ir} ⊗ {in2.ir} gives {', '.join(map(str, in1.ir * in2.ir))}, not {out.ir}")
     if rule.same_inputs and in1.mul != in2.mul:
-        raise ValueError(f"the mode needs inputs of one multiplicity, got {in1.mul} and {in2.mul}")
+        raise ValueError(f"the mode needs inputs of equal multiplicity, got {in1.mul} and {in2.mul}")
     if rule.multiplicity is not None and out.mul != rule.multiplicity(in1.mul, in2.mul):
         raise ValueError(f"the mode gives {rule.multiplicity(in1.mul, in2.mul)}x{out.ir}, not {out}")
     if rule.needs_weight and not has_weight:

@@ -1,4 +1,4 @@
-"""The written form of irreps: ``32x0e + 16x1o``, ``2e``, ``1y`` (the parity of the spherical harmonics)."""
+"""Parser of irreps: ``32x0e + 16x1o``, ``2e``, ``1y`` (the parity of the spherical harmonics)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ class IrrepsSyntaxError(ValueError):
     """Text that is not a list of irreps.
 
     Attributes:
-        text: what was read.
-        offset: 0-based position of the character where it goes wrong; ``len(text)`` if the text ends too early.
-        expected: what should have stood there.
+        text: the text.
+        offset: 0-based position of the first wrong character; ``len(text)`` if the text ends too early.
+        expected: what was expected at this position.
     """
 
     def __init__(self, text: str, offset: int, expected: str) -> None:
@@ -41,7 +41,7 @@ class _Reader:
         return self.offset == len(self.text)
 
     def accept(self, characters: str) -> str:
-        """Read one of ``characters`` and the space after it, or return an empty string."""
+        """Read one of ``characters`` and the spaces after it, or return an empty string."""
         character = self.peek()
         if not character or character not in characters:
             return ""
@@ -50,7 +50,7 @@ class _Reader:
         return character
 
     def number(self) -> str:
-        """Read decimal digits and the space after them, or return an empty string."""
+        """Read decimal digits and the spaces after them, or return an empty string."""
         start = self.offset
         while self.peek().isascii() and self.peek().isdigit():
             self.offset += 1
@@ -83,7 +83,11 @@ class _Reader:
 
 
 def parse_irrep(text: str) -> tuple[int, int]:
-    """``"1o"`` -> ``(l, p) = (1, -1)``; raises `IrrepsSyntaxError`."""
+    """Parse one irrep, ``"1o"``, into ``(l, p) = (1, -1)``.
+
+    Raises:
+        IrrepsSyntaxError: the text is not an irrep.
+    """
     reader = _Reader(text)
     degree = reader.number()
     if not degree:
@@ -95,7 +99,11 @@ def parse_irrep(text: str) -> tuple[int, int]:
 
 
 def parse_irreps(text: str) -> list[tuple[int, int, int]]:
-    """``"8x1o + 0e"`` -> ``[(mul, l, p)] = [(8, 1, -1), (1, 0, 1)]``; raises `IrrepsSyntaxError`."""
+    """Parse irreps, ``"8x1o + 0e"``, into ``[(mul, l, p), ...] = [(8, 1, -1), (1, 0, 1)]``.
+
+    Raises:
+        IrrepsSyntaxError: the text is not a list of irreps.
+    """
     reader = _Reader(text)
     if reader.at_end():
         return []

@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 ComplexArray = NDArray[np.complex128]
 _Constant = TypeVar("_Constant", Array, ComplexArray)
 
-# Nonzero entries are far larger than this up to l = 20; what lies below is rounding in a sum that is exactly zero.
+# Nonzero entries are far larger than this up to l = 20. Smaller ones are rounding errors of an exact zero.
 _ZERO = 1e-13
 
 
@@ -31,7 +31,7 @@ def _constant(compute: Callable[..., _Constant]) -> Callable[..., _Constant]:
     @wraps(compute)
     def cached(*degrees: int) -> _Constant:
         if any(isinstance(degree, bool) or not isinstance(degree, int) or degree < 0 for degree in degrees):
-            raise AssertedError(f"degrees must be integers of at least 0, got {', '.join(map(str, degrees))}")
+            raise AssertedError(f"degrees must be non-negative integers, got {', '.join(map(str, degrees))}")
         array = np.ascontiguousarray(compute(*degrees))
         array.setflags(write=False)
         return array
@@ -55,9 +55,12 @@ def _su2_coefficient(j1: int, m1: int, j2: int, m2: int, j3: int) -> float:
 
 @_constant
 def su2_clebsch_gordan(j1: int, j2: int, j3: int) -> Array:
-    """⟨j1 m1 j2 m2 | j3 m3⟩ of shape (2 j1 + 1, 2 j2 + 1, 2 j3 + 1), zero outside the triangle rule.
+    """Return the Clebsch-Gordan coefficients ⟨j1 m1 j2 m2 | j3 m3⟩ of SU(2).
 
     The square of each coefficient is a ratio of integers (Racah, Phys. Rev. 62, 438 (1942), eq. 16), rounded once.
+
+    Returns:
+        (2 j1 + 1, 2 j2 + 1, 2 j3 + 1); zero if the degrees break the triangle rule.
     """
     out = np.zeros((2 * j1 + 1, 2 * j2 + 1, 2 * j3 + 1))
     if abs(j1 - j2) <= j3 <= j1 + j2:
@@ -68,16 +71,19 @@ def su2_clebsch_gordan(j1: int, j2: int, j3: int) -> Array:
 
 
 def su2_generators(j: float) -> ComplexArray:
-    """Generators of SU(2) about x, y and z of shape (3, 2j + 1, 2j + 1), in the basis where y is diagonal.
+    """Return the generators of SU(2) about x, y and z, in the basis where that of y is diagonal.
 
     Args:
         j: the spin, 0, 1/2, 1, ...
 
+    Returns:
+        complex (3, 2j + 1, 2j + 1).
+
     Raises:
-        ValueError: no spin.
+        ValueError: ``j`` is not a spin.
     """
     if isinstance(j, bool) or not isinstance(j, int | float) or j < 0 or 2 * j % 1:
-        raise AssertedError(f"a spin must be a multiple of 1/2 of at least 0, got {j}")
+        raise AssertedError(f"a spin must be a non-negative multiple of 1/2, got {j}")
     return _su2_generators(int(2 * j))
 
 
@@ -93,7 +99,7 @@ def _su2_generators(twice: int) -> ComplexArray:
 
 @_constant
 def change_basis_real_to_complex(l: int) -> ComplexArray:
-    """Unitary Q of shape (2l + 1, 2l + 1) from the real to the complex basis, with the phase that makes 3j real."""
+    """Return the unitary (2l + 1, 2l + 1) from the real to the complex basis; its phase makes 3j symbols real."""
     q = np.zeros((2 * l + 1, 2 * l + 1), dtype=np.complex128)
     q[l, l] = 1
     for m in range(1, l + 1):
@@ -106,7 +112,7 @@ def change_basis_real_to_complex(l: int) -> ComplexArray:
 
 @_constant
 def so3_generators(l: int) -> Array:
-    """Real antisymmetric generators of SO(3) about x, y and z of shape (3, 2l + 1, 2l + 1)."""
+    """Return the real antisymmetric generators of SO(3) about x, y and z, (3, 2l + 1, 2l + 1)."""
     q = change_basis_real_to_complex(l)
     x = (q.conj().T @ su2_generators(l) @ q).real
     x[np.abs(x) < _ZERO] = 0
@@ -115,9 +121,10 @@ def so3_generators(l: int) -> Array:
 
 @_constant
 def wigner_3j(l1: int, l2: int, l3: int) -> Array:
-    """Real invariant tensor C of unit norm and shape (2 l1 + 1, 2 l2 + 1, 2 l3 + 1).
+    """Return the real invariant tensor C of unit norm, with ``C_ijk = Σ D_il D_jm D_kn C_lmn`` for every rotation.
 
-    ``C_ijk = Σ D_il D_jm D_kn C_lmn`` for every rotation.
+    Returns:
+        (2 l1 + 1, 2 l2 + 1, 2 l3 + 1).
 
     Raises:
         ValueError: the degrees break the triangle rule.
@@ -132,15 +139,15 @@ def wigner_3j(l1: int, l2: int, l3: int) -> Array:
 
 @_constant
 def couple_vector(l: int) -> Array:
-    """A of shape (2l + 1, 3, 2l + 3) with ``Y^(l+1)_k = Σ A_ijk Y^l_i x_j``, for ``component`` normalization."""
+    """Return A (2l + 1, 3, 2l + 3) with ``Y^(l+1)_k = Σ A_ijk Y^l_i x_j`` in ``component`` normalization."""
     c = wigner_3j(l, 1, l + 1)
-    # On the y axis Y^l is √(2l + 1) in its middle component, which fixes the factor and its sign.
+    # On the y axis the middle component of Y^l is √(2l + 1), which determines the factor and its sign.
     return c * sqrt((2 * l + 3) / (2 * l + 1)) / c[l, 1, l + 1]
 
 
 @_constant
 def rotation_y_to_x(l: int) -> Array:
-    """D^l of the quarter turn J with ``J e_y = e_x``, so that ``exp(t X_x) = J exp(t X_y) Jᵀ``; orthogonal."""
+    """Return D^l (2l + 1, 2l + 1) of the quarter turn J with ``J e_y = e_x``: ``exp(t X_x) = J exp(t X_y) Jᵀ``."""
     if l == 0:
         return np.ones((1, 1))
     if l == 1:
@@ -149,7 +156,7 @@ def rotation_y_to_x(l: int) -> Array:
 
 
 def raise_degree(lower: Array, vector: Array) -> Array:
-    """D^(l+1) from D^l (2l + 1, 2l + 1) and D^1 (3, 3): the stretched part of their product."""
+    """Return D^(l+1) from D^l (2l + 1, 2l + 1) and D^1 (3, 3): the highest degree of their product."""
     l = (len(lower) - 1) // 2
     c = wigner_3j(l, 1, l + 1)
     return (2 * l + 3) * np.einsum("ijk,il,jm,lmn->kn", c, lower, vector, c, optimize=True)

@@ -113,7 +113,7 @@ def _harmonics(options: argparse.Namespace) -> Figure:
 def _errors(options: argparse.Namespace) -> Figure:
     """MAE of each target on the test frames, or on the last split there is."""
     from e3frame.config.model_paths import run_folder
-    from e3frame.viz.learning import errors_by_size
+    from e3frame.viz.training import errors_by_size
 
     curves: dict[str, list[tuple[int, float]]] = {}
     for folder in options.runs:

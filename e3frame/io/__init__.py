@@ -1,4 +1,4 @@
-"""Tensors that people have, as irreps: Cartesian tensors and signals on the sphere, in e3nn's API."""
+"""Conversion to irreps of Cartesian tensors and of signals on the sphere, in e3nn's API."""
 
 from __future__ import annotations
 

@@ -13,16 +13,16 @@ from e3frame.o3.reduced import ReducedTensorProducts
 
 
 class CartesianTensor(Irreps):
-    """The irreps of Cartesian tensors whose indices have a symmetry.
+    """Irreps of Cartesian tensors with an index symmetry.
 
-    ``z_a = Σ_ij.. Q_aij.. T_ij..`` and, for tensors of that symmetry, ``T_ij.. = Σ_a Q_aij.. z_a``; see
-    `e3frame.o3.ReducedTensorProducts`. The order of the components is (x, y, z) and each index is a vector (1o).
+    ``z_a = Σ_ij.. Q_aij.. T_ij..`` and, for tensors with the symmetry, ``T_ij.. = Σ_a Q_aij.. z_a``; see
+    `e3frame.o3.ReducedTensorProducts`. The components are in the order (x, y, z), and each index is a vector (1o).
 
     Args:
-        formula: equal orders of the indices, such as ``ij=ji`` (stress) or ``ijk=-jik``.
+        formula: equal index orders, such as ``ij=ji`` (stress) or ``ijk=-jik``.
 
     Raises:
-        RuntimeError: a formula that is none.
+        RuntimeError: an invalid formula.
 
     >>> import torch
     >>> CartesianTensor("ij=ji"), CartesianTensor("ijkl=jikl=ijlk=klij")
@@ -45,13 +45,17 @@ class CartesianTensor(Irreps):
         return (self.formula,)
 
     def from_cartesian(self, data: Tensor, rtp: ReducedTensorProducts | None = None) -> Tensor:
-        """``(..., 3, 3, ...) -> (..., dim)``: the irreps of the part that has the symmetry.
+        """Return the irreps of a tensor; the part without the symmetry is dropped.
 
         Args:
-            rtp: that of `reduced_tensor_products`, if its change of basis is to be used.
+            data: (..., 3, 3, ...), with one axis for each index.
+            rtp: module from `reduced_tensor_products`, to use its change of basis.
+
+        Returns:
+            (..., dim).
 
         Raises:
-            ValueError: other last dimensions than one 3 for each index.
+            ValueError: the last dimensions are not one 3 for each index.
         """
         rank = len(self.indices)
         if data.shape[-rank:] != (3,) * rank:
@@ -60,7 +64,11 @@ class CartesianTensor(Irreps):
         return data.flatten(-rank) @ self._basis(data, rtp).flatten(1).mT
 
     def from_vectors(self, *xs: Tensor, rtp: ReducedTensorProducts | None = None) -> Tensor:
-        """The irreps of ``x_1 ⊗ x_2 ⊗ ...``, one vector ``(..., 3)`` for each index: ``(..., dim)``."""
+        """Return the irreps (..., dim) of ``x_1 ⊗ x_2 ⊗ ...``, with one vector (..., 3) for each index.
+
+        Raises:
+            ValueError: another number of vectors.
+        """
         if rtp is not None:
             return rtp(*xs)
         if len(xs) != len(self.indices):
@@ -68,7 +76,7 @@ class CartesianTensor(Irreps):
         return self.from_cartesian(reduce(_outer, xs))
 
     def to_cartesian(self, data: Tensor, rtp: ReducedTensorProducts | None = None) -> Tensor:
-        """``(..., dim) -> (..., 3, 3, ...)``, the inverse of `from_cartesian` for tensors that have the symmetry.
+        """Return the tensor (..., 3, 3, ...) of irreps ``data`` (..., dim), the inverse of `from_cartesian`.
 
         Raises:
             ValueError: another last dimension.
@@ -80,7 +88,7 @@ class CartesianTensor(Irreps):
         return (data @ basis.flatten(1)).unflatten(-1, basis.shape[1:])
 
     def reduced_tensor_products(self, data: Tensor | None = None) -> ReducedTensorProducts:
-        """The module that reduces products of vectors, of the dtype and device of ``data``."""
+        """Return the module that converts products of vectors to irreps, with the dtype and device of ``data``."""
         rtp = ReducedTensorProducts(self.formula, **dict.fromkeys(self.indices, "1o"))  # type: ignore[arg-type]
         return rtp if data is None else rtp.to(device=data.device, dtype=as_floating(data).dtype)
 

@@ -1,4 +1,4 @@
-"""Signals on the sphere as irreps."""
+"""Irreps of signals on the sphere."""
 
 # ruff: noqa: E741 - l is the degree, here as in the literature
 
@@ -21,24 +21,25 @@ if TYPE_CHECKING:
 
 
 class GridSignal(NamedTuple):
-    """Points of the unit sphere ``(res_beta, res_alpha, 3)`` and a signal there ``(..., res_beta, res_alpha)``."""
+    """Points of the unit sphere (res_beta, res_alpha, 3) and values of a signal there (..., res_beta, res_alpha)."""
 
     grid: Tensor
     values: Tensor
 
 
 class SphericalTensor(Irreps):
-    """The coefficients A of a signal ``f(x) = Σ_l A^l · Y^l(x)`` on the unit sphere (``integral`` normalization).
+    """Irreps of the coefficients A of a signal ``f(x) = Σ_l A^l · Y^l(x)`` on the unit sphere.
 
-    Under inversion f becomes ``(P f)(x) = p_val f(p_arg x)``, so that degree l has the parity ``p_val p_arg^l``.
+    The harmonics have ``integral`` normalization. Under inversion f becomes ``(P f)(x) = p_val f(p_arg x)``, so degree
+    l has the parity ``p_val p_arg^l``.
 
     Args:
         lmax: highest degree.
         p_val: parity of the values, 1 or -1.
-        p_arg: parity of the argument, -1 if it is a vector, 1 if it is a pseudovector.
+        p_arg: parity of the argument: -1 for a vector, 1 for a pseudovector.
 
     Raises:
-        ValueError: another parity.
+        ValueError: a parity other than 1 and -1.
 
     >>> SphericalTensor(3, 1, 1), SphericalTensor(3, 1, -1)
     (1x0e+1x1e+1x2e+1x3e, 1x0e+1x1o+1x2e+1x3o)
@@ -58,17 +59,17 @@ class SphericalTensor(Irreps):
     # Signals from points ----------------------------------------------------------------------------------------------
 
     def with_peaks_at(self, vectors: Tensor, values: Tensor | None = None) -> Tensor:
-        """The signal of least norm with given values in given directions.
+        """Return the signal of smallest norm that has given values in given directions.
 
         Args:
-            vectors: ``(n, 3)``.
-            values: ``(n,)``, by default the lengths of the vectors.
+            vectors: (n, 3), the directions.
+            values: (n,), by default the lengths of the vectors.
 
         Returns:
-            ``(dim,)``.
+            (dim,).
 
         Raises:
-            ValueError: odd values, other shapes, or values that no signal of this degree has.
+            ValueError: ``p_val`` is -1, other shapes, or no signal of this degree has these values.
 
         >>> s = SphericalTensor(4, 1, -1)
         >>> points = torch.tensor([[1.0, 0.0, 0.0], [3.0, 4.0, 0.0]])
@@ -90,18 +91,20 @@ class SphericalTensor(Irreps):
         Y = spherical_harmonics(range(self.lmax + 1), vectors, normalize=True)
         signal = torch.linalg.pinv(Y @ Y.mT, hermitian=True) @ values @ Y
         if ((Y @ signal - values).abs() > 1e-5 * values.abs().amax()).any():
-            raise ValueError(f"no signal of degree {self.lmax} has these values: too many, or too close to each other")
+            raise ValueError(
+                f"no signal of degree {self.lmax} has these values: the directions are too many or too close"
+            )
         return signal
 
     def sum_of_diracs(self, positions: Tensor, values: Tensor) -> Tensor:
-        """``f = Σ_i v_i δ(r_i)``, with δ a sharp peak around r_i, of value 1 at its centre: an approximate Dirac delta.
+        """Return ``f = Σ_i v_i δ_i``, where δ_i is an approximate Dirac delta: a peak of height 1 in direction r_i.
 
         Args:
-            positions: ``(..., n, 3)``.
-            values: ``(..., n)``.
+            positions: (..., n, 3), the directions r_i.
+            values: (..., n).
 
         Returns:
-            ``(..., dim)``.
+            (..., dim).
 
         >>> s = SphericalTensor(7, 1, -1)
         >>> x = s.sum_of_diracs(torch.eye(3)[:1], torch.tensor([2.0]))
@@ -113,15 +116,15 @@ class SphericalTensor(Irreps):
         return 4 * pi / (self.lmax + 1) ** 2 * (Y * spread[..., :1]).sum(-2)
 
     def from_samples_on_s2(self, positions: Tensor, values: Tensor, res: Resolution = 100) -> Tensor:
-        """The signal whose value at each point of a grid is that of the nearest sample.
+        """Return the signal that has, at each point of a grid, the value of the nearest sample.
 
         Args:
-            positions: ``(..., n, 3)``.
-            values: ``(..., n)``.
-            res: resolution of the grid, see `e3frame.o3.s2_grid`.
+            positions: (..., n, 3).
+            values: (..., n).
+            res: resolution of the grid, see `e3frame.o3.ToS2Grid`.
 
         Returns:
-            ``(..., dim)``.
+            (..., dim).
 
         >>> s = SphericalTensor(1, 1, 1)
         >>> s.from_samples_on_s2(torch.eye(3), torch.ones(3)).norm()  # of the constant 1: √4π
@@ -139,7 +142,7 @@ class SphericalTensor(Irreps):
     # Values of signals ------------------------------------------------------------------------------------------------
 
     def norms(self, signal: Tensor) -> Tensor:
-        """``|A^l|`` of each degree: ``(..., dim) -> (..., lmax + 1)``.
+        """Return ``|A^l|`` of each degree, (..., lmax + 1), of signals (..., dim).
 
         >>> SphericalTensor(1, 1, -1).norms(torch.tensor([1.5, 0.0, 3.0, 4.0]))
         tensor([1.5000, 5.0000])
@@ -148,7 +151,7 @@ class SphericalTensor(Irreps):
         return torch.stack([part.norm(dim=-1) for part in parts], dim=-1)
 
     def signal_xyz(self, signal: Tensor, r: Tensor) -> Tensor:
-        """``f(x / |x|)``: signals ``(*A, dim)`` at points ``(*B, 3)`` -> ``(*A, *B)``.
+        """Return ``f(r / |r|)``, (*A, *B), of signals (*A, dim) at points ``r`` (*B, 3).
 
         >>> s = SphericalTensor(3, 1, -1)
         >>> s.signal_xyz(s.randn(2, 5, -1), torch.randn(4, 3)).shape
@@ -160,7 +163,7 @@ class SphericalTensor(Irreps):
     def signal_on_grid(
         self, signal: Tensor, res: Resolution = 100, normalization: GridNormalization = "integral"
     ) -> GridSignal:
-        """The signal ``(..., dim)`` on the grid of `e3frame.o3.ToS2Grid`."""
+        """Return signals (..., dim) on the grid of `e3frame.o3.ToS2Grid`, which also takes ``res``."""
         signal = as_floating(signal)
         s2 = ToS2Grid(self.lmax, res, normalization, dtype=signal.dtype, device=signal.device)
         return GridSignal(s2.grid, s2(signal))
@@ -176,17 +179,17 @@ class SphericalTensor(Irreps):
         relu: bool = False,
         normalization: GridNormalization = "integral",
     ) -> tuple[Tensor, Tensor]:
-        """A closed surface that shows the signal.
+        """Return a closed surface that shows the signal, for libraries that plot in three dimensions.
 
         Args:
-            signal: ``(dim,)``.
-            center: ``(3,)``, where to put the surface.
+            signal: (dim,).
+            center: (3,), centre of the surface, by default the origin.
+            res, normalization: see `e3frame.o3.ToS2Grid`.
             radius: whether the distance from the centre is |f|; otherwise it is 1.
-            relu: whether to show the positive part alone.
+            relu: whether to show only positive values.
 
         Returns:
-            points ``(res_beta, res_alpha + 1, 3)`` and values ``(res_beta, res_alpha + 1)``; `e3frame.viz.spherical`
-            draws them.
+            points (res_beta, res_alpha + 1, 3) and values (res_beta, res_alpha + 1).
 
         Raises:
             ValueError: another shape of the signal.
@@ -195,7 +198,7 @@ class SphericalTensor(Irreps):
             raise ValueError(f"plot takes one signal of shape ({self.dim},), got {tuple(signal.shape)}")
         r, f = self.signal_on_grid(signal, res, normalization)
         f = f.relu() if relu else f
-        # The first and the last circle become the poles, and the first meridian is repeated: the surface is closed.
+        # Closing the surface: the first and last circles become the poles, and the first meridian is repeated.
         pole = r.new_tensor([0.0, 1.0, 0.0])
         r = torch.cat([pole.expand_as(r[:1]), r[1:-1], -pole.expand_as(r[:1])])
         f = torch.cat([f[:1].mean().expand_as(f[:1]), f[1:-1], f[-1:].mean().expand_as(f[:1])])
@@ -212,7 +215,11 @@ class SphericalTensor(Irreps):
         relu: bool = False,
         normalization: GridNormalization = "integral",
     ) -> list[dict[str, NDArray[Any]]]:
-        """`plot` of signals ``(..., dim)`` as arguments of plotly's ``Surface``: x, y, z and surfacecolor."""
+        """Return the surface of each signal (..., dim) as arguments of plotly's ``Surface``: x, y, z, surfacecolor.
+
+        Args:
+            centers: (..., 3), one for each signal; the other arguments as for `plot`.
+        """
         signals = signals.reshape(-1, self.dim)
         places = [None] * len(signals) if centers is None else list(centers.reshape(-1, 3))
         traces = []
@@ -223,9 +230,9 @@ class SphericalTensor(Irreps):
         return traces
 
     def find_peaks(self, signal: Tensor, res: int = 100) -> tuple[Tensor, Tensor]:
-        """Local maxima of a signal ``(dim,)`` on a grid: directions ``(n, 3)`` and values ``(n,)``.
+        """Find the local maxima of a signal (dim,): directions (n, 3) and values (n,).
 
-        Two grids are searched, of which each has its poles where the other one is regular.
+        Searches two grids of resolution ``res``; each is regular at the poles of the other.
 
         >>> s = SphericalTensor(4, 1, -1)
         >>> x = s.with_peaks_at(torch.tensor([[4.0, 0.0, 4.0], [0.0, 5.0, 0.0]]))
@@ -245,9 +252,9 @@ class SphericalTensor(Irreps):
 
 
 def _maxima(f: Tensor) -> tuple[Tensor, Tensor]:
-    """Indices of the points of ``f`` (beta, alpha), off its border, that exceed their four neighbours.
+    """Indices of the inner points of ``f`` (beta, alpha) that exceed their four neighbours.
 
-    Of two equal neighbours the first counts: a peak half-way between two points is found once.
+    The first of two equal neighbours counts, so a peak half-way between two points is found once.
     """
     inner = f[1:-1, 1:-1]
     highest = (inner > f[:-2, 1:-1]) & (inner >= f[2:, 1:-1]) & (inner > f[1:-1, :-2]) & (inner >= f[1:-1, 2:])

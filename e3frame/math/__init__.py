@@ -1,4 +1,4 @@
-"""Numerical helpers in e3nn's API: normalized activations, radial bases, linear algebra, symmetries of indices."""
+"""Numerical functions in e3nn's API: normalized activations, radial bases, linear algebra, index symmetries."""
 
 from __future__ import annotations
 

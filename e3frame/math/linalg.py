@@ -1,4 +1,4 @@
-"""Linear algebra on lists of vectors, with reproducible signs."""
+"""Linear algebra on lists of vectors, with unique signs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["complete_basis", "direct_sum", "orthonormalize"]
 
 
 def direct_sum(*matrices: Tensor) -> Tensor:
-    """Block-diagonal matrix of shape (..., Σ m, Σ n) of matrices (..., m, n).
+    """Return the block-diagonal matrix (..., Σ m, Σ n) of matrices (..., m, n).
 
     >>> direct_sum(torch.ones(1, 2), torch.ones(2, 1)).shape
     torch.Size([3, 3])
@@ -27,13 +27,13 @@ def direct_sum(*matrices: Tensor) -> Tensor:
 
 
 def orthonormalize(original: Tensor, eps: float = 1e-9) -> tuple[Tensor, Tensor]:
-    """Gram-Schmidt: y = A x with y yᵀ = 1; vectors that depend on those before them are left out.
+    """Orthonormalize vectors by Gram-Schmidt: y = A x with y yᵀ = 1.
 
-    The first component of each y that is not zero is positive.
+    Vectors that depend linearly on earlier ones are dropped. The first nonzero component of each y is positive.
 
     Args:
         original: (n, dim), the vectors x.
-        eps: below 2 eps a length, below eps a component counts as zero.
+        eps: lengths below 2 eps and components below eps count as zero.
 
     Returns:
         y, of shape (rank, dim), and A, of shape (rank, n).
@@ -59,14 +59,14 @@ def orthonormalize(original: Tensor, eps: float = 1e-9) -> tuple[Tensor, Tensor]
 
 
 def complete_basis(vecs: Tensor, eps: float = 1e-9) -> Tensor:
-    """Orthonormal vectors that, with the given ones, span the whole space.
+    """Return orthonormal vectors that span the orthogonal complement of the given ones.
 
     Args:
-        vecs: (n, dim), orthogonal to each other, of any length but zero.
-        eps: below 2 eps a length, below eps a component counts as zero.
+        vecs: (n, dim), mutually orthogonal, nonzero.
+        eps: lengths below 2 eps and components below eps count as zero.
 
     Returns:
-        (dim - n, dim). The first component of each that is not zero is positive.
+        (dim - n, dim). The first nonzero component of each vector is positive.
 
     Raises:
         AssertedError: ``vecs`` is not a matrix.
@@ -89,7 +89,7 @@ def complete_basis(vecs: Tensor, eps: float = 1e-9) -> Tensor:
 
 
 def _clean(x: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """x without rounding noise and with the sign that makes its first component positive; that sign."""
+    """Return x without rounding errors and with a positive first component, and the sign that it was multiplied by."""
     x = torch.where(x.abs() < eps, 0.0, x)
     sign = x[x.nonzero()[0, 0]].sign()
     return sign * x, sign
@@ -101,4 +101,4 @@ def _stack(vectors: list[Tensor], dim: int, like: Tensor) -> Tensor:
 
 def _check_matrix(vectors: Tensor) -> None:
     if vectors.dim() != 2:
-        raise AssertedError(f"a list of vectors is a matrix (n, dim), got the shape {tuple(vectors.shape)}")
+        raise AssertedError(f"vectors must have shape (n, dim), got {tuple(vectors.shape)}")

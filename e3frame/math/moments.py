@@ -1,4 +1,4 @@
-"""Moments of a function under the normal distribution, by which activations are normalised."""
+"""Moments of functions under the normal distribution, to normalize activations."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _Function = Callable[[Tensor], Tensor]
 
 @cache
 def _normal_sample() -> Tensor:
-    """The million normal numbers that e3nn averages over."""
+    """Return the million normal numbers that e3nn averages over."""
     return torch.randn(1_000_000, generator=torch.Generator("cpu").manual_seed(0), dtype=torch.float64, device="cpu")
 
 
 def moment(f: _Function, n: int, dtype: torch.dtype | None = None, device: torch.device | str | None = None) -> Tensor:
-    """⟨f(z)ⁿ⟩ for z ~ N(0, 1), as the mean over one fixed sample of a million.
+    """Return ⟨f(z)ⁿ⟩ for z ~ N(0, 1), as the mean over a fixed sample of a million.
 
-    The sample is e3nn's (normal numbers of seed 0, drawn on the CPU). Its moments miss those of the distribution by
-    some 1e-3. They are the constants that e3nn's trained weights were fitted with, and those must carry over.
+    The sample is that of e3nn (normal numbers of seed 0, drawn on the CPU). Its moments deviate from the exact ones by
+    about 1e-3, but weights trained in e3nn need these constants.
 
     Args:
-        f: function that acts on each element.
+        f: elementwise function.
         n: order.
-        dtype, device: of the sample when f sees it; the defaults if None.
+        dtype, device: of the sample that f receives, by default the default ones.
 
     Returns:
         scalar tensor.
@@ -46,15 +46,15 @@ def moment(f: _Function, n: int, dtype: torch.dtype | None = None, device: torch
 
 
 class normalize2mom(nn.Module):  # e3nn's name
-    """c f(x) with c = ⟨f(z)²⟩^(-1/2) for z ~ N(0, 1): unit second moment for a standard normal input; see `moment`.
+    """c f(x) with c = ⟨f(z)²⟩^(-1/2) for z ~ N(0, 1): unit second moment for standard normal inputs; see `moment`.
 
     Args:
-        f: function that acts on each element, able to take float64.
-        dtype: without effect, as in e3nn; the constant is computed in float64.
-        device: where f computes; by default where its parameters are, if it is a module.
+        f: elementwise function that accepts float64.
+        dtype: has no effect, as in e3nn; c is computed in float64.
+        device: device on which f runs; by default that of its parameters, if it is a module.
 
     Raises:
-        ValueError: f has no finite, positive second moment.
+        ValueError: the second moment of f is not finite and positive.
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class normalize2mom(nn.Module):  # e3nn's name
             device = next((tensor.device for tensor in chain(f.parameters(), f.buffers())), None)
         second = _second_moment(f, device)
         if not 0.0 < second < float("inf"):
-            raise ValueError(f"a function of finite, positive second moment is required, got {second} for {f}")
+            raise ValueError(f"the second moment of {f} must be finite and positive, got {second}")
         self.f = f
         self.cst = second**-0.5
 
     @property
     def factor(self) -> float:
-        """What f is multiplied by: c, or 1 if that is nearly so, as in e3nn."""
+        """Factor of f: c, or 1 if they differ by less than 1e-4, as in e3nn."""
         return 1.0 if abs(self.cst - 1) < 1e-4 else self.cst
 
     def forward(self, x: Tensor) -> Tensor:
-        """Same shape as x."""
+        """Return c f(x), of the shape of ``x``."""
         return self.f(x) if self.factor == 1.0 else self.f(x) * self.factor
 
     def extra_repr(self) -> str:
@@ -83,7 +83,7 @@ class normalize2mom(nn.Module):  # e3nn's name
 
 
 def _second_moment(f: _Function, device: torch.device | str | None) -> float:
-    # Modules, methods and closures hold state that may change; a plain function gives the same moment each time.
+    # Only plain functions are cached: the state of modules, methods and closures may change.
     plain = isinstance(f, BuiltinFunctionType) or (isinstance(f, FunctionType) and not f.__closure__)
     return (_known_second_moment if plain else _compute_second_moment)(f, device)
 

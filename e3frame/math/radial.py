@@ -1,4 +1,4 @@
-"""Bases of functions of one number, finite with all their derivatives."""
+"""Basis functions of one variable, whose derivatives are finite everywhere."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _BASES = ("gaussian", "cosine", "smooth_finite", "fourier", "bessel")
 
 
 def sinc(z: Tensor) -> Tensor:
-    """sin(z)/z, with value and derivatives accurate at every z, zero and tiny ones included.
+    """Return sin(z)/z, with accurate values and derivatives at every z, including zero and tiny numbers.
 
-    The quotient alone loses its second derivative to cancellation, which grows as (machine epsilon)/z². Below |z| = 1
-    stands the Taylor series, whose remainder stays under 1e-16 after two derivatives.
+    The quotient loses its second derivative to cancellation, with an error of (machine epsilon)/z². Below |z| = 1 the
+    Taylor series is used, whose remainder is below 1e-16 after two derivatives.
     """
     z = as_floating(z)
     small = z.abs() < 1.0
@@ -32,22 +32,22 @@ def sinc(z: Tensor) -> Tensor:
 
 
 def soft_unit_step(x: Tensor) -> Tensor:
-    """θ(x) exp(-1/x): a unit step all of whose derivatives are continuous; (...) -> (...).
+    """Return θ(x) exp(-1/x), a smooth unit step, elementwise.
 
     >>> soft_unit_step(torch.tensor([-1.0, 0.0, 1.0]))
     tensor([0.0000, 0.0000, 0.3679])
     """
     x = as_floating(x)
-    # Where exp(-1/x) underflows, the powers of 1/x in its derivatives would still overflow: those x count as zero.
+    # Where exp(-1/x) underflows, the powers of 1/x in its derivatives can overflow. Such x count as zero.
     limits = torch.finfo(x.dtype)
     positive = x > -1.0 / (math.log(limits.tiny) + math.log(limits.eps))
     return torch.where(positive, torch.exp(-1.0 / torch.where(positive, x, 1.0)), 0.0)
 
 
 def bessel(x: Tensor, n: int, x_max: float = 1.0) -> Tensor:
-    """B_k(x) = √(2/c) sin(kπx/c)/x for k = 1 ... n and c = x_max: ∫₀^c x² B_j B_k dx = δ_jk.
+    """Return the Bessel basis B_k(x) = √(2/c) sin(kπx/c)/x for k = 1 ... n and c = x_max: ∫₀^c x² B_j B_k dx = δ_jk.
 
-    Gasteiger, Groß & Günnemann 2020 (https://arxiv.org/abs/2003.03123), equation 7.
+    Source: Gasteiger, Groß & Günnemann 2020 (https://arxiv.org/abs/2003.03123), equation 7.
 
     Args:
         x: (...).
@@ -70,11 +70,11 @@ def bessel(x: Tensor, n: int, x_max: float = 1.0) -> Tensor:
 def soft_one_hot_linspace(
     x: Tensor, start: float, end: float, number: int, basis: str | None = None, cutoff: bool | None = None
 ) -> Tensor:
-    """y_k(x) for k = 1 ... N: functions spread over an interval with ⟨Σ_k y_k(x)²⟩ ≈ 1 inside it, Bessel's aside.
+    """Return N functions y_k(x) that cover an interval, with ⟨Σ_k y_k(x)²⟩ ≈ 1 inside it except for ``bessel``.
 
-    With d_k = (x - c_k)/s, where the N centres c_k have distance s:
+    With d_k = (x - c_k)/s, where the N centres c_k have spacing s:
 
-    - ``gaussian``: exp(-d²)/1.12, which does not end;
+    - ``gaussian``: exp(-d²)/1.12, which never vanishes;
     - ``cosine``: cos(πd/2) for \\|d\\| < 1;
     - ``smooth_finite``: 1.14136 e² exp(-1/(1 + d)) exp(-1/(1 - d)) for \\|d\\| < 1, smooth everywhere;
 
@@ -88,14 +88,14 @@ def soft_one_hot_linspace(
         start, end: the interval.
         number: N.
         basis: one of the five names.
-        cutoff: whether the functions vanish outside the interval, so that the centres stay inside it; otherwise the
-            first and the last are centred at its ends.
+        cutoff: whether the functions vanish outside the interval. If so, all centres are inside it; if not, the first
+            and last centres are its ends.
 
     Returns:
         (..., N).
 
     Raises:
-        ValueError: no such basis, ``cutoff`` neither True nor False, or too few centres to have a distance.
+        ValueError: an unknown basis, ``cutoff`` neither True nor False, or too few centres to have a spacing.
     """
     if cutoff not in (True, False):
         raise ValueError(f"cutoff must be True or False, got {cutoff!r}")
@@ -118,7 +118,7 @@ def soft_one_hot_linspace(
 
 
 def _waves(x: Tensor, length: float, number: int, basis: str, cutoff: bool) -> Tensor:
-    """The bases without centres, for x ``(..., 1)`` counted from the start of the interval."""
+    """Return the bases without centres, for x (..., 1) measured from the start of the interval."""
     first = 0 if basis == "fourier" and not cutoff else 1
     frequency = torch.arange(first, first + number, dtype=x.dtype, device=x.device) * (math.pi / length)
     if basis == "bessel":

@@ -1,4 +1,4 @@
-"""Symmetries of the indices of a tensor, such as ``ijk=-jik``, and the tensors that have them."""
+"""Index symmetries of tensors, such as ``ijk=-jik``, and bases of the tensors that have them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Formulas: TypeAlias = set[tuple[int, perm.Permutation]]
 
 
 def germinate_formulas(formula: str) -> tuple[str, Formulas]:
-    """The group of signed permutations that a formula generates.
+    """Return the group of signed permutations that a formula generates.
 
     Args:
         formula: index orders that are equal up to a sign, such as ``"ijk=-jik=kij"``.
@@ -29,7 +29,7 @@ def germinate_formulas(formula: str) -> tuple[str, Formulas]:
         the first order, and the group as a set of (sign, permutation).
 
     Raises:
-        RuntimeError: the sides are not permutations of the first, or the first has a sign.
+        RuntimeError: a side is not a permutation of the first, or the first has a sign.
 
     >>> indices, group = germinate_formulas("ij=-ji")
     >>> indices, sorted(group)
@@ -46,16 +46,17 @@ def reduce_permutation(
     device: torch.device | str | None = None,
     **dims: int,
 ) -> tuple[Tensor, list[list[tuple[int, tuple[int, ...]]]]]:
-    """An orthonormal basis of the tensors that a group of signed permutations of their indices leaves as they are.
+    """Return an orthonormal basis of the tensors that are invariant under a group of signed permutations.
 
     Args:
         f0: the indices.
         formulas: the group, from `germinate_formulas`.
-        dims: the dimension of an index, such as ``i=3``; those it is exchanged with have the same.
+        dtype, device: of the basis, by default the default ones.
+        dims: dimension of each index, such as ``i=3``; optional for indices that the group exchanges with another.
 
     Returns:
-        Q of shape (n, *dimensions), and for each of the n tensors its elements as (sign, position); each element is
-        the sign over the root of their number.
+        Q of shape (n, *dimensions), and for each of the n tensors its nonzero elements as (sign, position). The value
+        of an element is the sign divided by the square root of their number.
 
     Raises:
         RuntimeError: an index without a dimension, or exchanged indices of different dimensions.
@@ -72,7 +73,7 @@ def reduce_permutation(
             continue
         orbit = {(s, tuple(x[i] for i in p)) for s, p in formulas}
         seen.update(y for _, y in orbit)
-        if (-1, x) not in orbit:  # T[x] = -T[x] has no solution but zero
+        if (-1, x) not in orbit:  # T[x] = -T[x] = 0
             orbits.add(tuple(sorted(tuple(sorted(part)) for part in (orbit, {(-s, y) for s, y in orbit}))))
     # Of an orbit and its opposite, the one with more positive signs.
     chosen = [list(max(pair, key=lambda part: sum(s for s, _ in part))) for pair in sorted(orbits)]
@@ -84,14 +85,14 @@ def reduce_permutation(
 
 
 def _shape(f0: str, formulas: Collection[tuple[int, perm.Permutation]], dims: dict[str, int]) -> list[int]:
-    """The dimension of each index of ``f0``: its own, or that of an index it is exchanged with."""
+    """Return the dimension of each index of ``f0``: its own, or that of an index it is exchanged with."""
     dims = dict(dims)
     for _, p in formulas:
         for i, j in zip(f0, (f0[k] for k in p), strict=True):
             known = {dims[index] for index in (i, j) if index in dims}
             if len(known) > 1:
                 raise RuntimeError(
-                    f"indices {i} and {j} are exchanged: one dimension for both, got {dims[i]}, {dims[j]}"
+                    f"indices {i} and {j} are exchanged and need equal dimensions, got {dims[i]} and {dims[j]}"
                 )
             dims.update((index, size) for size in known for index in (i, j))
     for i in f0:

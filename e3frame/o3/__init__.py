@@ -1,4 +1,4 @@
-"""The algebra of O(3) as torch functions and modules; the conventions stand in `e3frame.algebra`."""
+"""The algebra of O(3) as torch functions and modules, in e3nn's API. See `e3frame.algebra` for the conventions."""
 
 from __future__ import annotations
 

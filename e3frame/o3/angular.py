@@ -1,4 +1,4 @@
-"""Spherical harmonics as functions of the Euler angles: Legendre polynomials of beta times waves in alpha."""
+"""Spherical harmonics as functions of angles: Legendre polynomials in beta times sines and cosines in alpha."""
 
 # ruff: noqa: E741 - l is the degree, here as in the literature
 
@@ -20,8 +20,8 @@ class Legendre(nn.Module):
     """Associated Legendre polynomials as polynomials of z = cos β and y = sin β:
 
     ``P^l_m(z, y) = √((2l + 1)/4π · (l - |m|)!/(l + |m|)!) y^|m| / (2^l l!) d^(l+|m|)/dz^(l+|m|) (z² - 1)^l``,
-    without the Condon-Shortley phase, so that ``Y^l_m = P^l_m(cos β, sin β) S_m(α)`` has unit integral. They are found
-    by the recursion in l, which unlike the sum over monomials loses no digits.
+    without the Condon-Shortley phase, so that ``Y^l_m = P^l_m(cos β, sin β) S_m(α)`` has unit integral. Computed by
+    recursion in l, which keeps all digits, unlike a sum over monomials.
 
     Args:
         ls: degrees.
@@ -37,7 +37,14 @@ class Legendre(nn.Module):
         self.ls = tuple(ls)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        """``(...), (...) -> (..., Σ (2l + 1))``; the components of a degree are m = -l ... l."""
+        """Return the polynomials, for each degree m = -l ... l.
+
+        Args:
+            z, y: cos β and sin β, of shapes (...) that broadcast.
+
+        Returns:
+            (..., Σ (2l + 1)).
+        """
         z, y = torch.broadcast_tensors(as_floating(z), as_floating(y))
         lmax = max(self.ls, default=-1)
         columns = [_column(m, lmax, z, y) for m in range(lmax + 1)]
@@ -49,13 +56,13 @@ class Legendre(nn.Module):
 
 
 def _recursion(l: int, m: int) -> tuple[float, float]:
-    """a and b of ``P^l_m = a z P^(l-1)_m - b P^(l-2)_m``."""
+    """Return a and b of ``P^l_m = a z P^(l-1)_m - b P^(l-2)_m``."""
     a = sqrt((4 * l * l - 1) / (l * l - m * m))
     return a, a * sqrt(((l - 1) ** 2 - m * m) / (4 * (l - 1) ** 2 - 1))
 
 
 def _column(m: int, lmax: int, z: Tensor, y: Tensor) -> list[Tensor]:
-    """P^l_m for l = m ... lmax."""
+    """Return P^l_m for l = m ... lmax."""
     square = (2 * m + 1) / (4 * pi)
     for k in range(1, m + 1):
         square *= (2 * k - 1) / (2 * k)
@@ -68,7 +75,7 @@ def _column(m: int, lmax: int, z: Tensor, y: Tensor) -> list[Tensor]:
 
 
 def spherical_harmonics_alpha(l: int, alpha: Tensor) -> Tensor:
-    """``S_m(α)`` for m = -l ... l: √2 sin(|m| α), 1, √2 cos(m α).
+    """Return ``S_m(α)`` for m = -l ... l: √2 sin(|m| α), 1, √2 cos(m α).
 
     Args:
         l: highest frequency.
@@ -91,11 +98,11 @@ class SphericalHarmonicsAlphaBeta(nn.Module):
     """Spherical harmonics ``Y^l_m = S_m(α) P^l_m(cos β)`` of the point R_y(α) R_x(β) e_y.
 
     Args:
-        l: a degree, degrees, or irreps, of which only the degrees count.
+        l: one degree, several degrees, or irreps (only their degrees matter).
         normalization: ``integral``: ∫ Y_m² = 1 over the sphere; ``component``: |Y^l|² = 2l + 1; ``norm``: |Y^l| = 1.
 
     Raises:
-        ValueError: another normalization.
+        ValueError: an unknown normalization.
     """
 
     def __init__(self, l: int | Iterable[int] | Irreps, normalization: Normalization = "integral") -> None:
@@ -106,7 +113,7 @@ class SphericalHarmonicsAlphaBeta(nn.Module):
         self.normalization: Normalization = normalization
 
     def forward(self, alpha: Tensor, beta: Tensor) -> Tensor:
-        """``(...), (...) -> (..., Σ (2l + 1))``."""
+        """Return the harmonics (..., Σ (2l + 1)) of the angles ``alpha`` and ``beta``, (...) in radians."""
         alpha, beta = torch.broadcast_tensors(as_floating(alpha), as_floating(beta))
         ls = self.legendre.ls
         lmax = max(ls, default=0)
@@ -122,7 +129,7 @@ class SphericalHarmonicsAlphaBeta(nn.Module):
 def spherical_harmonics_alpha_beta(
     l: int | Iterable[int] | Irreps, alpha: Tensor, beta: Tensor, *, normalization: Normalization = "integral"
 ) -> Tensor:
-    """Spherical harmonics of the point R_y(alpha) R_x(beta) e_y; see `SphericalHarmonicsAlphaBeta`.
+    """Return the spherical harmonics of the point R_y(alpha) R_x(beta) e_y; see `SphericalHarmonicsAlphaBeta`.
 
     >>> spherical_harmonics_alpha_beta(1, torch.tensor(0.0), torch.tensor(0.0), normalization="norm")
     tensor([0.0000, 1.0000, 0.0000])

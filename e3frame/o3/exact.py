@@ -1,4 +1,4 @@
-"""Buffers that stay exact when their module is cast."""
+"""Buffers that stay exact when their module changes dtype."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from e3frame.kernels.constants import Device, floating_dtype
 class ExactBuffers(nn.Module, ABC):
     """A module whose buffers are constants, recomputed in float64 and rounded once whenever it is cast or moved.
 
-    They are buffers because a ``state_dict`` of e3nn holds them. A plain buffer would keep the digits that an earlier
-    ``.float()`` has left.
+    A plain buffer would stay at the precision of an earlier ``.float()``. The constants are buffers because e3nn's
+    ``state_dict`` contains them.
     """
 
     @abstractmethod
     def exact_buffers(self) -> dict[str, Tensor]:
-        """The constants by name, in float64."""
+        """Return the constants by name, in float64."""
 
     def _computed(self) -> dict[str, Tensor]:
         with torch.device("cpu"):  # the meta device has no numbers, and some devices no float64
@@ -46,7 +46,7 @@ class ExactBuffers(nn.Module, ABC):
         return self
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        """Check what is loaded against the own constants, and keep those, which no file can have rounded."""
+        """Check the loaded constants against the computed ones, then keep the computed ones, which are exact."""
         super()._load_from_state_dict(state_dict, prefix, *rest)
         errors = rest[-1]
         for name, exact in self._computed().items():

@@ -1,4 +1,4 @@
-"""The products of e3nn's ``o3.experimental``: those of `e3frame.o3` with sorted outputs and inputs of mixed dtypes."""
+"""Products of e3nn's ``o3.experimental``: like those of `e3frame.o3`, with sorted outputs and mixed dtypes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Normalization = Literal["component", "norm"]
 
 
 class _Promoting(TensorProduct):
-    """A product without weights, of inputs that are cast to their common dtype."""
+    """A product without weights that casts its inputs to their common dtype."""
 
     e3nn_constants: ClassVar[tuple[str, ...]] = ("cg_",)
 
@@ -27,7 +27,7 @@ class _Promoting(TensorProduct):
         self._own(plan, None, None)
 
     def forward(self, input1: Tensor, input2: Tensor) -> Tensor:  # type: ignore[override]
-        """``(..., irreps_in1.dim), (..., irreps_in2.dim) -> (..., irreps_out.dim)``."""
+        """Return the product (..., irreps_out.dim) of (..., irreps_in1.dim) and (..., irreps_in2.dim)."""
         dtype = torch.promote_types(input1.dtype, input2.dtype)
         return super().forward(input1.to(dtype), input2.to(dtype))
 
@@ -36,12 +36,14 @@ class FullTensorProductv2(_Promoting):
     """``z_uv = x_u ⊗ y_v``: all products of irreps, sorted, as in `e3frame.o3.FullTensorProduct`.
 
     Args:
-        filter_ir_out: irreps to keep.
+        irreps_in1, irreps_in2: irreps of x and y.
+        filter_ir_out: irreps to keep, by default all.
         irrep_normalization: ``component`` or ``norm``, see `e3frame.o3.TensorProduct`.
-        regroup_output: whether to regroup the irreps of the inputs; their layout is ``irreps_in1``, ``irreps_in2``.
+        regroup_output: sort and merge the irreps of the inputs, which must then have the layout of the attributes
+            ``irreps_in1`` and ``irreps_in2``.
 
     Raises:
-        ValueError: another normalization.
+        ValueError: an unknown normalization.
 
     >>> FullTensorProductv2("1o + 0e", "1o").irreps_in1
     1x0e+1x1o
@@ -64,14 +66,15 @@ class FullTensorProductv2(_Promoting):
 
 
 class ElementwiseTensorProductv2(_Promoting):
-    """``z_u = x_u ⊗ y_u`` over equally many irreps, sorted; otherwise `e3frame.o3.ElementwiseTensorProduct`.
+    """``z_u = x_u ⊗ y_u`` with sorted outputs, otherwise as `e3frame.o3.ElementwiseTensorProduct`.
 
     Args:
-        filter_ir_out: irreps to keep.
+        irreps_in1, irreps_in2: irreps of x and y, equally many.
+        filter_ir_out: irreps to keep, by default all.
         irrep_normalization: ``component`` or ``norm``, see `e3frame.o3.TensorProduct`.
 
     Raises:
-        ValueError: another normalization, or different numbers of irreps.
+        ValueError: an unknown normalization, or different numbers of irreps.
 
     >>> ElementwiseTensorProductv2("2x1o", "2x1e").irreps_out
     2x0o+2x1o+2x2o

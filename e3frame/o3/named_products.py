@@ -1,4 +1,4 @@
-"""Tensor products whose paths follow from their irreps; see `e3frame.algebra.paths`."""
+"""Tensor products whose paths follow from their irreps: fully connected, full, elementwise and square."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from e3frame.o3.tensor_product import CommonOptions, ProductOptions, TensorProdu
 
 
 class FullyConnectedTensorProduct(TensorProduct):
-    """``z_w = Σ_uv w_uvw x_u ⊗ y_v``, summed over all paths; outputs out of reach are zero.
+    """``z_w = Σ_uv w_uvw x_u ⊗ y_v``, summed over all paths. Outputs without a path are zero.
 
     Args:
+        irreps_in1, irreps_in2, irreps_out: irreps of x, y and z.
         irrep_normalization, path_normalization, options: see `TensorProduct`.
 
     Each of the 15 scalars is a learned combination of 5·6 + 5·4 = 50 products, of scalars and of pseudovectors; each
@@ -27,7 +28,7 @@ class FullyConnectedTensorProduct(TensorProduct):
     >>> tp.weight_numel == 15 * 50 + 3 * 70
     True
 
-    Only the outputs that are asked for are made: here 20 combinations of 15 dot products, without the 1e and 2e.
+    Only ``irreps_out`` is computed: here 20 combinations of 15 dot products, without the 1e and 2e.
 
     >>> FullyConnectedTensorProduct("5x1o", "3x1o", "20x0e")
     FullyConnectedTensorProduct(5x1o x 3x1o -> 20x0e | 300 paths | 300 weights)
@@ -52,10 +53,11 @@ class FullyConnectedTensorProduct(TensorProduct):
 
 
 class FullTensorProduct(TensorProduct):
-    """``z_uv = x_u ⊗ y_v``: all products of irreps, without weights, sorted; only ``filter_ir_out`` if given.
+    """``z_uv = x_u ⊗ y_v``: all products of irreps, without weights, sorted by irrep.
 
     Args:
-        filter_ir_out: irreps to keep.
+        irreps_in1, irreps_in2: irreps of x and y.
+        filter_ir_out: irreps to keep, by default all.
         irrep_normalization, options: see `TensorProduct`.
 
     >>> FullTensorProduct("2x0e + 3x1o", "5x0e + 7x1e").irreps_out
@@ -77,10 +79,11 @@ class FullTensorProduct(TensorProduct):
 
 
 class ElementwiseTensorProduct(TensorProduct):
-    """``z_u = x_u ⊗ y_u`` over equally many irreps, without weights; only irreps of ``filter_ir_out`` if given.
+    """``z_u = x_u ⊗ y_u`` for each copy u of the irreps, without weights.
 
     Args:
-        filter_ir_out: irreps to keep.
+        irreps_in1, irreps_in2: irreps of x and y, equally many.
+        filter_ir_out: irreps to keep, by default all.
         irrep_normalization, options: see `TensorProduct`.
 
     Raises:
@@ -112,22 +115,23 @@ class ElementwiseTensorProduct(TensorProduct):
 
 
 class TensorSquare(TensorProduct):
-    """``x ⊗ x``: fully connected to ``irreps_out`` with weights, or else all of it, without.
+    """``x ⊗ x``: fully connected to ``irreps_out``, with weights; or all independent products, without weights.
 
     Args:
-        irreps_out: the output, or None for every product that is not zero nor there twice.
-        filter_ir_out: irreps to keep if ``irreps_out`` is None.
+        irreps_in: irreps of x.
+        irreps_out: irreps of the output, or None for all independent products, sorted by irrep.
+        filter_ir_out: irreps to keep if ``irreps_out`` is None, by default all.
         irrep_normalization, options: see `TensorProduct`.
 
     Raises:
         ValueError: both ``irreps_out`` and ``filter_ir_out``.
 
-    Its normalization differs from that of the general product, which takes its two inputs to be independent. So are two
-    copies u < v of an irrep, but not x_u and itself: for normal components, E[x_i x_j x_k x_l] = δ_ij δ_kl + δ_ik δ_jl
-    + δ_il δ_jk, of which independent inputs have the middle term alone. Into l = 0 goes |x|²/√d, d the dimension of the
-    irrep, with E[|x|⁴]/d = d + 2 instead of 1: the square of its coefficient is divided by d + 2. Into l = 2, 4, ...
-    go symmetric traceless products, for which the first term vanishes and the others are equal: it is divided by 2.
-    The products into l = 1, 3, ... are antisymmetric and vanish.
+    Its normalization differs from that of general products, whose inputs are independent. Two copies u < v of an irrep
+    are independent, but x_u and itself are not: for normal components, E[x_i x_j x_k x_l] = δ_ij δ_kl + δ_ik δ_jl
+    + δ_il δ_jk, and independent inputs have only the middle term. The output of l = 0 is |x|²/√d, with d the dimension
+    of the irrep and E[|x|⁴]/d = d + 2 instead of 1, so the square of its coefficient is divided by d + 2. The outputs
+    of l = 2, 4, ... are symmetric and traceless: the first term vanishes and the others are equal, so it is divided by
+    2. The outputs of l = 1, 3, ... are antisymmetric and vanish.
 
     >>> square = TensorSquare("5x1e + 2e")
     >>> square
@@ -154,7 +158,7 @@ class TensorSquare(TensorProduct):
         self.irreps_in = self.plan.irreps_in1
 
     def forward(self, x: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:  # type: ignore[override]
-        """``(..., irreps_in.dim) -> (..., irreps_out.dim)``."""
+        """Return the product (..., irreps_out.dim) of ``x`` (..., irreps_in.dim); weights as in `TensorProduct`."""
         return super().forward(x, x, weight)
 
     def __repr__(self) -> str:

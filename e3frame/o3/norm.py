@@ -13,7 +13,12 @@ from e3frame.o3.state import LoadsE3nn
 
 
 class Norm(LoadsE3nn):
-    """``|x_u|``, or its square, of each copy of each irrep; the derivatives at zero are zero."""
+    """``|x_u|`` of each copy u of each irrep. Derivatives at zero are zero.
+
+    Args:
+        irreps_in: irreps of the input.
+        squared: return ``|x_u|²`` instead.
+    """
 
     e3nn_constants: ClassVar[tuple[str, ...]] = ("tp.",)
 
@@ -24,7 +29,7 @@ class Norm(LoadsE3nn):
         self.squared = squared
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(..., irreps_in.dim) -> (..., irreps_in.num_irreps)``."""
+        """Return the norms (..., irreps_in.num_irreps) of ``features`` (..., irreps_in.dim)."""
         if features.shape[-1] != self.irreps_in.dim:
             raise AssertedError(
                 f"features must have a last dimension of {self.irreps_in.dim}, got {tuple(features.shape)}"

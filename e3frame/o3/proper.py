@@ -1,4 +1,4 @@
-"""What is a rotation, and what is none. Values are looked at where there are any: not by compilers and transforms."""
+"""Checks of rotations. They are skipped where tensors have no values: in compilers and function transforms."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ from e3frame.kernels.values import has_values
 
 
 def require_rotations(R: Tensor, reflections: bool = False) -> Tensor:
-    """Matrices ``(..., 3, 3)`` in a floating type, if they are rotations, or reflections where these are allowed.
+    """Check that matrices are rotations, and return them in a floating dtype.
 
-    What float32 makes of a rotation in some hundred products passes, and so do four decimals of a text.
+    The tolerance admits the rounding of about a hundred float32 products, and matrices written with four decimals.
+
+    Args:
+        R: (..., 3, 3).
+        reflections: also allow matrices of determinant -1.
 
     Raises:
-        ValueError: another shape, or matrices that are not.
+        ValueError: another shape, or matrices that are not rotations.
     """
     if R.shape[-2:] != (3, 3):
         raise AssertedError(f"expected matrices of shape (..., 3, 3), got {tuple(R.shape)}")
@@ -27,18 +31,21 @@ def require_rotations(R: Tensor, reflections: bool = False) -> Tensor:
     exact = R.detach().to(torch.promote_types(R.dtype, torch.float32))
     off = float((exact @ exact.mT - torch.eye(3).to(exact)).abs().max())
     if not off < max(2e-4, 16 * torch.finfo(R.dtype).eps):
-        raise AssertedError(f"expected {what}, which are orthogonal matrices; R R^T is {off:.2g} off the identity")
+        raise AssertedError(
+            f"expected {what}, which are orthogonal matrices; R R^T differs from the identity by {off:.2g}"
+        )
     if not reflections and (exact.det() < 0).any():
-        raise AssertedError("expected rotation matrices, whose determinant is 1; got a reflection, of determinant -1")
+        raise AssertedError("expected rotation matrices, of determinant 1; got a reflection, of determinant -1")
     return R
 
 
 def require_directions(name: str, x: Tensor, needed: Tensor | None = None) -> Tensor:
-    """Vectors ``(..., n)``, if they have a direction.
+    """Check that vectors have a direction, and return them.
 
     Args:
-        name: what they are, for the message.
-        needed: (...), where they must have one; by default everywhere.
+        name: name of the vectors in messages.
+        x: (..., n).
+        needed: (...), mask of the vectors that need a direction; by default all.
 
     Raises:
         ValueError: a vector that is zero or not finite.
@@ -50,15 +57,15 @@ def require_directions(name: str, x: Tensor, needed: Tensor | None = None) -> Te
         raise AssertedError(f"the {name} of a rotation must be finite, got {_first(x, ~size.isfinite())}")
     zero = size == 0 if needed is None else (size == 0) & needed.detach()
     if zero.any():
-        raise AssertedError(f"the {name} of a rotation must have a direction, got {_first(x, zero)}")
+        raise AssertedError(f"the {name} of a rotation must not be zero, got {_first(x, zero)}")
     return x
 
 
 def require_counts(k: Tensor) -> Tensor:
-    """Numbers of inversions, if they are integers.
+    """Check that numbers of inversions are integers, and return them.
 
     Raises:
-        ValueError: they are not.
+        ValueError: a number that is not an integer.
     """
     if has_values(k) and k.is_floating_point() and (k.detach() != k.detach().round()).any():
         raise AssertedError(f"the number of inversions k must be an integer, got {_first(k, k != k.round())}")
@@ -66,5 +73,5 @@ def require_counts(k: Tensor) -> Tensor:
 
 
 def _first(x: Tensor, where: Tensor) -> object:
-    """The first entry of ``x``, along the axes of ``where``, for which that is true."""
+    """First entry of ``x`` where the mask ``where`` is true."""
     return x.detach()[where][0].tolist()

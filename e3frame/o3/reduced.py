@@ -1,4 +1,4 @@
-"""Tensors with symmetric indices as irreps."""
+"""Irreps of tensors with index symmetries."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from e3frame.o3.state import LoadsE3nn
 
 
 class ReducedTensorProducts(LoadsE3nn, ExactBuffers):
-    """``z_a = Σ_ij.. Q_aij.. x_i y_j ..``: the independent components, as irreps, of ``x ⊗ y ⊗ ..`` symmetrized.
+    """``z_a = Σ_ij.. Q_aij.. x_i y_j ..``: the irreps of the symmetrized tensor ``x ⊗ y ⊗ ..``.
 
-    Q is ``change_of_basis``. Its rows are orthonormal, so that ``T = Σ_a z_a Q_a`` is the symmetrized tensor itself.
+    Q is ``change_of_basis``, of shape (irreps_out.dim, *dimensions of the indices). Its rows are orthonormal, so
+    ``T = Σ_a z_a Q_a`` is the symmetrized tensor.
 
     Args:
-        formula: equal orders of the indices: ``ij=ji`` is symmetric, ``ij=-ji`` antisymmetric, ``ijk=jki`` cyclic.
+        formula: equal index orders: ``ij=ji`` is symmetric, ``ij=-ji`` antisymmetric, ``ijk=jki`` cyclic.
         filter_ir_out: irreps to keep, by default all.
         filter_ir_mid: irreps that may occur when the indices are coupled from left to right, by default all.
-        eps: what counts as zero.
-        irreps: those of each index, such as ``i="1o"``; an index that is exchanged with another may be left out.
+        eps: numbers below this count as zero.
+        irreps: irreps of each index, such as ``i="1o"``; optional for an index that the formula exchanges with another.
 
     Raises:
-        RuntimeError: a formula that is none, an index without irreps or exchanged with one of other irreps, or irreps
-            of no index.
-        TypeError: an argument that is no index.
-        ValueError: a filter that is no list of irreps.
+        RuntimeError: an invalid formula, an index without irreps, exchanged indices with different irreps, or irreps
+            for an unknown index.
+        TypeError: a name of several letters in ``irreps``.
+        ValueError: a filter that is not a list of irreps.
 
     Source: the projection onto invariants of a finite group, Serre, Linear Representations of Finite Groups, §2.6.
 
@@ -71,15 +72,15 @@ class ReducedTensorProducts(LoadsE3nn, ExactBuffers):
         return {"change_of_basis": torch.tensor(reduce_tensor(*self._key).change_of_basis)}
 
     def forward(self, *xs: Tensor) -> Tensor:
-        """One tensor ``(..., dim)`` for each index -> ``(..., irreps_out.dim)``.
+        """Return the irreps (..., irreps_out.dim) of the product of one tensor (..., dim) for each index.
 
         Raises:
-            ValueError: not one tensor for each index, or another last dimension.
+            ValueError: another number of tensors, or another last dimension.
         """
         dims = [irreps.dim for irreps in self.irreps_in]
         if [x.shape[-1] for x in xs] != dims:
             raise ValueError(
-                f"expected {len(dims)} tensors of last dimensions {dims}, got shapes {[tuple(x.shape) for x in xs]}"
+                f"expected {len(dims)} tensors with last dimensions {dims}, got shapes {[tuple(x.shape) for x in xs]}"
             )
         *rest, x = xs
         out = torch.einsum("...k,ak->...a", x, self.change_of_basis.flatten(0, -2))

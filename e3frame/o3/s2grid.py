@@ -1,9 +1,9 @@
-"""Signals on the sphere as coefficients of spherical harmonics, and as values on a grid.
+"""Signals on the sphere: coefficients of spherical harmonics, and values on a grid.
 
 ``f(x) = Σ_l F^l · Y^l(x)`` has (lmax + 1)² coefficients F. The grid has the points
 ``x_ij = (sin β_i sin α_j, cos β_i, sin β_i cos α_j)`` with ``β_i = π (i + 1/2) / res_beta`` and
-``α_j = 2π j / res_alpha``. Since ``Y^l_m(α, β) = S_m(α) P^l_m(cos β)``, a transform is a product of matrices along β
-and a Fourier transform along α. The quadrature on the grid is exact for products of two signals of degree below
+``α_j = 2π j / res_alpha``. Since ``Y^l_m(α, β) = S_m(α) P^l_m(cos β)``, a transform is a matrix product along β and a
+Fourier transform along α. The quadrature on the grid is exact for products of two signals of degree below
 res_beta / 2 (Kostelec and Rockmore, J. Fourier Anal. Appl. 14, 145 (2008)).
 """
 
@@ -29,7 +29,10 @@ Resolution: TypeAlias = int | tuple[int | None, int | None] | None
 
 
 def quadrature_weights(res_beta: int) -> Tensor:
-    """Weights, in float64, of the circles of latitude β_i: Σ_i w_i f(β_i) is the mean of f over the sphere.
+    """Return quadrature weights of the circles of latitude: Σ_i w_i f(β_i) is the mean of f over the sphere.
+
+    Returns:
+        float64 (res_beta,).
 
     Raises:
         ValueError: ``res_beta`` is odd or not positive.
@@ -61,7 +64,7 @@ def _cast(tensors: tuple[Tensor, ...], dtype: torch.dtype | None, device: Device
 def s2_grid(
     res_beta: int, res_alpha: int, dtype: torch.dtype | None = None, device: Device = None
 ) -> tuple[Tensor, Tensor]:
-    """Angles β ``(res_beta,)`` and α ``(res_alpha,)`` of the grid, in radians.
+    """Return the angles β (res_beta,) and α (res_alpha,) of the grid, in radians.
 
     >>> betas, alphas = s2_grid(2, 4)
     >>> betas / torch.pi, alphas / torch.pi
@@ -74,18 +77,25 @@ def s2_grid(
 def spherical_harmonics_s2_grid(
     lmax: int, res_beta: int, res_alpha: int, dtype: torch.dtype | None = None, device: Device = None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The two factors of the spherical harmonics (``integral`` normalization) on the grid.
+    """Return the two factors of the spherical harmonics on the grid, in ``integral`` normalization.
 
     Returns:
-        betas ``(res_beta,)``, alphas ``(res_alpha,)``, P of shape ``(res_beta, (lmax + 1)²)`` and S of shape
-        ``(res_alpha, 2 lmax + 1)``, with ``Y^l_m(α_j, β_i) = P_i,lm S_jm``.
+        betas (res_beta,), alphas (res_alpha,), P (res_beta, (lmax + 1)²) and S (res_alpha, 2 lmax + 1), with
+        ``Y^l_m(α_j, β_i) = P_i,lm S_jm``.
     """
     betas, alphas, shb, sha = _cast(_harmonics(lmax, res_beta, res_alpha), dtype, device)
     return betas, alphas, shb, sha
 
 
 def rfft(x: Tensor, l: int) -> Tensor:
-    """``x @ S``, by fast Fourier transform: ``(..., res) -> (..., 2l + 1)``, where S is `spherical_harmonics_alpha`.
+    """Return ``x @ S`` by fast Fourier transform, where S (res, 2l + 1) is `spherical_harmonics_alpha` on the grid.
+
+    Args:
+        x: (..., res), values at the angles α_j.
+        l: highest frequency.
+
+    Returns:
+        (..., 2l + 1).
 
     >>> x = torch.randn(101)
     >>> *_, S = spherical_harmonics_s2_grid(8, 102, 101)
@@ -100,7 +110,14 @@ def rfft(x: Tensor, l: int) -> Tensor:
 
 
 def irfft(x: Tensor, res: int) -> Tensor:
-    """``S @ x``, by fast Fourier transform: ``(..., 2l + 1) -> (..., res)``, where S is `spherical_harmonics_alpha`.
+    """Return ``S @ x`` by fast Fourier transform, where S (res, 2l + 1) is `spherical_harmonics_alpha` on the grid.
+
+    Args:
+        x: (..., 2l + 1), coefficients.
+        res: number of angles α_j.
+
+    Returns:
+        (..., res).
 
     Raises:
         ValueError: ``res`` is even or less than 2l + 1.
@@ -122,7 +139,7 @@ def irfft(x: Tensor, res: int) -> Tensor:
 
 
 def _complete(lmax: int | None, res: Resolution) -> tuple[int, int, int]:
-    """What is not given of (lmax, res_beta, res_alpha): the least that goes to the grid and back without loss."""
+    """Fill in (lmax, res_beta, res_alpha): the smallest grid that represents the coefficients without loss."""
     res_beta, res_alpha = (res, None) if isinstance(res, int) or res is None else res
     if res_beta is None:
         if lmax is not None:
@@ -141,7 +158,7 @@ def _complete(lmax: int | None, res: Resolution) -> tuple[int, int, int]:
 
 
 class _S2Transform(ExactBuffers):
-    """What both directions share: the grid, and the matrices ``shb`` (m, beta, i) and ``sha`` (alpha, m)."""
+    """Common part of both transforms: the grid, and the matrices ``shb`` (m, beta, i) and ``sha`` (alpha, m)."""
 
     alphas: Tensor
     betas: Tensor
@@ -167,11 +184,11 @@ class _S2Transform(ExactBuffers):
         self._own_buffers(dtype, device)
 
     def _factors(self) -> Tensor:
-        """What the coefficients of each degree are multiplied by."""
+        """Factors of the coefficients of each degree, (lmax + 1,)."""
         raise NotImplementedError
 
     def _circle_weights(self) -> Tensor | float:
-        """What the values on each circle of latitude are multiplied by."""
+        """Factors of the values on each circle of latitude, (res_beta,)."""
         return 1.0
 
     def exact_buffers(self) -> dict[str, Tensor]:
@@ -187,7 +204,7 @@ class _S2Transform(ExactBuffers):
 
     @property
     def grid(self) -> Tensor:
-        """Points of the grid on the unit sphere, ``(res_beta, res_alpha, 3)``."""
+        """Points of the grid on the unit sphere, (res_beta, res_alpha, 3)."""
         return angles_to_xyz(self.alphas, self.betas[:, None])
 
     @property
@@ -199,17 +216,17 @@ class _S2Transform(ExactBuffers):
 
 
 class ToS2Grid(_S2Transform):
-    """Values on the grid of ``f(x) = Σ_l n_l F^l · Y^l(x)``; the inverse of `FromS2Grid`.
+    """Evaluate the signal ``f(x) = Σ_l n_l F^l · Y^l(x)`` on the grid; the inverse of `FromS2Grid`.
 
     Args:
-        lmax: highest degree; by default the highest that the grid holds without loss.
-        res: res_beta (even), or (res_beta, res_alpha); by default the least without loss.
+        lmax: highest degree; by default the highest that the grid represents without loss.
+        res: res_beta (even), or (res_beta, res_alpha); by default the smallest without loss.
         normalization: ``component`` (components of unit variance) and ``norm`` (each F^l of unit norm) give values of
-            unit variance; ``integral``: n_l = 1; or the factors n of shape ``(lmax + 1,)``.
+            unit variance; ``integral``: n_l = 1; or the factors n, of shape (lmax + 1,).
         dtype, device: of the constants, by default the default ones.
 
     Raises:
-        ValueError: a grid too coarse for lmax, an odd res_beta, neither lmax nor res, another normalization.
+        ValueError: a grid too coarse for lmax, an odd res_beta, neither lmax nor res, or an unknown normalization.
 
     >>> to, back = ToS2Grid(6, (100, 101)), FromS2Grid((100, 101), 6)
     >>> x = torch.randn(3, 49)
@@ -235,23 +252,23 @@ class ToS2Grid(_S2Transform):
         return torch.full_like(l, sqrt(4 * pi / (self.lmax + 1)) if self.normalization == "norm" else 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., (lmax + 1)²) -> (..., res_beta, res_alpha)``."""
+        """Return the values (..., res_beta, res_alpha) of coefficients (..., (lmax + 1)²)."""
         waves = torch.einsum("mbi,...i->...bm", self.shb, x)
         return irfft(waves, self.res_alpha) if self._use_fft else waves @ self.sha.mT
 
 
 class FromS2Grid(_S2Transform):
-    """Coefficients of values on the grid, by exact quadrature; the inverse of `ToS2Grid`.
+    """Compute the coefficients of values on the grid by exact quadrature; the inverse of `ToS2Grid`.
 
     Args:
-        res: res_beta (even), or (res_beta, res_alpha); by default the least without loss.
-        lmax: highest degree; by default the highest that the grid holds without loss.
-        normalization: that of the `ToS2Grid` to invert, or factors for each degree, of shape ``(lmax + 1,)``.
-        lmax_in: lmax of the `ToS2Grid` to invert, by default the same.
+        res: res_beta (even), or (res_beta, res_alpha); by default the smallest without loss.
+        lmax: highest degree; by default the highest that the grid represents without loss.
+        normalization: that of the `ToS2Grid` to invert, or a factor for each degree, of shape (lmax + 1,).
+        lmax_in: lmax of the `ToS2Grid` to invert, by default ``lmax``.
         dtype, device: of the constants, by default the default ones.
 
     Raises:
-        ValueError: a grid too coarse for lmax, an odd res_beta, neither lmax nor res, another normalization.
+        ValueError: a grid too coarse for lmax, an odd res_beta, neither lmax nor res, or an unknown normalization.
 
     >>> FromS2Grid((100, 101), 6)(torch.randn(3, 100, 101)).shape
     torch.Size([3, 49])
@@ -281,6 +298,6 @@ class FromS2Grid(_S2Transform):
         return quadrature_weights(self.res_beta) / self.res_alpha
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., res_beta, res_alpha) -> (..., (lmax + 1)²)``."""
+        """Return the coefficients (..., (lmax + 1)²) of values (..., res_beta, res_alpha)."""
         waves = rfft(x, self.lmax) if self._use_fft else x @ self.sha
         return torch.einsum("mbi,...bm->...i", self.shb, waves)

@@ -1,4 +1,4 @@
-"""Signals on SO(3) as coefficients of matrix elements of the irreps, and as values on a grid of Euler angles."""
+"""Signals on SO(3): coefficients of Wigner D matrices, and values on a grid of Euler angles."""
 
 # ruff: noqa: E741 - l is the degree, here as in the literature
 
@@ -16,7 +16,7 @@ from e3frame.o3.wigner import wigner_D
 
 
 def flat_wigner(lmax: int, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor:
-    """``√(2l + 1) D^l(α, β, γ)`` for l = 0 ... lmax, flat: ``(...) -> (..., Σ (2l + 1)²)``."""
+    """Return ``√(2l + 1) D^l(α, β, γ)`` for l = 0 ... lmax, flattened to (..., Σ (2l + 1)²), of angles (...)."""
     parts = [(2 * l + 1) ** 0.5 * wigner_D(l, alpha, beta, gamma).flatten(-2) for l in range(lmax + 1)]
     return torch.cat(parts, dim=-1)
 
@@ -24,14 +24,14 @@ def flat_wigner(lmax: int, alpha: Tensor, beta: Tensor, gamma: Tensor) -> Tensor
 class SO3Grid(ExactBuffers):
     """``f(α, β, γ) = n^(-1/2) Σ_l √(2l + 1) F^l · D^l(α, β, γ)`` on a grid, with n the number of coefficients.
 
-    The coefficients F have the irreps ``(2l + 1)x l`` for l = 0 ... lmax. Components of unit variance give values of
-    unit variance. `from_grid` inverts `to_grid` if ``resolution > lmax``.
+    The coefficients F have 2l + 1 copies of each degree l = 0 ... lmax. Components of unit variance give values of unit
+    variance. `from_grid` inverts `to_grid` if ``resolution > lmax``.
 
     Args:
         lmax: highest degree.
-        resolution: the grid has 2 resolution values of β, and 2 resolution aspect_ratio of α and of γ.
-        normalization: ``component``, the only one there is.
-        aspect_ratio: number of values of α over that of β.
+        resolution: the grid has 2 resolution values of β, and 2 resolution aspect_ratio values of α and of γ.
+        normalization: only ``component``.
+        aspect_ratio: number of values of α, relative to that of β.
 
     Raises:
         ValueError: another normalization.
@@ -67,11 +67,11 @@ class SO3Grid(ExactBuffers):
         return {"D": D, "qw": qw, "alpha": a, "beta": b, "gamma": a.clone()}
 
     def to_grid(self, features: Tensor) -> Tensor:
-        """``(..., Σ (2l + 1)²) -> (..., res_alpha, res_beta, res_gamma)``."""
+        """Return the values (..., res_alpha, res_beta, res_gamma) of coefficients (..., Σ (2l + 1)²)."""
         return torch.einsum("...i,abci->...abc", features, self.D) / self.D.shape[-1] ** 0.5
 
     def from_grid(self, features: Tensor) -> Tensor:
-        """``(..., res_alpha, res_beta, res_gamma) -> (..., Σ (2l + 1)²)``."""
+        """Return the coefficients (..., Σ (2l + 1)²) of values (..., res_alpha, res_beta, res_gamma)."""
         return torch.einsum("...abc,abci,b->...i", features, self.D, self.qw) * self.D.shape[-1] ** 0.5
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""The weights that modules own, their exchange with e3nn."""
+"""Exchange of weights with e3nn."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor, nn
 
 
 class LoadsE3nn(nn.Module):
-    """A module that loads the ``state_dict`` of e3nn's, in which there are constants and empty tensors, too.
+    """A module that loads the ``state_dict`` of its e3nn counterpart, ignoring e3nn's constants and empty tensors.
 
-    `state_dict_for_e3nn` goes the other way.
+    `state_dict_for_e3nn` is the inverse.
     """
 
-    #: How the names of e3nn's constants begin: masks, and Wigner 3j symbols within generated code.
+    #: Prefixes of the names of e3nn's constants: masks, and Wigner 3j symbols in generated code.
     e3nn_constants: ClassVar[tuple[str, ...]] = ("output_mask", "_compiled_main")
 
     def _own_weights(self, name: str, initial: Tensor | None) -> None:
-        """Learn a tensor from ``initial``; or hold an empty one, as e3nn does, that is not saved."""
+        """Register a parameter with initial values; without, an empty tensor that is not saved, as in e3nn."""
         if initial is None or initial.numel() == 0:
             self.register_buffer(name, torch.empty(0), persistent=False)
         else:
@@ -36,10 +36,14 @@ class LoadsE3nn(nn.Module):
 
 
 def state_dict_for_e3nn(module: nn.Module, theirs: nn.Module) -> dict[str, Tensor]:
-    """The state of a module or model for the same one of e3nn, ``theirs.load_state_dict(..., strict=True)``.
+    """Return the state of a module in the form that ``theirs.load_state_dict(..., strict=True)`` takes.
 
-    e3nn saves constants and empty tensors, which are not saved here and are those of ``theirs``. Every parameter comes
-    from ``module``: one that it lacks is missing in the result, one of its own is unexpected, and ``strict`` says so.
+    e3nn also saves constants and empty tensors; these are taken from ``theirs``. All parameters come from ``module``,
+    so that ``strict`` reports any that only one of the two has.
+
+    Args:
+        module: a module or model of e3frame.
+        theirs: the same module or model of e3nn.
     """
     constants = dict(theirs.named_buffers())
     return {k: v for k, v in theirs.state_dict().items() if k in constants} | module.state_dict()

@@ -1,4 +1,4 @@
-"""Tensor products as modules: a plan, its weights, and a kernel that executes it."""
+"""Tensor products as modules: a plan, its weights, and the kernel that runs it."""
 
 from __future__ import annotations
 
@@ -44,24 +44,25 @@ class ProductOptions(CommonOptions, total=False):
 class TensorProduct(LoadsE3nn):
     """Tensor product along explicit paths, ``out_k = Σ_paths Σ_uvij c w_uv.. C_ijk x_ui y_vj``.
 
-    C is `wigner_3j`; the coefficient c of a path is its ``path_weight`` in ``instructions``, chosen so that inputs and
-    weights of unit variance give outputs of unit variance.
+    C is `wigner_3j`. The coefficient c of a path is its ``path_weight`` in the attribute ``instructions``, chosen so
+    that inputs and weights of unit variance give outputs of unit variance.
 
     Args:
-        instructions: paths ``(i_in1, i_in2, i_out, connection_mode, has_weight[, path_weight])``. The mode says which
-            copies u of in1, v of in2 and w of out meet: uvw, uvu, uvv, uuw, uuu, uvuv, uvu<v or u<vw. The given
+        irreps_in1, irreps_in2, irreps_out: irreps of x, y and the output.
+        instructions: paths ``(i_in1, i_in2, i_out, connection_mode, has_weight[, path_weight])``. The mode says how the
+            copies u of in1, v of in2 and w of out combine: uvw, uvu, uvv, uuw, uuu, uvuv, uvu<v or u<vw. The given
             ``path_weight`` multiplies the variance of the path.
-        in1_var: variance of each term of irreps_in1, 1 by default; so for in2_var and out_var.
+        in1_var, in2_var, out_var: variance of each term of the irreps, by default 1.
         irrep_normalization, path_normalization: see `e3frame.algebra.plan.plan_explicit`.
-        internal_weights: whether the module owns its weights; by default if they are shared and there are any.
-        shared_weights: whether all rows share the weights (the default) or each brings its own.
-        compile_left_right, compile_right, _specialized_code, _optimize_einsums: how e3nn generates code. None is
-            generated here, `forward` and `right` are always there, and these change nothing.
+        internal_weights: whether the module owns its weights; by default it does if they are shared.
+        shared_weights: whether all rows share the weights (the default) or each row has its own.
+        compile_left_right, compile_right, _specialized_code, _optimize_einsums: code generation options of e3nn, which
+            have no effect here: `forward` and `right` always exist.
         normalization: deprecated name of irrep_normalization.
 
     Raises:
-        ValueError: paths that do not fit the irreps, or internal weights that are not shared. It is an AssertionError,
-            too, and an IndexError for a term that is not there: see `e3frame.algebra.errors`.
+        ValueError: paths that do not fit the irreps, or internal weights that are not shared. It is also of the type
+            that e3nn raises, see `e3frame.algebra.errors`.
 
     Source: Thomas et al., Tensor field networks, https://arxiv.org/abs/1802.08219, eq. 8; Geiger and Smidt,
     https://arxiv.org/abs/2207.09453, section on the tensor product.
@@ -123,7 +124,7 @@ class TensorProduct(LoadsE3nn):
         _optimize_einsums: bool | None = None,
         **options: Any,
     ) -> None:
-        """Own the plan that ``planner`` makes of the options that are not None."""
+        """Set up the plan that ``planner`` returns for the options that are not None."""
         if normalization is not None:
             warnings.warn("normalization= is deprecated: use irrep_normalization=", DeprecationWarning, stacklevel=3)
             irrep_normalization = normalization
@@ -135,7 +136,7 @@ class TensorProduct(LoadsE3nn):
     def from_plan(
         cls, plan: ProductPlan, internal_weights: bool | None = None, shared_weights: bool | None = None
     ) -> TensorProduct:
-        """The module of a plan."""
+        """Return the module that runs ``plan``; the other arguments as for the class."""
         module = TensorProduct.__new__(TensorProduct)
         nn.Module.__init__(module)
         module._own(plan, internal_weights, shared_weights)
@@ -151,23 +152,28 @@ class TensorProduct(LoadsE3nn):
             internal_weights = self.shared_weights and any(ins.has_weight for ins in plan.instructions)
         if internal_weights and not self.shared_weights:
             raise AssertedError(
-                "internal weights are shared by all rows; shared_weights=False needs weights as an input"
+                "internal weights are shared by all rows; with shared_weights=False, pass weights to forward"
             )
         self.internal_weights = internal_weights
         self._own_weights("weight", torch.randn(plan.weight_numel) if internal_weights else None)
         self.register_buffer("output_mask", expand_mask(plan.output_mask, plan.irreps_out), persistent=False)
 
     def forward(self, x: Tensor, y: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:
-        """``(..., irreps_in1.dim), (..., irreps_in2.dim) -> (..., irreps_out.dim)``.
+        """Return the product (..., irreps_out.dim).
 
         Args:
-            weight: ``(weight_numel,)`` if shared, else ``(..., weight_numel)``; or a list of the weights of each path,
-                of shape ``path_shape`` or ``(..., *path_shape)``; by default the module's own.
+            x: (..., irreps_in1.dim).
+            y: (..., irreps_in2.dim).
+            weight: (weight_numel,) if shared, else (..., weight_numel); or a list with the weights of each path, of
+                shape ``path_shape`` or (..., *path_shape). By default the module's own weights.
+
+        Raises:
+            ValueError: missing weights, or tensors of another shape.
         """
         return kernels.product(x, y, self._weight(weight), self.plan)
 
     def right(self, y: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:
-        """The operator B of y, ``(..., irreps_in1.dim, irreps_out.dim)``, with ``forward(x, y)_k = Σ_i x_i B_ik``."""
+        """Return the matrix B (..., irreps_in1.dim, irreps_out.dim) of y, with ``forward(x, y)_k = Σ_i x_i B_ik``."""
         w = self._weight(weight)
         if w is not None and not self.shared_weights:
             w = w.unsqueeze(-2)
@@ -177,7 +183,7 @@ class TensorProduct(LoadsE3nn):
     def _weight(self, weight: Tensor | list[Tensor] | None) -> Tensor | None:
         if weight is None:
             if self.weight_numel > 0 and not self.internal_weights:
-                raise MissingWeightsError(f"{self!r} has no weights of its own: pass {self.weight_numel} of them")
+                raise MissingWeightsError(f"{self!r} has no weights of its own: pass {self.weight_numel} weights")
             return self.weight if self.weight_numel else None
         if isinstance(weight, list):
             shapes = [ins.path_shape for ins in self.instructions if ins.has_weight]
@@ -190,7 +196,7 @@ class TensorProduct(LoadsE3nn):
         return weight
 
     def weight_view_for_instruction(self, instruction: int, weight: Tensor | None = None) -> Tensor:
-        """View of the weights of one path, of shape ``(..., *path_shape)``.
+        """Return a view (..., *path_shape) of the weights of one path.
 
         Raises:
             ValueError: the path has no weights.
@@ -199,13 +205,13 @@ class TensorProduct(LoadsE3nn):
         if where is None:
             raise ValueError(f"instruction {instruction} has no weights")
         flat = self._weight(weight)
-        flat = self.weight if flat is None else flat  # there are none, in views that are empty
+        flat = self.weight if flat is None else flat  # no weights: the view is empty
         return flat[..., where].unflatten(-1, self.instructions[instruction].path_shape)
 
     def weight_views(
         self, weight: Tensor | None = None, yield_instruction: bool = False
     ) -> Iterator[Tensor | tuple[int, Instruction, Tensor]]:
-        """Views of the weights of each weighted path, if asked with its number and instruction."""
+        """Yield a view of the weights of each weighted path, on request with its number and instruction."""
         for n, ins in enumerate(self.instructions):
             if ins.has_weight:
                 view = self.weight_view_for_instruction(n, weight)
@@ -218,7 +224,7 @@ class TensorProduct(LoadsE3nn):
         aspect_ratio: float | Literal["auto"] = 1,
         ax: Axes | None = None,
     ) -> tuple[Figure, Axes]:
-        """Draw the paths with matplotlib; see `e3frame.viz.tensor_product.draw_tensor_product`."""
+        """Draw the paths with matplotlib; see `e3frame.viz.draw_tensor_product`."""
         from e3frame.viz.tensor_product import draw_tensor_product
 
         return draw_tensor_product(self, weight, plot_weight, aspect_ratio, ax)
@@ -234,5 +240,5 @@ class TensorProduct(LoadsE3nn):
 
 
 def expand_mask(mask: Sequence[bool], irreps: Irreps) -> Tensor:
-    """One number, 0 or 1, for each component of ``irreps``, from one for each term."""
+    """Expand a mask of the terms of ``irreps`` to 0 or 1 for each component, (irreps.dim,)."""
     return torch.tensor([float(one) for one, mul_ir in zip(mask, irreps, strict=True) for _ in range(mul_ir.dim)])

@@ -1,4 +1,4 @@
-"""Figures, drawn on matplotlib figures of their own, without pyplot's global state."""
+"""Figures, drawn with matplotlib without pyplot's global state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pieces of a page that stands alone: no network, figures inside as PNG."""
+"""Parts of a self-contained HTML page, with embedded PNG figures."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ details summary { cursor: pointer; color: var(--accent); margin: 10px 0; }
 
 @dataclass(frozen=True)
 class Card:
-    """A number that counts: ``value unit``, and below it what it is."""
+    """A highlighted number: ``value unit``, with the description ``what`` below."""
 
     value: str
     unit: str
@@ -58,11 +58,12 @@ class Card:
 
 
 def page(title: str, lead: str | Sequence[str], cards: Sequence[Card], sections: Mapping[str, str]) -> str:
-    """A whole HTML file.
+    """Return a complete HTML page.
 
     Args:
-        title, lead: text; the lead of one or several lines.
-        cards: the first thing one sees.
+        title: title of the page.
+        lead: lines of text below the title.
+        cards: highlighted numbers.
         sections: HTML by heading, in order.
     """
     body = "\n".join(f"<h2>{escape(heading)}</h2>\n{html}" for heading, html in sections.items())
@@ -79,7 +80,7 @@ def page(title: str, lead: str | Sequence[str], cards: Sequence[Card], sections:
 def table(
     headings: Sequence[str], rows: Sequence[Sequence[str]], numbers: Sequence[str] = (), full: bool = False
 ) -> str:
-    """A table of text; the columns called ``numbers`` are aligned to the right."""
+    """Return an HTML table. The columns with headings in ``numbers`` are aligned to the right."""
     kinds = [' class="number"' if heading in numbers else "" for heading in headings]
     head = "".join(f"<th{kind}>{escape(text)}</th>" for kind, text in zip(kinds, headings, strict=True))
     body = "".join(
@@ -91,23 +92,23 @@ def table(
 
 
 def image(figure: Figure, what: str) -> str:
-    """A figure as PNG within the page; ``what`` is read to those who cannot see it."""
+    """Return a figure as an embedded PNG with the alternative text ``what``."""
     data = base64.b64encode(rendered(figure, dpi=130)).decode("ascii")
-    width = round(96 * figure.get_size_inches()[0])  # pixels of CSS: text in figures is as large as on the page
+    width = round(96 * figure.get_size_inches()[0])  # CSS pixels, so that text in figures has the size of the page's
     return f'<img alt="{escape(what)}" width="{width}" src="data:image/png;base64,{data}">'
 
 
 def note(text: str) -> str:
-    """A line of small text."""
+    """Return a line of small text."""
     return f'<p class="note">{escape(text)}</p>'
 
 
 def folded(summary: str, text: str) -> str:
-    """Preformatted text that a click unfolds."""
+    """Return preformatted text that is hidden until a click on ``summary``."""
     return f"<details><summary>{escape(summary)}</summary><pre>{escape(text)}</pre></details>"
 
 
 def columns(parts: Sequence[tuple[str, str]]) -> str:
-    """Headed pieces of HTML side by side, where there is room."""
+    """Return pieces of HTML with headings, side by side if the page is wide enough."""
     inner = "".join(f"<div><h3>{escape(heading)}</h3>{html}</div>" for heading, html in parts)
     return f'<div class="columns">{inner}</div>'

@@ -18,18 +18,18 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from e3frame.viz.style import BLUE, INK, MUTED, ORANGE, new_figure
 
 _COLORS = "viridis"
-"""Dark, which stands out on white, is small, which is good."""
+"""Colormap whose dark end, which stands out on white, shows small and good values."""
 _DECADE = 5.0
-"""Ratio of largest to smallest from which on positive values stand on a logarithmic axis."""
+"""Ratio of the largest to the smallest value above which an axis is logarithmic."""
 
 
 def history(numbers: Sequence[int], values: Mapping[str, Sequence[float]], pruned: Sequence[int]) -> Figure:
-    """Each objective by trial, with the best so far; trials that were ended early are ticks at the foot.
+    """Draw each objective by trial, with the best value so far. Pruned trials are ticks at the bottom.
 
     Args:
-        numbers: of the complete trials.
-        values: of each objective, one for each of them.
-        pruned: numbers of the trials that were ended early.
+        numbers: numbers of the complete trials.
+        values: values of each objective, in the order of ``numbers``.
+        pruned: numbers of the pruned trials.
     """
     figure, axes = new_figure(len(values), width=4.6)
     for ax, (name, found) in zip(axes, values.items(), strict=True):
@@ -48,11 +48,11 @@ def history(numbers: Sequence[int], values: Mapping[str, Sequence[float]], prune
 
 
 def importance(parts: Mapping[str, Mapping[str, float]], trials: int) -> Figure:
-    """How much each parameter tells of whether a trial is one of the best, for each objective.
+    """Draw the importance of each parameter for each objective.
 
     Args:
-        parts: objective -> parameter -> from 0 to 1.
-        trials: from how many it was estimated.
+        parts: {objective: {parameter: importance between 0 and 1}}.
+        trials: number of trials from which the importance was estimated.
     """
     rows = max(len(of) for of in parts.values())
     figure, axes = new_figure(len(parts), width=4.6, height=1.0 + 0.32 * rows)
@@ -69,11 +69,12 @@ def importance(parts: Mapping[str, Mapping[str, float]], trials: int) -> Figure:
 
 
 def parallel_coordinates(points: Sequence[Mapping[str, Any]], values: Sequence[float], objective: str) -> Figure:
-    """One line for each complete trial through its parameters to its objective, in its colour; the best are on top.
+    """Draw a line for each complete trial through its parameters to its objective; the best are on top.
 
     Args:
-        points: parameter -> value, for each trial.
-        values: of the objective.
+        points: {parameter: value} of each trial.
+        values: objective of each trial, which colours its line.
+        objective: name of the objective.
     """
     names = list({name: None for point in points for name in point})
     figure, (ax,) = new_figure(1, width=0.6 + 1.25 * (len(names) + 1), height=3.8)
@@ -98,20 +99,20 @@ def parallel_coordinates(points: Sequence[Mapping[str, Any]], values: Sequence[f
 def error_against_cost(
     costs: Sequence[float], errors: Sequence[float], numbers: Sequence[int], front: Sequence[int], names: Sequence[str]
 ) -> Figure:
-    """Complete trials by cost and error; those that no other beats in both are joined.
+    """Draw complete trials by cost and error, and join those of the Pareto front.
 
     Args:
-        costs, errors: of each trial.
-        numbers: of the trials, as labels of those in front.
-        front: indices of the trials that are not beaten.
-        names: of the cost and of the error.
+        costs, errors: cost and error of each trial.
+        numbers: numbers of the trials, to label those of the front.
+        front: indices of the trials of the Pareto front.
+        names: names of the cost and the error.
     """
     figure, (ax,) = new_figure(1, width=5.4, height=4.0)
     ax.plot(costs, errors, "o", color=MUTED, ms=5, alpha=0.7, mew=0)
     ordered = sorted(front, key=lambda index: costs[index])
     x, y = [costs[index] for index in ordered], [errors[index] for index in ordered]
     ax.step(x, y, where="post", color=ORANGE, lw=1.3, zorder=3)
-    ax.plot(x, y, "o", color=ORANGE, ms=6, mew=0, zorder=4, label="no other is better in both")
+    ax.plot(x, y, "o", color=ORANGE, ms=6, mew=0, zorder=4, label="Pareto front")
     for index in ordered:
         ax.annotate(str(numbers[index]), (costs[index], errors[index]), (5, 4), textcoords="offset points", fontsize=8)
     _scale(ax, costs, "x")
@@ -124,7 +125,7 @@ def error_against_cost(
 
 
 class _Column:
-    """One axis of the parallel coordinates: numbers by size, other values in the order in which they came."""
+    """One axis of the parallel coordinates: numbers by size, other values in order of appearance."""
 
     def __init__(self, values: Sequence[Any]) -> None:
         plain = [value for value in values if value is not None]
@@ -152,7 +153,7 @@ def _text(value: Any) -> str:
 
 
 def _smooth(heights: Sequence[float], facecolor: str, **style: Any) -> PathPatch:
-    """A curve through the heights at 0, 1, 2, ..., level where it crosses an axis."""
+    """Return a curve through the heights at 0, 1, 2, ..., horizontal where it crosses an axis."""
     vertices, codes = [(0.0, heights[0])], [Curve.MOVETO]
     for place, (start, end) in enumerate(pairwise(heights)):
         vertices += [(place + 0.4, start), (place + 0.6, end), (place + 1.0, end)]
@@ -161,7 +162,7 @@ def _smooth(heights: Sequence[float], facecolor: str, **style: Any) -> PathPatch
 
 
 def _scale(ax: Axes, values: Sequence[float], axis: Literal["x", "y"]) -> None:
-    """Logarithmic where the values span more than a factor of five, with plain numbers either way."""
+    """Use a logarithmic axis if the values span more than a factor of five, always with plain numbers."""
     low, high = min(values), max(values)
     if low > 0 and high / low > _DECADE:
         (ax.set_xscale if axis == "x" else ax.set_yscale)("log", subs=[2, 5] if axis else None)

@@ -27,9 +27,9 @@ _POSITIVE, _NEGATIVE = to_rgb("#d1495b"), to_rgb("#2f7fc1")
 
 
 def draw_spherical_harmonics(irreps: int | IrrepsLike = 3, resolution: int = 60) -> tuple[Figure, list[Axes3D]]:
-    """Each real spherical harmonic Y^l_m, one row for each degree, m = -l ... l from left to right.
+    """Draw real spherical harmonics Y^l_m, one row for each degree, with m = -l ... l from left to right.
 
-    The distance from the centre is \\|Y\\|, on one scale for all; red is positive, blue is negative.
+    The distance from the centre is \\|Y\\|, on a common scale; red is positive, blue is negative.
 
     Args:
         irreps: highest degree, or irreps such as ``"0e + 2e"``.
@@ -39,7 +39,7 @@ def draw_spherical_harmonics(irreps: int | IrrepsLike = 3, resolution: int = 60)
         the figure and its axes, in the order of the components.
 
     Raises:
-        ValueError: irreps that no spherical harmonics of one vector have.
+        ValueError: irreps that are not those of spherical harmonics of one vector.
     """
     chosen = Irreps.spherical_harmonics(irreps) if isinstance(irreps, int) else Irreps(irreps)
     degrees = chosen.ls
@@ -75,21 +75,21 @@ def draw_spherical_signal(
     resolution: int = 120,
     ax: Axes3D | None = None,
 ) -> tuple[Figure, Axes3D]:
-    """The signal f(x) = Σ_l A^l · Y^l(x) on the unit sphere.
+    """Draw the signal f(x) = Σ_l A^l · Y^l(x) on the unit sphere.
 
     Args:
         coefficients: A, of shape (irreps.dim,).
-        irreps: highest degree, or irreps; by default degrees 0, 1, ... as many as there are coefficients.
-        shape: ``radius``, the distance from the centre is \\|f\\|; ``sphere``, the colour alone tells f.
-        normalization: that of the harmonics.
+        irreps: highest degree, or irreps; by default degrees 0, 1, ..., up to the number of coefficients.
+        shape: ``radius``: the distance from the centre is \\|f\\|; ``sphere``: only the colour shows f.
+        normalization: normalization of the harmonics.
         resolution: number of circles of latitude.
-        ax: three-dimensional axes; those of a figure of its own if None.
+        ax: three-dimensional axes to draw on; by default those of a new figure.
 
     Returns:
         the figure and its axes.
 
     Raises:
-        ValueError: not as many coefficients as the irreps have components, or another ``shape``.
+        ValueError: the number of coefficients is not the dimension of the irreps, or an unknown ``shape``.
     """
     if shape not in ("radius", "sphere"):
         raise ValueError(f"shape must be 'radius' or 'sphere', got {shape!r}")
@@ -114,7 +114,7 @@ def draw_spherical_signal(
 
 def _signal_irreps(irreps: int | IrrepsLike, coefficients: _Array) -> Irreps:
     if coefficients.ndim != 1:
-        raise ValueError(f"the coefficients of one signal are a vector, got the shape {coefficients.shape}")
+        raise ValueError(f"the coefficients of a signal must be a vector, got shape {coefficients.shape}")
     if irreps is None:
         irreps = round(len(coefficients) ** 0.5) - 1
     chosen = Irreps.spherical_harmonics(irreps) if isinstance(irreps, int) else Irreps(irreps)
@@ -124,7 +124,7 @@ def _signal_irreps(irreps: int | IrrepsLike, coefficients: _Array) -> Irreps:
 
 
 def _sphere(resolution: int) -> _Array:
-    """Points (resolution, 2 resolution, 3) of the unit sphere, y the polar axis."""
+    """Return points (resolution, 2 resolution, 3) of the unit sphere, with polar axis y."""
     beta = np.linspace(0.0, np.pi, resolution)[:, None]
     alpha = np.linspace(0.0, 2.0 * np.pi, 2 * resolution)[None, :]
     x, y, z = np.sin(beta) * np.sin(alpha), np.cos(beta) + 0.0 * alpha, np.sin(beta) * np.cos(alpha)
@@ -150,8 +150,8 @@ def _new_axes(figure: Figure, where: tuple[float, float, float, float], zoom: fl
 
 
 def _draw_surface(ax: Axes3D, surface: _Array, colors: _Array, relief: float = 1.0) -> None:
-    """A surface (n, k, 3) in the colours (n, k, 3) of its points, lit from above with the contrast ``relief``."""
-    surface = surface[..., [2, 0, 1]]  # axes of the drawing: z to the viewer, x to the right, y upwards
+    """Draw a surface (n, k, 3) in the colours (n, k, 3) of its points, lit from above with contrast ``relief``."""
+    surface = surface[..., [2, 0, 1]]  # axes of the drawing: z towards the viewer, x to the right, y up
     corners = (surface[:-1, :-1], surface[1:, :-1], surface[:-1, 1:], surface[1:, 1:])
     normal = np.cross(corners[3] - corners[0], corners[2] - corners[1])
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
@@ -162,7 +162,7 @@ def _draw_surface(ax: Axes3D, surface: _Array, colors: _Array, relief: float = 1
     faces = np.clip(np.where(brightness < 1, faces * brightness, 1 - (1 - faces) * (2 - brightness)), 0, 1)
     quads = np.stack([corners[i] for i in (0, 1, 3, 2)], axis=-2).reshape(-1, 4, 3)
     faces = faces.reshape(-1, 3)
-    # Edges in the colour of their face hide the seams that antialiasing leaves.
+    # Edges in the colour of their face hide the seams of antialiasing.
     collection = Poly3DCollection(quads, facecolors=faces, edgecolors=faces, linewidths=0.3, zorder=1)
     collection.set_rasterized(True)  # thousands of faces would make a vector file slow
     ax.add_collection3d(collection)
@@ -171,7 +171,7 @@ def _draw_surface(ax: Axes3D, surface: _Array, colors: _Array, relief: float = 1
 
 
 def _draw_compass(figure: Figure, left: float, low: float) -> None:
-    """The directions of x, y and z, an inch wide, with the lower left corner given in parts of the figure."""
+    """Draw the directions of x, y and z, one inch wide; ``left`` and ``low`` are fractions of the figure."""
     width, height = figure.get_size_inches()
     ax = _new_axes(figure, (left, low, 1 / width, 1 / height), 1.2)
     for name, direction in (("z", (1, 0, 0)), ("x", (0, 1, 0)), ("y", (0, 0, 1))):

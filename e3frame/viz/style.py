@@ -1,4 +1,4 @@
-"""One look for all figures."""
+"""Common style of all figures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MUTED = "#8a94a0"
 BLUE = "#2166ac"
 ORANGE = "#d6604d"
 PALETTE = (BLUE, ORANGE, "#4d9221", "#7b3294", "#b8860b", "#35978f", "#8c510a", "#5e6a75")
-"""Of several groups in one panel; what comes after the eighth is not drawn."""
+"""Colours of the groups in a panel. At most eight groups are drawn."""
 
 
 PLAIN = {"Software": None}
@@ -24,7 +24,7 @@ PLAIN = {"Software": None}
 def new_figure(
     panels: int, width: float = 4.2, height: float = 3.6, columns: int | None = None
 ) -> tuple[Figure, list[Axes]]:
-    """A figure of some panels of ``width`` by ``height`` inches, in one row or in rows of so many columns."""
+    """Return a figure with panels of ``width`` by ``height`` inches, in one row or in rows of ``columns`` panels."""
     columns = min(panels, columns or panels)
     rows = -(-panels // columns)
     figure = Figure(figsize=(width * columns, height * rows), dpi=150, layout="constrained")
@@ -49,4 +49,5 @@ def rendered(
 def density(color: str) -> LinearSegmentedColormap:
     """Return a colormap for the number of points; its palest shade still shows a single point."""
     r, g, b = (0.4 * channel for channel in to_rgb(color))
-    return LinearSegmentedColormap.from_list("density", [(r + 0.6, g + 0.6, b + 0.6), color, (r, g, b)])
+    pale, dark = (r + 0.6, g + 0.6, b + 0.6), (r, g, b)
+    return LinearSegmentedColormap.from_list("density", [pale, to_rgb(color), dark])

@@ -1,4 +1,4 @@
-"""Drawing of a tensor product: what its paths join, which of them are learned, and how much each weighs."""
+"""Drawing of a tensor product: its paths, which of them are learned, and their coefficients."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ Point = tuple[float, float]
 _DEGREES = ("#2166ac", "#d1495b", "#1b8a5a", "#7b52ab", "#c77d0a", "#0e8f9e", "#a33b8f", "#5f6f1c")
 _GUIDE = "#d5dae1"
 _FIXED = "#77818d"
-# Inches between two terms of in1, of in2, of the output, and of an output of many terms. They differ lest the points
-# where inputs meet stand in line with each other above an output.
+# Inches between two terms of in1, of in2, of the output, and of an output of many terms. They differ so that points
+# where inputs meet are not aligned above an output.
 _SPACINGS = (0.38, 0.48, 0.6, 0.28)
 _FEW = 8
 _SLOPE = sqrt(3)
@@ -38,10 +38,10 @@ _SLOPE = sqrt(3)
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the terms of the inputs and of the output stand, in inches, around the lattice where inputs meet.
+    """Positions of the terms of the inputs and the output, in inches.
 
-    The terms of the inputs stand on the upper sides of a hexagon and look across it at right angles to their side, so
-    that every pair of terms meets in a point of its own. Those of the output stand on its lower side.
+    The terms of the inputs are on the upper sides of a hexagon. Lines from them, at right angles to their side, cross
+    at a separate point for each pair of terms. The terms of the output are on the lower side.
     """
 
     in1: list[Point]
@@ -63,7 +63,7 @@ class _Layout:
 def _lay_out(plan: ProductPlan, stretch: float) -> _Layout:
     offsets1, length1 = _spread(len(plan.irreps_in1), _SPACINGS[0], 1.4)
     offsets2, length2 = _spread(len(plan.irreps_in2), _SPACINGS[1], 1.4)
-    offsets1, offsets2 = offsets1[::-1], offsets2[::-1]  # both inputs read from the top down
+    offsets1, offsets2 = offsets1[::-1], offsets2[::-1]  # both inputs are read from top to bottom
     width = 0.5 * (length1 + length2)
     count = len(plan.irreps_out)
     offsets_out, length_out = _spread(count, _SPACINGS[3 if count > _FEW else 2], 1.3 * width)
@@ -81,7 +81,7 @@ def _lay_out(plan: ProductPlan, stretch: float) -> _Layout:
 
 
 def _spread(count: int, spacing: float, least: float) -> tuple[list[float], float]:
-    """``count`` offsets around zero, and the length of the side they stand on."""
+    """Return ``count`` offsets around zero, and the length of their side."""
     length = max(least, spacing * (count + 1))
     step = length / (count + 1)
     return [(i + 1) * step - length / 2 for i in range(count)], length
@@ -97,18 +97,18 @@ def draw_tensor_product(
 ) -> tuple[Figure, Axes]:
     """Draw the inputs, the output and every path of a tensor product.
 
-    The first input stands on the left, the second on the right, the output below. A path runs from the point where its
-    two inputs meet to its output: in the colour of the output's degree if it is learned (paler for odd parity), grey if
-    it is fixed. Its width tells its coefficient. What no path reaches is pale.
+    The first input is on the left, the second on the right, the output at the bottom. A path runs from the point where
+    its two inputs meet to its output. Learned paths have the colour of the output's degree (paler for odd parity),
+    fixed ones are grey; the width shows the coefficient. Terms that no path reaches are pale.
 
     Args:
         product: a module or a plan.
-        weight: weights of the paths, as the module takes them; by default its own, if it has them.
-        plot_weight: whether the width of learned paths tells coefficient times root mean square of the weights, where
-            there are weights, or the coefficient alone.
-        aspect_ratio: factor by which to stretch the width.
-        ax: where to draw; on a figure of its own, with a caption, if None.
-        title: of that caption; by default the class of ``product``.
+        weight: weights of the paths, as for the module; by default its own, if it has any.
+        plot_weight: whether the width of learned paths shows coefficient times root mean square of the weights (if
+            there are weights), or only the coefficient.
+        aspect_ratio: factor that stretches the width.
+        ax: axes to draw on; by default those of a new figure with a caption.
+        title: title of the caption; by default the class of ``product``.
 
     Returns:
         the figure and its axes.
@@ -137,7 +137,7 @@ def draw_tensor_product(
 
 
 def _strengths(product: Any, plan: ProductPlan, weight: Tensor | None, weighs: bool) -> list[float]:
-    """How much each path contributes, with unit inputs."""
+    """Contribution of each path for inputs of unit size."""
     strengths = [ins.path_weight for ins in plan.instructions]
     if weighs:
         for n, _, view in product.weight_views(weight, yield_instruction=True):
@@ -146,7 +146,7 @@ def _strengths(product: Any, plan: ProductPlan, weight: Tensor | None, weighs: b
 
 
 def _draw_guides(ax: Axes, plan: ProductPlan, layout: _Layout) -> None:
-    """Lines from each term of an input through the points where it meets others."""
+    """Draw lines from each term of an input through the points where it meets terms of the other."""
     for ports, pick in ((layout.in1, 0), (layout.in2, 1)):
         for i, (x, y) in enumerate(ports):
             met = [layout.meeting(*ins[:2]) for ins in plan.instructions if ins[pick] == i]
@@ -176,7 +176,7 @@ def _draw_paths(ax: Axes, plan: ProductPlan, layout: _Layout, strengths: Sequenc
 
 
 def _curve(start: Point, end: Point, bow: float) -> Path:
-    """From a meeting point to an output, ``bow`` to the side, so that paths between the same two do not coincide."""
+    """Return a curve from a meeting point to an output; ``bow`` to the side separates paths between the same points."""
     (x, y), (x_out, y_out) = start, end
     drop, shift = y - y_out, x_out - x
     controls = [(x + 0.25 * shift + bow, y - 0.35 * drop), (x_out - 0.12 * shift + bow, y_out + 0.4 * drop)]
@@ -207,7 +207,7 @@ def _draw_terms(ax: Axes, plan: ProductPlan, layout: _Layout) -> None:
 
 
 def _is_roomy(irreps: Irreps, layout: _Layout) -> bool:
-    """Whether the labels of the output fit side by side."""
+    """Whether the labels of the output fit side by side without rotation."""
     if len(irreps) < 2:
         return True
     longest = max(len(str(mul_ir)) for mul_ir in irreps)
@@ -244,12 +244,12 @@ def _count(plan: ProductPlan) -> str:
 
 
 def path_color(ins: Instruction, plan: ProductPlan) -> str:
-    """Grey for a fixed path, the colour of the output for a learned one."""
+    """Return grey for a fixed path, the colour of the output for a learned one."""
     return degree_color(plan.irreps_out[ins.i_out].ir) if ins.has_weight else _FIXED
 
 
 def degree_color(ir: Irrep) -> str:
-    """One hue for each degree, paler for odd parity."""
+    """Return the hue of a degree, paler for odd parity."""
     hue = _DEGREES[ir.l % len(_DEGREES)]
     if ir.p == 1:
         return hue

@@ -1,16 +1,16 @@
-"""Learning curves and parity plots of a run."""
+"""Learning curves, parity plots, and errors over the size of the training set."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter, NullLocator
 from numpy.typing import NDArray
 
 from e3frame.files.written import write_file
@@ -18,15 +18,15 @@ from e3frame.spec.words import in_unit, rounded
 from e3frame.viz.style import BLUE, INK, MUTED, ORANGE, PALETTE, density, new_figure, rendered
 
 _MANY = 3000
-"""Points from which on their density is drawn in place of each."""
+"""Number of points above which their density is drawn instead."""
 
 
 def learning_curve(metrics: Path, width: float | None = None) -> Figure:
-    """The loss and each target's MAE by epoch, training and validation, from a run's ``metrics.csv``.
+    """Draw the loss and the MAE of each target by epoch, for training and validation.
 
     Args:
-        metrics: the file.
-        width: of the figure in inches, into which at least three panels would fit; None: as wide as the panels need.
+        metrics: ``metrics.csv`` of a run.
+        width: width of three panels or, if there are more, of all panels, in inches; by default 3.3 for each panel.
     """
     with metrics.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -52,8 +52,39 @@ def learning_curve(metrics: Path, width: float | None = None) -> Figure:
     return figure
 
 
+def errors_by_size(curves: Mapping[str, Sequence[tuple[int, float]]]) -> Figure:
+    """Draw the errors of runs over the size of their training sets, with the exponent of a fitted power law.
+
+    Args:
+        curves: {title of a panel: (training frames, error) of each run}. A line joins the means of runs of equal size.
+    """
+    figure, axes = new_figure(len(curves), width=3.4, height=3.0)
+    for ax, (title, points) in zip(axes, curves.items(), strict=True):
+        sizes, errors = np.array(points, dtype=np.float64).T
+        distinct = sorted(set(sizes.tolist()))
+        means = [errors[sizes == size].mean() for size in distinct]
+        ax.plot(distinct, means, color=BLUE, lw=1.6)
+        ax.plot(sizes, errors, "o", color=BLUE, ms=5, mew=0)
+        for size, mean in zip(distinct, means, strict=True):
+            ax.annotate(rounded(float(mean)), (size, mean), (6, 5), textcoords="offset points", fontsize=8.5, color=INK)
+        if len(distinct) > 1:
+            slope = np.polyfit(np.log(sizes), np.log(errors), 1)[0]
+            text = f"error ∝ N$^{{{slope:.2f}}}$"
+            ax.text(0.06, 0.08, text, transform=ax.transAxes, fontsize=10, color=INK)
+        ax.set_xscale("log")
+        ax.xaxis.set_major_locator(FixedLocator(distinct))
+        ax.xaxis.set_minor_locator(NullLocator())
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+        ax.margins(0.24, 0.14)
+        log_scale(ax)
+        ax.set_xlabel("training frames", color=INK, fontsize=9)
+        ax.set_title(title, fontsize=10, loc="left")
+        ax.grid(True, which="major", color="#e4e7eb", lw=0.7)
+    return figure
+
+
 def log_scale(ax: Axes) -> None:
-    """A logarithmic axis with plain numbers on it, also where it spans less than a decade."""
+    """Make the y axis logarithmic, with plain numbers, even if it spans less than a decade."""
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     steps = (1.0,) if high / low > 1e3 else (1.0, 2.0, 5.0) if high / low > 4 else (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)
@@ -64,14 +95,14 @@ def log_scale(ax: Axes) -> None:
 
 @dataclass(frozen=True)
 class Compared:
-    """What a parity plot shows.
+    """Data of a parity plot.
 
     Attributes:
         labels, predictions: (entries,), in ``unit``.
         unit: such as "eV/Å".
-        errors: a line or two of text that sum the errors up.
-        groups: which entries belong to each species, for values per atom.
-        less: what was subtracted from both.
+        errors: text with the errors, in one or two lines.
+        groups: mask of the entries of each species, for values per atom.
+        less: name of a reference that was subtracted from both.
     """
 
     labels: NDArray[np.float64]
@@ -83,11 +114,11 @@ class Compared:
 
 
 def parity(compared: Compared, quantity: str) -> Figure:
-    """Predictions against labels, and how their differences are distributed.
+    """Draw predictions over labels, and the distribution of their differences.
 
     Args:
-        compared: the numbers.
-        quantity: what they are, for the title.
+        compared: labels and predictions.
+        quantity: title.
     """
     figure, (left, right) = new_figure(2, width=4.0, height=3.8)
     _draw_parity(left, compared)
@@ -97,12 +128,12 @@ def parity(compared: Compared, quantity: str) -> Figure:
 
 
 def overview(compared: Compared, by_frame: NDArray[np.float64], by_frame_unit: str) -> Figure:
-    """Parity, distribution of the differences (by species, where they are per atom), and the error of each frame.
+    """Draw parity, the distribution of differences (by species for values per atom), and the error of each frame.
 
     Args:
-        compared: the numbers.
-        by_frame: (frames,) error of each frame in the order of the frames, NaN where there is no label.
-        by_frame_unit: its unit.
+        compared: labels and predictions.
+        by_frame: (frames,), error of each frame; NaN without a label.
+        by_frame_unit: unit of ``by_frame``.
     """
     figure, (left, middle, right) = new_figure(3, width=2.9, height=2.9)
     _draw_parity(left, compared)
@@ -118,7 +149,7 @@ def overview(compared: Compared, by_frame: NDArray[np.float64], by_frame_unit: s
 
 
 def parity_by_species(compared: Compared) -> Figure:
-    """A parity plot for each of the first species, with the errors of its atoms."""
+    """Draw a parity plot with errors for each species, up to the number of colours of `PALETTE`."""
     figure, axes = new_figure(min(len(compared.groups), len(PALETTE)), width=2.17, height=2.4, columns=4)
     for ax, (name, where), color in zip(axes, compared.groups.items(), PALETTE, strict=False):
         own = replace(compared, labels=compared.labels[where], predictions=compared.predictions[where])
@@ -130,12 +161,12 @@ def parity_by_species(compared: Compared) -> Figure:
 
 
 def summed_up(mae: float, rmse: float, unit: str) -> str:
-    """Errors as the text of a parity plot."""
+    """Return the text of a parity plot that states the errors."""
     return f"MAE {rounded(mae)} {unit}\nRMSE {rounded(rmse)} {unit}"
 
 
 def _differences(compared: Compared) -> tuple[NDArray[np.float64], str]:
-    """Predictions less labels, and their unit."""
+    """Return predictions minus labels, and their unit (meV for eV)."""
     factor, unit = (1000.0, f"m{compared.unit}") if compared.unit.startswith("eV") else (1.0, compared.unit)
     return factor * (compared.predictions - compared.labels), unit
 
@@ -183,5 +214,5 @@ def _draw_histogram(ax: Axes, compared: Compared) -> None:
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, in one step."""
+    """Write a figure as PNG, atomically, and return the path."""
     return write_file(path, rendered(figure))

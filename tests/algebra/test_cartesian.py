@@ -76,8 +76,13 @@ def test_filters() -> None:
         ("ij=jk", {}, RuntimeError, "'jk' is not a permutation of the distinct indices 'ij'"),
         ("ii", {}, RuntimeError, "'ii' is not a permutation"),
         ("ij", {"i": "1o"}, RuntimeError, r"index j of ij has no irreps: pass j=\.\.\."),
-        ("ij=ji", {"i": "1o", "j": "1e"}, RuntimeError, "i and j are exchanged: one irreps for both, got 1x1. and 1x1"),
-        ("ij", {"i": "1o", "j": "1e", "k": "1o"}, RuntimeError, "irreps for k, which is no index of ij"),
+        (
+            "ij=ji",
+            {"i": "1o", "j": "1e"},
+            RuntimeError,
+            "indices i and j are exchanged and need equal irreps, got 1x1. and 1x1",
+        ),
+        ("ij", {"i": "1o", "j": "1e", "k": "1o"}, RuntimeError, "irreps are given for k, which is not an index of ij"),
         ("ij", {"filter_out": "1o"}, TypeError, "unexpected keyword argument 'filter_out'"),
     ],
 )

@@ -95,8 +95,8 @@ def test_clebsch_gordan_squares_are_rational(degrees: tuple[int, int, int]) -> N
 def test_errors() -> None:
     with pytest.raises(ValueError, match="1, 1, 3 break the triangle rule"):
         wigner.wigner_3j(1, 1, 3)
-    with pytest.raises(ValueError, match="degrees must be integers of at least 0, got -1"):
+    with pytest.raises(ValueError, match="degrees must be non-negative integers, got -1"):
         wigner.so3_generators(-1)
-    with pytest.raises(ValueError, match=r"degrees must be integers of at least 0, got 1\.0, 1, 1"):
+    with pytest.raises(ValueError, match=r"degrees must be non-negative integers, got 1\.0, 1, 1"):
         wigner.wigner_3j(1.0, 1, 1)  # type: ignore[arg-type]
     assert not wigner.su2_clebsch_gordan(1, 1, 3).any()

@@ -71,7 +71,7 @@ def test_direct_sum(generator: torch.Generator):
 
 def test_lists_of_vectors_are_matrices():
     for f in (orthonormalize, complete_basis):
-        with pytest.raises(ValueError, match=r"^a list of vectors is a matrix \(n, dim\), got the shape \(3,\)$"):
+        with pytest.raises(ValueError, match=r"^vectors must have shape \(n, dim\), got \(3,\)$"):
             f(torch.ones(3))
 
 

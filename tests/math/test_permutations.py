@@ -126,5 +126,5 @@ def test_wrong_dimensions():
     group = germinate_formulas("ijk=jik")
     with pytest.raises(RuntimeError, match=r"^index k of 'ijk' has no dimension: pass k=\.\.\.$"):
         reduce_permutation(*group, i=2)
-    with pytest.raises(RuntimeError, match=r"are exchanged: one dimension for both, got [23], [32]$"):
+    with pytest.raises(RuntimeError, match=r"are exchanged and need equal dimensions, got [23] and [32]$"):
         reduce_permutation(*group, i=2, j=3, k=1)

@@ -52,7 +52,7 @@ def test_parity_of_activations():
         activation_parity("silu", -1)
     with pytest.raises(ValueError, match=r"^this function of an odd scalar \(0o\) has no parity"):
         activation_parity("neither", -1)
-    with pytest.raises(ValueError, match=r"^a parity is 1 or -1, got 0$"):
+    with pytest.raises(ValueError, match=r"^the parity must be 1 or -1, got 0$"):
         activation_parity("silu", 0)
 
 
@@ -66,7 +66,7 @@ def test_unknown_names():
 
 
 def test_activation_irreps_errors():
-    with pytest.raises(ValueError, match=r"for each term of 8x0e\+4x0o is required, 2 in all, got 1$"):
+    with pytest.raises(ValueError, match=r"^8x0e\+4x0o needs 2 activations \(or None\), one for each term; got 1$"):
         activation_irreps("8x0e+4x0o", ["silu"])
     with pytest.raises(ValueError, match=r"^an activation needs scalars, got 2x1o; use a gate or a norm activation"):
         activation_irreps("2x1o", ["silu"])
@@ -187,8 +187,8 @@ def test_odd_gates_turn_parity():
 
 def test_gate_split_needs_enough_scalars():
     message = (
-        "a gate takes one 0e for each irrep of l > 0: 64 for 32x1o+32x2e, got 32 in 32x0e+32x1o+32x2e; "
-        "to give 32x0e+32x1o+32x2e, its input must be 96x0e+32x1o+32x2e"
+        "a gate needs one 0e for each irrep of l > 0: 64 for 32x1o+32x2e, got 32 in 32x0e+32x1o+32x2e; "
+        "for the output 32x0e+32x1o+32x2e, its input must be 96x0e+32x1o+32x2e"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         gate_split("32x0e+32x1o+32x2e")

@@ -39,11 +39,11 @@ OF_AXIS: dict[str, Callable[[Tensor, Tensor], object]] = {
 }
 SHEAR = torch.tensor([[1.0, 0.5, 0], [0, 1, 0], [0, 0, 1]])  # of determinant 1
 NO_ROTATIONS = {
-    "scaled": (1.001 * torch.eye(3), r"R R\^T is 0\.002 off the identity"),
+    "scaled": (1.001 * torch.eye(3), r"R R\^T differs from the identity by 0\.002"),
     "squeezed": (torch.diag(torch.tensor([2.0, 0.5, 1.0])), "orthogonal matrices"),
     "sheared": (SHEAR, "orthogonal matrices"),
     "zero": (torch.zeros(3, 3), "orthogonal matrices"),
-    "NaN": (torch.full((3, 3), NAN), "R R.T is nan off"),
+    "NaN": (torch.full((3, 3), NAN), "R R.T differs from the identity by nan"),
     "one of many": (torch.stack([torch.eye(3), torch.eye(3), SHEAR]), "orthogonal matrices"),
     "of two dimensions": (torch.eye(2), r"shape \(\.\.\., 3, 3\), got \(2, 2\)"),
 }
@@ -63,14 +63,14 @@ def test_reflections_where_they_are_allowed(name: str) -> None:
     if name in WITH_REFLECTIONS:
         OF_MATRIX[name](R)
     else:
-        with pytest.raises(ValueError, match="determinant is 1; got a reflection"):
+        with pytest.raises(ValueError, match="of determinant 1; got a reflection"):
             OF_MATRIX[name](R)
 
 
 @pytest.mark.parametrize(
     ("q", "message"),
     [
-        (torch.zeros(4), r"the quaternion of a rotation must have a direction, got \[0\.0, 0\.0, 0\.0, 0\.0\]"),
+        (torch.zeros(4), r"the quaternion of a rotation must not be zero, got \[0\.0, 0\.0, 0\.0, 0\.0\]"),
         (torch.tensor([[1.0, 0, 0, 0], [0, NAN, 0, 1]]), r"must be finite, got \[0\.0, nan, 0\.0, 1\.0\]"),
         (torch.tensor([1.0, 0, float("inf"), 0]), "the quaternion of a rotation must be finite"),
     ],
@@ -84,7 +84,7 @@ def test_quaternions(name: str, q: Tensor, message: str) -> None:
 @pytest.mark.parametrize("name", OF_AXIS)
 def test_axes(name: str) -> None:
     f = OF_AXIS[name]
-    with pytest.raises(ValueError, match=r"the axis of a rotation must have a direction, got \[0\.0, 0\.0, 0\.0\]"):
+    with pytest.raises(ValueError, match=r"the axis of a rotation must not be zero, got \[0\.0, 0\.0, 0\.0\]"):
         f(torch.zeros(3), torch.tensor(1.0))
     with pytest.raises(ValueError, match="the axis of a rotation must be finite"):
         f(torch.tensor([0.0, NAN, 1.0]), torch.tensor(1.0))

@@ -75,5 +75,5 @@ def test_transforms_of_torch(generator: torch.Generator) -> None:
 def test_errors() -> None:
     with pytest.raises(ValueError, match=r"filter_ir_out must be a list of irreps, got \['5'\]"):
         o3.ReducedTensorProducts("ij=ji", filter_ir_out=["5"], i="1o")
-    with pytest.raises(ValueError, match=r"expected 2 tensors of last dimensions \[3, 3\], got shapes \[\(3,\)\]"):
+    with pytest.raises(ValueError, match=r"expected 2 tensors with last dimensions \[3, 3\], got shapes \[\(3,\)\]"):
         o3.ReducedTensorProducts("ij=ji", i="1o")(torch.ones(3))

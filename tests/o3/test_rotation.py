@@ -84,7 +84,7 @@ def test_identity_and_random(generator: torch.Generator) -> None:
 
 @pytest.mark.parametrize("convert", [o3.matrix_to_angles, o3.matrix_to_quaternion, o3.matrix_to_axis_angle])
 def test_reflections_are_refused(convert: object) -> None:
-    with pytest.raises(ValueError, match="expected rotation matrices, whose determinant is 1"):
+    with pytest.raises(ValueError, match="expected rotation matrices, of determinant 1"):
         convert(-torch.eye(3))  # type: ignore[operator]
 
 

@@ -217,5 +217,5 @@ def test_generators_of_spins(j: float) -> None:
 
 @pytest.mark.parametrize("j", [-1, -0.5, 0.3, float("nan"), float("inf"), True, "1"])
 def test_no_spin(j: object) -> None:
-    with pytest.raises(ValueError, match="a spin must be a multiple of 1/2 of at least 0, got"):
+    with pytest.raises(ValueError, match="a spin must be a non-negative multiple of 1/2, got"):
         o3.su2_generators(j)

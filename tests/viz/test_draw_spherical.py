@@ -63,7 +63,7 @@ def test_wrong_signals():
         draw_spherical_signal(torch.zeros(5), "0e + 1o")
     with pytest.raises(ValueError, match=r"^1x0e\+1x1o have 4 components, got 5 coefficients$"):
         draw_spherical_signal(torch.zeros(5))
-    with pytest.raises(ValueError, match=r"vector, got the shape \(2, 4\)$"):
+    with pytest.raises(ValueError, match=r"vector, got shape \(2, 4\)$"):
         draw_spherical_signal(torch.zeros(2, 4))
     with pytest.raises(ValueError, match=r"^shape must be 'radius' or 'sphere', got 'ball'$"):
         draw_spherical_signal(torch.zeros(4), shape="ball")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from e3frame.viz.learning import errors_by_size
+from e3frame.viz.training import errors_by_size
 
 
 def test_errors_by_size_joins_means_and_fits_a_power() -> None:

@@ -65,7 +65,7 @@ def test_the_terms_of_irreps(capsys: pytest.CaptureFixture[str]):
         (["draw", "tp", "1o", "--product", "full"], "a full product takes 2 or 3 irreps, got 1: 1o"),
         (
             ["draw", "tp", "1o", "2x1o", "--product", "elementwise"],
-            "an elementwise product needs as many irreps on each side: 1x1o has 1, 2x1o has 2",
+            "an elementwise product needs equally many irreps in both inputs: 1x1o has 1, 2x1o has 2",
         ),
         (["draw", "tp", "1o", "1o", "-o", "tp.bmp"], "tp.bmp: a file name that ends in .png, .svg or .pdf is required"),
         (["draw", "tp", "1o", "1o", "-o", "no/tp.png"], "no/tp.png: there is no folder no"),
