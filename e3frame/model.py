@@ -56,8 +56,8 @@ class ModelSpec(Spec):
     """Named layers and the outputs that are read from them."""
 
     plugins: tuple[str, ...] = ()
-    """Modules, or entry points of the group ``e3frame.layers``, that define further kinds of layers. A module is
-    imported if it is an entry point, or if the user names it too: ``plugins=my_layers`` on the command line."""
+    """Plugins that define kinds of layers: entry points of the group ``e3frame.plugins``, or modules. A module that is
+    no entry point is imported only if the user names it too: ``plugins=my_layers`` on the command line."""
     r_max: float = Field(gt=0, le=R_MAX)
     """Cutoff radius of the graph in Å."""
     species: auto(Annotated[tuple[Element, ...], Field(min_length=1)], lambda s: s.species) = "auto"  # type: ignore[valid-type]

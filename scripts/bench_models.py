@@ -58,7 +58,7 @@ def e3frame_step(graphs: int, atoms: int, periodic: bool) -> Step:
     from torch_geometric.data import Batch
 
     from e3frame.compose import config_folder
-    from e3frame.config.optimizers import AdamSpec
+    from e3frame.config.optimizers.adam import AdamSpec
     from e3frame.data.pipeline.graphs import make_graph, model_input
     from e3frame.model import ModelSpec
 

@@ -67,7 +67,8 @@ def _of_model(path: str, plugins: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         unit = f", {units[name]}" if units.get(name) else ""
         yield "gives", printable(f"{name}: {output.field}{unit}{'' if name in units else ', not trained'}")
     if spec.plugins:
-        yield "plugins", printable(", ".join(spec.plugins))
+        known = header.origins
+        yield "plugins", printable(", ".join(f"{p} ({known[p]})" if p in known else p for p in spec.plugins))
 
 
 def _rows() -> Iterator[tuple[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import prod
@@ -22,7 +23,7 @@ from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import Spec, shown
 from e3frame.spec.errors import FileError, SpecError, dotted
 from e3frame.spec.layer import unresolved
-from e3frame.spec.plugins import untrusted, way_to_trust
+from e3frame.spec.plugins import GROUP, Origin, load, origin, untrusted, way_to_trust
 from e3frame.spec.validate import SpecErrors, validate
 from e3frame.spec.words import printable
 from e3frame.version import __version__
@@ -34,6 +35,9 @@ FORMAT = 1
 
 LONGEST = 8 << 20
 """Bytes of the longest header that is read. That of a large model has some 50,000."""
+
+_PIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,80}")
+"""Names of distributions, and versions."""
 
 SIZES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 """Bytes of a number, by the name of its type in a safetensors file."""
@@ -59,6 +63,7 @@ class Header:
         version: of e3frame that wrote it.
         dtype: of the weights, one of WEIGHTS.
         start: of the weights, in bytes.
+        origins: distributions from which the plugins of the spec were installed, where they were.
     """
 
     path: Path
@@ -69,6 +74,7 @@ class Header:
     task: TaskSpec | None
     tensors: Mapping[str, Held]
     start: int
+    origins: Mapping[str, Origin]
 
     @classmethod
     def read(cls, path: str | Path, plugins: Collection[str] = ()) -> Header:
@@ -81,20 +87,21 @@ class Header:
             FileError: there is no such file, it is not a model, or it needs what is not here.
         """
         path = model_path(path)
-        plugins = (plugins,) if isinstance(plugins, str) else plugins
+        named = (plugins,) if isinstance(plugins, str) else plugins
         entries, start = _entries(path)
         metadata = _metadata(path, entries.pop("__metadata__", None))
         tensors = _tensors(path, entries, _size(path) - start)
         raw = _parsed(path, "spec", metadata["spec"])
-        _allow_plugins(path, raw.get("plugins", []), plugins)
-        spec = _valid(path, "spec", ModelSpec, raw, plugins)
+        origins = read_origins(metadata.get("plugins"))
+        _load_plugins(path, raw.get("plugins", []), named, origins)
+        spec = _valid(path, "spec", ModelSpec, raw, named)
         typed = _typed(path, spec)
         task = None
         if "task" in metadata:
             task = _valid(path, "task", TaskSpec, _parsed(path, "task", metadata["task"]))
             _require_outputs(path, task, typed)
         _require_room(path, typed, tensors)
-        return cls(path, metadata["e3frame"], metadata["dtype"], spec, typed, task, tensors, start)
+        return cls(path, metadata["e3frame"], metadata["dtype"], spec, typed, task, tensors, start, origins)
 
 
 def not_a_model(path: Path, problem: str, hint: str | None = None) -> FileError:
@@ -251,11 +258,55 @@ def _require_room(path: Path, typed: TypedModel, tensors: Mapping[str, Held]) ->
         raise not_a_model(path, f"its spec needs {needed:,} weights, the file holds {there:,}")
 
 
-def _allow_plugins(path: Path, named: Any, allowed: Collection[str]) -> None:
-    """A file may not decide on its own what is imported."""
-    if not isinstance(named, list) or not all(isinstance(plugin, str) for plugin in named):
-        raise not_a_model(path, f"spec.plugins must be a list of names, got {shown(named)}")
-    stranger = untrusted(named, allowed)
+def _load_plugins(path: Path, listed: Any, named: Collection[str], origins: Mapping[str, Origin]) -> None:
+    """Import the plugins of the model; a file may not decide on its own what is imported.
+
+    Raises:
+        FileError: a plugin is neither installed nor named by the user, or cannot be imported.
+    """
+    if not isinstance(listed, list) or not all(isinstance(plugin, str) for plugin in listed):
+        raise not_a_model(path, f"spec.plugins must be a list of names, got {shown(listed)}")
+    stranger = untrusted(listed, named)
     if stranger is not None:
-        problem = f"its layers need the plugin {printable(shown(stranger))}, which is not installed as one"
-        raise FileError(path, problem, printable(way_to_trust(stranger)))
+        problem = f"its layers need {_plugin(stranger, origins)}, which is not installed: no entry point of {GROUP} has"
+        hint = "\n".join([printable(way_to_trust(stranger)), *_installation(stranger, origins)])
+        raise FileError(path, f"{problem} this name", hint)
+    for plugin in listed:
+        try:
+            load([plugin], named)
+        except SpecError as error:
+            hint = "\n".join(filter(None, [error.hint, *_installation(plugin, origins)]))
+            raise FileError(path, f"its layers need {_plugin(plugin, origins)}: {error.problem}", hint) from None
+
+
+def _plugin(plugin: str, origins: Mapping[str, Origin]) -> str:
+    named = f"the plugin {printable(shown(plugin))}"
+    return f"{named} ({origins[plugin]})" if plugin in origins else named
+
+
+def _installation(plugin: str, origins: Mapping[str, Origin]) -> list[str]:
+    """How to install a plugin, by the word of the file, which may come from anyone."""
+    if plugin not in origins:
+        return []
+    name, version = origins[plugin]
+    return [f"if you trust the package: pip install {name}=={version}"]
+
+
+def read_origins(text: str | None) -> dict[str, Origin]:
+    """Distributions of plugins as a file holds them; those with a name or a version that cannot be one are left out."""
+    try:
+        found = json.loads(text) if isinstance(text, str) else {}
+    except (ValueError, RecursionError):
+        return {}
+    pairs = found.items() if isinstance(found, dict) else ()
+    return {
+        plugin: Origin(*given)
+        for plugin, given in pairs
+        if isinstance(given, list) and len(given) == 2 and all(isinstance(x, str) and _PIP.fullmatch(x) for x in given)
+    }
+
+
+def written_origins(plugins: Collection[str]) -> str:
+    """The distributions of plugins, as a file holds them."""
+    found = {plugin: origin(plugin) for plugin in plugins}
+    return json.dumps({plugin: where for plugin, where in found.items() if where is not None})

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from e3frame.config.checks import asked_of_frames, check_input, check_target, shifts_of, with_derived
 from e3frame.config.init import InitSpec, Transfer, architecture
@@ -22,11 +22,12 @@ from e3frame.data.sources.base import AnyData, Label
 from e3frame.files.regular import with_home
 from e3frame.files.yaml_file import Composed
 from e3frame.model import ModelSpec, TypedModel
-from e3frame.spec.base import Spec, mistake, shown
+from e3frame.spec.base import Spec, mistake, mistake_at, shown
 from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.layer import Binding
 from e3frame.spec.limits import too_many
-from e3frame.spec.registry import OneOf
+from e3frame.spec.plugins import load, package_of
+from e3frame.spec.registry import Kinded, OneOf
 from e3frame.spec.statistics import Shifts, Statistics
 
 __all__ = ["RunConfig", "TypedRun", "architecture", "typed_run"]
@@ -45,6 +46,9 @@ _Place = Annotated[str, AfterValidator(lambda path: str(with_home(path)) if path
 class RunConfig(Spec):
     """A training run."""
 
+    plugins: tuple[str, ...] = ()
+    """Plugins that define kinds of anything below: entry points of the group ``e3frame.plugins``, or modules. A module
+    that is no entry point is imported only if the user names it too: ``plugins=my_kinds`` on the command line."""
     name: str = "run"
     """Name of the run."""
     folder: _Place | None = Field(default=None, min_length=1)
@@ -71,6 +75,18 @@ class RunConfig(Spec):
     logger: OneOf[LoggerSpec]
     """Where metrics go besides metrics.csv."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _plugins_first(cls, raw: Any, info: ValidationInfo) -> Any:
+        """What plugins define is known before anything is read."""
+        listed = raw.get("plugins") if isinstance(raw, Mapping) else None
+        if isinstance(listed, list | tuple) and all(isinstance(plugin, str) for plugin in listed):
+            try:
+                load(listed, (info.context or {}).get("plugins", ()))
+            except SpecError as error:
+                raise mistake_at("plugins", listed, mistake(error.problem, error.hint)) from None
+        return raw
+
     @field_validator("name")
     @classmethod
     def _a_folder_name(cls, name: str) -> str:
@@ -81,10 +97,15 @@ class RunConfig(Spec):
         return name
 
     @model_validator(mode="after")
-    def _derived_outputs(self) -> RunConfig:
-        """What the task derives from an energy is an output of the model, also where the model does not name it."""
+    def _completed(self) -> RunConfig:
+        """What the task derives from an energy is an output of the model, also where the model does not name it; the
+        model lists the plugins that it needs without the run."""
         model = with_derived(self.model, self.task)
-        return self if model is self.model else self.replace(model=model)
+        plugins = tuple(dict.fromkeys([*self.plugins, *model.plugins]))
+        needed = tuple(plugin for plugin in plugins if plugin in model.plugins or _is_for_models(plugin))
+        if needed != model.plugins:
+            model = model.replace(plugins=needed)
+        return self if model is self.model and plugins == self.plugins else self.replace(model=model, plugins=plugins)
 
     def typed(self) -> TypedRun:
         """Check the model, and that the data can supply and the model can give what the task asks for.
@@ -245,6 +266,18 @@ class RunConfig(Spec):
             labelled = name in self.data.label_names
             hint = f"if the data hold {name}, add task.targets.{name}" if labelled else "add a target, or remove it"
             yield SpecError(("model", "outputs", name), problem, hint, at_key=True)
+
+
+def _is_for_models(plugin: str) -> bool:
+    """Whether a trained model needs the plugin, which is not so if all that it defines are kinds of a run."""
+    package = package_of(plugin)
+    kinds = [
+        family.saved
+        for family in Kinded.families()
+        for kind in family.members.values()
+        if kind.__module__.partition(".")[0] == package
+    ]
+    return any(kinds) or not kinds
 
 
 @dataclass(frozen=True)

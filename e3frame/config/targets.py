@@ -10,6 +10,7 @@ from pydantic_core import CoreSchema, core_schema
 
 import e3frame.layers  # noqa: F401  (registers the layers that derive)
 from e3frame.algebra.cartesian import cartesian_irreps
+from e3frame.config.losses import AnyLoss, LossSpec
 from e3frame.config.written import Formula, Weight
 from e3frame.data.sources.base import Label
 from e3frame.spec import layer
@@ -94,8 +95,9 @@ class TargetSpec(Spec):
     """Factor of this target's loss; 0: only its errors are reported. ``{0: 1, 100: 10}``: 1 from the start, 10 after
     100 epochs. Reported losses, by which the best checkpoint is chosen, have the last weights, so that they compare.
     Adam goes by the size of past gradients: a large step at a high learning rate undoes some epochs."""
-    loss: Literal["mse", "mae", "huber"] = "mse"
-    """Mean squared error, mean absolute error, or Huber's: squared up to ``huber_delta``, absolute beyond."""
+    loss: AnyLoss = "mse"
+    """mse (mean squared error), mae (mean absolute error), huber (squared up to ``huber_delta``, absolute beyond), or a
+    mapping with the keys of a loss: ``{kind: huber, delta: 0.1}``."""
     huber_delta: float | None = Field(default=None, gt=0)
     """Where Huber's loss turns from squared to absolute, in the unit of the target; null: 0.01."""
     per_atom: bool = False
@@ -137,7 +139,7 @@ class TargetSpec(Spec):
             ),
             "huber_delta": (
                 self.huber_delta is not None and self.loss != "huber",
-                f"huber_delta is for loss: huber, loss is {self.loss}",
+                f"huber_delta is for loss: huber, loss is {self.loss if isinstance(self.loss, str) else 'a mapping'}",
             ),
             "species_weights": (
                 self.species_weights is not None and self.label.per != "node",
@@ -190,6 +192,13 @@ class TargetSpec(Spec):
             if getattr(self, key) != type(self).model_fields[key].default:
                 problem = f"the weight is 0, so that nothing is trained and {key} does nothing"
                 yield SpecError((key,), problem, "leave it out, or give a weight")
+
+    @property
+    def loss_spec(self) -> LossSpec:
+        """The loss with all its keys."""
+        if not isinstance(self.loss, str):
+            return self.loss
+        return LossSpec.parse({"kind": self.loss} | ({} if self.huber_delta is None else {"delta": self.huber_delta}))
 
     def weight_at(self, epoch: int) -> float:
         """The weight after so many finished epochs."""

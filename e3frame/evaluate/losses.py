@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from e3frame.config.losses import LossSpec
 from e3frame.config.targets import TargetSpec, TaskSpec
 from e3frame.evaluate.pairs import Pair, pair
 from e3frame.spec.elements import ATOMIC_NUMBERS
-
-DEFAULT_HUBER_DELTA = 0.01
-
-
-def huber(difference: Tensor, delta: float) -> Tensor:
-    """``d²/2`` up to ``delta``, ``delta (|d| - delta/2)`` beyond (Huber 1964), for each entry."""
-    return F.huber_loss(difference, torch.zeros_like(difference), reduction="none", delta=delta)
-
-
-def entrywise(target: TargetSpec) -> Callable[[Tensor], Tensor]:
-    """The loss of each entry of a difference; zero for zero, as which a missing label counts."""
-    if target.loss == "mse":
-        return torch.square
-    if target.loss == "mae":
-        return torch.abs
-    return partial(huber, delta=target.huber_delta or DEFAULT_HUBER_DELTA)
 
 
 @dataclass(frozen=True)
@@ -56,7 +39,7 @@ class Loss:
 
     def __init__(self, task: TaskSpec) -> None:
         self.task = task
-        self.functions = {name: entrywise(target) for name, target in task.targets.items()}
+        self.losses = {name: target.loss_spec for name, target in task.targets.items()}
 
     def pairs(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], atoms: Tensor) -> dict[str, Pair]:
         """Prediction and label of each target, in irreps.
@@ -78,8 +61,7 @@ class Loss:
         parts = {}
         for name, both in pairs.items():
             target = self.task.targets[name]
-            difference = both.difference / atoms.unsqueeze(-1) if target.per_atom else both.difference
-            each = self.functions[name](difference)
+            each = _each(self.losses[name], both, atoms.unsqueeze(-1) if target.per_atom else None)
             if target.component_weights is not None:
                 each = each * _per_component(target).to(each.device)
             if target.species_weights is not None:
@@ -102,6 +84,16 @@ class Loss:
         used = [weight * means[name] for name, weight in weights.items() if weight > 0]
         # Without any, a sum that still belongs to the graph of the model.
         return torch.stack(used).sum() if used else 0.0 * torch.stack(list(means.values())).sum()
+
+
+def _each(loss: LossSpec, both: Pair, atoms: Tensor | None) -> Tensor:
+    """The loss of each entry; zero where there is no label."""
+    if loss.needs == ("difference",):
+        return loss.each(difference=both.difference if atoms is None else both.difference / atoms)
+    label = both.label.where(both.labelled, both.prediction.detach())
+    given = {"difference": both.difference, "prediction": both.prediction, "label": label}
+    needed = {name: given[name] if atoms is None else given[name] / atoms for name in loss.needs}
+    return loss.each(**needed).where(both.labelled, 0.0)
 
 
 def _per_component(target: TargetSpec) -> Tensor:

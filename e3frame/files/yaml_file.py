@@ -33,12 +33,10 @@ class Composed:
     plugins: tuple[str, ...] = ()
 
     def with_plugins(self, named: Sequence[str]) -> Composed:
-        """The same with plugins that the user named, which the model then lists."""
-        inside = self.raw.get("model")
-        model = inside if isinstance(inside, dict) else self.raw
-        listed = model.get("plugins") or []
-        if named and "layers" in model and isinstance(listed, list):
-            model["plugins"] = [*listed, *(plugin for plugin in named if plugin not in listed)]
+        """The same with plugins that the user named, which the run or the model then lists."""
+        listed = self.raw.get("plugins") or []
+        if named and self.raw.keys() & {"model", "layers"} and isinstance(listed, list):
+            self.raw["plugins"] = [*listed, *(plugin for plugin in named if plugin not in listed)]
         return replace(self, plugins=(*self.plugins, *named))
 
     def parse(self, cls: type[S], check: Callable[[S], Any] | None = None) -> S:

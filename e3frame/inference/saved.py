@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from e3frame.config.header import FORMAT, Header, Held, not_a_model, read_bytes
+from e3frame.config.header import FORMAT, Header, Held, not_a_model, read_bytes, written_origins
 from e3frame.config.targets import TaskSpec
 from e3frame.files.written import replace_file
 from e3frame.inference.device import Device, read_device, read_dtype, without_modes
@@ -38,6 +38,8 @@ def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> 
         "dtype": str(model.dtype).removeprefix("torch."),
         "spec": model.spec.model_dump_json(),
     }
+    if model.spec.plugins:
+        metadata["plugins"] = written_origins(model.spec.plugins)
     if task is not None:
         metadata["task"] = task.model_dump_json()
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}

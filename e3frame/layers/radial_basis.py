@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 class Envelope(Kinded, family="envelope"):
     """A factor that takes the basis smoothly to zero at r_max."""
 
+    saved = True
+
     def build(self, r_max: float) -> nn.Module:
         raise NotImplementedError(f"{type(self).__name__}.build")
 

@@ -60,7 +60,7 @@ def train(session: Session, splits: Splits) -> Fitted:
         require_form(start.state, model, average, config)
         if start.done:
             return fitted_before(session, model, splits)
-    with together(config.trainer, session.folder, start and start.path, config.model.plugins):
+    with together(config.trainer, session.folder, start and start.path, config.plugins):
         return fit(session, model, average, splits)
 
 
@@ -84,5 +84,5 @@ def _initial(session: Session) -> Model:
     if transfer is not None:
         lines = filter(None, (transfer.text, transfer.species(config.model)))
         session.console.print("\n".join(lines), highlight=False)
-        apply(transfer, model, config.model.plugins)
+        apply(transfer, model, config.plugins)
     return model

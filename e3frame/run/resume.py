@@ -78,9 +78,9 @@ def require_same(held: Mapping[str, Any], config: RunConfig, where: Path) -> lis
 
 def _found(held: Mapping[str, Any], config: RunConfig, where: Path) -> list[Difference]:
     """Differences of two configs. Nothing is imported for it: other plugins are a difference on their own."""
-    given, there = list(config.model.plugins), _plugins(held)
+    given, there = list(config.plugins), _plugins(held)
     if there != given:
-        return [Difference(("model", "plugins"), there, given)]
+        return [Difference(("plugins",), there, given)]
     try:
         earlier = validate(type(config), held)
     except SpecErrors as errors:
@@ -90,9 +90,10 @@ def _found(held: Mapping[str, Any], config: RunConfig, where: Path) -> list[Diff
     return list(differences(earlier.model_dump(mode="json"), config.model_dump(mode="json")))
 
 
-def _plugins(held: Any) -> Any:
-    model = held.get("model") if isinstance(held, Mapping) else None
-    return (model.get("plugins") or []) if isinstance(model, Mapping) else []
+def _plugins(held: Any) -> list[Any]:
+    """Those that a config lists for the run and for its model."""
+    listed = [part.get("plugins") for part in (held, held.get("model")) if isinstance(part, Mapping)]
+    return list({str(plugin): plugin for some in listed if isinstance(some, list) for plugin in some}.values())
 
 
 class Held(NamedTuple):

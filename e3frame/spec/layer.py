@@ -196,6 +196,7 @@ class Step:
 class LayerSpec(Kinded, family="layer"):
     """A layer as written in YAML. A subclass in ``e3frame/layers`` (or in a plugin) is all a new layer takes."""
 
+    saved = True
     example: ClassVar[str]
     """The layer as YAML, in a model that has what it reads; documentation shows it, the tests over all kinds run it."""
     equation: ClassVar[str] = ""

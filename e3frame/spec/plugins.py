@@ -1,8 +1,9 @@
-"""Plugins: modules that define further kinds. Whether one may be imported is decided here and nowhere else.
+"""Plugins: modules that register kinds of any family, quantities or backends when they are imported.
 
-A config, a model file and a checkpoint are data: that one of them names a module is no reason to import it. A plugin is
-imported if it is installed as an entry point of the group ``e3frame.layers``, or if the user names it, on the command
-line or as an argument in Python. What is imported already needs no import.
+Whether a plugin may be imported is decided here and nowhere else. A config, a model file and a checkpoint are data: no
+module is imported only because one of them names it. A plugin is imported if it is installed, as an entry point of the
+group ``e3frame.plugins``, or if the user names it, on the command line or as an argument in Python. What is imported
+already needs no import.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import os
 import sys
 from collections.abc import Collection, Iterable
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
-from typing import Annotated, Any
+from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BeforeValidator
 
 from e3frame.spec.errors import SpecError, did_you_mean
 
-GROUP = "e3frame.layers"
+GROUP = "e3frame.plugins"
 
 
 def _several(raw: Any) -> Any:
@@ -46,12 +47,41 @@ def untrusted(plugins: Iterable[str], named: Collection[str] = ()) -> str | None
 
 
 def way_to_trust(plugin: str) -> str:
-    """What to do if the plugin is to be imported."""
+    """What to write if the plugin is to be imported."""
     return f"if you trust it: plugins={plugin} on the command line, plugins=[{plugin!r}] in Python"
 
 
+class Origin(NamedTuple):
+    """The distribution that a plugin was installed from, as ``pip install`` takes it."""
+
+    distribution: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}"
+
+
+def origin(plugin: str) -> Origin | None:
+    """The distribution that holds a plugin; None for a module that is part of no installed one."""
+    entry = installed().get(plugin)
+    if entry is not None and entry.dist is not None:
+        return Origin(entry.dist.name, entry.dist.version)
+    for distribution in packages_distributions().get(package_of(plugin), ()):
+        try:
+            return Origin(distribution, version(distribution))
+        except PackageNotFoundError:
+            continue
+    return None
+
+
+def package_of(plugin: str) -> str:
+    """The top-level package of a plugin, given by the name of its entry point or its module."""
+    entry = installed().get(plugin)
+    return (plugin if entry is None else entry.module).partition(".")[0]
+
+
 def load(plugins: Iterable[str], named: Collection[str] = ()) -> None:
-    """Import plugins, which register their kinds; all of them are trusted, or none is imported.
+    """Import plugins; all of them are trusted, or none is imported.
 
     Raises:
         SpecError: one is not trusted, or cannot be imported.

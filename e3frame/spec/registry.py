@@ -6,7 +6,9 @@ member of it and registers itself when it is defined, so that adding a member is
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
@@ -19,11 +21,19 @@ FAMILY = "x-family"
 """Key of JSON Schema that stands for any member of a family until they are all known."""
 
 
+def import_all(package: str, path: Iterable[str]) -> None:
+    """Import every module of a package, so that the kinds that they define register themselves."""
+    for module in iter_modules(path):
+        import_module(f"{package}.{module.name}")
+
+
 class Kinded(Spec):
     """Base of a family of specs. ``kind`` has a ``Literal`` type whose one value is also its default."""
 
     family: ClassVar[str]
     members: ClassVar[dict[str, type[Self]]]
+    saved: ClassVar[bool] = False
+    """Whether the file of a trained model holds members of the family."""
     if TYPE_CHECKING:
         kind: str
 
@@ -44,6 +54,11 @@ class Kinded(Spec):
                 f"{known.__module__}.{known.__qualname__} and {cls.__module__}.{cls.__qualname__}"
             )
         cls.members[field.default] = cls
+
+    @classmethod
+    def families(cls) -> list[type[Kinded]]:
+        """All families."""
+        return [family for family in Kinded.__subclasses__() if "members" in vars(family)]
 
     @classmethod
     def parse(cls, raw: Any, info: ValidationInfo | None = None) -> Self:

@@ -61,14 +61,14 @@ ROADS = {
     "check model=model.yaml": FILE,
     "check --config-dir mine model=asking": FILE,
     "check --config-dir mine experiment=asking": FILE,
-    "check init.model=model.safetensors": "its layers need the plugin canary",
+    "check init.model=model.safetensors": "its layers need the plugin canary, which is not installed",
     "check --config-dir mine experiment=back": "this key decides what is run, not which model",
     "check --config-dir mine experiment=logs": "this key decides what is run, not which model",
     "check --config-dir mine hydra/launcher=evil": "this key decides what is run, not which model",
     "train config.yaml": FILE,
     "train .": FILE,
-    "train folder=. model=nequip_small": "model.plugins: ['canary'] there, [] here",
-    "train folder=new ckpt=other.ckpt model=nequip_small name=first": "model.plugins: ['canary'] there, [] here",
+    "train folder=. model=nequip_small": "\n  plugins: ['canary'] there, [] here",
+    "train folder=new ckpt=other.ckpt model=nequip_small name=first": "\n  plugins: ['canary'] there, [] here",
     "train --config-dir mine model=asking": FILE,
     "train --config-dir mine experiment=asking": FILE,
     "train --config-dir mine experiment=back": "this key decides what is run, not which model",
@@ -80,8 +80,8 @@ ROADS = {
     "train --config-path . seed=1": "--config-path\n  there is no such option",
     "sweep --config-dir mine sweep=common": FILE,
     "sweep --config-dir mine sweep=space": FILE,
-    "evaluate model=model.safetensors data=sample": "its layers need the plugin canary",
-    "predict model=model.safetensors path=model.yaml": "its layers need the plugin canary",
+    "evaluate model=model.safetensors data=sample": "its layers need the plugin canary, which is not installed",
+    "predict model=model.safetensors path=model.yaml": "its layers need the plugin canary, which is not installed",
     "layers canary": "no layer is called canary",
     "draw errors .": "there is no metrics.json",
 }
@@ -130,15 +130,17 @@ def test_what_the_user_names_is_imported(command: str, received: Path, capsys: p
 
 
 def test_a_plugin_that_is_named_belongs_to_the_model(received: Path) -> None:
-    assert load_run(["model=nequip_small", "plugins=canary"]).config.model.plugins == ("canary",)
-    assert load_run(["model=nequip_small"]).config.model.plugins == ()
+    config = load_run(["model=nequip_small", "plugins=canary"]).config
+    assert (config.plugins, config.model.plugins) == (("canary",), ("canary",))
+    config = load_run(["model=nequip_small"]).config
+    assert (config.plugins, config.model.plugins) == ((), ())
 
 
 def test_in_python(received: Path) -> None:
     asking: dict[str, Any] = {**MODEL, "plugins": ["canary"]}
     with pytest.raises(ValueError, match="the plugin canary is not imported"):
         ModelSpec.model_validate(asking)
-    with pytest.raises(UserError, match="its layers need the plugin canary"):
+    with pytest.raises(UserError, match="its layers need the plugin canary, which is not installed"):
         load_model("model.safetensors")
     assert not (received / "ran").exists()
     import canary  # type: ignore[import-not-found]  # noqa: F401

@@ -81,7 +81,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"task.targets.energy.weight": -1}, "task.targets.energy.weight\n  must be >= 0, got -1"),
     (
         {"task.targets.energy.loss": "rmse"},
-        "task.targets.energy.loss\n  must be one of mse, mae, huber; got rmse\n  did you mean mse?",
+        "task.targets.energy.loss\n  must be one of huber, mae, mse; got rmse\n  did you mean mse?",
     ),
     ({"task.targets": {}}, "task.targets\n  at least 1 must be given, got 0: {}"),
     ({"optimizer.kind": "adm"}, "optimizer.kind\n  no optimizer is called adm\n  did you mean adam?"),
@@ -132,13 +132,13 @@ def test_a_run_without_an_end() -> None:
 
 @pytest.mark.parametrize("kind", ["tensorboard", "wandb", "mlflow"])
 def test_a_logger_is_refused_where_it_is_not_installed(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("e3frame.config.loggers.find_spec", lambda name: None)
+    monkeypatch.setattr("e3frame.config.loggers.base.find_spec", lambda name: None)
     with pytest.raises(SpecErrors) as caught:
         validate(RunConfig, changed({"logger.kind": kind}))
     assert str(caught.value.errors[0]) == (
         f"logger.kind\n  the package {kind} is not installed\n  pip install {kind}, or logger=csv"
     )
-    monkeypatch.setattr("e3frame.config.loggers.find_spec", lambda name: object())
+    monkeypatch.setattr("e3frame.config.loggers.base.find_spec", lambda name: object())
     assert validate(RunConfig, changed({"logger.kind": kind})).logger.kind == kind
 
 

@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 
-from e3frame.config.loggers import _first_line, _require_answer
+from e3frame.config.loggers.mlflow import _first_line, _require_answer
 
 
 @pytest.mark.parametrize(

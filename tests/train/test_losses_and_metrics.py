@@ -10,7 +10,7 @@ from torch import Tensor
 from e3frame.algebra.irreps import Irreps
 from e3frame.config.targets import TargetSpec, TaskSpec
 from e3frame.evaluate.breakdown import by_irrep, by_species, frame_errors, r2
-from e3frame.evaluate.losses import Loss, Sum, entrywise
+from e3frame.evaluate.losses import Loss, Sum
 from e3frame.evaluate.metrics import Errors, TaskErrors, displayed, units
 from e3frame.evaluate.pairs import Pair, pair
 from e3frame.io.cartesian import CartesianTensor
@@ -146,9 +146,10 @@ def test_sizes_that_do_not_agree() -> None:
 
 
 def test_huber_without_a_delta_takes_the_documented_one() -> None:
-    function = entrywise(TargetSpec(irreps="0e", per="graph", loss="huber"))
+    target = TargetSpec(irreps="0e", per="graph", loss="huber")
     x = torch.tensor([0.005, 1.0], dtype=torch.float64)
-    torch.testing.assert_close(function(x), torch.tensor([0.5 * 0.005**2, 0.01 * (1 - 0.005)], dtype=torch.float64))
+    expected = torch.tensor([0.5 * 0.005**2, 0.01 * (1 - 0.005)], dtype=torch.float64)
+    torch.testing.assert_close(target.loss_spec.each(x), expected)
 
 
 def test_a_watched_target_does_not_train() -> None:
@@ -229,7 +230,7 @@ def test_weights_of_components_and_species(kind: str) -> None:
     _, loss = single(irreps="0e + 1o", per="node", loss=kind, **weights)
     prediction, label, z = normal(1, 4, 4), normal(2, 4, 4), torch.tensor([1, 8, 6, 8])
     part = parts_of(loss, {"it": prediction}, {"it": label, "z": z}, torch.tensor([4]))["it"]
-    plain = loss.functions["it"](prediction - label)
+    plain = loss.losses["it"].each(prediction - label)
     expected = torch.tensor([[1.0], [3], [1], [3]]) * torch.tensor([2.0, 0.5, 0.5, 0.5]) * plain
     torch.testing.assert_close(part.mean, expected.mean())
 

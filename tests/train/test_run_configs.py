@@ -17,7 +17,7 @@ CHOICES = sorted((group, file.stem) for group in GROUPS for file in (Path(config
 
 @pytest.fixture(autouse=True)
 def _tensorboard_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("e3frame.config.loggers.find_spec", lambda name: object())
+    monkeypatch.setattr("e3frame.config.loggers.base.find_spec", lambda name: object())
 
 
 def composed(*overrides: str) -> RunConfig:

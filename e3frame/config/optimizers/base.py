@@ -1,0 +1,41 @@
+"""What all optimizers have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from e3frame.spec.errors import SpecError
+from e3frame.spec.registry import Kinded
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Groups = Sequence[dict[str, Any]]
+"""Groups of parameters, each with ``params``, ``lr`` and ``role`` (:data:`e3frame.nn.parameters.Role`)."""
+
+
+class OptimizerSpec(Kinded, family="optimizer"):
+    """How gradients become steps."""
+
+    averages: ClassVar[bool] = False
+    """Whether the optimizer averages the weights itself, so that a running mean and a schedule are not needed."""
+
+    lr: float = Field(default=0.01, gt=0)
+    """Learning rate at its highest; the scheduler lowers it."""
+
+    def build(self, groups: Groups) -> Optimizer:
+        """The optimizer of these groups of parameters, each with its learning rate and role."""
+        raise NotImplementedError(f"{type(self).__name__}.build")
+
+    def idle(self) -> Iterator[SpecError]:
+        """Options that do nothing, with their paths from here."""
+        yield from ()
+
+
+def without_decay(groups: Groups) -> list[dict[str, Any]]:
+    """The groups, of which biases and norms keep what they have."""
+    return [group | {"weight_decay": 0.0} if group["role"] == "bias" else dict(group) for group in groups]

@@ -1,0 +1,57 @@
+"""What all schedules have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from e3frame.config.trainer import TrainerSpec
+from e3frame.spec.errors import SpecError
+from e3frame.spec.registry import Kinded
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+class SchedulerSpec(Kinded, family="scheduler"):
+    """How the learning rate changes during a run."""
+
+    @property
+    def lowers(self) -> bool:
+        """Whether the learning rate falls below that of the optimizer, a warmup at the start aside."""
+        return True
+
+    @property
+    def monitored(self) -> str | None:
+        """The metric that decides on the learning rate, which the key ``monitor`` gives; None if there is none."""
+        return None
+
+    @property
+    def lowest_lr(self) -> float | None:
+        """The lowest learning rate, which the key ``min_lr`` gives; None if it is not given as such."""
+        return None
+
+    def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
+        """Schedules in Lightning's form.
+
+        Args:
+            optimizer: whose learning rate is changed.
+            progress: the part of the run that is done, from 0 to 1.
+        """
+        raise NotImplementedError(f"{type(self).__name__}.build")
+
+    def idle(self, trainer: TrainerSpec) -> Iterator[SpecError]:
+        """Options that do nothing in a run of such a length, with their paths from here."""
+        yield from ()
+
+
+def warmed(step: int, steps: int) -> float:
+    """The part of the learning rate that a linear warmup over so many steps allows."""
+    return min(1.0, (step + 1) / (steps + 1))
+
+
+def each_step(optimizer: Optimizer, factor: Callable[[int], float]) -> dict[str, Any]:
+    """A schedule in Lightning's form that multiplies the learning rate by ``factor(step)``."""
+    from torch.optim.lr_scheduler import LambdaLR
+
+    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}
