@@ -10,7 +10,7 @@ from pydantic_core import CoreSchema, core_schema
 
 import e3frame.layers  # noqa: F401  (registers the layers that derive)
 from e3frame.algebra.cartesian import cartesian_irreps
-from e3frame.config.losses import AnyLoss, LossSpec
+from e3frame.config.losses import LossSpec
 from e3frame.config.written import Formula, Weight
 from e3frame.data.sources.base import Label
 from e3frame.spec import layer
@@ -20,6 +20,7 @@ from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import Name
 from e3frame.spec.quantities import QUANTITIES, Quantity, quantity_of, value_shape
+from e3frame.spec.registry import KindOf
 
 ROWS = {"graph": "frame", "node": "atom", "edge": "edge"}
 """What has one value each, in words."""
@@ -45,7 +46,7 @@ def derivations() -> dict[str, str]:
 
 
 class _Derivation:
-    """The kind of a layer that takes a derivative, plugins' included."""
+    """The kind of a layer that takes a derivative, those of plugins included."""
 
     @staticmethod
     def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -95,7 +96,7 @@ class TargetSpec(Spec):
     """Factor of this target's loss; 0: only its errors are reported. ``{0: 1, 100: 10}``: 1 from the start, 10 after
     100 epochs. Reported losses, by which the best checkpoint is chosen, have the last weights, so that they compare.
     Adam goes by the size of past gradients: a large step at a high learning rate undoes some epochs."""
-    loss: AnyLoss = "mse"
+    loss: KindOf[LossSpec] = "mse"
     """mse (mean squared error), mae (mean absolute error), huber (squared up to ``huber_delta``, absolute beyond), or a
     mapping with the keys of a loss: ``{kind: huber, delta: 0.1}``."""
     huber_delta: float | None = Field(default=None, gt=0)
@@ -196,9 +197,8 @@ class TargetSpec(Spec):
     @property
     def loss_spec(self) -> LossSpec:
         """The loss with all its keys."""
-        if not isinstance(self.loss, str):
-            return self.loss
-        return LossSpec.parse({"kind": self.loss} | ({} if self.huber_delta is None else {"delta": self.huber_delta}))
+        given = LossSpec.named(self.loss)
+        return given if self.huber_delta is None else given.replace(delta=self.huber_delta)
 
     def weight_at(self, epoch: int) -> float:
         """The weight after so many finished epochs."""

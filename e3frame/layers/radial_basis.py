@@ -10,7 +10,7 @@ from e3frame.algebra.irreps import Irreps
 from e3frame.spec.errors import SpecError
 from e3frame.spec.layer import Field, LayerSpec, Scope, Signature
 from e3frame.spec.limits import COMPONENTS
-from e3frame.spec.registry import Kinded, OneOf
+from e3frame.spec.registry import Kinded, KindOf, OneOf
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,15 +49,49 @@ class CosineEnvelope(Envelope):
         return CosineEnvelope(r_max)
 
 
+class RadialFunctions(Kinded, family="radial basis"):
+    """Smooth functions of the length of an edge."""
+
+    saved = True
+    trainable: ClassVar[bool] = False
+    """Whether the functions have ``num_basis`` parameters, which ``trainable: true`` trains."""
+
+    def build(self, r_max: float, num_basis: int, trainable: bool) -> nn.Module:
+        """A module that takes lengths (e,) to (e, num_basis)."""
+        raise NotImplementedError(f"{type(self).__name__}.build")
+
+
+class BesselFunctions(RadialFunctions):
+    """``sin(kπ r / r_max) / r`` (Gasteiger et al. 2020, arXiv 2003.03123)."""
+
+    kind: Literal["bessel"] = "bessel"
+    trainable = True
+
+    def build(self, r_max: float, num_basis: int, trainable: bool) -> nn.Module:
+        from e3frame.nn.radial import BesselBasis
+
+        return BesselBasis(r_max, num_basis, trainable)
+
+
+class GaussianFunctions(RadialFunctions):
+    """Evenly spaced Gaussians (Schütt et al. 2017)."""
+
+    kind: Literal["gaussian"] = "gaussian"
+
+    def build(self, r_max: float, num_basis: int, trainable: bool) -> nn.Module:
+        from e3frame.nn.radial import GaussianBasis
+
+        return GaussianBasis(r_max, num_basis)
+
+
 class RadialBasis(LayerSpec):
     """``basis_k(r) · envelope(r)`` of the length r of each edge."""
 
     kind: Literal["radial_basis"] = "radial_basis"
     of: str = "edge_vectors"
     """The field with the edge vector."""
-    basis: Literal["bessel", "gaussian"] = "bessel"
-    """Bessel functions ``sin(kπ r / r_max) / r`` (Gasteiger et al. 2020), or evenly spaced Gaussians (Schütt et al.
-    2017)."""
+    basis: KindOf[RadialFunctions] = "bessel"
+    """bessel (``sin(kπ r / r_max) / r``), gaussian (evenly spaced), or a mapping with the keys of one of a plugin."""
     num_basis: int = Constraint(8, ge=1, le=COMPONENTS)
     """Number of functions k."""
     trainable: bool = False
@@ -78,8 +112,12 @@ class RadialBasis(LayerSpec):
         vector = scope.read(self.of, "edge", "of")
         if vector.irreps.dim != 3 or vector.irreps.lmax != 1:
             raise SpecError(("of",), f"one vector is required (1x1o or 1x1e), {vector} is not")
-        if self.trainable and self.basis != "bessel":
-            raise SpecError(("trainable",), f"only bessel functions can be trained, basis is {self.basis}")
+        functions = RadialFunctions.named(self.basis)
+        if self.trainable and not functions.trainable:
+            can = [kind for kind, member in RadialFunctions.members.items() if member.trainable]
+            raise SpecError(
+                ("trainable",), f"only {' and '.join(can)} functions can be trained, basis is {functions.kind}"
+            )
         of_length = Field(Irreps([(self.num_basis, (0, 1))]), "edge", reversal=1 if vector.field.reversal else 0)
         return Signature((vector.key,), of_length)
 
@@ -87,10 +125,7 @@ class RadialBasis(LayerSpec):
         return self.num_basis if self.trainable else 0
 
     def build(self, scope: Scope) -> nn.Module:
-        from e3frame.nn.radial import BesselBasis, GaussianBasis, RadialBasis
+        from e3frame.nn.radial import RadialBasis
 
-        if self.basis == "bessel":
-            basis: nn.Module = BesselBasis(scope.r_max, self.num_basis, self.trainable)
-        else:
-            basis = GaussianBasis(scope.r_max, self.num_basis)
+        basis = RadialFunctions.named(self.basis).build(scope.r_max, self.num_basis, self.trainable)
         return RadialBasis(basis, self.envelope.build(scope.r_max))

@@ -11,8 +11,16 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
-from pydantic import BeforeValidator, SerializeAsAny, ValidationInfo, WithJsonSchema
+from pydantic import (
+    BeforeValidator,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    SerializeAsAny,
+    ValidationInfo,
+    WithJsonSchema,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, core_schema
 
 from e3frame.spec.base import Spec, mistake, mistake_at, shown
 from e3frame.spec.errors import did_you_mean
@@ -79,6 +87,11 @@ class Kinded(Spec):
         return cls.members[kind].model_validate(raw, context=info.context if info else None)
 
     @classmethod
+    def named(cls, given: str | Self) -> Self:
+        """The member of a field of type :data:`KindOf`, which holds its kind or the whole of it."""
+        return cls.parse({"kind": given}) if isinstance(given, str) else given
+
+    @classmethod
     def _kinds_hint(cls, kind: Any) -> str:
         return did_you_mean(str(kind), sorted(cls.members), "kinds")
 
@@ -86,6 +99,7 @@ class Kinded(Spec):
 if TYPE_CHECKING:
     F = TypeVar("F", bound=Kinded)
     OneOf = Annotated[F, "member"]
+    KindOf = Annotated[str | F, "kind or member"]
 else:
 
     class OneOf:
@@ -97,3 +111,34 @@ else:
                 BeforeValidator(lambda raw, info: family.parse(raw, info)),
                 WithJsonSchema({FAMILY: family.family}),
             ]
+
+    class KindOf:
+        """``KindOf[Family]``: the kind of a member that needs no keys, ``huber``, or a mapping, ``{kind: huber, ...}``."""
+
+        def __class_getitem__(cls, family: type[Kinded]) -> Any:
+            return Annotated[str | SerializeAsAny[family], _KindOf(family)]
+
+
+class _KindOf:
+    def __init__(self, family: type[Kinded]) -> None:
+        self.family = family
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        written = core_schema.plain_serializer_function_ser_schema(
+            lambda given: given if isinstance(given, str) else given.model_dump(mode="json")
+        )
+        return core_schema.with_info_plain_validator_function(self._read, serialization=written)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string", "enum": sorted(self.family.members)}, {FAMILY: self.family.family}]}
+
+    def _read(self, raw: Any, info: ValidationInfo) -> str | Kinded:
+        if isinstance(raw, self.family | Mapping):
+            return self.family.parse(raw, info)
+        options = sorted(self.family.members)
+        if raw not in options:
+            hint = did_you_mean(shown(raw), options)
+            problem = f"must be one of {', '.join(options)}; got {shown(raw)}"
+            raise mistake(problem, hint if hint.startswith("did you mean") else None)
+        self.family.parse({"kind": raw}, info)  # none of its keys may be required
+        return str(raw)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from e3frame.config.losses.base import AnyLoss, LossSpec
+from e3frame.config.losses.base import LossSpec
 from e3frame.spec.registry import import_all
 
-__all__ = ["AnyLoss", "LossSpec"]
+__all__ = ["LossSpec"]
 
 import_all(__name__, __path__)
