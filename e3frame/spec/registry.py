@@ -113,7 +113,7 @@ else:
             ]
 
     class KindOf:
-        """``KindOf[Family]``: the kind of a member that needs no keys, ``huber``, or a mapping, ``{kind: huber, ...}``."""
+        """``KindOf[Family]``: a kind that needs no keys, ``huber``, or a mapping, ``{kind: huber, delta: 0.1}``."""
 
         def __class_getitem__(cls, family: type[Kinded]) -> Any:
             return Annotated[str | SerializeAsAny[family], _KindOf(family)]

@@ -5,8 +5,6 @@ Adding a source is adding a file with a :class:`~e3frame.data.sources.base.DataS
 
 from __future__ import annotations
 
-from importlib import import_module
-from pkgutil import iter_modules
+from e3frame.spec.registry import import_all
 
-for _module in iter_modules(__path__):
-    import_module(f"{__name__}.{_module.name}")
+import_all(__name__, __path__)
