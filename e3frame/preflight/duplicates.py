@@ -25,7 +25,7 @@ WIDTHS = np.array([0.7, 1.0, 1.5, 2.0, 2.5, 3.0])
 PROBED = 48
 """Pairs of frames of a composition that tell how far two frames are from each other."""
 FEWEST = 6
-"""Frames of a composition below which that is not known."""
+"""Frames of a composition below which that is not known; in a set of fewer frames only copies are found."""
 CHANCE = 3.0
 """Times as many near pairs as come by chance are a finding."""
 CHECK = "frames in two splits"
@@ -199,6 +199,8 @@ def _unexpected(
                 if len(left) > CHANCE * expected:
                     break
                 left = left[:0]
+        elif len(one) + (one is not other) * len(other) < FEWEST:
+            left = members[twins.distance[members] < SAME]
         kept[left] = True
     return _Twins(*(values[kept] for values in twins))
 

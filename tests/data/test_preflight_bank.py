@@ -16,6 +16,20 @@ def test_sound_data_are_neither_refused_nor_warned_about(data: Set) -> None:
     assert [(f.level, f.check, f.text) for f in look_at(data) if f.level in ODD] == []
 
 
+@pytest.mark.parametrize("number", [2, 3, 4])
+def test_first_frames_are_not_warned_about(number: int) -> None:
+    """Trajectories start with frames that are near each other."""
+    for data in few_sound():
+        if len(data.frames) < number:
+            continue
+        first = data._replace(frames=data.frames[:number])
+        assert [(f.level, f.check, f.text) for f in look_at(first) if f.level in ODD] == []
+        copied = data._replace(frames=[*data.frames[: number - 1], data.frames[0]])
+        said = [f.text for f in look_at(copied) if f.check == "frames in two splits"]
+        assert said == [f"1 of 1 val frames are in training too (1 identical, 0 nearly identical): frame {number - 1} "
+                        "of a.xyz is frame 0 of a.xyz"]  # fmt: skip
+
+
 def test_noise_of_coarse_grains_is_no_error() -> None:
     """Forces alone, without energies whose gradient they could be: they may be shuffled, or hold noise."""
     for noise in (1.0, 10.0):
