@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,10 +17,14 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from e3frame.compose import Composer, compose_config, fixed_overrides, load_run, normalize_overrides, typed_run
 from e3frame.config.run import TypedRun
 from e3frame.spec.errors import UserError, did_you_mean
+from e3frame.spec.words import rounded
 from e3frame.sweep.points import grid_message
 
 Plugins.instance()  # executes the modules of Hydra's own plugins anew: their classes are those from after it
@@ -108,6 +113,17 @@ class CheckedSweeper(BasicSweeper):
         good = [point for point in points if point not in wrong]
         return list(BasicSweeper.split_overrides_to_chunks(good, max_batch_size))
 
+    def sweep(self, arguments: list[str]) -> Any:
+        """Run the points, then print their errors side by side."""
+        done = BasicSweeper.sweep(self, arguments)
+        jobs = [job for batch in done for job in batch]
+        if len(jobs) > 1:
+            console = Console()
+            console = console if console.is_terminal else Console(width=120)
+            folders = [Path(job.hydra_cfg.hydra.runtime.output_dir) for job in jobs]
+            console.print("", comparison(folders, [job.overrides for job in jobs]), sep="\n")
+        return done
+
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Each point has been composed already."""
 
@@ -121,6 +137,34 @@ class CheckedSweeper(BasicSweeper):
 
 
 CheckedSweeper.__module__ = _MODULE
+
+
+def comparison(folders: Sequence[Path], overrides: Sequence[Sequence[str]]) -> Table:
+    """A row for each run of a grid: its folder, the overrides in which it differs from others, and the MAE of each
+    target on the test frames, or without such on the validation frames."""
+    found = [_metrics(folder) for folder in folders]
+    split = "test" if any("test" in metrics for metrics in found) else "val"
+    errors = [metrics.get(split, {}) for metrics in found]
+    targets = {name: each for row in errors for name, each in row.items() if isinstance(each, dict) and "mae" in each}
+    shared = set.intersection(*map(set, overrides))
+    table = Table(title=f"MAE on the {split} frames", title_justify="left", box=None, pad_edge=False)
+    table.add_column("run")
+    table.add_column("overrides")
+    for name, each in targets.items():
+        table.add_column(Text(f"{name} ({each['unit']})" if each["unit"] else name), justify="right")
+    for folder, given, row in zip(folders, overrides, errors, strict=True):
+        own = " ".join(text.lstrip("+") for text in given if text not in shared)
+        cells = [rounded(row[name]["mae"], 4) if name in row else "" for name in targets]
+        table.add_row(Text(folder.name), Text(own), *(cells if row else ["no result"]))
+    return table
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    """The errors of a run; empty if it has not finished."""
+    try:
+        return json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def _stand_in_for_a_plugin() -> None:

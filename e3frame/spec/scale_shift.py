@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, WithJsonSche
 
 from e3frame.spec.base import AlsoWritten, Spec, mistake, shown
 from e3frame.spec.elements import Element
-from e3frame.spec.errors import SpecError
+from e3frame.spec.errors import SpecError, did_you_mean
 from e3frame.spec.layer import auto
 
 _PER_SPECIES: TypeAdapter[dict[str, float]] = TypeAdapter(dict[Element, float])
@@ -60,6 +60,9 @@ def _of_each(given: Mapping[str, float] | float, species: tuple[str, ...]) -> li
 
 
 def _auto_both(raw: Any) -> Any:
+    if isinstance(raw, str) and raw != "auto":
+        hint = did_you_mean(raw, ("auto",)) if raw.strip().lower() == "auto" else None
+        raise mistake(f"must be auto, or a scale and a shift; got {shown(raw)}", hint)
     return {} if raw == "auto" else raw
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable
@@ -10,10 +13,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.cli import main
+from e3frame.cli.grid import comparison
 from e3frame.training.module import Training
 
 Train = Callable[..., int]
@@ -120,9 +125,26 @@ def test_many_runs(launcher: str, train: Train, capfd: pytest.CaptureFixture[str
         "many/0/metrics.json",
         "many/1/metrics.json",
     ]
-    capfd.readouterr()
+    assert _compared(capfd.readouterr().out)
     assert train(*arguments) == 0
-    assert capfd.readouterr().out.count("finished: there is nothing to do") == 2
+    said = capfd.readouterr().out
+    assert said.count("finished: there is nothing to do") == 2
+    assert _compared(said)
+    console = Console(width=80, file=io.StringIO())
+    console.print(comparison([Path("many/0"), Path("many/2")], [["seed=0", "a=b"], ["a=b", "seed=2"]]))
+    assert console.file.getvalue().split()[-4:] == ["2", "seed=2", "no", "result"]
+
+
+def _compared(said: str) -> bool:
+    """Whether the output ends with the errors of both runs, as their files have them."""
+    errors = [json.loads(Path(f"many/{k}/metrics.json").read_text())["test"] for k in (0, 1)]
+    title, header, *rows = said.rstrip().splitlines()[-4:]
+    units = [f"{name} ({errors[0][name]['unit']})" for name in ("energy", "forces")]
+    expected = [[str(k), f"seed={k + 1}", *(errors[k][name]["mae"] for name in ("energy", "forces"))] for k in (0, 1)]
+    found = [[run, seed, *map(float, values)] for run, seed, *values in map(str.split, rows)]
+    assert title.strip() == "MAE on the test frames"
+    assert re.split(r" {2,}", header.strip()) == ["run", "overrides", *units]
+    return found == [[run, seed, *(pytest.approx(v, rel=1e-3) for v in values)] for run, seed, *values in expected]
 
 
 @pytest.mark.parametrize("launcher", ["basic", "joblib", "submitit_local", "submitit_slurm"])
