@@ -6,12 +6,17 @@ STAMP := $(VENV)/.installed
 # Two workers with one thread each are faster than one with two.
 WORKERS ?= 2
 
-.PHONY: help install train test bench lint format clean
+DOCS := .github/docs
+DOCS_STAMP := $(VENV)/.docs-installed
+
+.PHONY: help install train test bench docs lint format clean
 
 help:
 	@echo "make train    install into .venv, train on the embedded data, show the errors"
 	@echo "make test     install into .venv, lint, test"
 	@echo "make bench    speed against e3nn, and against nequip if it is installed: quiet machine, some minutes"
+	@echo "make docs     build the documentation into build/docs: some minutes, as its tutorials are run"
+	@echo "make lint     ruff"
 	@echo "make format   let ruff mend what it can"
 	@echo "make clean    remove .venv and caches; runs stay"
 
@@ -40,6 +45,14 @@ test: lint
 
 bench: $(STAMP)
 	$(BIN)/python scripts/bench.py all
+
+docs: $(DOCS_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -q -b html $(DOCS) build/docs
+	@echo "open build/docs/index.html"
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
+	@touch $(DOCS_STAMP)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -12,8 +11,8 @@ from rich.text import Text
 import e3frame.layers  # noqa: F401  (registers every kind)
 from e3frame.cli.arguments import Parser
 from e3frame.compose import from_overrides
-from e3frame.spec.base import Spec, shown
-from e3frame.spec.docs import key_docs
+from e3frame.spec.base import Spec
+from e3frame.spec.docs import keys_of
 from e3frame.spec.errors import UserError, did_you_mean
 from e3frame.spec.layer import LayerSpec
 from e3frame.spec.plugins import Names, installed, load
@@ -71,14 +70,8 @@ def _show(layer: type[LayerSpec], console: Console) -> None:
     for heading in ("key", "default"):
         table.add_column(heading, no_wrap=True)
     table.add_column("meaning")
-    docs = key_docs(layer)
-    for name, field in layer.model_fields.items():
-        if name != "kind":
-            default = "required" if field.is_required() else _yaml(field.default)
-            table.add_row(name, Text(default), Text(docs.get(name, "").replace("``", "").replace("\n", " ")))
+    for key in keys_of(layer):
+        default = "required" if key.default is None else key.default
+        table.add_row(key.name, Text(default), Text(key.doc.replace("``", "").replace("\n", " ")))
     console.print(table)
     console.print(Text(f"\nexample  {layer.example}"))
-
-
-def _yaml(value: Any) -> str:
-    return f"[{', '.join(map(shown, value))}]" if isinstance(value, tuple) else shown(value)

@@ -1,4 +1,7 @@
-"""The documentation of a spec's keys: the docstring below each attribute, read from the source when it is asked for."""
+"""The documentation of a spec: for each key its type, its default, and the docstring below its attribute.
+
+Docstrings are read from the source when they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +11,72 @@ import re
 from functools import cache
 from itertools import pairwise
 from textwrap import dedent
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
+
+
+class Key(NamedTuple):
+    """A key as documentation shows it: ``default`` as YAML has it, None where the key is required."""
+
+    name: str
+    type: str
+    default: str | None
+    doc: str
+
+
+def keys_of(cls: type[BaseModel]) -> list[Key]:
+    """The keys of a spec, without ``kind``."""
+    docs = key_docs(cls)
+    schema = cls.model_json_schema()
+    types = {name: _spoken(inner, schema.get("$defs", {})) for name, inner in schema["properties"].items()}
+    return [
+        Key(name, types[name], None if field.is_required() else _written(field.default), docs.get(name, ""))
+        for name, field in cls.model_fields.items()
+        if name != "kind"
+    ]
+
+
+def _written(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, BaseModel):
+        return _written(value.model_dump(mode="json", exclude_none=True))
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_written(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_written, value))}]"
+    return str(value)
+
+
+_BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+_TYPES = {"string": "text", "number": "number", "integer": "integer", "boolean": "true or false", "null": "null"}
+
+
+def _spoken(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
+    """The type that a JSON Schema describes, in words."""
+    if "$ref" in schema:
+        return _spoken(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_spoken(each, definitions) for each in schema["anyOf"]))
+    if "x-family" in schema:
+        return f"{schema['x-family']}, by its kind"
+    if "enum" in schema or "const" in schema:
+        values = schema.get("enum", [schema.get("const")])
+        return ", ".join(map(_written, values)) if len(values) < 9 else "name"
+    if schema.get("type") == "array" and "items" not in schema:
+        return "list"
+    if schema.get("type") == "array":
+        kind, _, rest = _spoken(schema["items"], definitions).partition(" ")
+        return f"list of {kind}{'' if kind == 'text' or ',' in kind else 's'} {rest}".strip()
+    if schema.get("type") == "object":
+        inner = schema.get("additionalProperties")
+        return f"mapping of names to {_spoken(inner, definitions)}" if isinstance(inner, dict) else "mapping"
+    if "format" in schema:
+        return str(schema["format"])
+    bounds = [f"{sign} {schema[key]:g}" for key, sign in _BOUNDS.items() if key in schema]
+    return " ".join([_TYPES.get(str(schema.get("type")), "any"), ", ".join(bounds)]).strip()
+
 
 _SENTENCE = re.compile(r".*?(?<! al)(?<!\.\.)\.(?= |$)|.*")
 """Up to the first full stop, unless that ends ``et al.`` or an ellipsis."""

@@ -119,5 +119,5 @@ IrrepsField = Annotated[
     InstanceOf[Irreps],
     BeforeValidator(_validate),
     PlainSerializer(str, return_type=str),
-    WithJsonSchema({"type": "string", "examples": ["32x0e + 16x1o", "hidden", "gate(hidden)"]}),
+    WithJsonSchema({"type": "string", "format": "irreps", "examples": ["32x0e + 16x1o", "hidden", "gate(hidden)"]}),
 ]

@@ -1,0 +1,47 @@
+"""The tutorials run: their code cells, one after another, in an empty folder."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from matplotlib import pyplot as plt
+
+from e3frame.compose import config_folder
+from e3frame.spec.layer import LayerSpec
+
+TUTORIALS = sorted((config_folder().parent / ".github" / "docs" / "tutorials").glob("*.md"))
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder to work in; kinds, modules and random numbers of the tutorial are gone afterwards."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("E3FRAME_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(plt, "show", lambda: None)
+    kinds, modules = set(LayerSpec.members), set(sys.modules)
+    with torch.random.fork_rng():
+        yield
+    for kind in set(LayerSpec.members) - kinds:
+        module = LayerSpec.members.pop(kind).__module__
+        if module not in modules:
+            del sys.modules[module]
+    plt.close("all")
+
+
+def test_there_are_tutorials() -> None:
+    assert len(TUTORIALS) == 5
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
+def test_its_cells_run(tutorial: Path, empty: None) -> None:
+    cells = re.findall(r"```\{code-cell\} python\n(.*?)```", tutorial.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(cells) >= 5
+    names: dict[str, object] = {"__name__": "__main__"}
+    for number, cell in enumerate(cells):
+        exec(compile(cell, f"{tutorial.stem}, cell {number}", "exec"), names)
