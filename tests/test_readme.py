@@ -7,17 +7,11 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-import yaml
 
 from e3frame.cli import VERBS, main
-from e3frame.compose import config_folder, load_run, read_yaml
-from e3frame.config.run import RunConfig
-from e3frame.config.targets import TaskSpec
-from e3frame.data.sources.base import DataSpec
-from e3frame.data.sources.md17 import Md17Spec
+from e3frame.compose import config_folder, read_yaml
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import UserError
-from e3frame.spec.validate import SpecErrors, validate
 
 ROOT = config_folder().parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -53,50 +47,6 @@ def test_the_errors_are_what_it_says(file: Path, old: str, new: str) -> None:
     assert f"```\n{caught.value}\n```" in TEXT
 
 
-def test_the_levels_of_md17() -> None:
-    """Both texts name each level but the default, and the config its molecules."""
-    text = (ROOT / "configs" / "data" / "md17.yaml").read_text(encoding="utf-8")
-    (said,) = re.findall(r"level: dft # .*; ccsd for (.*); fhi_aims for (.*)", text)
-    for level, molecules in zip(("ccsd", "fhi_aims"), said, strict=True):
-        assert re.search(rf"`(data\.level=)?{level}`", TEXT)
-        with pytest.raises(SpecErrors) as caught:
-            validate(Md17Spec, {"molecule": "uracil", "level": level})
-        hint = str(caught.value.errors[0]).partition("there are of ")[2]
-        assert sorted(hint.split(", ")) == molecules.split(", ")
-
-
-def test_every_result_says_how_it_is_run() -> None:
-    table = TEXT.split("| what | run with | energy, meV per molecule")[1].split("\n\n")[0]
-    rows = [row.split("|")[1:-1] for row in table.splitlines()[2:]]
-    assert len(rows) >= 4
-    assert all("`" in row[1] for row in rows)
-
-
-def test_the_table_of_data_keys() -> None:
-    keys = set(re.findall(r"(data\.[a-z_.]+)=", TEXT))
-    assert len(keys) >= 8
-    known = {name for member in DataSpec.members.values() for name in member.model_fields}
-    assert {key.split(".")[1] for key in keys} <= known
-    assert {"model", "data", "task", "name"} <= set(RunConfig.model_fields)
-    load_run(["data=xyz", "data.path=[a.xyz,b.extxyz]", "data.split.val=50", "data.split.train=950"])
-    load_run(["data=xyz", "data.path=a.xyz", "data.units.energy=Hartree", "data.units.length=bohr"])
-
-
-def test_the_targets_it_shows() -> None:
-    raw = next(block for block in re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL) if block.startswith("targets:"))
-    task = validate(TaskSpec, yaml.safe_load(raw))
-    assert task.targets["forces"].last_weight == 10
-    assert {name: str(target.type.irreps) for name, target in task.targets.items()} == {
-        "energy": "1x0e",
-        "forces": "1x1o",
-        "stress": "1x0e+1x2e",
-        "dipole": "1x1o",
-        "polarizability": "1x0e+1x2e",
-        "shielding": "1x0e+1x1e+1x2e",
-        "charges": "1x0e",
-    }
-
-
 def test_links_lead_somewhere() -> None:
     links = re.findall(r"\]\(([^)#]+)\)|<img[^>]* src=\"([^\"]+)\"", TEXT)
     files = [link for pair in links for link in pair if link]
@@ -117,3 +67,19 @@ def test_the_verbs_exist(capsys: pytest.CaptureFixture[str]) -> None:
     named = set(re.findall(r"e3frame ([a-z]+)(?= |`)", TEXT)) - {"import"}
     assert named <= set(VERBS)
     assert main(["layers", "convolution"]) == 0
+
+
+def test_it_fits_on_two_screens() -> None:
+    assert len(TEXT.splitlines()) <= 110
+
+
+def test_the_python_api_it_shows(file: Path) -> None:
+    block = next(block for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL) if "e3frame.check" in block)
+    lines = [line for line in block.splitlines() if line and "train" not in line and "load" not in line]
+    assert len(lines) == 3
+    names: dict[str, object] = {}
+    exec("\n".join(lines), names)
+    assert names["model"].spec.r_max == 4.0  # type: ignore[attr-defined]
+    run = re.search(r"e3frame\.train\((.*)\)  ", block)
+    assert run is not None
+    assert eval(f"e3frame.check({run[1]})", names).run.config.trainer.max_epochs == 5

@@ -17,7 +17,7 @@ from e3frame.config.run import RunConfig
 from e3frame.config.schedulers import SchedulerSpec
 from e3frame.config.targets import TargetSpec
 from e3frame.config.trainer import TrainerSpec
-from e3frame.data.sources.specs import DataSpec
+from e3frame.data.sources.base import DataSpec
 from e3frame.layers._context import INPUTS, LAYERS
 from e3frame.model import ModelSpec
 from e3frame.spec.base import Spec
