@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, Unpack
 
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.irreps import Irrep, IrrepLike, Irreps, IrrepsLike
 from e3frame.algebra.linear import LinearInstruction, LinearPlan, plan_linear
-from e3frame.algebra.plan import Instruction, IrrepNormalization, ProductPlan, check_choice, plan_explicit
+from e3frame.algebra.plan import (
+    Instruction,
+    IrrepNormalization,
+    PathOptions,
+    PlanOptions,
+    ProductPlan,
+    check_choice,
+    plan_explicit,
+)
 
 __all__ = [
     "Instruction",
@@ -61,7 +69,10 @@ def _sorted_outputs(terms: list[tuple[int, Irrep]], paths: list[tuple[Any, ...]]
 
 
 def plan_full(
-    irreps_in1: IrrepsLike, irreps_in2: IrrepsLike, filter_ir_out: IrrepFilter = None, **normalization: Any
+    irreps_in1: IrrepsLike,
+    irreps_in2: IrrepsLike,
+    filter_ir_out: IrrepFilter = None,
+    **normalization: Unpack[PlanOptions],
 ) -> ProductPlan:
     """Plan ``z_uv = x_u ⊗ y_v``: all products of two irreps, without weights, sorted by irrep.
 
@@ -83,7 +94,7 @@ def plan_full(
 
 
 def plan_fully_connected(
-    irreps_in1: IrrepsLike, irreps_in2: IrrepsLike, irreps_out: IrrepsLike, **normalization: Any
+    irreps_in1: IrrepsLike, irreps_in2: IrrepsLike, irreps_out: IrrepsLike, **normalization: Unpack[PlanOptions]
 ) -> ProductPlan:
     """Plan ``z_w = Σ_uv w_uvw x_u ⊗ y_v``: all allowed paths, with weights. Outputs without a path are zero.
 
@@ -103,7 +114,10 @@ def plan_fully_connected(
 
 
 def plan_elementwise(
-    irreps_in1: IrrepsLike, irreps_in2: IrrepsLike, filter_ir_out: IrrepFilter = None, **normalization: Any
+    irreps_in1: IrrepsLike,
+    irreps_in2: IrrepsLike,
+    filter_ir_out: IrrepFilter = None,
+    **normalization: Unpack[PlanOptions],
 ) -> ProductPlan:
     """Plan ``z_u = x_u ⊗ y_u`` for each copy u of the irreps, without weights.
 
@@ -152,7 +166,7 @@ def plan_square(
     irreps_out: IrrepsLike = None,
     filter_ir_out: IrrepFilter = None,
     irrep_normalization: IrrepNormalization = "component",
-    **normalization: Any,
+    **normalization: Unpack[PathOptions],
 ) -> ProductPlan:
     """Plan ``x ⊗ x`` without its redundant half: with weights into ``irreps_out``, or without, as a full product.
 
@@ -224,7 +238,10 @@ def _square_modes(
 
 
 def plan_convolution(
-    irreps_in: IrrepsLike, irreps_sh: IrrepsLike, irreps_out_filter: IrrepFilter = None, **normalization: Any
+    irreps_in: IrrepsLike,
+    irreps_sh: IrrepsLike,
+    irreps_out_filter: IrrepFilter = None,
+    **normalization: Unpack[PlanOptions],
 ) -> ProductPlan:
     """Plan ``z_u = w_u x_u ⊗ y``: the channel-wise product with edge harmonics, one output term per path.
 

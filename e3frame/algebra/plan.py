@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod, sqrt
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, TypedDict, get_args
 
 from e3frame.algebra.errors import AssertedError, OutsideError, UnknownModeError
 from e3frame.algebra.irreps import Irreps, IrrepsLike, MulIr
@@ -29,6 +29,21 @@ class Instruction(NamedTuple):
     has_weight: bool
     path_weight: float
     path_shape: tuple[int, ...]
+
+
+class PathOptions(TypedDict, total=False):
+    """Keyword arguments of `plan_explicit` that all products take."""
+
+    in1_var: Iterable[float] | None
+    in2_var: Iterable[float] | None
+    out_var: Iterable[float] | None
+    path_normalization: PathNormalization
+
+
+class PlanOptions(PathOptions, total=False):
+    """Keyword arguments of `plan_explicit`."""
+
+    irrep_normalization: IrrepNormalization
 
 
 class _Mode(NamedTuple):
@@ -154,7 +169,18 @@ def plan_explicit(
         _read_variances(name, given, len(own))
         for name, given, own in zip(("in1_var", "in2_var", "out_var"), (in1_var, in2_var, out_var), irreps, strict=True)
     ]
+    normalized = _normalized(paths, irreps, variances, irrep_normalization, path_normalization)
+    return ProductPlan(*irreps, normalized)
 
+
+def _normalized(
+    paths: Sequence[Instruction],
+    irreps: tuple[Irreps, Irreps, Irreps],
+    variances: Sequence[Sequence[float]],
+    irrep_normalization: IrrepNormalization,
+    path_normalization: PathNormalization,
+) -> tuple[Instruction, ...]:
+    """Return the paths with the coefficients of `plan_explicit` in place of their shares of the variance."""
     loads = [
         variances[0][ins.i_in1]
         * variances[1][ins.i_in2]
@@ -174,7 +200,7 @@ def plan_explicit(
         ]
         square = ins.path_weight * variances[2][ins.i_out] * numerator / (denominator if denominator > 0 else 1)
         normalized.append(ins._replace(path_weight=sqrt(square)))
-    return ProductPlan(*irreps, tuple(normalized))
+    return tuple(normalized)
 
 
 def _read_variances(name: str, given: Iterable[float] | None, length: int) -> list[float]:
