@@ -43,6 +43,7 @@ ACTIVATIONS: dict[str, Symmetry] = {
     "cos": "even",
     "gaussian": "even",
 }
+_SYMMETRIES: dict[str, Symmetry] = {**ACTIVATIONS, "even": "even", "odd": "odd", "neither": "neither"}
 
 
 def symmetry_of(activation: str) -> Symmetry:
@@ -57,13 +58,11 @@ def symmetry_of(activation: str) -> Symmetry:
     >>> symmetry_of("tanh"), symmetry_of("neither")
     ('odd', 'neither')
     """
-    if activation in ("even", "odd", "neither"):
-        return activation  # type: ignore[return-value]
-    if activation not in ACTIVATIONS:
+    if activation not in _SYMMETRIES:
         close = get_close_matches(activation.lower(), ACTIVATIONS, n=1, cutoff=0.5)
         hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(ACTIVATIONS)}"
         raise ValueError(f"unknown activation '{activation}'; {hint}")
-    return ACTIVATIONS[activation]
+    return _SYMMETRIES[activation]
 
 
 def activation_parity(activation: str, p: int) -> int:

@@ -194,7 +194,12 @@ def reduce_tensor(
 
 def _symmetrized(tensors: Array, group: IndexGroup) -> Array:
     """Mean over the group, acting on all axes of (n, ...) but the first."""
-    return sum(s * tensors.transpose(0, *(1 + i for i in p)) for s, p in group) / len(group)  # type: ignore[return-value]
+    import numpy as np
+
+    total = np.zeros_like(tensors)
+    for s, p in group:
+        total += s * tensors.transpose(0, *(1 + i for i in p))
+    return total / len(group)
 
 
 def _couplings(irreps_in: Sequence[Irreps], filter_ir_mid: Collection[Irrep] | None) -> list[tuple[Irrep, Array]]:

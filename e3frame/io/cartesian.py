@@ -1,4 +1,4 @@
-"""Cartesian tensors as irreps."""
+"""Irreps of Cartesian tensors."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class CartesianTensor(Irreps):
 
     def reduced_tensor_products(self, data: Tensor | None = None) -> ReducedTensorProducts:
         """Return the module that converts products of vectors to irreps, with the dtype and device of ``data``."""
-        rtp = ReducedTensorProducts(self.formula, **dict.fromkeys(self.indices, "1o"))  # type: ignore[arg-type]
+        rtp = ReducedTensorProducts(self.formula, **dict.fromkeys(self.indices, "1o"))  # type: ignore[arg-type]  # keys are indices
         return rtp if data is None else rtp.to(device=data.device, dtype=as_floating(data).dtype)
 
     def _basis(self, like: Tensor, rtp: ReducedTensorProducts | None) -> Tensor:

@@ -26,7 +26,7 @@ class _Promoting(TensorProduct):
         nn.Module.__init__(self)
         self._own(plan, None, None)
 
-    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, input1: Tensor, input2: Tensor) -> Tensor:  # type: ignore[override]  # no weights
         """Return the product (..., irreps_out.dim) of (..., irreps_in1.dim) and (..., irreps_in2.dim)."""
         dtype = torch.promote_types(input1.dtype, input2.dtype)
         return super().forward(input1.to(dtype), input2.to(dtype))

@@ -157,7 +157,9 @@ class TensorSquare(TensorProduct):
         )
         self.irreps_in = self.plan.irreps_in1
 
-    def forward(self, x: Tensor, weight: Tensor | list[Tensor] | None = None) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]  # one input
+        self, x: Tensor, weight: Tensor | list[Tensor] | None = None
+    ) -> Tensor:
         """Return the product (..., irreps_out.dim) of ``x`` (..., irreps_in.dim); weights as in `TensorProduct`."""
         return super().forward(x, x, weight)
 
