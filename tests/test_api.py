@@ -87,7 +87,7 @@ MISTAKES: list[tuple[Any, dict[str, Any], str]] = [
         'override layers.conv.irreps_out="8x3e"  layers.conv.irreps_out\n  8x3e',
     ),
     ({**MAPPING, "layers": {}}, {}, "layers\n  "),
-    ("[1, 2]\n", {}, "YAML text\n  a mapping is required at its top level"),
+    ("[1, 2]\n", {}, "YAML text\n  a mapping is required at the top level"),
     ("no/such.yaml", {}, "no/such.yaml\n  No such file or directory"),
     ("no/such/run", {}, "no/such/run\n  "),
 ]

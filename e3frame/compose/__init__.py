@@ -1,6 +1,6 @@
-"""Hydra's groups, defaults and overrides become one raw mapping, of which each value's source is known.
+"""Config groups, defaults and overrides, composed by Hydra into one mapping with the source of each value.
 
-Only entry points import this package, and with it Hydra.
+Importing this package imports Hydra; only entry points do.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from e3frame.compose.architecture import take_architecture
 from e3frame.compose.files import config_folder, file_places, roots
 from e3frame.compose.job import Job
+from e3frame.compose.messages import blamed, plain_errors
 from e3frame.compose.overrides import (
     choices,
     chooses,
@@ -39,7 +40,6 @@ from e3frame.compose.overrides import (
     with_values,
 )
 from e3frame.compose.source import Repository
-from e3frame.compose.told import refused, told
 from e3frame.config.run import TypedRun, typed_run
 from e3frame.files.sources import Sources
 from e3frame.files.yaml_file import Composed, read_yaml, resolved
@@ -65,12 +65,12 @@ __all__ = [
 
 
 class Composer:
-    """Composes many runs that differ in a few values; what they share is composed once.
+    """Composes many runs that differ in a few values. What they share is composed once.
 
     Args:
-        common: overrides of all of them, as typed.
-        config_dir: a folder of the user's with further group files.
-        plugins: those that the user named; None: all overrides are his, and those that they name.
+        common: overrides of all runs, as typed.
+        config_dir: a folder with further config groups.
+        plugins: plugins that the user named; None: those that the overrides name, all of which the user wrote.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Composer:
         self._bases: dict[tuple[str, ...], tuple[DictConfig, Sources]] = {}
 
     def compose(self, overrides: Sequence[str] = ()) -> Composed:
-        """The config of one run; the same as ``compose_config`` gives for ``common`` and ``overrides``.
+        """The config of one run, equal to ``compose_config([*common, *overrides])``.
 
         Raises:
             SpecError, UserError: a group, an override or a file that is wrong.
@@ -93,11 +93,11 @@ class Composer:
         config, sources = copy.deepcopy(base), Sources(dict(placed.places))
         set_values(config, sources, values, self.config_dir)
         take_architecture(config, sources, [*self.common, *overrides], named)
-        with told(overrides):
+        with plain_errors(overrides):
             return Composed(resolved(config, sources), sources).with_plugins(named)
 
     def is_value(self, override: str) -> bool:
-        """Whether the override sets a value, and neither chooses a group nor removes a key."""
+        """Whether an override sets a value; others choose a config of a group or remove a key."""
         key, equals, _ = override.partition("=")
         plain = override.removeprefix("++")
         return bool(equals) and key[0] != "~" and not key.startswith("hydra.") and not chooses(plain, self.groups)
@@ -112,9 +112,9 @@ def compose_config(overrides: Sequence[str], config_name: str = "config", config
     """Compose ``configs/<config_name>.yaml`` with command-line overrides.
 
     Args:
-        overrides: as typed; ``key=value`` may set keys that no file mentions (the spec knows which exist), and
-            ``plugins=name`` says that the user wants a plugin imported.
-        config_dir: a folder of the user's with further group files.
+        overrides: as typed. ``key=value`` may set keys that no file has (the spec knows which exist), and
+            ``plugins=name`` allows to import a plugin.
+        config_dir: a folder with further config groups.
 
     Raises:
         SpecError, UserError: a group, an override or a file that is wrong.
@@ -145,17 +145,17 @@ def _composed(
     values = [override for override in given if not chooses(override, known)]
     search = next((text for text in given if re.match(r"[+~]*sweep[=.]", text)), None)
     if search is not None and config_name != "sweep":
-        raise UserError(f"command-line override {search}\n  a search is run by e3frame sweep")
+        raise UserError(f"command-line override {search}\n  only e3frame sweep runs a search")
     with _initialized(config_dir) as loader:
         written = override_places(values)
         hydra_overrides = normalize_overrides(given, config_dir)
-        with told(given):
+        with plain_errors(given):
             try:
                 config = compose(config_name, overrides=hydra_overrides, return_hydra_config=True)
             except (MissingConfigException, OverrideParseException):
                 raise
             except (ConfigCompositionException, OmegaConfBaseException) as error:
-                raise refused(error, config_name, given, hydra_overrides) from error
+                raise blamed(error, config_name, given, hydra_overrides) from error
             files = loader.compute_defaults_list(config_name, hydra_overrides, RunMode.RUN).defaults
             sources = file_places(files, config_dir)
     sources.places.update(written.places)
@@ -165,17 +165,17 @@ def _composed(
 
 
 def load_run(overrides: Sequence[str], config_dir: str | None = None) -> TypedRun:
-    """The run config of some overrides, checked as a whole.
+    """Compose a run config and check it as a whole.
 
     Raises:
-        UserError: the mistake that stands first, with its source.
+        UserError: the first mistake, with its source.
     """
     return typed_run(compose_config(overrides, config_dir=config_dir))
 
 
 @contextmanager
 def _initialized(config_dir: str | None) -> Iterator[ConfigLoader]:
-    """A config loader: that of a running ``hydra.main``, else one of our own."""
+    """A config loader within which Hydra composes, also while ``hydra.main`` runs."""
     own = roots(config_dir)
     running = GlobalHydra.instance()
     previous = running.hydra

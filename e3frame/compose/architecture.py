@@ -1,4 +1,4 @@
-"""A run that starts from a trained model, and chooses no model, has the layers of that one."""
+"""The model of a run that starts from a trained model and chooses no other: the layers of the trained one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from e3frame.spec.errors import SpecError
 
 
 def take_architecture(config: DictConfig, sources: Sources, overrides: Sequence[str], plugins: Sequence[str]) -> None:
-    """Replace the default model by that of ``init.model``; what the overrides say of its keys comes on top.
+    """Replace the default model by that of ``init.model``, then apply the overrides of its keys.
 
     Args:
-        overrides: all, as typed.
-        plugins: those that the user names.
+        overrides: all overrides, as typed.
+        plugins: plugins that the user named.
 
     Raises:
-        SpecError: there is no such trained model, or a ``${...}`` that cannot be filled in.
+        SpecError: there is no such trained model, or a ``${...}`` cannot be filled in.
     """
     if not OmegaConf.to_container(config).get("init"):  # type: ignore[union-attr]
         return
-    raw = resolved(config, sources)  # by our own rules: OmegaConf would fill in more than we let it
+    raw = resolved(config, sources)  # within our limits: OmegaConf would fill in any ${...}
     init, task = raw["init"], raw.get("task")
     path = init.get("model") if isinstance(init, Mapping) else None
     keys = [override.partition("=")[0] for override in overrides]

@@ -1,4 +1,4 @@
-"""The files of config groups: where they are, what one may hold, and where each of its values was written."""
+"""The files of config groups: their folders, what they may contain, and the places of their values."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from e3frame.files.sources import Sources, shown_path
 from e3frame.spec.errors import SpecError, UserError
 
 _HYDRA_OF_FILES = ("run", "sweep", "mode")
-"""Keys of ``hydra`` that say where results go. The others name what is imported, executed, or given to a shell."""
+"""Keys of ``hydra`` that files may set: where results go. Others say what is imported, executed or run in a shell."""
 
 
 def config_folder() -> Path:
-    """The configs: inside an installed package, else beside the package in a checkout."""
+    """The folder of the configs: inside an installed package, else beside it in a checkout."""
     package = Path(__file__).parents[1]
     shipped = package / "configs"
     return shipped if shipped.is_dir() else package.parent / "configs"
 
 
 def roots(config_dir: str | None) -> list[Path]:
+    """The folders with config groups: ours, and the user's if there is one.
+
+    Raises:
+        UserError: the user's does not exist.
+    """
     found = [config_folder()]
     if config_dir is not None:
         if not isdir(config_dir):
@@ -34,8 +39,7 @@ def file_places(files: Sequence[Any], config_dir: str | None) -> Sources:
     """Where the values of the composed files were written.
 
     Raises:
-        UserError: a file of a group that is empty, or one of the user's that has the name of another, or says what to
-            run.
+        UserError: a file is empty, or a file of the user's has the name of one of ours or says what to run.
     """
     sources = Sources()
     for entry in files:
@@ -44,12 +48,12 @@ def file_places(files: Sequence[Any], config_dir: str | None) -> Sources:
         if not found:
             continue
         if len({path.resolve() for path in found}) > 1:
-            problem = f"there is a config {entry.config_path} in e3frame already, which is the one that is used"
-            raise UserError(f"{shown_path(found[1])}\n  {problem}\n  give the file another name")
+            problem = f"e3frame has a config {entry.config_path} too, and would use that one"
+            raise UserError(f"{shown_path(found[1])}\n  {problem}\n  rename the file")
         package = tuple(entry.package.split(".")) if entry.package else ()
         own = Sources()
         if not own.add_file(found[0], package) and package:
-            raise UserError(f"{shown_path(found[0])}\n  a mapping is required at its top level, the file is empty")
+            raise UserError(f"{shown_path(found[0])}\n  a mapping is required at the top level; the file is empty")
         if not found[0].resolve().is_relative_to(config_folder().resolve()):
             _refuse_to_run(own)
         sources.places.update(own.places)
@@ -57,12 +61,14 @@ def file_places(files: Sequence[Any], config_dir: str | None) -> Sources:
 
 
 def _refuse_to_run(sources: Sources) -> None:
-    """Hydra imports and runs what stands below ``hydra``; a file is no reason to do that.
+    """Keep files from deciding what Hydra imports and runs.
 
     Raises:
-        SpecError: a file sets a key there.
+        SpecError: a file sets such a key below ``hydra``.
     """
     for path in sources.places:
         if path[0:1] == ("hydra",) and len(path) > 1 and path[1] not in _HYDRA_OF_FILES:
-            hint = f"files may set hydra.{', hydra.'.join(_HYDRA_OF_FILES)}; give others on the command line"
-            raise sources.place(SpecError(path[:2], "this key decides what is run, not which model", hint, at_key=True))
+            hint = (
+                f"files may set hydra.{', hydra.'.join(_HYDRA_OF_FILES)}; set other keys of hydra on the command line"
+            )
+            raise sources.place(SpecError(path[:2], "a file may not decide what is run", hint, at_key=True))

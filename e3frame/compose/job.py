@@ -12,7 +12,7 @@ from hydra.core.utils import run_job
 from hydra.types import HydraContext
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from e3frame.compose.told import told
+from e3frame.compose.messages import plain_errors
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Job:
             config.hydra.mode = "RUN"
             if folder is not None:
                 config.hydra.run.dir = str(folder)
-        with told([]):
+        with plain_errors([]):
             OmegaConf.select(config, "hydra.run.dir")
         raised: list[Exception] = []
 

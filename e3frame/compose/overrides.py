@@ -1,4 +1,4 @@
-"""Overrides of the command line: what they set, choose and name, in Hydra's grammar."""
+"""Overrides of the command line, in Hydra's grammar: values, choices of groups, and plugins."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import re
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import Any, cast
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from e3frame.compose.files import roots
-from e3frame.compose.told import told
+from e3frame.compose.messages import plain_errors
 from e3frame.files.regular import with_home
 from e3frame.files.sources import Sources
 from e3frame.files.yaml_file import Composed, resolved
@@ -20,35 +21,33 @@ from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.limits import DEPTH, TEXT
 
 _FUNCTION = re.compile(r"(?<![\w'\"])gate\s*\(")
-
-
 _HOME = re.compile(r"(?:^|(?<=[\[,]))~/[^,\]]*")
-"""What the shell fills in at the beginning of a word alone."""
+"""A home folder, which the shell fills in only at the beginning of a word."""
 
 
 def require_readable(overrides: Sequence[str]) -> None:
-    """Raise UserError for an override that no parser should be given."""
+    """Raise UserError for an override that is beyond a limit or has no key."""
     for text in overrides:
         depth = max(accumulate((char in "[{(") - (char in ")}]") for char in text), default=0)
         if any("\ud800" <= char <= "\udfff" for char in text):
-            raise UserError(f"command-line override {text}\n  it holds bytes that are not UTF-8")
+            raise UserError(f"command-line override {text}\n  it has bytes that are not UTF-8")
         if len(text) > TEXT:
-            raise UserError(f"command-line override {text[:60]}...\n  it has more than {TEXT:,} characters")
+            raise UserError(f"command-line override {text[:60]}...\n  an override has at most {TEXT:,} characters")
         if depth > DEPTH:
-            raise UserError(f"command-line override {text[:60]}\n  more than {DEPTH} brackets are within each other")
+            raise UserError(f"command-line override {text[:60]}\n  at most {DEPTH} brackets may be nested")
         key = text.partition("=")[0].lstrip("+~")
         if not key or not key.isprintable() or any(not part for part in key.partition("@")[0].split(".")):
             raise UserError(f"command-line override {text}\n  a key is required before the =, such as optimizer.lr")
 
 
 def named_plugins(overrides: Sequence[str]) -> tuple[str, ...]:
-    """Plugins that the user names by ``plugins=a``, ``plugins=[a,b]`` or ``model.plugins=[a]``."""
+    """Plugins named by ``plugins=a``, ``plugins=[a,b]`` or ``model.plugins=[a]``."""
     named: list[str] = []
     for text in overrides:
         key, equals, value = text.partition("=")
         if not equals or key.lstrip("+") not in ("plugins", "model.plugins"):
             continue
-        with told([text]):
+        with plain_errors([text]):
             given = OverridesParser.create().parse_override(f"plugins={value}").value()
         given = [given] if isinstance(given, str) else given
         if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
@@ -62,7 +61,7 @@ def names_plugins(override: str) -> bool:
 
 
 def from_overrides(overrides: Sequence[str]) -> Composed:
-    """A config that is nothing but ``key=value`` arguments, for verbs without config files."""
+    """A config made of ``key=value`` arguments alone, for verbs without config files."""
     config = OmegaConf.create({})
     sources = Sources()
     parser = OverridesParser.create()
@@ -70,39 +69,37 @@ def from_overrides(overrides: Sequence[str]) -> Composed:
     for text in overrides:
         if "=" not in text or text[0] in "~+":
             raise UserError(f"command-line argument {text}\n  key=value is required")
-        with told([text]):
+        with plain_errors([text]):
             value = parser.parse_override(normalized(text, set())).value()
         path = tuple(text.partition("=")[0].split("."))
         OmegaConf.update(config, ".".join(path), value, force_add=True)
         sources.add_override(path, text, value)
-    raw = OmegaConf.to_container(config)
-    assert isinstance(raw, dict)
-    return Composed(raw, sources)
+    return Composed(cast(dict[str, Any], OmegaConf.to_container(config)), sources)
 
 
 def normalize_overrides(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
-    """Overrides for Hydra: ``a.b=1`` also sets what no file mentions, and ``gate(...)`` is text.
+    """Overrides as Hydra takes them: ``a.b=1`` also sets keys that no file has, and ``gate(...)`` is text.
 
-    That every key exists is the spec's business, whose messages name the nearest key.
+    The spec checks that a key exists, because its messages name the nearest one.
     """
     known = groups(config_dir)
     return [normalized(override, known) for override in overrides]
 
 
 def fixed_overrides(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
-    """Those of a multirun that are the same in each of its runs, without Hydra's own.
+    """The overrides that are the same in each run of a grid, without those of ``hydra``.
 
     Raises:
-        UserError: one of them cannot be read.
+        UserError: an override cannot be parsed.
     """
-    with told(overrides):
+    with plain_errors(overrides):
         parsed = OverridesParser.create().parse_overrides(normalize_overrides(overrides, config_dir))
     pairs = zip(overrides, parsed, strict=True)
     return [text for text, override in pairs if not override.is_sweep_override() and not text.startswith("hydra")]
 
 
 def choices(config_dir: str | None) -> dict[str, list[str]]:
-    """The configs of each group, those of the user's own folder among them."""
+    """The names of the configs of each group, the user's own included."""
     found: dict[str, set[str]] = {}
     for root in roots(config_dir):
         for folder in filter(Path.is_dir, root.iterdir()):
@@ -111,10 +108,9 @@ def choices(config_dir: str | None) -> dict[str, list[str]]:
 
 
 def file_choice(file: Path, config_dir: str | None) -> str:
-    """The name by which Hydra finds a YAML file anywhere on the disk, as a choice of any group.
+    """The choice of a group by which Hydra finds a YAML file anywhere on the disk.
 
-    It goes up from the folder of the group to the root of the file system, and down again, so that it is the same file
-    from every folder of configs.
+    The path goes up to the root of the file system and down again, so that it is right for every folder of configs.
     """
     up = max(len(root.resolve().parts) for root in roots(config_dir))
     return "../" * (up + 1) + file.resolve().with_suffix("").relative_to(file.resolve().anchor).as_posix()
@@ -124,12 +120,12 @@ def with_values(composed: Composed, overrides: Sequence[str]) -> Composed:
     """A config with some values replaced.
 
     Raises:
-        UserError: an override that cannot be read, or that chooses a config of a group or removes a key.
+        UserError: an override cannot be parsed, chooses a config of a group, or removes a key.
     """
     values = [override for override in overrides if not names_plugins(override)]
     for override in values:
         if override[0] == "~" or override.lstrip("+").partition("=")[0] in groups(None):
-            problem = "a config that is whole already takes key=value alone: it has no groups to choose from"
+            problem = "a composed config has no groups to choose from; only key=value can change it"
             raise UserError(f"command-line override {override}\n  {problem}")
     config, sources = OmegaConf.create(composed.raw), Sources(dict(composed.sources.places))
     set_values(config, sources, values, None)
@@ -137,10 +133,10 @@ def with_values(composed: Composed, overrides: Sequence[str]) -> Composed:
 
 
 def set_values(config: DictConfig, sources: Sources, overrides: Sequence[str], config_dir: str | None) -> None:
-    """Put the values of overrides into a config, and note that they came from there."""
+    """Put the values of overrides into a config, with the overrides as their places."""
     require_readable(overrides)
     parser = OverridesParser.create()
-    with told(overrides):
+    with plain_errors(overrides):
         for override in overrides:
             text = override.removeprefix("++")
             parsed = parser.parse_override(normalized(text, set()))
@@ -149,11 +145,12 @@ def set_values(config: DictConfig, sources: Sources, overrides: Sequence[str], c
 
 
 def groups(config_dir: str | None) -> set[str]:
-    """Names of the groups of configs."""
+    """Names of the config groups."""
     return set(choices(config_dir))
 
 
 def normalized(override: str, known: set[str]) -> str:
+    """One override as Hydra takes it; ``known`` are the config groups."""
     key, equals, value = override.partition("=")
     if not equals or key.startswith(("~", "hydra.", "hydra/")):
         return override
@@ -166,14 +163,14 @@ def normalized(override: str, known: set[str]) -> str:
 
 
 def chooses(override: str, known: set[str]) -> bool:
-    """Whether the override names a file of a group, and not a value."""
+    """Whether the override chooses a config of a group; others set a value."""
     key, _, value = override.lstrip("+~").partition("=")
     group = key.partition("@")[0]
     return ("/" in group or group in known) and not value.startswith("{")
 
 
 def refuse_no_choice(overrides: Sequence[str], config_dir: str | None) -> None:
-    """Hydra has no message for a group without a choice; ``experiment`` alone may be null."""
+    """Raise SpecError for a group without a choice, or with several; only ``experiment`` may be null."""
     known = choices(config_dir)
     for override in overrides:
         group, _, value = override.partition("=")
@@ -181,7 +178,7 @@ def refuse_no_choice(overrides: Sequence[str], config_dir: str | None) -> None:
             _refuse_sweep((group,), override, "-m runs once for each")
         if value in ("null", "") and group != "experiment" and group in known:
             problem = f"one config of the group is required, got {value or 'nothing'}"
-            hint = f"configs there: {', '.join(known[group])}"
+            hint = f"configs in {group}: {', '.join(known[group])}"
             raise SpecError((group,), problem, hint, source=f"command-line override {override}")
 
 
@@ -189,14 +186,14 @@ def override_places(values: Sequence[str]) -> Sources:
     """Where the values of overrides were written.
 
     Raises:
-        UserError: an override that cannot be read, or one of several values.
+        UserError: an override cannot be parsed, or has several values.
     """
     sources = Sources()
     parser = OverridesParser.create()
     for text in values:
         if "=" not in text or text.startswith(("~", "hydra.")):
             continue
-        with told(values):
+        with plain_errors(values):
             (parsed,) = parser.parse_overrides([normalized(text, set())])
         path = tuple(parsed.key_or_group.split("."))
         if parsed.is_sweep_override():

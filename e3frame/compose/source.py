@@ -1,4 +1,4 @@
-"""Config groups as Hydra reads them, within limits, and with the place of whatever is wrong with a file."""
+"""Config files as Hydra reads them: within limits, and with the place of each mistake."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
-from e3frame.files.reading import load, read_text
 from e3frame.files.sources import Sources, shown_path
-from e3frame.spec.errors import SpecError, UserError
+from e3frame.files.yaml_text import load, read_text
+from e3frame.spec.errors import PathKey, SpecError, UserError
 
 _HEADER = re.compile(r"\s*#\s*@\s*package\b(.*)")
 _PACKAGE = re.compile(r"_global_|_group_|[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -34,7 +34,7 @@ class BoundedSource(FileConfigSource):
             raise UserError(f"{name}\n  {error.strerror or 'it cannot be read'}") from None
         raw = load(text, name)
         if not isinstance(raw, dict | None):
-            raise UserError(f"{name}\n  a mapping is required at its top level")
+            raise UserError(f"{name}\n  a mapping is required at the top level")
         package = _package(text, name)
         if raw is not None and "defaults" in raw:
             sources = Sources()
@@ -45,17 +45,17 @@ class BoundedSource(FileConfigSource):
                 raise sources.place(error) from None
         try:
             config = OmegaConf.create(raw or {})
-        except Exception as error:  # OmegaConf's own, and those of its grammar of ${...}
-            raise UserError(f"{name}\n  this is no config: {str(error).splitlines()[0]}") from None
+        except Exception:  # OmegaConf's own, and those of its grammar of ${...}
+            raise UserError(f"{name}\n  this is not a config; is a ${{...}} in it wrong?") from None
         return ConfigResult(self.provider, f"file://{self.path}", config, {"package": package})
 
 
 class Repository(CachingConfigRepository):
-    """Config files that are read once for all that is asked of one loader, which would copy it, and read anew."""
+    """Config files, each read once by a loader; Hydra would copy the loader and read them again."""
 
     def __init__(self, delegate: ConfigRepository) -> None:
         super().__init__(delegate)
-        sources = self.delegate.sources
+        sources = delegate.sources
         for number, source in enumerate(sources):
             if source.scheme() == "file":
                 sources[number] = BoundedSource(source.provider, source.full_path())
@@ -65,7 +65,7 @@ class Repository(CachingConfigRepository):
 
 
 def _package(text: str, name: str) -> str | None:
-    """Where the values of a file belong, as its header says: ``# @package _global_``."""
+    """The package in the header of a file, such as ``# @package _global_``: where its values go in the config."""
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip() and not line.lstrip().startswith("#"):
             return None
@@ -73,19 +73,19 @@ def _package(text: str, name: str) -> str | None:
         if header is not None:
             package = header[1].strip()
             if not _PACKAGE.fullmatch(package):
-                problem = f"a header names one package, got {package or 'none'}"
-                hint = "write # @package _global_, or leave it out"
+                problem = f"one package is required, got {package or 'none'}"
+                hint = "write # @package _global_, or remove this line"
                 raise UserError(f"{name}:{number}:1\n  {problem}\n  {hint}")
             return package
     return None
 
 
 def _require_defaults(defaults: Any) -> None:
-    """Raise SpecError where a defaults list is none."""
+    """Raise SpecError for a mistake in a defaults list."""
     if not isinstance(defaults, list):
-        raise SpecError(("defaults",), "a defaults list is a list", f"of items {_EXAMPLE}")
+        raise SpecError(("defaults",), "a list is required", f"its items are {_EXAMPLE}")
     for index, item in enumerate(defaults):
-        path = ("defaults", index)
+        path: PathKey = ("defaults", index)
         if isinstance(item, dict) and len(item) == 1:
             ((group, names),) = item.items()
             _require_name(path, group, _GROUP)
@@ -96,6 +96,6 @@ def _require_defaults(defaults: Any) -> None:
             _require_name(path, item, _NAME)
 
 
-def _require_name(path: tuple[str | int, ...], name: Any, grammar: re.Pattern[str]) -> None:
+def _require_name(path: PathKey, name: Any, grammar: re.Pattern[str]) -> None:
     if not isinstance(name, str) or not grammar.fullmatch(name):
-        raise SpecError(path, f"this cannot be an item of a defaults list: {name}", f"items are {_EXAMPLE}")
+        raise SpecError(path, f"this is not an item of a defaults list: {name}", f"items are {_EXAMPLE}")

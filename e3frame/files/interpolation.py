@@ -1,33 +1,42 @@
-"""``${...}`` in a config: which may be there, so that filling them in takes little time and memory."""
+"""``${...}`` in a config: which are allowed, so that filling them in takes little time and memory."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from e3frame.spec.errors import PathKey, SpecError
 from e3frame.spec.limits import BYTES, CHAIN, VALUES
+
+if TYPE_CHECKING:
+    from omegaconf.errors import OmegaConfBaseException
 
 _ONE = re.compile(r"(?<!\\)(?:\\\\)*\$\{([^${}]*)\}")
 _ANY = re.compile(r"(?<!\\)(?:\\\\)*\$\{")
 _RESOLVER = re.compile(r"\s*oc\.env:\s*\w+\s*(?:,[^\[\]]*)?")
 _KEYS = re.compile(r"\s*(\.*)([^.\[\]:\s]+(?:(?:\.|\[)[^.\[\]:\s]+\]?)*)\s*")
-_HINT = "write ${key.of.a.value}, or ${oc.env:VARIABLE}"
+_REASONS = {
+    r"Interpolation key '(.*)' not found": "${{...}} refers to '{0}', which does not exist",
+    r"Environment variable '(.*)' not found": "the environment variable {0} is not set",
+    r"Missing mandatory value: (\S+)": "${{...}} refers to '{0}', which has no value",
+}
+"""Messages of OmegaConf, and what they say to the user."""
+_HINT = "write ${key.of.a.value} or ${oc.env:VARIABLE}"
 
 
 def require_fillable(raw: Any) -> None:
-    """Raise SpecError for an interpolation that is not a plain one, leads back to itself, or makes too much."""
+    """Raise SpecError for a ``${...}`` that is not allowed, refers to itself, or makes the config too large."""
     if not any("${" in text for _, text in _texts(raw, ())):
         return
     measure = _Measure(raw)
     total = sum(measure.characters(path, text, ()) for path, text in _texts(raw, ()))
     if total > BYTES or measure.values > VALUES:
-        raise SpecError(measure.last, f"filled in, the config is too large: {total:,} characters")
+        raise SpecError(measure.last, f"the config is too large once its ${{...}} are filled in: {total:,} characters")
 
 
 class _Measure:
-    """Lengths of texts once all that they refer to is filled in."""
+    """Lengths of texts once their ``${...}`` are filled in."""
 
     def __init__(self, raw: Any) -> None:
         self.raw, self.values = raw, 0
@@ -39,7 +48,7 @@ class _Measure:
             return self._known[path]
         length, found = len(text), list(_ONE.finditer(text))
         if len(found) < len(_ANY.findall(text)):
-            raise SpecError(path, f"this ${{...}} is not understood: {text}", _HINT)
+            raise SpecError(path, f"this ${{...}} is not allowed: {text}", _HINT)
         for match in found:
             self.last = path
             length += self._referred(path, match[1], chain)
@@ -51,20 +60,20 @@ class _Measure:
             return 1_000
         keys = _KEYS.fullmatch(inside)
         if keys is None:
-            raise SpecError(path, f"this ${{...}} is not understood: ${{{inside}}}", _HINT)
+            raise SpecError(path, f"this ${{...}} is not allowed: ${{{inside}}}", _HINT)
         target = self._target(path, keys[1], re.findall(r"[^.\[\]]+", keys[2]))
         if target is None:
-            return 0  # it leads nowhere, which is told where it is filled in
+            return 0  # no such key: an error when it is filled in
         if any(target == known[: len(target)] for known in (*chain, path)):
-            raise SpecError(path, f"${{{inside}}} leads back to itself")
+            raise SpecError(path, f"${{{inside}}} refers to itself")
         if len(chain) >= CHAIN:
-            raise SpecError(path, f"more than {CHAIN} ${{...}} lead from one to the next")
+            raise SpecError(path, f"more than {CHAIN} ${{...}} refer from one to the next")
         length = 0
         for place, text in _texts(_at(self.raw, target), target):
             self.values += 1
             length += self.characters(place, text, (*chain, path))
             if length > BYTES or self.values > 10 * VALUES:
-                raise SpecError(path, "filled in, this is too large")
+                raise SpecError(path, "the value is too large once its ${...} are filled in")
         return length
 
     def _target(self, path: PathKey, dots: str, keys: list[str]) -> PathKey | None:
@@ -92,7 +101,7 @@ def _at(raw: Any, path: PathKey) -> Any:
 
 
 def _texts(raw: Any, path: PathKey) -> Iterator[tuple[PathKey, str]]:
-    """All values as texts, with their paths; those of keys are not counted."""
+    """All values as texts, with their paths; keys are left out."""
     if isinstance(raw, Mapping):
         for key, value in raw.items():
             yield from _texts(value, (*path, key))
@@ -101,3 +110,13 @@ def _texts(raw: Any, path: PathKey) -> Iterator[tuple[PathKey, str]]:
             yield from _texts(value, (*path, index))
     else:
         yield path, raw if isinstance(raw, str) else ""
+
+
+def reason(error: OmegaConfBaseException) -> str:
+    """Why OmegaConf could not fill in a ``${...}``, in plain words."""
+    text = str(error.msg or error).splitlines()[0]
+    for pattern, plain in _REASONS.items():
+        found = re.search(pattern, text)
+        if found is not None:
+            return plain.format(*found.groups())
+    return "this ${...} cannot be filled in"

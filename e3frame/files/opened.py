@@ -1,4 +1,4 @@
-"""Files as they are opened: regular ones alone, compressed or not, a block at a time."""
+"""Data files opened for reading: regular files, compressed or not."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from e3frame.spec.errors import DataError, nearest
 
 
 class State(NamedTuple):
-    """What changes when a file does."""
+    """Size and time of the last change of a file, in bytes and nanoseconds."""
 
     size: int
     changed: int
@@ -24,7 +24,7 @@ def require_file(file: str | Path) -> State:
     """The state of a regular file that can be opened.
 
     Raises:
-        DataError: there is none, it is something else, or it may not be read.
+        DataError: it does not exist, is not a regular file, or may not be read.
     """
     path = Path(file)
     try:
@@ -55,10 +55,12 @@ def _missing(path: Path) -> DataError:
 
 
 class Opened(NamedTuple):
-    """A file: its contents, uncompressed, and the bytes on disk that they come from.
+    """An open file.
 
     Attributes:
-        seekable: whether a place in the contents is one on disk.
+        contents: its bytes, uncompressed.
+        raw: its bytes on disk.
+        seekable: whether the two are the same, so that positions agree.
     """
 
     contents: BinaryIO
@@ -68,7 +70,7 @@ class Opened(NamedTuple):
 
 @contextmanager
 def opened(file: str) -> Iterator[Opened]:
-    """A file, uncompressed by its name as ASE does: .gz, .bz2, .xz."""
+    """Open a file; as in ASE, one that ends in .gz, .bz2 or .xz is uncompressed."""
     with open(file, "rb") as raw:
         decompressor = _decompressor(Path(file).suffix, raw)
         if decompressor is None:
@@ -79,7 +81,7 @@ def opened(file: str) -> Iterator[Opened]:
 
 
 def is_compressed(file: str) -> bool:
-    """Whether ASE takes the file for a compressed one."""
+    """Whether ASE treats the file as compressed."""
     return Path(file).suffix in (".gz", ".bz2", ".xz")
 
 
@@ -100,7 +102,7 @@ def _decompressor(suffix: str, raw: BinaryIO) -> Any:
 
 
 def once_per_state(call: Any) -> Any:
-    """Remember what a function of a file gives, as long as the file does not change."""
+    """Cache the results of a function of a file until the file changes."""
 
     @lru_cache(maxsize=64)
     def remembered(file: str, state: State, *more: Any) -> Any:

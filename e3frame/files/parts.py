@@ -1,5 +1,5 @@
-"""Names of files that are being written. They say by which process, so that what a killed one left can be told from
-what another one, here or on another machine that shares the folder, still writes."""
+"""Names of files that are being written, with the number of the process: the remains of a killed process can be told
+from a file that another one still writes, here or on another machine that shares the folder."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from uuid import uuid4
 
 _PART = re.compile(r"(?P<name>.+)\.(?P<here>[0-9a-f]{12})-(?P<pid>\d{1,10})-[0-9a-f]+\.part")
 _LONGEST = 150
-"""Bytes of a name that a part has of it: file systems allow 255 in all."""
+"""Bytes of the final name that the name of a part keeps: file systems allow 255 in all."""
 
 
 def part_of(path: Path) -> Path:
-    """Return a new name, to write what is to become ``path``."""
+    """Return a new name, under which to write what will become ``path``."""
     return path.with_name(f"{_shortened(path.name)}.{_here()}-{os.getpid()}-{uuid4().hex}.part")
 
 
 def unfinished(folder: Path, *, folders: bool = False) -> Iterator[tuple[str, Path]]:
-    """Find what processes of this machine that are gone have left half written in a folder.
+    """Find the parts in a folder that processes of this machine left when they were killed.
 
     Args:
         folder: where to look.
-        folders: look for folders, not for files.
+        folders: find folders, not files.
 
     Yields:
-        The name that each was to get, and its path.
+        The final name and the path of each part.
     """
     is_kind = Path.is_dir if folders else Path.is_file
-    with suppress(OSError):  # a folder that is not ours to look into
+    with suppress(OSError):  # a folder that may not be listed
         for part in sorted(folder.iterdir()):
             found = _PART.fullmatch(part.name)
             if found and found["here"] == _here() and _is_gone(int(found["pid"])) and is_kind(part):
@@ -42,10 +42,10 @@ def unfinished(folder: Path, *, folders: bool = False) -> Iterator[tuple[str, Pa
 
 
 def clear_parts(path: Path) -> None:
-    """Remove unfinished files of this stem whose process is gone; those of which nobody here can know that stay."""
+    """Remove parts with the stem of ``path`` whose process is gone; those of other machines stay."""
     for name, part in unfinished(path.parent):
         if name == _shortened(path.name) or name.startswith((f"{path.stem}.", f"{path.stem}-")):
-            with suppress(OSError):  # not ours to change
+            with suppress(OSError):  # owned by another user
                 part.unlink(missing_ok=True)
 
 
@@ -55,8 +55,10 @@ def _shortened(name: str) -> str:
 
 @cache
 def _here() -> str:
-    """The same for processes that see each other's numbers: those of one machine, and there of one container. Names of
-    machines alone may be the same."""
+    """A digest shared by processes that see each other's numbers: those of one machine, and there of one container.
+
+    The host name alone is not enough: several machines may have the same.
+    """
     known = [socket.gethostname()]
     with suppress(OSError):
         known.append(Path("/etc/machine-id").read_text(encoding="utf-8"))
@@ -66,12 +68,12 @@ def _here() -> str:
 
 
 def _is_gone(pid: int) -> bool:
-    if os.name != "posix":  # elsewhere there is no signal that only asks
+    if os.name != "posix":  # elsewhere every signal has an effect
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
-    except (OSError, OverflowError):  # of another user; no number of a process
+    except (OSError, OverflowError):  # a process of another user; not the number of a process
         return False
     return False

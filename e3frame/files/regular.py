@@ -1,5 +1,5 @@
-"""Which paths are read and written: files alone, because a named pipe would wait for ever and a device may never end;
-and nothing that is there already, unless the user says so."""
+"""Paths that may be read and written: regular files, because a named pipe blocks and a device may never end; and new
+files, unless the user allows to overwrite."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KINDS = {
 
 
 def require_regular(path: str | Path) -> None:
-    """Raise OSError, with the path and the reason, where there is no file, or something else than a file."""
+    """Raise OSError, with the path and the reason, if there is no regular file."""
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")
@@ -29,26 +29,26 @@ def require_regular(path: str | Path) -> None:
 
 
 def open_regular(path: str | Path) -> BinaryIO:
-    """A file, to read its bytes; the errors of :func:`require_regular`."""
+    """Open a file to read its bytes; errors as of :func:`require_regular`."""
     require_regular(path)
     return open(path, "rb")
 
 
 def read_regular(path: str | Path) -> bytes:
-    """The bytes of a file; the errors of :func:`require_regular`."""
+    """Read the bytes of a file; errors as of :func:`require_regular`."""
     with open_regular(path) as file:
         return file.read()
 
 
 def require_new(path: Path, overwrite: bool = False, hint: str = "overwrite=true") -> None:
-    """That a file can be written to where the user asked for it, before there is any work.
+    """Check, before any work, that a file can be written where the user wants it.
 
     Args:
-        overwrite: the user says that what is there may be replaced.
-        hint: how to say so.
+        overwrite: the user allows to replace an existing file.
+        hint: how to allow that.
 
     Raises:
-        UserError: there is something already, or no folder to hold it.
+        UserError: the path exists, or its folder does not.
     """
     try:
         if not path.parent.is_dir():
@@ -61,13 +61,13 @@ def require_new(path: Path, overwrite: bool = False, hint: str = "overwrite=true
     except OSError as error:
         raise UserError(f"{path}\n  {error.strerror}\n  choose another name for the file to write") from None
     if not overwrite:
-        kind = "exists already" if stat.S_ISREG(mode) else "exists already, as a link"
+        kind = "exists" if stat.S_ISREG(mode) else "exists, as a link"
         raise UserError(f"{path} {kind}\n  choose another name, or {hint} to replace it")
 
 
 def with_home(path: str | Path) -> Path:
-    """A path with its ``~`` filled in; as it is where nobody has that name, and so no file."""
+    """The path with its ``~`` filled in; unchanged if there is no such user."""
     try:
         return Path(path).expanduser()
-    except (RuntimeError, ValueError):  # no such user, or a name that no file can have
+    except (RuntimeError, ValueError):  # no such user, or a name that is not valid
         return Path(path)

@@ -1,5 +1,4 @@
-"""The one place where files are written: in one step, so that a reader finds the old content or the new one, whatever
-happens in between."""
+"""The one place where files are written: in one step, so that a reader finds the old content or the new one."""
 
 from __future__ import annotations
 
@@ -18,9 +17,9 @@ from e3frame.spec.errors import UserError
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Give a new name in the folder of ``path``; what the block writes there then takes the place of ``path``.
+    """Give a new path in the same folder; the file that the block writes there then replaces ``path``.
 
-    After a crash, also of the machine, ``path`` is the old file or the new one. If the block raises, the new file is
+    After a crash, also of the machine, ``path`` has the old content or the new one. If the block raises, the new file is
     removed; if the process is killed, :func:`e3frame.files.parts.unfinished` finds it.
 
     Raises:
@@ -44,25 +43,25 @@ def replaced(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def rewritten(path: Path) -> Iterator[TextIO]:
-    """Open a new text file, which takes the place of ``path`` at the end; errors of :func:`replaced`."""
+    """Open a new text file, which replaces ``path`` at the end; errors as of :func:`replaced`."""
     with replaced(path) as part, part.open("w", encoding="utf-8") as file:
         yield file
 
 
 def replace_file(path: Path, content: bytes) -> Path:
-    """Write a file in one step; errors of :func:`replaced`."""
+    """Write a file in one step; errors as of :func:`replaced`."""
     with replaced(path) as part, part.open("wb") as file:
         file.write(content)
     return path
 
 
 def write_file(path: Path, content: bytes) -> Path:
-    """Write a file of a run, and its folder if need be, in one step.
+    """Write a file in one step, and its folder if there is none.
 
     Raises:
         UserError: the disk is full, or the place is not writable; what was there before is untouched.
     """
-    with told(path):
+    with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         return replace_file(path, content)
 
@@ -96,7 +95,7 @@ def filled(folder: Path, name: str) -> Iterator[Path]:
 
 
 def open_log(path: Path, *, append: bool = False) -> TextIO:
-    """Open a text file that is read while it grows, such as the log of a process."""
+    """Open a text file that others read while it grows, such as a log."""
     return path.open("a" if append else "w", encoding="utf-8")
 
 
@@ -104,10 +103,10 @@ def append_line(path: Path, line: str) -> None:
     """Add one line to a file, or nothing.
 
     Raises:
-        UserError: the disk is full, or the place is not writable; the file is as it was.
+        UserError: the disk is full, or the place is not writable; the file is unchanged.
     """
     content = f"{line}\n".encode()
-    with told(path):
+    with writable(path):
         before = path.stat().st_size if path.exists() else 0
         try:
             with path.open("ab", buffering=0) as file:
@@ -120,22 +119,22 @@ def append_line(path: Path, line: str) -> None:
 
 
 @contextmanager
-def told(path: Path) -> Iterator[None]:
-    """Raise what the operating system refuses as a UserError that names the file."""
+def writable(path: Path) -> Iterator[None]:
+    """Turn errors of the operating system into a UserError that names the file."""
     try:
         yield
     except OSError as error:
-        hint = "what was written before is whole; the same command goes on from there"
+        hint = "what was written before is complete; the same command continues from there"
         raise UserError(f"{path} cannot be written: {error.strerror or error}\n  {hint}") from None
 
 
 def _write(file: FileIO, content: bytes) -> int:
-    """How many bytes the system took, which are fewer where the disk is full."""
+    """The number of bytes that the system took: fewer than given where the disk is full."""
     return file.write(content)
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let the new name survive a crash of the machine; not all systems can open a folder."""
+    """Make a new name survive a crash of the machine; not all systems can open a folder."""
     with suppress(OSError):
         opened = os.open(folder, os.O_RDONLY)
         try:

@@ -1,4 +1,4 @@
-"""A YAML file as a raw mapping of which each value's place is known."""
+"""A config before it is validated: a raw mapping, with the place where each of its values was written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from e3frame.files.interpolation import require_fillable
-from e3frame.files.reading import load, read_text
+from e3frame.files.interpolation import reason, require_fillable
 from e3frame.files.sources import Sources, shown_path
+from e3frame.files.yaml_text import load, read_text
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import PathKey, SpecError, UserError
 from e3frame.spec.foreign import ours
@@ -22,10 +22,12 @@ S = TypeVar("S", bound=Spec)
 
 @dataclass(frozen=True)
 class Composed:
-    """A config that is not validated yet.
+    """A config before it is validated.
 
     Attributes:
-        plugins: those that the user named himself, beside what the config lists.
+        raw: its values.
+        sources: where each of them was written.
+        plugins: plugins that the user named, besides those that the config lists.
     """
 
     raw: dict[str, Any]
@@ -44,10 +46,10 @@ class Composed:
 
         Args:
             cls: type of the whole config.
-            check: what else must go well, such as the type check of the model.
+            check: a further check that raises SpecError, such as the type check of the model.
 
         Raises:
-            SpecError: the mistake that stands first, with its source.
+            SpecError: the first mistake in the file, with its source.
         """
         try:
             _require_bounded(self.raw)
@@ -62,7 +64,7 @@ class Composed:
         return spec
 
     def _hinted(self, error: SpecError) -> SpecError:
-        """An unknown key may be one of a group, ``path`` for ``data.path``, or have its name from another code."""
+        """A better hint for an unknown key that is a key of a group (``path`` for ``data.path``) or of another code."""
         if not (error.at_key and error.problem == "unknown key"):
             return error
         name, hint = str(error.path[-1]), error.hint or ""
@@ -79,26 +81,26 @@ class Composed:
 
 
 def read_yaml(file: str | Path) -> Composed:
-    """A single YAML file as a config.
+    """Read a YAML file.
 
     Raises:
-        UserError: the file cannot be read, or is no YAML mapping.
+        UserError: the file cannot be read, or is not a YAML mapping.
     """
     path = Path(file)
     name = shown_path(path)
     try:
         text = read_text(path, name)
     except OSError as error:
-        hint = "a model file is needed, or overrides such as model=nequip"
+        hint = "give the path of a model file, or overrides such as model=nequip"
         raise UserError(f"{path}\n  {error.strerror or 'cannot be read'}\n  {hint}") from None
     return parse_yaml(text, path)
 
 
 def parse_yaml(text: str, file: str | Path) -> Composed:
-    """The text of a YAML file as a config; ``file`` is its name in messages.
+    """Parse the text of a YAML file; ``file`` is its name in messages.
 
     Raises:
-        UserError: the text is no YAML mapping.
+        UserError: the text is not a YAML mapping.
     """
     path = Path(file)
     name = shown_path(path)
@@ -106,16 +108,16 @@ def parse_yaml(text: str, file: str | Path) -> Composed:
     raw = load(text, name)
     sources.add_file(path, text=text)
     if not raw or not isinstance(raw, dict):
-        given = "" if raw else ", the file is empty"
-        raise UserError(f"{name}\n  a mapping is required at its top level{given}")
+        given = "" if raw else "; the file is empty"
+        raise UserError(f"{name}\n  a mapping is required at the top level{given}")
     return Composed(resolved(raw, sources) if "${" in text else raw, sources)
 
 
 def resolved(config: Any, sources: Sources) -> dict[str, Any]:
-    """A raw mapping, or OmegaConf's, as plain Python with its ``${...}`` filled in.
+    """A raw mapping, or OmegaConf's, as plain Python values with its ``${...}`` filled in.
 
     Raises:
-        SpecError: one that leads nowhere, at the place where it was written.
+        SpecError: a ``${...}`` cannot be filled in, with its place.
     """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
@@ -129,20 +131,18 @@ def resolved(config: Any, sources: Sources) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         parts = re.findall(r"[^.\[\]]+", error.full_key or "")
         path = tuple(int(part) if part.isdigit() else part for part in parts)
-        problem = (error.msg or str(error)).splitlines()[0]
-        raise sources.place(SpecError(path, f"it cannot be filled in: {problem}")) from None
-    assert isinstance(raw, dict)
-    return raw
+        raise sources.place(SpecError(path, reason(error))) from None
+    return cast(dict[str, Any], raw)  # a config is a mapping, and its keys are texts
 
 
 def _require_bounded(raw: Any, path: PathKey = ()) -> None:
-    """Raise SpecError for values that no file can hold: the command line can write them, and ``${...}`` make them."""
+    """Raise SpecError for values beyond a limit, which come from the command line or from ``${...}``."""
     if len(path) > DEPTH:
-        raise SpecError(path[:3], f"at most {DEPTH} mappings and lists may be within each other")
+        raise SpecError(path[:3], f"at most {DEPTH} mappings and lists may be nested")
     if isinstance(raw, int) and abs(raw) >= 2**63:
         raise SpecError(path, "an integer has at most 64 bits")
     if isinstance(raw, str) and len(raw) > TEXT:
-        raise SpecError(path, f"a text has at most {TEXT:,} characters, this one has {len(raw):,}")
+        raise SpecError(path, f"a text has at most {TEXT:,} characters, got {len(raw):,}")
     if isinstance(raw, dict | list):
         if len(raw) > VALUES:
             raise SpecError(path, f"a config has at most {VALUES:,} values")

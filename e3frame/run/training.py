@@ -14,7 +14,7 @@ from rich.console import Console
 
 from e3frame.config.run import TypedRun
 from e3frame.evaluate.evaluation import Evaluation, evaluate_split, write_metrics
-from e3frame.files.written import told
+from e3frame.files.written import writable
 from e3frame.inference.saved import load_model, save_model
 from e3frame.run.fitting import train_from_sound
 from e3frame.run.folder import locked, make_writable, results
@@ -115,7 +115,7 @@ def _result(session: Session, fitted: Fitted, errors: Mapping[str, Evaluation]) 
 def _saved_and_evaluated(session: Session, fitted: Fitted, frames: Frames) -> dict[str, Evaluation]:
     """Write the model, read it again, and evaluate what is in the file on each split."""
     config = session.config
-    with told(session.folder):
+    with writable(session.folder):
         file = save_model(fitted.model, session.folder / "model.safetensors", config.task)
         model = load_model(file, fitted.device, plugins=config.model.plugins)
         return {
@@ -137,7 +137,7 @@ def _report(session: Session, fitted: Fitted, frames: Frames, result: RunResult,
         "e3frame": __version__,
         "torch": torch.__version__,
     }
-    with told(session.folder):
+    with writable(session.folder):
         draw(result.errors, session.config, session.folder)
         write_page(session.folder / "report.html", session.typed, frames, result.errors, about)
         errors = {name: evaluation.as_json() for name, evaluation in result.errors.items()}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from e3frame.files.regular import require_regular
 from e3frame.spec.base import shown
 from e3frame.spec.errors import UserError
-from e3frame.sweep.finite import Points
+from e3frame.sweep.space import Points
 from e3frame.sweep.spec import SweepSpec
 from e3frame.sweep.storage import GRACE, open_storage, storage_errors
 from e3frame.sweep.trials import Outcome, Trial
@@ -44,7 +44,7 @@ class Search:
     @cached_property
     def points(self) -> Points | None:
         """Those of the space, if they can be counted."""
-        return Points.of(self.spec)
+        return Points.of(self.spec.space)
 
     def trials(self) -> list[Trial]:
         """All points so far, in order."""

@@ -127,7 +127,7 @@ def state(folder: Path) -> dict[str, tuple[int, int, int]]:
     [
         (
             lambda path: path.write_text("mine"),
-            "{path} exists already\n  choose another name, or {hint} to replace it\n",
+            "{path} exists\n  choose another name, or {hint} to replace it\n",
         ),
         (os.mkfifo, "{path}\n  it is a named pipe, not a file\n  choose another name for the file to write\n"),
         (os.mkdir, "{path}\n  it is a folder, not a file\n  choose another name for the file to write\n"),
@@ -137,7 +137,7 @@ def state(folder: Path) -> dict[str, tuple[int, int, int]]:
         ),
         (
             lambda path: path.symlink_to("nowhere"),
-            "{path} exists already, as a link\n  choose another name, or {hint} to replace it\n",
+            "{path} exists, as a link\n  choose another name, or {hint} to replace it\n",
         ),
         ("none/x", "{path}: there is no folder none\n"),
         ("own.log/x", "{path}: there is no folder own.log\n"),

@@ -196,7 +196,7 @@ def test_a_home_folder_in_any_override(tmp_path: Path, monkeypatch: pytest.Monke
         "path": f"{home}/a.xyz",
         "paths": ["a", f"{home}/b"],
     }
-    with pytest.raises(UserError, match=r"^command-line override b=c~d\n  it cannot be read\n  quote"):
+    with pytest.raises(UserError, match=r"^command-line override b=c~d\n  this override cannot be parsed\n  put"):
         from_overrides(["a=1", "b=c~d"])
 
 

@@ -38,14 +38,18 @@ def test_predict(finished: Finished, ethanol: Path, tmp_path: Path, capsys: pyte
     assert first.get_potential_energy() == pytest.approx(second.get_potential_energy(), abs=1e-3)
     np.testing.assert_allclose(first.get_forces(), second.get_forces()[::-1], atol=1e-3)
     assert main(["predict", *arguments]) == 1
-    assert "exists already" in capsys.readouterr().err
+    assert "exists\n  choose" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["pth=a.xyz"], "command-line override pth=a.xyz  pth\n  unknown key\n  did you mean path?\n"),
-        (["path=a.xyz"], "model\n  this key is required: The file of a saved model, or the folder of its run.\n"),
+        (
+            ["path=a.xyz"],
+            "model\n  this key is required: A trained model: its model.safetensors, the folder of its run, or "
+            "runs/NAME for the newest run of that name.\n",
+        ),
         (["m", "a.xyz", "b.xyz"], "command-line argument b.xyz\n  key=value is required\n"),
         (["a.safetensors", "a.xyz"], "a.safetensors\n  no such file\n"),
         (["model=m.safetensors", "path=a.xyz"], "m.safetensors\n  no such file\n"),

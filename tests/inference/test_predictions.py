@@ -86,7 +86,7 @@ def test_files_that_are_there_and_not_there(finished: Finished, tmp_path: Path) 
         predict(finished.result.model, [source], out)
     write(source, molecule("H2O"))
     out.write_text("precious")
-    with pytest.raises(UserError, match=r"out.xyz exists already\n  choose another name"):
+    with pytest.raises(UserError, match=r"out.xyz exists\n  choose another name"):
         predict(finished.result.model, [source], out)
     assert out.read_text() == "precious"
     assert predict(finished.result.model, [source], out, overwrite=True) == 1

@@ -29,31 +29,31 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 1
 CHAIN = "".join(f"b{n}: '${{b{n + 1}}}${{b{n + 1}}}'\n" for n in range(8)) + "b8: " + "x" * 9_000 + "\n"
 
 FILES = {
-    "aliases": (BOMB, ":5:35\n  a config has at most 20,000 values, aliases counted as often as they are used"),
-    "an alias in itself": ("a: &a [*a]\n", ":1:8\n  *a is inside of &a, which would then contain itself"),
-    "depth": ("a: " + "[" * 50_000, ":1:43\n  at most 40 mappings and lists may be within each other"),
+    "aliases": (BOMB, ":5:35\n  a config has at most 20,000 values; each use of an alias counts"),
+    "an alias in itself": ("a: &a [*a]\n", ":1:8\n  *a is inside &a, which would contain itself"),
+    "depth": ("a: " + "[" * 50_000, ":1:43\n  at most 40 mappings and lists may be nested"),
     "depth of blocks": ("".join(" " * n + "a:\n" for n in range(60)), ":41:41\n  at most 40 mappings and lists"),
-    "length": ("a: 1 # " + "x" * limits.BYTES, "\n  a config has at most 1,048,576 bytes, this file is larger"),
+    "length": ("a: 1 # " + "x" * limits.BYTES, "\n  a config has at most 1,048,576 bytes"),
     "values": ("a: [" + "1, " * 20_000 + "]\n", ":1:59996\n  a config has at most 20,000 values"),
-    "text": ("a: " + "x" * 20_000, ":1:4\n  a text has at most 10,000 characters, this one has 20,000"),
-    "chain": (CHAIN, ":1:5  b0\n  filled in, this is too large"),
-    "circle": ("a: ${b}\nb: ${a}\n", ":2:4  b\n  ${a} leads back to itself"),
-    "inside itself": ("a: {b: '${a}'}\n", ":1:8  a.b\n  ${a} leads back to itself"),
+    "text": ("a: " + "x" * 20_000, ":1:4\n  a text has at most 10,000 characters, got 20,000"),
+    "chain": (CHAIN, ":1:5  b0\n  the value is too large once its ${...} are filled in"),
+    "circle": ("a: ${b}\nb: ${a}\n", ":2:4  b\n  ${a} refers to itself"),
+    "inside itself": ("a: {b: '${a}'}\n", ":1:8  a.b\n  ${a} refers to itself"),
     "resolver": (
         "a: '${oc.create:[1]}'\n",
-        ":1:4  a\n  this ${...} is not understood: ${oc.create:[1]}\n  write ${key",
+        ":1:4  a\n  this ${...} is not allowed: ${oc.create:[1]}\n  write ${key",
     ),
-    "tag": ("a: !!python/object/apply:os.system [ls]\n", ":1:4\n  a config has no tags, got tag:yaml.org,2002:python"),
-    "binary": ("a: !!binary aGk=\n", ":1:4\n  a config has no tags, got tag:yaml.org,2002:binary"),
-    "list as key": ("? [a]\n: b\n", ":1:3\n  a key must be a text, this is a list or a mapping"),
-    "alias as key": ("a: &a b\n*a : c\n", ":2:1\n  a key must be a text, this is an alias"),
-    "no key": ("~: b\n", ":1:1\n  there is no key before the ':'"),
-    "two documents": ("a: 1\n---\nb: 2\n", ":2:1\n  a config is one document, and here a second one begins"),
-    "control character": ("a: 1\nb: \x1b[31m\n", ":2:4\n  this is not YAML: the character U+001B cannot be"),
-    "null byte": ("a: 1\x00\n", ":1:5\n  this is not YAML: the character U+0000 cannot be in it"),
-    "integer": ("a: " + "9" * 5_000 + "\n", ":1:4\n  this is not YAML: this is no integer"),
+    "tag": ("a: !!python/object/apply:os.system [ls]\n", ":1:4\n  tags are not allowed, got tag:yaml.org,2002:python"),
+    "binary": ("a: !!binary aGk=\n", ":1:4\n  tags are not allowed, got tag:yaml.org,2002:binary"),
+    "list as key": ("? [a]\n: b\n", ":1:3\n  a key must be a text, got a list or a mapping"),
+    "alias as key": ("a: &a b\n*a : c\n", ":2:1\n  a key must be a text, got an alias"),
+    "no key": ("~: b\n", ":1:1\n  a key is missing before the ':'"),
+    "two documents": ("a: 1\n---\nb: 2\n", ":2:1\n  a second document begins here: a config is one document"),
+    "control character": ("a: 1\nb: \x1b[31m\n", ":2:4\n  the character U+001B is not allowed"),
+    "null byte": ("a: 1\x00\n", ":1:5\n  the character U+0000 is not allowed in YAML"),
+    "integer": ("a: " + "9" * 5_000 + "\n", ":1:4\n  this is not YAML: this is not a valid integer"),
     "large integer": ("a: 9223372036854775808\n", ":1:4\n  this is not YAML: an integer has at most 64 bits"),
-    "hexadecimal": ("a: 0x_\n", ":1:4\n  this is not YAML: this is no integer"),
+    "hexadecimal": ("a: 0x_\n", ":1:4\n  this is not YAML: this is not a valid integer"),
 }
 
 
@@ -79,7 +79,7 @@ def test_files_are_bounded(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (NEQUIP.encode("utf-16"), "m.yaml:1:1\n  this is UTF-16, not UTF-8\n  save the file as UTF-8"),
+        (NEQUIP.encode("utf-16"), "m.yaml:1:1\n  the file is UTF-16, not UTF-8\n  save the file as UTF-8"),
         (b"\xef\xbb\xbf" + NEQUIP.encode(), None),
         (NEQUIP.replace("\n", "\r\n").encode(), None),
     ],
@@ -97,15 +97,15 @@ def test_codings(content: bytes, message: str | None, tmp_path: Path, monkeypatc
 
 
 HEADERS = {
-    "# @package a b\n": ":1:1\n  a header names one package, got a b\n  write # @package _global_, or leave it out",
-    "# @package\n": ":1:1\n  a header names one package, got none",
-    "# about it\n# @package ${x}\n": ":2:1\n  a header names one package, got ${x}",
-    "defaults: 3\n": ":1:11  defaults\n  a defaults list is a list",
-    "defaults: [3]\n": ":1:12  defaults.0\n  this cannot be an item of a defaults list: 3",
-    "defaults: [{a: b, c: d}]\n": ":1:12  defaults.0\n  this cannot be an item of a defaults list: {",
-    "defaults: [{a: {b: c}}]\n": ":1:16  defaults.0.a\n  this cannot be an item of a defaults list",
-    "defaults: ['']\n": ":1:12  defaults.0\n  this cannot be an item of a defaults list",
-    "- a\n": "\n  a mapping is required at its top level",
+    "# @package a b\n": ":1:1\n  one package is required, got a b\n  write # @package _global_, or remove this line",
+    "# @package\n": ":1:1\n  one package is required, got none",
+    "# about it\n# @package ${x}\n": ":2:1\n  one package is required, got ${x}",
+    "defaults: 3\n": ":1:11  defaults\n  a list is required",
+    "defaults: [3]\n": ":1:12  defaults.0\n  this is not an item of a defaults list: 3",
+    "defaults: [{a: b, c: d}]\n": ":1:12  defaults.0\n  this is not an item of a defaults list: {",
+    "defaults: [{a: {b: c}}]\n": ":1:16  defaults.0.a\n  this is not an item of a defaults list",
+    "defaults: ['']\n": ":1:12  defaults.0\n  this is not an item of a defaults list",
+    "- a\n": "\n  a mapping is required at the top level",
 }
 
 
@@ -242,9 +242,9 @@ def test_workers_of_a_search_are_bounded_by_the_machine(monkeypatch: pytest.Monk
 
 
 OVERRIDES = {
-    "x=" + "[" * 100: "more than 40 brackets are within each other",
-    "x=" + "1" * 20_000: "it has more than 10,000 characters",
-    "name=a\udce5": "it holds bytes that are not UTF-8",
+    "x=" + "[" * 100: "more than 40 brackets may be nested",
+    "x=" + "1" * 20_000: "an override has at most 10,000 characters",
+    "name=a\udce5": "it has bytes that are not UTF-8",
     "=1": "a key is required before the =, such as optimizer.lr",
     "a..b=1": "a key is required before the =, such as optimizer.lr",
     "seed=" + "9" * 100: "an integer has at most 64 bits",

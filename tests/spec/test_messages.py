@@ -51,14 +51,14 @@ def test_what_is_wrong_comes_before_what_is_missing(tmp_path: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "model.yaml\n  a mapping is required at its top level, the file is empty"),
-        (b"# nothing\n", "model.yaml\n  a mapping is required at its top level, the file is empty"),
-        (b"- r_max\n", "model.yaml\n  a mapping is required at its top level"),
+        (b"", "model.yaml\n  a mapping is required at the top level; the file is empty"),
+        (b"# nothing\n", "model.yaml\n  a mapping is required at the top level; the file is empty"),
+        (b"- r_max\n", "model.yaml\n  a mapping is required at the top level"),
         (
             b"layers: {}\nr_max: 4 # \xc5\n",
-            "model.yaml:2:12\n  this is not UTF-8: byte 0xc5\n  save the file as UTF-8",
+            "model.yaml:2:12\n  the file is not UTF-8: byte 0xc5\n  save the file as UTF-8",
         ),
-        (b"r_max: 4\nr_max: 5\n", "model.yaml:2:1\n  this is not YAML: found duplicate key r_max"),
+        (b"r_max: 4\nr_max: 5\n", "model.yaml:2:1\n  this is not YAML: the key r_max is repeated"),
     ],
     ids=["empty", "comment", "list", "latin-1", "duplicate key"],
 )

@@ -37,7 +37,7 @@ def test_a_mistake_is_one_message_and_exit_code_1(verb: str, capsys: pytest.Capt
     output = capsys.readouterr()
     assert output.out == ""
     assert output.err == (
-        "command-line override model=neqip  model\n  there is no model config called neqip\n  did you mean nequip?\n"
+        "command-line override model=neqip  model\n  there is no model config named neqip\n  did you mean nequip?\n"
     )
 
 
@@ -188,13 +188,13 @@ def test_a_folder_of_ones_own(
     )
     Path("mine/model/small.yaml").write_bytes(b"r_max: 4 # \xc5\n")
     assert main(["check", "--config-dir", "mine", "model=small"]) == 1
-    message = "mine/model/small.yaml:1:12\n  this is not UTF-8: byte 0xc5\n  save the file as UTF-8\n"
+    message = "mine/model/small.yaml:1:12\n  the file is not UTF-8: byte 0xc5\n  save the file as UTF-8\n"
     assert capsys.readouterr().err == message
     assert main(["check", "--config-dir", "mine", "model=nequip"]) == 0
     capsys.readouterr()
     Path("mine/model/small.yaml").write_text("# nothing yet\n", encoding="utf-8")
     assert main(["check", "--config-dir", "mine", "model=small"]) == 1
-    message = "mine/model/small.yaml\n  a mapping is required at its top level, the file is empty\n"
+    message = "mine/model/small.yaml\n  a mapping is required at the top level; the file is empty\n"
     assert capsys.readouterr().err == message
     assert main(["check", "--config-dir", "nowhere", "model=small"]) == 1
     assert capsys.readouterr().err == "--config-dir nowhere: there is no such folder\n"

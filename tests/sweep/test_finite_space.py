@@ -17,8 +17,8 @@ from e3frame.cli.sweep import _lead
 from e3frame.config.run import RunConfig
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
-from e3frame.sweep.finite import Points
 from e3frame.sweep.launch import Launcher
+from e3frame.sweep.space import Points
 from e3frame.sweep.spec import SweepSpec
 from e3frame.sweep.table import ending
 
@@ -41,7 +41,7 @@ SPACES: dict[str, tuple[dict[str, Any], int | None]] = {
 def test_points_are_counted_as_optuna_knows_them(case: str) -> None:
     space, size = SPACES[case]
     spec = validate(SweepSpec, {"name": "one", "space": space})
-    points = Points.of(spec)
+    points = Points.of(spec.space)
     assert (None if points is None else points.size) == size
     if points is None:
         return

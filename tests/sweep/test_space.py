@@ -96,7 +96,7 @@ def test_composing_many_is_composing_each() -> None:
         one, other = composer.compose(point), compose_config(["model=nequip_small", "data.batch_size=3", *point])
         assert one.raw == other.raw
         assert one.sources == other.sources
-    with pytest.raises(UserError, match="there is no optimizer config called adamv"):
+    with pytest.raises(UserError, match="there is no optimizer config named adamv"):
         composer.compose(["optimizer=adamv"])
 
 

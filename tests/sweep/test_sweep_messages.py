@@ -106,7 +106,7 @@ CASES = {
     ),
     "an unknown choice of a group": (
         ("  optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true}", "  optimizer: [adam, adamv]"),
-        "mine/sweep/mine.yaml:6:21  sweep.space.optimizer.1\n  there is no optimizer config called adamv\n"
+        "mine/sweep/mine.yaml:6:21  sweep.space.optimizer.1\n  there is no optimizer config named adamv\n"
         "  did you mean adam?",
     ),
 }
@@ -138,7 +138,7 @@ def test_wrong_space(case: str, space: Path, capsys: pytest.CaptureFixture[str])
     [
         (
             ["sweep=min"],
-            "command-line override sweep=min  sweep\n  there is no sweep config called min\n  did you mean mine?",
+            "command-line override sweep=min  sweep\n  there is no sweep config named min\n  did you mean mine?",
         ),
         ([], "which search?\n  sweep=NAME is required; searches there: mine, sample"),
         (
@@ -163,7 +163,7 @@ def test_wrong_command(overrides: list[str], message: str, space: Path, capsys: 
 def test_a_search_is_not_trained(capsys: pytest.CaptureFixture[str]) -> None:
     for verb in ("train", "check"):
         assert main([verb, "sweep=sample"]) == 1
-        assert capsys.readouterr().err == "command-line override sweep=sample\n  a search is run by e3frame sweep\n"
+        assert capsys.readouterr().err == "command-line override sweep=sample\n  only e3frame sweep runs a search\n"
 
 
 def test_without_optuna(space: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,15 +221,15 @@ def test_a_hundred_points_are_checked_in_seconds(tmp_path: Path) -> None:
     [
         (
             "model=neqip",
-            "command-line override model=neqip  model\n  there is no model config called neqip\n"
+            "command-line override model=neqip  model\n  there is no model config named neqip\n"
             "  did you mean nequip?\n",
         ),
         (
             "name=a(",
-            "command-line override name=a(\n  it cannot be read\n"
-            "  quote what holds any of ()[]{},:=~ in it: 'key=\"value\"'\n",
+            "command-line override name=a(\n  this override cannot be parsed\n"
+            "  put a value with any of ()[]{},:=~ in quotes: 'key=\"value\"'\n",
         ),
-        ("sweep=sample", "command-line override sweep=sample\n  a search is run by e3frame sweep\n"),
+        ("sweep=sample", "command-line override sweep=sample\n  only e3frame sweep runs a search\n"),
     ],
 )
 def test_what_a_grid_has_in_common(override: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -164,7 +164,7 @@ def test_sigterm_lets_the_trial_wait(start: Callable[..., subprocess.Popen[str]]
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped; the same command goes on with the search" in output
+    assert "stopped; the same command continues the search" in output
     *_, ended, waiting = trials_of(folder)
     assert (ended.state, waiting.state) == (TrialState.FAIL, TrialState.WAITING)
     assert waiting.user_attrs == {"origin": ended.number, "deaths": 0}

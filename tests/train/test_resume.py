@@ -284,7 +284,7 @@ def test_a_full_disk_is_said_and_loses_nothing(
         run(config, folder, console)
     assert str(caught.value) == (
         f"{folder}/checkpoints/step-000000010.ckpt cannot be written: No space left on device\n"
-        "  what was written before is whole; the same command goes on from there"
+        "  what was written before is complete; the same command continues from there"
     )
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step-000000005.ckpt"]
     monkeypatch.setattr(files.os, "fsync", space)

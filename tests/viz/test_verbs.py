@@ -129,7 +129,7 @@ def test_only_our_own_pictures_are_drawn_over(suffix: str, capsys: pytest.Captur
     path = tmp_path / f"sh.{suffix}"
     arguments = ["draw", "sh", "1", "-o", str(path), "--dpi", "30"]
     path.write_bytes(b"a picture of somebody else's")
-    hint = f"{path} exists already\n  choose another name, or --overwrite to replace it\n"
+    hint = f"{path} exists\n  choose another name, or --overwrite to replace it\n"
     assert run(capsys, *arguments) == (1, "", hint)
     assert path.read_bytes() == b"a picture of somebody else's"
     assert run(capsys, *arguments, "--overwrite")[0] == 0
