@@ -19,8 +19,8 @@ from e3frame.spec.errors import UserError
 def replaced(path: Path) -> Iterator[Path]:
     """Give a new path in the same folder; the file that the block writes there then replaces ``path``.
 
-    After a crash, also of the machine, ``path`` has the old content or the new one. If the block raises, the new file is
-    removed; if the process is killed, :func:`e3frame.files.parts.unfinished` finds it.
+    After a crash, also of the machine, ``path`` has the old content or the new one. If the block raises, the new file
+    is removed; if the process is killed, :func:`e3frame.files.parts.unfinished` finds it.
 
     Raises:
         OSError: the file cannot be written; what was there before is untouched.

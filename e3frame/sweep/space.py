@@ -94,7 +94,7 @@ class Choices(Parameter):
 
     @property
     def labels(self) -> list[Scalar]:
-        """The choices as Optuna has them: plain values. Optuna holds 1, 1.0 and true equal: later ones are texts."""
+        """The choices as Optuna has them, plain values. It holds 1, 1.0 and true equal: later ones become texts."""
         found: list[Scalar] = []
         for value in self.choices:
             plain = value is None or isinstance(value, bool | int | float | str)
