@@ -81,7 +81,9 @@ def _requeue() -> None:
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
     try:
-        subprocess.run(["scontrol", "requeue", job], check=True, capture_output=True, text=True)
+        done = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
+        if done.returncode != -signal.SIGTERM:  # by which Slurm ends a requeued job, often before scontrol is through
+            done.check_returncode()
     except (OSError, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", "") or str(error)
         raise UserError(f"the state is saved, but Slurm job {job} is not queued again: {detail.strip()}") from None

@@ -113,6 +113,9 @@ def test_slurm_is_asked_to_queue_the_job_again(
     at_step(6, kill(signal.SIGUSR1))
     assert "interrupted by SIGUSR1 after step 7" in interrupted(make_config(), tmp_path / "run", console)
     assert asked.read_text() == "requeue 71\n"
+    scontrol.write_text("#!/bin/sh\nkill -TERM $$\n")  # as Slurm ends the processes of the job that it requeues
+    at_step(7, kill(signal.SIGUSR1))
+    assert "interrupted by SIGUSR1 after step 8" in interrupted(make_config(), tmp_path / "run", console)
     scontrol.write_text("#!/bin/sh\necho no such job >&2\nexit 1\n")
     at_step(8, kill(signal.SIGUSR1))
     with pytest.raises(UserError) as caught:
