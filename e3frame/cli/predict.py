@@ -54,7 +54,7 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> int:
     config = from_overrides(parser().key_values(arguments or ["--help"])).parse(PredictConfig)
-    from e3frame.inference.predict import predict
+    from e3frame.inference.predictions import predict
 
     count = predict(
         config.model,

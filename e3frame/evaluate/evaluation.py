@@ -22,8 +22,8 @@ from e3frame.data.pipeline.single_atoms import KEY
 from e3frame.data.sources.base import DataSpec
 from e3frame.data.sources.budget import Budget
 from e3frame.data.sources.splitting import TooFew
-from e3frame.evaluate.compared import Comparison
-from e3frame.evaluate.details import Predicted
+from e3frame.evaluate.breakdown import Predicted
+from e3frame.evaluate.comparison import Comparison
 from e3frame.evaluate.labels import require_inputs
 from e3frame.evaluate.losses import Loss
 from e3frame.evaluate.metrics import Errors, TaskErrors, as_json

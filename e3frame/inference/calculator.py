@@ -13,7 +13,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from e3frame.inference.device import Device, without_modes
-from e3frame.inference.predict import RESULTS, Predictor, as_ase, edges_of
+from e3frame.inference.predictor import RESULTS, Predictor, as_ase, edges_of
 from e3frame.spec.errors import UserError, did_you_mean
 
 _OF_ASE = ("atoms", "label", "directory")

@@ -16,7 +16,7 @@ from e3frame.cli import main
 from e3frame.data.formats.stated_units import TABLES, unit_named
 from e3frame.data.pipeline.loader import load
 from e3frame.data.sources.base import Label, parse_data
-from e3frame.inference.predict import _frames
+from e3frame.inference.predictions import _frames
 from e3frame.spec.errors import DataError
 from e3frame.spec.units import ENERGY, FORCE, LENGTH, Units
 

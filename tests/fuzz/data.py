@@ -32,7 +32,7 @@ from support.springs import springs
 from e3frame.cli.check import _show_data
 from e3frame.config.run import RunConfig
 from e3frame.data.pipeline.loader import load
-from e3frame.inference.predict import predict
+from e3frame.inference.predictions import predict
 from e3frame.inference.saved import save_model
 from e3frame.network import Model
 from e3frame.spec.errors import UserError

@@ -26,8 +26,8 @@ from ase.optimize import BFGS
 from support.runs import Finished
 
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.derived import with_derivatives
-from e3frame.inference.predict import Predictor, predict
+from e3frame.inference.predictions import predict
+from e3frame.inference.predictor import Predictor, with_derivatives
 from e3frame.inference.saved import SavedModel, load_model, save_model
 from e3frame.model import ModelSpec
 from e3frame.network import Model

@@ -19,7 +19,7 @@ from e3frame.data.pipeline.loader import load
 from e3frame.evaluate.evaluation import evaluate
 from e3frame.evaluate.labels import Held, require_labels
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.predict import predict
+from e3frame.inference.predictions import predict
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.validate import validate
 

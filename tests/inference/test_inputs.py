@@ -25,7 +25,8 @@ from e3frame.data.pipeline.module import make_loader
 from e3frame.data.sources.base import parse_data
 from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.predict import Predictor, predict
+from e3frame.inference.predictions import predict
+from e3frame.inference.predictor import Predictor
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.validate import SpecErrors, validate

@@ -23,7 +23,8 @@ from e3frame.data.pipeline.loader import load
 from e3frame.data.sources.base import DataSpec, parse_data
 from e3frame.evaluate.evaluation import error_table, evaluate, evaluate_split
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.predict import Predictor, predict
+from e3frame.inference.predictions import predict
+from e3frame.inference.predictor import Predictor
 from e3frame.inference.saved import load_model, save_model
 from e3frame.spec.errors import DataError, UserError
 from e3frame.spec.units import Units

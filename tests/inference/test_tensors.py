@@ -19,7 +19,8 @@ from e3frame.config.targets import TaskSpec
 from e3frame.data.sources.base import parse_data
 from e3frame.evaluate.evaluation import error_table, evaluate
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.predict import Predictor, predict
+from e3frame.inference.predictions import predict
+from e3frame.inference.predictor import Predictor
 from e3frame.inference.saved import save_model
 from e3frame.model import ModelSpec
 from e3frame.network import Model

@@ -17,7 +17,7 @@ from e3frame.config.targets import TaskSpec
 from e3frame.data.sources.xyz import XyzSpec
 from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.predict import predict
+from e3frame.inference.predictions import predict
 from e3frame.inference.saved import save_model
 from e3frame.model import ModelSpec
 from e3frame.network import Model

@@ -17,7 +17,7 @@ from e3frame.data.pipeline.graphs import make_graph, model_input
 from e3frame.data.pipeline.loader import load
 from e3frame.data.sources.base import Label, parse_data
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.predict import predict
+from e3frame.inference.predictions import predict
 from e3frame.inference.saved import load_model
 from e3frame.spec.errors import DataError
 

@@ -25,7 +25,7 @@ from e3frame.data.pipeline.statistics import compute_statistics
 from e3frame.data.sources.xyz import XyzSpec
 from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.calculator import E3FrameCalculator
-from e3frame.inference.predict import predict
+from e3frame.inference.predictions import predict
 from e3frame.inference.saved import load_model
 from e3frame.spec.errors import DataError
 

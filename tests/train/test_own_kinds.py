@@ -16,7 +16,7 @@ from e3frame.config.optimizers import Groups, OptimizerSpec
 from e3frame.config.schedulers import SchedulerSpec
 from e3frame.data.pipeline.loader import load
 from e3frame.evaluate.evaluation import evaluate_split
-from e3frame.inference.predict import Predictor
+from e3frame.inference.predictor import Predictor
 from e3frame.inference.saved import save_model
 from e3frame.nn.parameters import Role, Rows
 from e3frame.run.transfer import _copy

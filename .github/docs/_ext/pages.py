@@ -36,7 +36,7 @@ MODULES = {
     "e3frame.algebra.paths": "plans of tensor products",
     "e3frame.kernels": "how a planned product is executed",
     "e3frame.inference.calculator": "the ASE calculator",
-    "e3frame.inference.predict": "predictions for the structures of files",
+    "e3frame.inference.predictions": "predictions for the structures of files",
     "e3frame.viz.tensor_product": "pictures of tensor products",
     "e3frame.spec.layer": "what a layer is to the type checker",
     "e3frame.spec.errors": "mistakes as messages",

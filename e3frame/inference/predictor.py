@@ -1,99 +1,37 @@
-"""A model run on the structures of files."""
+"""A saved model as a function from atoms to arrays; forces, stress and energies of atoms follow from its energy."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
-from ase.io.extxyz import write_extxyz
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 from torch import Tensor
 from torch_geometric.data import Batch
 
 from e3frame.config.output_units import factors
-from e3frame.data.formats.ase_files import read_frames, stated_units
-from e3frame.data.formats.stated_units import combined
 from e3frame.data.pipeline.edge_labels import images
-from e3frame.data.pipeline.graphs import Graph, checked, make_graph, model_input
-from e3frame.files.opened import require_file
-from e3frame.files.regular import require_new
-from e3frame.files.written import rewritten
-from e3frame.inference.derived import summand, with_derivatives
-from e3frame.inference.device import Device, read_device, without_modes
+from e3frame.data.pipeline.graphs import Graph, make_graph, model_input
+from e3frame.inference.device import Device, read_device
 from e3frame.inference.inputs import FrameInputs
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.io.cartesian import CartesianTensor
+from e3frame.layers.negative_gradient import NegativeGradient
+from e3frame.layers.strain_gradient import StrainGradient
+from e3frame.model import ModelSpec, TypedModel
+from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS, require_elements
-from e3frame.spec.errors import DataError, UserError
+from e3frame.spec.errors import DataError, SpecError
 from e3frame.spec.quantities import QUANTITIES
-from e3frame.spec.units import Units
 
+ENERGY = "energy"
+"""The output that is an energy: what follows from it is called ``forces``, ``stress`` and ``energies``."""
 RESULTS = ("energy", "energies", "forces", "stress", "dipole", "charges")
 """Outputs that ASE knows by name, in its forms; others become entries of ``info`` and ``arrays``."""
-
-
-def predict(
-    model: str | Path,
-    files: Sequence[str | Path],
-    out: str | Path,
-    *,
-    format: str | None = None,
-    units: Units | None = None,
-    batch_size: int = 64,
-    device: Device = "cpu",
-    plugins: Collection[str] = (),
-    keys: Mapping[str, str] | None = None,
-    overwrite: bool = False,
-) -> int:
-    """Write the frames of ``files`` with what the model predicts into an extended XYZ file.
-
-    What the frames hold besides is kept; lengths are written in Å, energies in eV, forces in eV/Å, stresses in eV/Å^3.
-    Tensors are Cartesian where they were trained so: matrices per frame, rows of components per atom. What the model
-    gives per edge is written per frame, with the pairs of atoms under ``<name>_index`` and, of a periodic frame, the
-    images under ``<name>_shift``, as ``data.edges`` reads them.
-
-    Args:
-        model: the file of a trained model.
-        files: in any format that ASE reads.
-        out: the file to write, in one step: nobody sees half of it.
-        format: ASE's name of the format of ``files``; None: by name and content.
-        units: of the lengths in ``files``.
-        batch_size: frames at once.
-        keys: input of the model: the key that holds it in the frames, where it has another name there.
-        overwrite: replace ``out`` if it exists.
-
-    Returns:
-        The number of frames.
-
-    Raises:
-        UserError: ``out`` exists, or the model cannot be read.
-        DataError: a frame cannot be read, lacks an input of the model, or holds an element that it does not know.
-    """
-    out = Path(out)
-    require_new(out, overwrite)
-    predictor = Predictor(model, device, plugins=plugins, keys=keys)
-    frames = _frames([str(file) for file in files], format, units or Units())
-    count = 0
-    try:
-        with rewritten(out) as handle, without_modes(predictor.device):
-            while chunk := list(islice(frames, batch_size)):
-                graphs = [predictor.graph(*frame) for frame in chunk]
-                places = [(file, frame) for _, file, frame in chunk]
-                each = zip(chunk, graphs, predictor.run(graphs, places), strict=True)
-                write_extxyz(handle, [_with(atoms, graph, v, predictor) for (atoms, _, _), graph, v in each])
-                count += len(chunk)
-    except OSError as error:
-        if error.filename not in (None, str(out)):
-            raise DataError(f"cannot be read: {error.strerror}", file=os.fsdecode(error.filename)) from None
-        raise UserError(f"{out} cannot be written: {error.strerror}") from None
-    return count
 
 
 class Predictor:
@@ -226,36 +164,32 @@ def as_ase(name: str, value: NDArray[np.float64]) -> NDArray[np.float64] | float
     return value.item() if value.shape == (1,) else value
 
 
-def _frames(files: Sequence[str], format: str | None, units: Units) -> Iterator[tuple[Atoms, str, int]]:
-    for file in files:
-        require_file(file)
-        length = combined(units, stated_units(file, format), {}, file, ["length"]).length_factor()
-        for frame, atoms in read_frames(file, format):
-            yield checked(atoms, length, file, frame), file, frame
-
-
 def edges_of(atoms: Atoms, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
     """(e, 2) the atoms of each edge, the source first, and (e, 3) the images of the sources; None without a period."""
     index = graph.edge_index.numpy().T
     return index, images(graph.edge_shift.numpy(), atoms) if atoms.pbc.any() else None
 
 
-def _with(atoms: Atoms, graph: Graph, values: Mapping[str, NDArray[np.float64]], predictor: Predictor) -> Atoms:
-    """A copy of the frame that holds these values in place of any of the same name."""
-    labelled = atoms.copy()
-    results = {}
-    for name, value in values.items():
-        labelled.info.pop(name, None)
-        labelled.arrays.pop(name, None)
-        if name in RESULTS:
-            results[name] = as_ase(name, value)
-        elif predictor.outputs[name].domain == "node":
-            labelled.arrays[name] = value.reshape(len(value), -1)
-        elif predictor.outputs[name].domain == "graph":
-            labelled.info[name] = as_ase(name, value)
-        else:
-            labelled.info[name] = value.reshape(-1) if value.shape[1:] == (1,) else value
-            index, shift = edges_of(atoms, graph)
-            labelled.info |= {f"{name}_index": index} | ({} if shift is None else {f"{name}_shift": shift})
-    labelled.calc = SinglePointCalculator(labelled, **results)
-    return labelled
+def with_derivatives(spec: ModelSpec) -> ModelSpec:
+    """The model with forces and stress as further outputs, if it has an energy and they are none yet."""
+    added = {"forces": NegativeGradient(of=ENERGY), "stress": StrainGradient(of=ENERGY)}
+    new = {name: layer for name, layer in added.items() if name not in spec.outputs and name not in spec.layers}
+    derived = spec.replace(outputs={**spec.outputs, **new})
+    if ENERGY not in spec.outputs or not new:
+        return spec
+    try:
+        derived.typed()
+    except SpecError:  # it is no energy: several numbers, one that an inversion turns, or one without positions
+        return spec
+    return derived
+
+
+def summand(typed: TypedModel, model: Model) -> str | None:
+    """The key of the field per atom whose sum is the energy; None if the energy is no sum, or its module does not tell
+    the share of each atom (``of_nodes``)."""
+    for step in typed.steps:
+        if ENERGY in typed.outputs and step.binding.key == typed.outputs[ENERGY].key:
+            shares = step.spec.extensive and step.binding.irreps.dim == 1
+            tells = hasattr(model.layers[step.binding.key], "of_nodes")
+            return step.signature.inputs[0] if shares and tells else None
+    return None

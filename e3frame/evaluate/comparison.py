@@ -16,7 +16,7 @@ from e3frame.data.pipeline.loader import first_frame, load
 from e3frame.data.pipeline.single_atoms import SingleAtoms, set_apart
 from e3frame.data.sources.base import DataSpec, Label
 from e3frame.evaluate.labels import Held
-from e3frame.inference.derived import ENERGY, with_derivatives
+from e3frame.inference.predictor import ENERGY, with_derivatives
 from e3frame.inference.saved import SavedModel, cartesian_outputs
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import DataError, SpecError, UserError, did_you_mean, nearest
