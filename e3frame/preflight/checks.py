@@ -266,13 +266,13 @@ def _values(dataset: FrameSet, name: str, label: Label, extensive: bool) -> list
     deviation = np.abs(size - np.median(size))
     typical = np.median(deviation)
     least = max(OUTLIER * typical, TAIL * float(np.quantile(deviation, 0.9)))
-    far = np.flatnonzero(deviation > least) if typical > 0 else []
-    if not len(far):
+    far = deviation > least
+    if typical == 0 or not far.any():
         return []
     frames = np.repeat(np.arange(len(dataset)), rows_of(dataset, label.per))
     file, frame = dataset.where(int(frames[rows][deviation.argmax()]))
     text = (
-        f"{len(far)} of {len(size)} {ROWS[label.per]} are outliers: up to "
+        f"{int(far.sum())} of {len(size)} {ROWS[label.per]} are outliers: up to "
         f"{deviation.max() / typical:.0f} typical deviations away, in frame {frame} of {file}"
     )
     return [Finding(name, "warning", text, "are they what they should be?")]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ BULK = 3.0
 """Å: a strain counts as this times its largest component."""
 
 
+_Row = tuple[float, float, NDArray[np.float64], NDArray[np.float64], float]
+
+
 class Differences(NamedTuple):
     """Of ``n`` pairs of frames.
 
@@ -48,7 +51,7 @@ class Differences(NamedTuple):
     strain: NDArray[np.float64]
     distance: NDArray[np.float64]
 
-    def where(self, chosen: NDArray) -> Differences:
+    def where(self, chosen: NDArray[Any]) -> Differences:
         return Differences(*(values[chosen] for values in self))
 
 
@@ -105,7 +108,7 @@ def _shapes(graphs: Sequence[Graph]) -> NDArray[np.float64]:
     return np.linalg.norm(positions[:, i[::step]] - positions[:, j[::step]], axis=2)
 
 
-def _difference(one: Graph, other: Graph, energy: str, forces: str | None, stress: str | None) -> tuple | None:
+def _difference(one: Graph, other: Graph, energy: str, forces: str | None, stress: str | None) -> _Row | None:
     """A row of :class:`Differences`; None where the two are the same, or too far from each other."""
     zero = np.zeros((3, 3))
     if bool(one.pbc.all()):
@@ -127,7 +130,8 @@ def _difference(one: Graph, other: Graph, energy: str, forces: str | None, stres
     if forces is not None:
         by_forces = -0.5 * float(((one[forces].numpy() + other[forces].numpy() @ turn) * moved).sum())
     if stress is not None and strain.any():
-        virial = sum(g[stress][0].numpy() * float(g.cell[0].det().abs()) for g in (one, other)) / 2
+        first, second = (g[stress][0].numpy() * float(g.cell[0].det().abs()) for g in (one, other))
+        virial = (first + second) / 2
     return float(other[energy] - one[energy]), by_forces, virial, (strain + strain.T) / 2, distance
 
 

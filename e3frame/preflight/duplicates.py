@@ -202,7 +202,7 @@ def _unexpected(
         elif len(one) + (one is not other) * len(other) < FEWEST:
             left = members[twins.distance[members] < SAME]
         kept[left] = True
-    return _Twins(*(values[kept] for values in twins))
+    return _Twins(twins.frame[kept], twins.other[kept], twins.distance[kept])
 
 
 def _typical(one: FrameSet, other: FrameSet, ours: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[float, float]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Level = Literal["ok", "note", "warning", "error"]
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -18,6 +20,6 @@ class Finding:
     """
 
     check: str
-    level: Literal["ok", "note", "warning", "error"]
+    level: Level
     text: str
     hint: str | None = None

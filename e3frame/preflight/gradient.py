@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.preflight.differences import differences
-from e3frame.preflight.findings import Finding
+from e3frame.preflight.findings import Finding, Level
 from e3frame.preflight.pair_model import PairFit, PairModel, Trial, doubt, thinned, trials
 from e3frame.preflight.trend import GROSS, MIN_FRAMES, SLIGHT, Trend, said, trend
 from e3frame.spec.units import ENERGY, LENGTH
@@ -71,7 +71,7 @@ def check_belonging(graphs: Sequence[Graph], forces: str = "forces", sampled: bo
     if least < PLAIN:
         return Finding(check, "note", f"whether they fit the positions could not be told from these frames: {text}")
     size = np.sqrt(np.mean([float(graph[forces].square().mean()) for graph in graphs]))
-    level = "error" if size > RELAXED and not sampled else "warning"
+    level: Level = "error" if size > RELAXED and not sampled else "warning"
     hint = "are they in the order of the atoms, of the same frames, and in the axes of the positions?"
     return Finding(check, level, f"the {forces} do not fit the positions: {text}, as in shuffled data", hint)
 
@@ -128,7 +128,7 @@ def _judged(check: str, found: Trend, atoms: float, energy: str, forces: str) ->
         if found.slope > 0:
             return Finding(check, "ok", f"the {forces} are the negative gradient{said(found)}")
         text = f"the {forces} are the gradient of the {energy}, not its negative{said(found)}"
-        level = "error" if abs(found.correlation) > SURE else "warning"
+        level: Level = "error" if abs(found.correlation) > SURE else "warning"
         return Finding(check, level, text, f"flip the sign of the {forces} in the file (multiply by -1)")
     names = _named(found, atoms)
     if found.slope > 0 and not names and abs(np.log(size)) < SLIGHT:

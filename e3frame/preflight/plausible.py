@@ -8,6 +8,7 @@ r_0)` with k of 30 to 50 eV/Å^2. Total energies with all electrons are those of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -139,7 +140,7 @@ def _nearest(graph: Graph) -> list[float]:
     return shortest[shortest.isfinite()].tolist()
 
 
-def _bonds(graph: Graph, forces: str) -> tuple[NDArray, NDArray, NDArray]:
+def _bonds(graph: Graph, forces: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Of each hydrogen with one bond: the element at the other end, the length, and the force outwards."""
     hydrogen, other = graph.edge_index
     vectors = graph.pos[hydrogen] + graph.edge_shift - graph.pos[other]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.preflight.differences import differences
-from e3frame.preflight.findings import Finding
+from e3frame.preflight.findings import Finding, Level
 from e3frame.preflight.gradient import SURE, fitted_pairs, labelled
 from e3frame.preflight.pair_model import doubt
 from e3frame.preflight.trend import CRUDE, GROSS, SLIGHT, Trend, said, trend
@@ -83,7 +83,7 @@ def _by_strain(graphs: Sequence[Graph], energy: str, forces: str | None, stress:
     diagonal = np.stack([work[:, k, k] for k in range(3)], 1)
     ase = ((1, 2), (0, 2), (0, 1))
     shear = {
-        name: sum(found.virial[:, *at] * found.strain[:, *of] for at, of in zip(ase, order, strict=True))
+        name: np.sum([found.virial[:, *at] * found.strain[:, *of] for at, of in zip(ase, order, strict=True)], 0)
         for name, order in ({"": ase} | ORDERS).items()
     }
     trends = {name: trend(held, 2 * series, diagonal) for name, series in shear.items()}
@@ -121,7 +121,7 @@ def _by_volume(graphs: Sequence[Graph], stress: str) -> Finding | None:
         return Finding(stress, "warning", text, TURN)  # hot frames may be larger, and push
     if modulus > STIFFEST:
         text = f"it grows with the volume as if the bulk modulus were {modulus / PRESSURE['GPa']:.0f} GPa"
-        level = "error" if modulus > IMPOSSIBLE else "warning"
+        level: Level = "error" if modulus > IMPOSSIBLE else "warning"
         return Finding(stress, level, text, "it looks as if it were in GPa or kbar: data.units.stress")
     modulus /= PRESSURE["GPa"]
     text = f"its sign fits the volumes (a bulk modulus of {modulus:.0f} GPa); its order was not told"
@@ -136,7 +136,7 @@ def _other_order(stress: str, found: Trend | None, others: dict[str, Trend | Non
     if name is None or abs(fitting[name].correlation) < best + 0.2:
         return None
     text = f"its components are in the order {name}, not in ASE's: xx, yy, zz, yz, xz, xy{said(fitting[name])}"
-    level = "error" if abs(fitting[name].correlation) > SURE else "warning"
+    level: Level = "error" if abs(fitting[name].correlation) > SURE else "warning"
     return Finding(stress, level, text, "write nine components, or reorder the six")
 
 

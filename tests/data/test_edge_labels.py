@@ -232,7 +232,7 @@ def test_a_number_that_is_no_measurement(tmp_path: Path) -> None:
     path = tmp_path / "a.xyz"
     path.write_text('2\nProperties=species:S:1:pos:R:3 ij="0 1" J=1e200\nO 0 0 0\nH 0.9 0 0\n')
     with pytest.raises(DataError) as caught:
-        load(path)
+        loaded(path)
     assert str(caught.value) == f"{path}, frame 0\n  J of the pair (0, 1) is 1e+200: no label is so large"
 
 

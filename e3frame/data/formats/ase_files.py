@@ -166,7 +166,7 @@ def _format(file: str, format: str | None) -> str:
 def _index(file: str, format: str) -> int:
     """How many frames an XYZ file has, all of which are whole."""
     try:
-        return index(file).count
+        return index(file).frames
     except DataError as error:
         raise DataError(error.problem, file=file, frame=error.frame, hint=error.hint) from None
     except Exception as error:  # not text, or a compressed file that is damaged

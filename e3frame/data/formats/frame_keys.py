@@ -25,7 +25,7 @@ def present_keys(atoms: Atoms, per: str) -> dict[str, Any]:
     return {**results, **arrays, **atoms.info} if per == "graph" else {**atoms.info, **results, **arrays}
 
 
-def as_array(value: Any) -> NDArray:
+def as_array(value: Any) -> NDArray[Any]:
     """What stands under a key as an array, of objects where it is no array of numbers; NaN where it is masked out."""
     if type(value).__module__ == "torch":  # it may have gradients, or a type that NumPy lacks
         value = value.detach().cpu()

@@ -29,7 +29,7 @@ class Header(NamedTuple):
         return math.prod(self.shape)
 
 
-class Arrays(Mapping[str, "NDArray"]):
+class Arrays(Mapping[str, "NDArray[Any]"]):
     """Arrays of a file, each read when it is asked for.
 
     Attributes:
@@ -38,7 +38,7 @@ class Arrays(Mapping[str, "NDArray"]):
 
     def __init__(self, file: str, headers: Mapping[str, Header]) -> None:
         self.file, self.headers = file, headers
-        self._read: dict[str, NDArray] = {}
+        self._read: dict[str, NDArray[Any]] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.headers)
@@ -49,13 +49,13 @@ class Arrays(Mapping[str, "NDArray"]):
     def __contains__(self, key: object) -> bool:
         return key in self.headers
 
-    def __getitem__(self, key: str) -> NDArray:
+    def __getitem__(self, key: str) -> NDArray[Any]:
         """Raises DataError where the array is damaged, or memory has no room for it."""
         if key not in self._read:
             self._read[key] = self._array(key)
         return self._read[key]
 
-    def _array(self, key: str) -> NDArray:
+    def _array(self, key: str) -> NDArray[Any]:
         import numpy as np
 
         needed = self.headers[key].size * self.headers[key].dtype.itemsize

@@ -243,7 +243,7 @@ def _cells(line: str) -> list[str]:
 
 def _next_record(sdf: Iterator[str]) -> tuple[list[str], bool]:
     """Lines of an SDF file up to the end of a record, and whether that was reached."""
-    lines = []
+    lines: list[str] = []
     for line in sdf:
         if line.startswith("$$$$"):
             return lines, True

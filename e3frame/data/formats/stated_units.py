@@ -106,7 +106,8 @@ def combined(
     for quantity in quantities:
         table = TABLES[quantity]
         own = getattr(given, quantity)
-        units = {_resolved(unit, quantity, own, file) for unit in _of(quantity, keys.get(quantity), said)} - {None}
+        stated = (_resolved(unit, quantity, own, file) for unit in _of(quantity, keys.get(quantity), said))
+        units = {unit for unit in stated if unit is not None}
         if len(units) > 1:
             raise DataError(f"states the {quantity} in {' and in '.join(sorted(units))}", file=file)
         for unit in units:

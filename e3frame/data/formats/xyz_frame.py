@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +21,8 @@ from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
 ASE_NAMES = {"charge": "charges"}
 """Columns that ASE calls otherwise."""
 LOGICAL = {"T": True, "F": False, "True": True, "False": False}
+CONVERT: Mapping[str, Callable[[str], Any]] = {"R": float, "I": int, "S": str, "L": LOGICAL.__getitem__}
+"""By the kind of a column."""
 _FORTRAN = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[dD]([+-]?\d+)|([+-]\d{3}))")
 _LABELLED = re.compile(r"(\d{0,3})([A-Za-z]{1,2})(\d*[+-]?|_\w*)")
 
@@ -83,10 +85,10 @@ def _cells(rows: Sequence[str], width: int, exact: bool, line: int) -> list[list
     return cells
 
 
-def _values(cells: Sequence[Sequence[str]], column: Column, line: int) -> NDArray:
+def _values(cells: Sequence[Sequence[str]], column: Column, line: int) -> NDArray[Any]:
     """(atoms,) or (atoms, columns)."""
     name, kind, first, last = column
-    convert: Any = {"R": float, "I": int, "S": str, "L": LOGICAL.__getitem__}[kind]
+    convert = CONVERT[kind]
     try:
         rows = [[*map(convert, row[first:last])] for row in cells]
     except (ValueError, KeyError):
@@ -100,7 +102,7 @@ def _careful(text: str, kind: str, name: str, line: int) -> Any:
     if kind == "R" and (match := _FORTRAN.fullmatch(text)):
         return float(f"{match[1]}e{match[2] or match[3]}")
     try:
-        return {"R": float, "I": int, "S": str, "L": LOGICAL.__getitem__}[kind](text)
+        return CONVERT[kind](text)
     except (ValueError, KeyError):
         hint = None
         if re.fullmatch(r"[+-]?\d*,\d+", text):
@@ -111,11 +113,12 @@ def _careful(text: str, kind: str, name: str, line: int) -> Any:
         raise TextError(f"line {line}: {shown(text)} is not {what} ({name})", hint) from None
 
 
-def _elements(arrays: dict[str, NDArray], line: int) -> list[int]:
+def _elements(arrays: dict[str, NDArray[Any]], line: int) -> list[int]:
     """Atomic numbers; from species, from Z, or from both, if they agree."""
     given = arrays.pop("Z", None)
     symbols = arrays.pop("species", None)
     if symbols is None:
+        assert given is not None  # the header names one of them
         wrong = (given < 1) | (given >= len(SYMBOLS))
         if wrong.any():
             k = int(wrong.argmax())

@@ -44,7 +44,7 @@ def read_header(comment: str, line: int) -> dict[str, Any]:
     if len(comment) > LONGEST:
         raise TextError(f"line {line} is longer than {LONGEST >> 20} MiB", "give labels of that size in a .npz file")
     comment = _FORTRAN.sub(r"\1e\2", comment)
-    comment = _MATRIX.sub(lambda match: _matrix(*match.groups(), line), comment)
+    comment = _MATRIX.sub(lambda match: _matrix(match, line), comment)
     info = key_val_str_to_dict(comment) if comment else {}
     for key in info:
         right = SPELLED.get(key.lower(), key)
@@ -58,7 +58,8 @@ def six_of(comment: str) -> list[str]:
     return [match[1] for match in _MATRIX.finditer(comment) if len(re.findall(r"[^\s,]+", match[3])) == 6]
 
 
-def _matrix(key: str, opening: str, text: str, closing: str, line: int) -> str:
+def _matrix(match: re.Match[str], line: int) -> str:
+    key, opening, text, closing = match.groups()
     numbers = re.findall(r"[^\s,]+", text)
     if len(numbers) == 6 and key != "Lattice":
         numbers = [numbers[k] for k in _FULL]

@@ -32,9 +32,9 @@ class Text(NamedTuple):
 class Index(NamedTuple):
     """The frames of a file: how many, and the byte and the line at which each of them begins."""
 
-    count: int
-    places: array
-    lines: array
+    frames: int
+    places: array[int]
+    lines: array[int]
 
 
 class TextError(ValueError):
@@ -198,7 +198,7 @@ def texts(file: str, frames: Sequence[int] | None) -> Iterator[Text]:
         if seekable:
             for frame in frames:
                 contents.seek(known.places[frame])
-                end = known.places[frame + 1] if frame + 1 < known.count else -1
+                end = known.places[frame + 1] if frame + 1 < known.frames else -1
                 text = contents.read(end - known.places[frame] if end > 0 else LONGEST)
                 yield Text(frame, known.lines[frame], text)
             return

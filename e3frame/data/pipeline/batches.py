@@ -134,7 +134,7 @@ class OwnBatches(Sampler[list[int]]):
 
     def __init__(self, batches: Sequence[list[int]]) -> None:
         self.batches = batches or [[0]]
-        self.surplus = set() if batches else {0}
+        self.surplus: set[int] = set() if batches else {0}
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -149,6 +149,8 @@ class SharedBatches(BatchSampler):
     Lightning finds ``sampler`` and sets its epoch. A process whose part is empty, as a batch of few frames can
     leave it, gets the batch's first frame; ``surplus`` names those batches, whose result must not count.
     """
+
+    sampler: ShuffleSampler
 
     def __init__(self, sampler: ShuffleSampler, size: int | Packing, place: Place) -> None:
         super().__init__(sampler, size if isinstance(size, int) else 1, drop_last=False)
@@ -181,13 +183,13 @@ class Noise(NamedTuple):
 
 
 class Draw(NamedTuple):
-    """A frame as an epoch sees it."""
+    """A frame in an epoch."""
 
     epoch: int
-    index: int
+    frame: int
 
 
-class DisplacedFrames(Dataset):
+class DisplacedFrames(Dataset[Graph]):
     r"""Positions :math:`r + \sigma\,\xi` with normal :math:`\xi`, a function of the seed, the epoch and the frame, so
     that neither workers nor processes nor an interruption change it; all else but the edges as in ``frames``.
 
@@ -204,7 +206,7 @@ class DisplacedFrames(Dataset):
         return len(self.frames)
 
     def __getitem__(self, draw: Draw) -> Graph:
-        graph = self.frames[draw.index]
+        graph = self.frames[draw.frame]
         shifts = np.random.default_rng([self.seed, *draw]).normal(size=tuple(graph.pos.shape))
         graph.pos = graph.pos + self.noise.deviation * torch.from_numpy(shifts)
         # Noise may bring two atoms together, which is no fault of the data.
@@ -214,6 +216,6 @@ class DisplacedFrames(Dataset):
 class DrawnBatches(SharedBatches):
     """The same batches as those of :class:`SharedBatches`, which say of what epoch they are: workers do not know it."""
 
-    def __iter__(self) -> Iterator[list[Draw]]:
+    def __iter__(self) -> Iterator[list[Draw]]:  # type: ignore[override]  # torch's samplers yield numbers alone
         for frames in super().__iter__():
             yield [Draw(self.sampler.epoch, index) for index in frames]

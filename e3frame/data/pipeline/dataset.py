@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,18 @@ class Splits:
                     frame=frame,
                     hint=f"training holds {', '.join(known)}",
                 )
+
+    @classmethod
+    def of(cls, sets: Mapping[str, FrameSet | None]) -> Splits:
+        """Splits by name; validation and test may be missing.
+
+        Raises:
+            DataError: there are no training frames.
+        """
+        train = sets.get("train")
+        if train is None:
+            raise DataError("no training frames are left")
+        return cls(train, sets.get("val"), sets.get("test"))
 
     def items(self) -> Iterator[tuple[str, FrameSet]]:
         """The splits that hold frames, by name."""

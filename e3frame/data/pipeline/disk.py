@@ -64,6 +64,8 @@ class DiskDataset(FrameSet, OnDiskDataset):
         contents: what :func:`read_contents` found.
     """
 
+    _db: SQLiteDatabase | None
+
     def __init__(self, path: Path, files: Sequence[str], contents: Contents) -> None:
         self.files, self.cached, self.contents = tuple(files), path, contents
         self._process = os.getpid()
@@ -90,7 +92,9 @@ class DiskDataset(FrameSet, OnDiskDataset):
         counts = {key: torch.tensor([tensor.shape[Graph().__cat_dim__(key, None)]]) for key, tensor in values.items()}
         held = {key: int(count[idx]) for key, count in self.contents.counts.items()}
         edges = counts.get("edge_index", values.get("edges"))
-        if not sound(values, counts, len(self.files)) or held != {"z": int(counts["z"]), "edge_index": int(edges)}:
+        if not sound(values, counts, len(self.files)) or edges is None:
+            raise self._damaged(idx)
+        if held != {"z": int(counts["z"]), "edge_index": int(edges)}:
             raise self._damaged(idx)
         return self.completed(Graph(**values))
 
@@ -149,6 +153,8 @@ def open_or_write(path: Path, files: Sequence[str], build: Callable[[], Iterable
     if contents is None:
         write(path, files, build)
         contents = read_contents(path)
+    if contents is None:  # another process wrote something else there
+        raise DataError("is damaged", file=path, hint="delete it: it is made anew")
     return DiskDataset(path, files, contents)
 
 
@@ -215,10 +221,12 @@ def _fill(part: Path, chunks: Iterator[Chunk], files: Sequence[str]) -> None:
             table.multi_insert(range(number, number + len(rows)), rows, batch_size=32)  # of which copies are made
             number += len(rows)
             counts["z"].append(chunk.counts["z"])
-            counts["edge_index"].append(chunk.counts.get("edge_index", chunk.values.get("edges")))
-        about = [json.dumps(keys), *(np.concatenate(counts[key]).tobytes() for key in COUNTED)]
+            counts["edge_index"].append(chunk.counts["edge_index"] if "edge_index" in keys else chunk.values["edges"])
+        described, numbers = json.dumps(keys), [np.concatenate(counts[key]).tobytes() for key in COUNTED]
         table.cursor.execute("CREATE TABLE contents (keys TEXT, atoms BLOB, edges BLOB, digest TEXT)")
-        table.cursor.execute("INSERT INTO contents VALUES (?, ?, ?, ?)", (*about, _digest(*about)))
+        table.cursor.execute(
+            "INSERT INTO contents VALUES (?, ?, ?, ?)", (described, *numbers, _digest(described, *numbers))
+        )
 
 
 def _rows(chunk: Chunk, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
@@ -231,7 +239,7 @@ def _rows(chunk: Chunk, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         yield (*map(torch.from_numpy, arrays), _checksum(array.tobytes() for array in arrays))
 
 
-def _described(key: str, values: NDArray) -> dict[str, Any]:
+def _described(key: str, values: NDArray[Any]) -> dict[str, Any]:
     size = [2, -1] if key == "edge_index" else [-1, *values.shape[1:]]
     return {"dtype": str(values.dtype), "size": size}
 

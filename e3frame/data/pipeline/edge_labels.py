@@ -40,8 +40,8 @@ class Pairs:
             return self
         back = -self.values if reverse == "negative" else self.values
         back = back.swapaxes(1, 2) if reverse == "transposed" else back
-        parts = (self.index, self.index[:, ::-1]), (self.image, -self.image), (self.values, back)
-        return Pairs(*map(np.concatenate, parts))
+        index, image = (self.index, self.index[:, ::-1]), (self.image, -self.image)
+        return Pairs(np.concatenate(index), np.concatenate(image), np.concatenate([self.values, back]))
 
     def on_edges(
         self, edge_index: NDArray[np.int64], image: NDArray[np.int64]

@@ -58,7 +58,10 @@ class FrameSet(Dataset):
 
     def completed(self, graph: Graph) -> Graph:
         """The graph with its edges."""
-        return graph if "edge_index" in graph else with_neighbors(graph, self.r_max)
+        if "edge_index" in graph:
+            return graph
+        assert self.r_max is not None
+        return with_neighbors(graph, self.r_max)
 
     def joined(self, keys: Sequence[str], indices: Sequence[int]) -> dict[str, Tensor]:
         """Some keys of the frames at these places of the whole set, concatenated."""

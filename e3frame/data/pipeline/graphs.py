@@ -76,7 +76,7 @@ def checked(atoms: Atoms | DataError, length: float, file: str, frame: int) -> A
 
 
 def make_graph(
-    atoms: Atoms, r_max: float, labels: Mapping[str, NDArray] | None = None, frame: int = 0, file: int = 0
+    atoms: Atoms, r_max: float, labels: Mapping[str, NDArray[Any]] | None = None, frame: int = 0, file: int = 0
 ) -> Graph:
     """The graph of ``atoms`` with neighbours within ``r_max`` (Å); ``labels`` are (1, ...) or (n, ...) already.
 

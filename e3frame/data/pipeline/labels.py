@@ -54,14 +54,14 @@ class LabelReader:
 
     def read_edges(
         self, atoms: Atoms, edge_index: NDArray[np.int64], edge_shift: NDArray[np.float64], file: str, frame: int
-    ) -> dict[str, NDArray]:
+    ) -> dict[str, NDArray[Any]]:
         """Every label per edge as (e, *shape), NaN on edges without one; and (1,) how many pairs are no edges, under
         :func:`beyond_key`.
 
         Raises:
             DataError: as :func:`e3frame.data.pipeline.edge_labels.read_pairs`.
         """
-        found: dict[str, NDArray] = {}
+        found: dict[str, NDArray[Any]] = {}
         for name, label in self.labels.items():
             if label.per != "edge":
                 continue
@@ -151,7 +151,7 @@ def _absent(present: Mapping[str, Any], name: str, key: str, label: Label, rows:
     return Absent(key, f"for the label {name}", f"data.keys.{name}", fitting, without, may_lack)
 
 
-def _misfit(key: str, value: NDArray, name: str, label: Label, rows: int, of_file: bool) -> tuple[str, str]:
+def _misfit(key: str, value: NDArray[Any], name: str, label: Label, rows: int, of_file: bool) -> tuple[str, str]:
     """The problem and a hint where a value is not of its label's shape."""
     expected, each = (label.shape, "graph") if label.per == "graph" else ((rows, *label.shape), "atom")
     hint = f"{name} is one value of shape {label.shape} per {each}"

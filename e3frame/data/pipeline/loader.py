@@ -47,7 +47,7 @@ def load(spec: DataSpec, r_max: float, labels: Mapping[str, Label], all_there: b
     for name, own in files.items():
         if name != "train":
             splits[name] = prepare(source, recipe_of(source, r_max, labels, own), all_there)
-    return Splits(**splits)
+    return Splits.of(splits)
 
 
 def _resolved(spec: DataSpec, labels: Mapping[str, Label]) -> DataSpec:
@@ -159,7 +159,7 @@ def excerpt(spec: DataSpec, r_max: float, labels: Mapping[str, Label]) -> Excerp
         found = _regrouped(source, sets, totals) if source.group_key is not None else (sets, totals)
         # An element of the other splits that the few training frames lack may be in the rest of them.
         if found is not None and _knows_all(found[0]):
-            return Excerpt(Splits(**{n: found[0].get(n) for n in ("train", "val", "test")}), found[1])
+            return Excerpt(Splits.of(found[0]), found[1])
     return Excerpt.whole(load(source, r_max, labels))
 
 

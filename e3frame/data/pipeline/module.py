@@ -82,17 +82,22 @@ class DataModule(LightningDataModule):
         self.noise = None if spec.augment is None else Noise(spec.augment.noise, r_max)
 
     def train_dataloader(self) -> DataLoader:
-        spec = self.spec
-        own = {"seed": self.seed, "num_workers": spec.num_workers, "place": self.place, "noise": self.noise}
-        return make_loader(self.splits.train, spec.batch_size, **own)
+        return make_loader(
+            self.splits.train,
+            self.spec.batch_size,
+            seed=self.seed,
+            num_workers=self.spec.num_workers,
+            place=self.place,
+            noise=self.noise,
+        )
 
-    def val_dataloader(self) -> DataLoader | list:
+    def val_dataloader(self) -> DataLoader | list[DataLoader]:
         return self._in_order(self.splits.val)
 
-    def test_dataloader(self) -> DataLoader | list:
+    def test_dataloader(self) -> DataLoader | list[DataLoader]:
         return self._in_order(self.splits.test)
 
-    def _in_order(self, dataset: FrameSet | None) -> DataLoader | list:
+    def _in_order(self, dataset: FrameSet | None) -> DataLoader | list[DataLoader]:
         """Lightning takes an empty list for "nothing to do"."""
         if dataset is None:
             return []

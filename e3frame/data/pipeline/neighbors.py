@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -80,7 +80,7 @@ def neighbors(atoms: Atoms, r_max: float, closest: float = CLOSEST) -> tuple[NDA
     return np.stack([source[order], target[order]]), shift[order]
 
 
-def _order(*keys: NDArray) -> NDArray[np.int64]:
+def _order(*keys: NDArray[Any]) -> NDArray[np.int64]:
     """What sorts rows by their first key, then by the second, and so on; of integers."""
     if not len(keys[0]):
         return np.zeros(0, dtype=np.int64)
@@ -196,7 +196,7 @@ def _require_apart(inside: NDArray[np.float64], closest: float) -> None:
     same = np.flatnonzero((cube[order[1:]] == cube[order[:-1]]).all(1))
     if len(same):
         i, j = order[same[0] : same[0] + 2]
-        raise _same_place(i, j, np.linalg.norm(inside[i] - inside[j]))
+        raise _same_place(i, j, float(np.linalg.norm(inside[i] - inside[j])))
 
 
 def _same_place(one: int, other: int, distance: float) -> ValueError:

@@ -8,7 +8,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -39,7 +39,7 @@ class Chunk(NamedTuple):
     """Consecutive graphs: each key's values one after another, how many of them each graph has, and what is wrong with
     frames that have been left out."""
 
-    values: dict[str, NDArray]
+    values: dict[str, NDArray[Any]]
     counts: dict[str, NDArray[np.int64]]
     broken: tuple[DataError, ...] = ()
 
@@ -83,8 +83,8 @@ class Recipe:
 
     def total(self) -> int | None:
         """Frames of all files, where that is known without reading them."""
-        counts = [self.source.count(file) for file in self.files]
-        return None if None in counts else sum(counts)
+        counts = [count for file in self.files if (count := self.source.count(file)) is not None]
+        return sum(counts) if len(counts) == len(self.files) else None
 
     def chunk(self, piece: Piece) -> Chunk:
         """The graphs of a piece; raises DataError for the first frame that is wrong, unless such are left out."""
@@ -161,7 +161,7 @@ def _cores() -> Sequence[int]:
 def _by_processes(recipe: Recipe, pieces: Iterable[Piece], workers: int) -> Iterator[Chunk]:
     """As ``map`` would, with few pieces under way at a time, so that a large set is never in memory as a whole."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    pending: deque = deque()
+    pending: deque[Future[Chunk]] = deque()
     with ProcessPoolExecutor(workers, context, initializer=_begin) as pool:
         try:
             for piece in pieces:

@@ -79,8 +79,7 @@ def set_apart(splits: Splits, shifts: Shifts | None, allowed: bool = True) -> tu
     said = [f"{what} are reference energies and not trained on; {KEY} trains on them"]
     if several:
         said.append(f"of the several energies of a single {', '.join(several)} the lowest is taken")
-    others = Splits(**{name: rest.get(name) for name in ("train", "val", "test")})
-    return others, SingleAtoms(energies, tuple(said), what, energy)
+    return Splits.of(rest), SingleAtoms(energies, tuple(said), what, energy)
 
 
 def _differ(energies: Mapping[str, float], shifts: Shifts) -> str | None:

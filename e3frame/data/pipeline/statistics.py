@@ -231,5 +231,5 @@ def label_range(dataset: FrameSet, key: str) -> Range:
         squares += len(values) * float(values.var()) + apart**2 * number * len(values) / total
         mean, number = mean + apart * len(values) / total, total
     if not number:
-        return Range(*[float("nan")] * 4, missing)
+        return Range(np.nan, np.nan, np.nan, np.nan, missing)
     return Range(low, high, mean, float(np.sqrt(squares / number)), missing)

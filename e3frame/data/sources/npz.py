@@ -61,7 +61,8 @@ class NpzSpec(FilesSpec):
         arrays = arrays_of(file)
         positions, numbers, cells = self.structures(file)
         pairs = {stored.index for stored in self.edges.values()}
-        rows = pairs | {self.keys[name] for name in self.edges} | {stored.shift for stored in self.edges.values()}
+        shifts = {stored.shift for stored in self.edges.values() if stored.shift is not None}
+        rows = pairs | shifts | {self.keys[name] for name in self.edges}
         group = self.group_key
         groups = set() if group is None else {self._present(file, group, "to split by", "data.split.key")}
         labels = {key: arrays[key] for key in {*self.keys.values(), *rows, *groups} if key in arrays}
@@ -82,7 +83,7 @@ class NpzSpec(FilesSpec):
                     atoms.set_array(key, value[real])  # read by labels per atom; those per graph read the info
             yield frame, atoms
 
-    def structures(self, file: str) -> tuple[NDArray, NDArray, NDArray | None]:
+    def structures(self, file: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
         """Positions (frames, atoms, 3), atomic numbers (frames, atoms), and cells (frames, 3, 3) where there are such.
 
         Raises:
@@ -125,7 +126,7 @@ class NpzSpec(FilesSpec):
         return key
 
 
-def _renumbered(index: NDArray, real: NDArray) -> NDArray:
+def _renumbered(index: NDArray[Any], real: NDArray[Any]) -> NDArray[Any]:
     """Atoms counted without the rows that stand for none; such a row gets a number that no atom has."""
     import numpy as np
 

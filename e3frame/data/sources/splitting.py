@@ -242,7 +242,7 @@ def _by_group(
     if len(members) < len(filled):
         raise TooFew(f"{len(members)} groups cannot make {len(filled)} splits", hint="split by another key")
     shuffled = [members[k] for k in random.permutation(len(members))]
-    chosen: dict[str, list] = {name: [] for name in sizes}
+    chosen: dict[str, list[NDArray[np.int64]]] = {name: [] for name in sizes}
     have = dict.fromkeys(filled, 0)
     for frames in sorted(shuffled, key=len, reverse=True):
         empty = [name for name in filled if not chosen[name]]
