@@ -61,7 +61,7 @@ class Checked:
     def __repr__(self) -> str:
         text = io.StringIO()
         species = None if self.run is None else self.run.config.data.known_species
-        show_model(self.model, Console(file=text, width=120), species)
+        show_model(self.model, Console(file=text, width=120, force_jupyter=False), species)
         return text.getvalue() + "".join(f"warning: {warning}\n" for warning in self.warnings)
 
 

@@ -1,5 +1,6 @@
 """Sphinx: pages by task in MyST, an API reference from docstrings, and pages that are written from the specs."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -21,6 +22,7 @@ myst_heading_anchors = 3
 suppress_warnings = ["myst.header", "ref.python"]  # names that a package and its module both have
 
 # Tutorials run when their text changes; what they show is kept between builds.
+os.environ["PYTHONWARNINGS"] = "ignore:IProgress not found"  # of the kernels, which have no widgets
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE.parents[1] / "build" / "docs-cache")
 nb_execution_raise_on_error = True
@@ -52,7 +54,11 @@ write_pages(HERE)
 
 def _plain(app, what, name, obj, options, lines):
     """Docstrings write |x| for a norm and * for a product, which reStructuredText would read as markup."""
+    example = False
     for number, line in enumerate(lines):
+        example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
+        if example:
+            continue
         parts = line.split("``")
         parts[::2] = [part.replace("|", "\\|").replace("*", "\\*") for part in parts[::2]]
         lines[number] = "``".join(parts)

@@ -74,7 +74,7 @@ def _spoken(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         return f"mapping of names to {_spoken(inner, definitions)}" if isinstance(inner, dict) else "mapping"
     if "format" in schema:
         return str(schema["format"])
-    bounds = [f"{sign} {schema[key]:g}" for key, sign in _BOUNDS.items() if key in schema]
+    bounds = [f"{sign} {schema[key]:,}" for key, sign in _BOUNDS.items() if key in schema]
     return " ".join([_TYPES.get(str(schema.get("type")), "any"), ", ".join(bounds)]).strip()
 
 

@@ -92,14 +92,19 @@ def layer_page(kind: str) -> str:
     if layer.equation:
         parts.append(f"$$\n{layer.equation}\n$$")
     parts += ["## Keys", keys_table(layer)]
-    parts += ["## Example", f"```yaml\n{layer.example}\n```", html(picture.flow(step))]
+    parts += ["## Example", example(layer.example), html(picture.flow(step))]
     plan = step.spec.product_plan(step.scope)
     if plan is not None:
         parts += ["The paths of its tensor product:", html(picture.paths(plan))]
     if layer.variants:
-        variants = "\n".join(layer.variants)
-        parts += ["More of the same:", f"```yaml\n{variants}\n```"]
+        parts += ["With other options:", example(*layer.variants)]
     return "\n\n".join(parts) + "\n"
+
+
+def example(*texts: str) -> str:
+    """Layers as YAML, in lines that fit the page."""
+    lines = [yaml.safe_dump(yaml.safe_load(text), default_flow_style=True, sort_keys=False, width=82) for text in texts]
+    return f"```yaml\n{''.join(lines)}```"
 
 
 def layers_index() -> str:
@@ -134,7 +139,7 @@ def keys_page() -> str:
         keys_table(RunConfig),
     ]
     for name, spec in GROUPS.items():
-        parts += [f"## {name}", prose(inspect.getdoc(spec) or "")]
+        parts += [f"## {name}", prose(summary(spec))]
         if not issubclass(spec, Kinded):
             parts.append(keys_table(spec))
             continue
@@ -144,7 +149,7 @@ def keys_page() -> str:
             parts += [f"All kinds of {name} have:", keys_table(next(iter(members.values())), common)]
         for kind, member in members.items():
             own = {key.name for key in keys_of(member)} - (common if len(common) > 3 else set())
-            parts += [f"### {name}: {kind}", prose(inspect.getdoc(member) or "")]
+            parts += [f"### {name}: {kind}", prose(summary(member))]
             parts += [keys_table(member, own)] if own else []
     return "\n\n".join(parts) + "\n"
 
