@@ -187,7 +187,7 @@ class _Given:
 
 
 _MODEL_KEYS = set(ModelSpec.model_fields) - {"plugins"}
-_RUN_KEYS = {*RunConfig.model_fields, "experiment"}
+_RUN_KEYS = {*RunConfig.model_fields, "experiment"} - {"plugins"}  # which both have
 
 
 def _first(override: str) -> str:
