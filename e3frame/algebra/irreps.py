@@ -47,9 +47,9 @@ class Irrep(Representation, tuple[int, int]):
                 l, p = parse_irrep(l)  # noqa: E741
             elif isinstance(l, tuple) and len(l) == 2:
                 l, p = l  # noqa: E741
-        if p is None or not isinstance(l, SupportsIndex):
+        if p is None or not hasattr(l, "__index__"):  # isinstance of SupportsIndex would take 50 times as long
             raise ValueError(f"an irrep is a degree l and a parity, such as '1o' or (1, -1); got {l!r}")
-        degree = index(l)
+        degree = index(l)  # type: ignore[arg-type]  # l has an __index__
         if degree < 0:
             raise ValueError(f"the degree l of an irrep must be at least 0, got {degree}")
         if p not in (-1, 1):
