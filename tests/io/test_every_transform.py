@@ -1,4 +1,4 @@
-"""What holds for Cartesian tensors and signals: copies, compilation, export, torch.func, second derivatives."""
+"""Properties of Cartesian tensors and signals: copies, compilation, export, torch.func, second derivatives."""
 
 from __future__ import annotations
 

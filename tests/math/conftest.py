@@ -1,4 +1,4 @@
-"""What the tests of the numerical helpers share."""
+"""Fixtures of the tests of e3frame.math."""
 
 from __future__ import annotations
 

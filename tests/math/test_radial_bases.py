@@ -1,4 +1,4 @@
-"""Bases of functions of one number: e3nn's values, limits at zero, derivatives, casts, compilers."""
+"""Basis functions of one variable: e3nn's values, limits at zero, derivatives, casts, compilers."""
 
 from __future__ import annotations
 

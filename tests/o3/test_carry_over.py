@@ -1,4 +1,4 @@
-"""What people have from e3nn goes on working: their state_dicts, legacy options, error types, products and names."""
+"""Code and weights of e3nn keep working: state_dicts, legacy options, error types, products and names."""
 
 from __future__ import annotations
 

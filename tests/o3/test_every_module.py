@@ -1,4 +1,4 @@
-"""What holds for every module of o3: copies, casts, state, compilation, export, torch.func, second derivatives."""
+"""Properties of every module of o3: copies, casts, state, compilation, export, torch.func, second derivatives."""
 
 from __future__ import annotations
 

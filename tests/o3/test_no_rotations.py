@@ -1,4 +1,4 @@
-"""What is no rotation is refused by every function that takes one, and what float32 makes of one is not."""
+"""Every function of rotations rejects other matrices, but accepts rotations that were rounded to float32."""
 
 from __future__ import annotations
 

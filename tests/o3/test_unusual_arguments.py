@@ -1,4 +1,4 @@
-"""Arguments that few think of: views written to in place, terms of no copies, integers, half-integer spins."""
+"""Unusual arguments: views written to in place, terms of no copies, integers, half-integer spins."""
 
 from __future__ import annotations
 

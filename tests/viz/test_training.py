@@ -1,4 +1,4 @@
-"""Figures of a run show what there is."""
+"""Figures of runs: parity plots, and errors over the size of the training set."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from e3frame.viz.style import PALETTE, density, new_figure
-from e3frame.viz.training import Compared, parity_by_species
+from e3frame.viz.training import Compared, errors_by_size, parity_by_species
 
 
 @pytest.mark.parametrize("color", PALETTE)
@@ -34,3 +34,17 @@ def test_panels_stand_in_rows() -> None:
     assert len(axes) == 6
     assert tuple(figure.get_size_inches()) == (8.0, 6.0)
     assert tuple(new_figure(2, width=2.0, height=3.0, columns=4)[0].get_size_inches()) == (4.0, 3.0)
+
+
+def test_errors_by_size_joins_means_and_fits_a_power() -> None:
+    power = [(n, 3.0 * n**-0.5) for n in (100, 400, 1600)]
+    seeds = [(200, 4.0), (100, 1.0), (100, 3.0)]
+    figure = errors_by_size({"a (meV)": power, "b": seeds, "alone": [(7, 1.0)]})
+    first, second, alone = figure.axes
+    assert [ax.get_title(loc="left") for ax in figure.axes] == ["a (meV)", "b", "alone"]
+    assert "error ∝ N$^{-0.50}$" in [text.get_text() for text in first.texts]
+    assert [text.get_text() for text in alone.texts] == ["1.00"]
+    line, points = second.lines
+    np.testing.assert_array_equal(line.get_xydata(), [[100, 2], [200, 4]])
+    np.testing.assert_array_equal(points.get_xydata(), seeds)
+    assert not any("N$" in text.get_text() for text in alone.texts)
