@@ -108,6 +108,28 @@ def test_what_is_heavy_stays_away_from_the_type_checker() -> None:
     assert not wrong, "\n".join(wrong)
 
 
+SEAM = {"kernels", "kernels.constants", "kernels.functions", "kernels.values"}
+"""What may be imported of the kernels: the operators, and what has nothing to do with a backend."""
+
+
+def test_backends_are_known_to_kernels_alone() -> None:
+    names = "|".join(path.stem for path in (PACKAGE / "kernels").iterdir() if path.is_dir() or path.suffix == ".py")
+    wrong = []
+    for file in MODULES:
+        if floor_of(name_of(file)) == "kernels":
+            continue
+        for module, line in imports(file, everywhere=True):
+            inner = module.removeprefix("e3frame.")
+            if floor_of(inner) == "kernels" and inner not in SEAM:
+                wrong.append(f"{file.relative_to(PACKAGE)}:{line} imports {module}")
+        wrong += [
+            f"{file.relative_to(PACKAGE)} reaches for kernels.{match[1]}"
+            for match in re.finditer(rf"\bkernels\.({names})\b", file.read_text(encoding="utf-8"))
+            if f"kernels.{match[1]}" not in SEAM
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_e3nn_is_for_tests_alone() -> None:
     wrong = [str(file) for file in MODULES for name, _ in imports(file) if name.partition(".")[0] == "e3nn"]
     assert not wrong

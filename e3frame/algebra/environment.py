@@ -6,12 +6,12 @@ import os
 
 from e3frame.algebra.errors import EnvironmentVariableError
 
-BACKENDS = ("auto", "reference")
+BACKENDS = ("auto", "native", "cuequivariance", "reference")
 INSTRUCTION_SETS = ("base", "avx2", "avx512")
 
 
 def wanted_backend() -> str:
-    """Return ``E3FRAME_BACKEND``: ``auto`` (the default), or ``reference`` for plain torch."""
+    """Return ``E3FRAME_BACKEND``: ``auto`` (the default) for all backends in turn, or the name of one of them."""
     return _choice("E3FRAME_BACKEND", BACKENDS) or "auto"
 
 

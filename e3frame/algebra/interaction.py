@@ -17,7 +17,7 @@ from e3frame.algebra.paths import (
     reachable,
 )
 
-__all__ = ["InteractionPlan", "mlp_numel", "plan_interaction"]
+__all__ = ["InteractionPlan", "SelfConnectionPlan", "mlp_numel", "plan_interaction"]
 
 
 def mlp_numel(hs: Sequence[int], bias: bool = False) -> int:
@@ -61,6 +61,18 @@ class InteractionPlan:
     def num_parameters(self) -> int:
         """Number of trainable parameters."""
         return sum(self.weight_numels.values())
+
+
+@dataclass(frozen=True)
+class SelfConnectionPlan:
+    """The fully connected product of features with even scalars, the attributes of a node.
+
+    Attributes:
+        num_species: number of species, if all nodes of one species have the same attributes; None if they may differ.
+    """
+
+    product: ProductPlan
+    num_species: int | None
 
 
 def plan_interaction(

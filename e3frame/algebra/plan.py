@@ -6,7 +6,7 @@ product and its value cannot disagree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import prod, sqrt
 from typing import Any, Literal, NamedTuple, TypedDict, get_args
@@ -112,6 +112,17 @@ class ProductPlan:
             slices.append(slice(start, start + size) if ins.has_weight else None)
             start += size
         return tuple(slices)
+
+    def matrix_paths(self) -> Iterator[tuple[Instruction, slice, float]]:
+        """Yield the paths of a fully connected product with even scalars: a linear map of in1 for each scalar.
+
+        Yields:
+            (path, where its weights lie, factor of the linear map); paths that are empty are left out.
+        """
+        for ins, where in zip(self.instructions, self.weight_slices, strict=True):
+            if 0 not in ins.path_shape and where is not None:
+                # The symbol of l ⊗ 0 -> l is the unit matrix over √(2l + 1).
+                yield ins, where, ins.path_weight * self.irreps_in1[ins.i_in1].ir.dim ** -0.5
 
     @property
     def num_paths(self) -> int:

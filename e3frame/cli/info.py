@@ -82,6 +82,7 @@ def _rows() -> Iterator[tuple[str, str]]:
     devices = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())]
     yield "CUDA", ", ".join(devices) or "no device"
     yield "kernels", kernels.backend()
+    yield from kernels.statuses().items()
     yield from _optional()
     yield "cache", str(default_cache_folder())
 

@@ -1,97 +1,64 @@
-"""How planned products are executed. Callers use the functions here and need not know which backend runs them.
+"""Operators on tensors, each with a plan that says what it computes: ``kernels.<operator>(tensors, plan)``.
 
-``reference`` is plain torch: it runs everywhere and defines the result. ``native`` is C++ for the CPU, in float32 and
-float64; ``cuequivariance`` is NVIDIA's library for CUDA. The environment variable ``E3FRAME_BACKEND=reference`` turns
-both off.
-
-Native kernels take as many threads as torch does, ``torch.get_num_threads()``. In a process that was forked, such as a
-worker of a DataLoader or a pool, they take one, and torch is told to do so as well, since threads do not survive a
-fork; the results are the same, bit for bit. A pool whose processes are to take more must ``spawn`` them.
+A backend runs an operator; which one is found here, and nothing above knows of it. ``reference`` is plain torch: it
+runs everything everywhere, and defines the results. ``native`` is C++ for the CPU, in float32 and float64;
+``cuequivariance`` is NVIDIA's library for CUDA. The first backend that has the plan and takes the tensors runs them.
+The environment variable ``E3FRAME_BACKEND`` chooses one of the three; what it does not run, the reference does.
+``e3frame info`` says what is in use. Another backend is one file that calls `register`.
 """
 
 from __future__ import annotations
 
-from functools import cache
 from math import prod
 
 import torch
 from torch import Tensor
 
-from e3frame.algebra.environment import check_environment, wanted_backend
+from e3frame.algebra.environment import check_environment
 from e3frame.algebra.errors import AssertedError
+from e3frame.algebra.functions import ActivatedGatePlan, ActivationPlan, HarmonicsPlan, RadialPlan
+from e3frame.algebra.interaction import SelfConnectionPlan
+from e3frame.algebra.linear import LinearPlan
 from e3frame.algebra.plan import ProductPlan
-from e3frame.kernels import cuequivariance, reference
-from e3frame.kernels.constants import as_floating, known_to_compilers
-from e3frame.kernels.native import groups
-from e3frame.kernels.native import library as native_library
-from e3frame.kernels.native import plans as native_plans
-from e3frame.kernels.native.convolution import convolution as native_convolution
-from e3frame.kernels.native.differences import differences as native_differences
-from e3frame.kernels.native.linear import linear as native_linear
-from e3frame.kernels.native.operators import plain
-from e3frame.kernels.native.products import write_product
+from e3frame.kernels import cuequivariance, native, reference  # each registers its backend
+from e3frame.kernels.backends import BACKENDS, Backend, check_choice, chosen, kept_with_plans, register, run, use
+from e3frame.kernels.constants import as_floating
 
 __all__ = [
+    "Backend",
+    "activation",
     "backend",
     "convolution",
     "edge_vectors",
-    "first_rows",
-    "has_tangents",
+    "gate",
+    "indexed_linear",
     "linear",
     "pairs",
     "product",
-    "runs_natively",
+    "radial_basis",
+    "register",
+    "self_connection",
+    "spherical_harmonics",
+    "statuses",
+    "use",
 ]
 
 check_environment()
-
-
-@cache
-def _available() -> bool:
-    """Whether there are native kernels, and they are wanted."""
-    return wanted_backend() == "auto" and native_library.load() is not None
-
-
-def _runs_on_cuda(x: Tensor, plan: ProductPlan) -> bool:
-    """Whether x is on a CUDA GPU, and cuequivariance is there, is wanted, and has the plan."""
-    if x.device.type != "cuda" or torch.compiler.is_compiling() or has_tangents():
-        return False
-    return wanted_backend() == "auto" and cuequivariance.installed() and cuequivariance.runs(plan)
-
-
-# A compiler takes what these return for constants.
-_native_available = known_to_compilers(lambda: _available())
-_native_plan = known_to_compilers(lambda plan: native_plans.text_of(plan))
-_native_texts = known_to_compilers(lambda plan: write_product(plan))
+check_choice()
 
 
 def backend() -> str:
-    """Which kernels run on the CPU, and why, in one line.
-
-    Raises:
-        ValueError: an environment variable with a value that is not one of those it may have.
-    """
-    if _available():
-        return f"native, {native_library.status()}"
-    return f"reference, {'as E3FRAME_BACKEND says' if wanted_backend() == 'reference' else native_library.status()}"
+    """The backend that is asked first on the CPU, and why, in one line."""
+    if chosen() != "auto":
+        rest = "" if chosen() == reference.BACKEND.name else "; reference for what it does not run"
+        return f"{chosen()}, as E3FRAME_BACKEND says{rest}"
+    first = next(known for known in BACKENDS.values() if known.available() and known is not cuequivariance.BACKEND)
+    return f"{first.name}, {first.status() if first is not reference.BACKEND else native.BACKEND.status()}"
 
 
-def runs_natively(x: Tensor) -> bool:
-    """Whether native kernels run on tensors like x: on the CPU, in float32 or float64, outside of autocast, of
-    ``torch.func`` transforms and of forward-mode differentiation, which operators of our own do not follow, and of
-    ``torch.jit.trace``, which would keep the number of rows."""
-    if not _native_available() or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
-        return False
-    if torch.is_autocast_enabled("cpu") or has_tangents():
-        return False
-    if torch.compiler.is_compiling():
-        return True
-    return torch._C._functorch.peek_interpreter_stack() is None and torch._C._get_tracing_state() is None
-
-
-def has_tangents() -> bool:
-    """Whether tensors may have tangents: within forward-mode differentiation."""
-    return torch.autograd.forward_ad._current_level >= 0
+def statuses() -> dict[str, str]:
+    """One line about each backend, in the order in which they are asked."""
+    return {name: known.status() for name, known in BACKENDS.items()}
 
 
 def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None) -> Tensor:
@@ -99,39 +66,89 @@ def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None) -> 
 
     Raises:
         ValueError: shapes that do not fit.
-        IndexError: an edge with a node that is not there.
+        IndexError: an edge names a node that does not exist.
     """
     if edge_shift is not None and edge_shift.shape != (edge_index.shape[1], 3):
         raise ValueError(f"edge_shift must have shape ({edge_index.shape[1]}, 3), got {tuple(edge_shift.shape)}")
-    pos = as_floating(pos)
-    same = pos.shape[1:] == (3,) and (edge_shift is None or edge_shift.dtype == pos.dtype)
-    if same and edge_index.dtype == torch.int64 and runs_natively(pos):
-        return native_differences(pos, edge_index, edge_shift)
-    return reference.edge_vectors(pos, edge_index, edge_shift)
+    return run("edge_vectors", None, as_floating(pos), edge_index, edge_shift)
 
 
-def linear(x: Tensor, w: Tensor, index: Tensor | None, text: str) -> Tensor:
-    """Native linear maps, one for each value of ``index`` ``(n,)`` or one in all: x ``(n, dim)`` -> ``(n, dim_out)``.
+def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor] | None:
+    """Edges and their reverses as pairs ``(rows, edges)``; None where that would not save time.
+
+    Functions that are the same for an edge and its reverse, such as functions of the length, need only be computed for
+    ``edges`` (p,); ``rows`` (e,) is the row of each edge in the result. An edge without a reverse is a pair of its own.
 
     Args:
-        text: of `e3frame.kernels.native.linear.write_linear`.
+        edge_index: (2, e), rows source and target.
+        edge_shift: (e, 3), the lattice translation of the source; that of the reverse is exactly its negative.
     """
-    return native_linear(x, w, index, text, False)
+    return run("pairs", None, edge_index, edge_shift, num_nodes)
 
 
-def first_rows(index: Tensor, num_indices: int) -> Tensor | None:
-    """The first row of each value of ``index`` ``(n,)``, n > 0; any row where none has it. None where it would be seen
-    as a constant, or cannot be known: for compilers, exporters and transforms."""
-    if torch.compiler.is_compiling() or (index.is_cpu and not plain((index,))):
-        return None
-    return groups.first(index, num_indices)
+def spherical_harmonics(x: Tensor, plan: HarmonicsPlan) -> Tensor:
+    """Real spherical harmonics of vectors: ``(..., 3) -> (..., Σ (2l + 1))``."""
+    return run("spherical_harmonics", plan, x)
+
+
+def radial_basis(vectors: Tensor, plan: RadialPlan) -> Tensor:
+    """Radial functions of the lengths of vectors, in Å: ``(..., 3) -> (..., num_basis)``."""
+    return run("radial_basis", plan, vectors)
+
+
+def activation(x: Tensor, plan: ActivationPlan) -> Tensor:
+    """c φ(a x) of each element."""
+    return run("activation", plan, x)
+
+
+def gate(x: Tensor, plan: ActivatedGatePlan) -> Tensor:
+    """Activated scalars, then each gated irrep times its activated gate: ``(..., irreps_in.dim -> irreps_out.dim)``."""
+    return run("gate", plan, x)
+
+
+def linear(x: Tensor, w: Tensor | None, b: Tensor | None, plan: LinearPlan) -> Tensor:
+    """Linear map ``(..., [f_in,] irreps_in.dim) -> (..., [f_out,] irreps_out.dim)``.
+
+    Args:
+        w: ``weight_shape``, shared by all rows, or ``(..., *weight_shape)``; None if there are no weights.
+        b: ``bias_shape``, shared by all rows, or ``(..., *bias_shape)``; None if there are no biases.
+    """
+    return run("linear", plan, x, w, b)
+
+
+def indexed_linear(x: Tensor, w: Tensor, index: Tensor, plan: ProductPlan) -> Tensor:
+    """Linear map of each row with the weights of its index: ``(n, irreps_in1.dim) -> (n, irreps_out.dim)``.
+
+    Args:
+        w: ``(weight_numel,)``.
+        index: ``(n,)`` integers, each the number of an even scalar of in2.
+        plan: fully connected product with even scalars.
+    """
+    return run("indexed_linear", plan, x, w, index)
+
+
+def self_connection(
+    x: Tensor, attributes: Tensor, w: Tensor, species: Tensor | None, plan: SelfConnectionPlan
+) -> Tensor:
+    """Fully connected product of x ``(n, irreps_in1.dim)`` with even scalars -> ``(n, irreps_out.dim)``.
+
+    Args:
+        attributes: ``(n, irreps_in2.dim)``.
+        w: ``(weight_numel,)``.
+        species: ``(n,)``, if nodes of one species have the same attributes.
+    """
+    return run("self_connection", plan, x, attributes, w, species)
 
 
 def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor:
-    """Planned product of x ``(..., irreps_in1.dim)`` and y ``(..., irreps_in2.dim)`` -> ``(..., irreps_out.dim)``.
+    """Tensor product ``out_k = Σ_paths Σ_uvij c w_uv.. C_ijk x_ui y_vj`` along the paths of the plan.
 
     Args:
-        w: ``(weight_numel,)`` shared by all rows, or ``(..., weight_numel)`` for each row; None if there are none.
+        x, y: ``(..., irreps_in1.dim)`` and ``(..., irreps_in2.dim)``; leading dimensions are broadcast.
+        w: ``(weight_numel,)``, shared by all rows, or ``(..., weight_numel)``; None if there are no weights.
+
+    Returns:
+        ``(..., irreps_out.dim)``.
 
     Raises:
         ValueError: a last dimension that is not the plan's, or missing weights.
@@ -142,45 +159,18 @@ def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor
         _check_last("w", w, plan.weight_numel)
     elif plan.weight_numel > 0:
         raise ValueError(f"the product has {plan.weight_numel} weights, got none")
-    if x.ndim == 2 and x.shape[0] == y.shape[0] and y.ndim == 2 and _runs_on_cuda(x, plan):
-        return cuequivariance.product(x, y, w, plan)
-    w = x.new_empty(0) if w is None else w  # a product may have weights, of no copies
-    same = x.dtype == y.dtype == w.dtype
-    if same and runs_natively(x) and (texts := _native_texts(plan)) and not (texts[1] and w.ndim > 1):
-        return _native_product(x, y, w, plan, *texts)
-    return reference.product(x, y, w, plan)
-
-
-def _native_product(x: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, text: str, line: str) -> Tensor:
-    """A product of rows is a convolution on a graph in which each row is an edge, between two nodes of its own; and a
-    linear map ``line`` of that where the weights mix copies."""
-    shared = w.ndim == 1
-    lead = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], () if shared else w.shape[:-1])
+    w = x.new_empty(0) if w is None else w
+    if x.ndim == y.ndim == 2 and not torch.compiler.is_compiling() and _same_rows(x, y, w):
+        return run("product", plan, x, y, w)
+    lead = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], () if w.ndim == 1 else w.shape[:-1])
     rows = prod(lead)
     x, y = (t.expand(*lead, -1).reshape(rows, t.shape[-1]) for t in (x, y))
-    own = x.new_empty(0) if line else w if shared else w.expand(*lead, -1).reshape(rows, plan.weight_numel)
-    edge_index = torch.arange(rows, device=x.device).expand(2, rows)
-    out = native_convolution(x, edge_index, y, own, None, text, rows)
-    return (native_linear(out, w, None, line, False) if line else out).view(*lead, plan.irreps_out.dim)
+    w = w if w.ndim == 1 else w.expand(*lead, -1).reshape(rows, plan.weight_numel)
+    return run("product", plan, x, y, w).view(*lead, plan.dims[2])
 
 
-def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor] | None:
-    """Edges and their reverses as pairs ``(rows, edges)``; None where kernels would not make use of them.
-
-    What is the same for an edge and its reverse, such as functions of the length, need be computed for ``edges`` (p,)
-    alone; ``rows`` (e,) is where each edge then finds its own. An edge without a reverse is a pair of its own.
-
-    Args:
-        edge_index: (2, e), rows source and target.
-        edge_shift: (e, 3), the lattice translation of the source; that of the reverse is exactly its negative.
-    """
-    if torch.compiler.is_compiling() or not plain((edge_index, edge_shift)) or not runs_natively(edge_shift):
-        return None
-    if edge_index.dtype != torch.int64:
-        return None
-    if edge_shift.shape != (edge_index.shape[-1], 3) or edge_shift.requires_grad:
-        return None
-    return groups.pairs(edge_index, edge_shift, num_nodes)
+def _same_rows(x: Tensor, y: Tensor, w: Tensor) -> bool:
+    return x.shape[0] == y.shape[0] and (w.ndim == 1 or w.shape[:-1] == x.shape[:-1])
 
 
 def convolution(
@@ -199,21 +189,32 @@ def convolution(
         edge_index: ``(2, e)``; row 0 is the source j, row 1 the target i; in any order.
         y: ``(e, irreps_in2.dim)``, features of the edges, usually their spherical harmonics.
         w: ``(e, weight_numel)``, weights for each edge, path and copy; or ``(weight_numel,)``, the same for all edges.
-        rows: ``(e,)``, where edges share weights: the row of w that each of them has, of any number; see `pairs`.
-        plan: of channel-wise (uvu) paths, such as `e3frame.algebra.paths.plan_convolution` makes.
+        plan: channel-wise (uvu) paths, such as those of `e3frame.algebra.paths.plan_convolution`.
         num_nodes: number of target nodes.
+        rows: ``(e,)``, the row of w for each edge, if edges share weights; see `pairs`.
 
     Returns:
         ``(num_nodes, irreps_out.dim)``. Targets without edges are zero.
 
     Raises:
         ValueError: a plan with another connection than uvu, shapes that do not fit, or tensors of different types.
-        IndexError: an edge with a node that is not there.
+        IndexError: an edge names a node that does not exist.
     """
-    text = _native_plan(plan)
-    for ins in plan.instructions if not text else ():
-        if ins.connection_mode != "uvu":
-            raise ValueError(f"a convolution needs channel-wise (uvu) paths, got {ins.connection_mode!r}")
+    _check_convolution(x, edge_index, y, w, plan, rows)
+    if torch.is_autocast_enabled(x.device.type):
+        dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), w.dtype)
+        x, y, w = x.to(dtype), y.to(dtype), w.to(dtype)
+    if not x.dtype == y.dtype == w.dtype:
+        raise ValueError(f"x, y and w must be of one type, got {x.dtype}, {y.dtype} and {w.dtype}")
+    return run("convolution", plan, x, edge_index, y, w, num_nodes, rows)
+
+
+def _check_convolution(
+    x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, rows: Tensor | None
+) -> None:
+    other = _other_connection(plan)
+    if other:
+        raise ValueError(f"a convolution needs channel-wise (uvu) paths, got {other!r}")
     _check_last("x", x, plan.dims[0])
     _check_last("y", y, plan.dims[1])
     _check_last("w", w, plan.weight_numel)
@@ -223,22 +224,16 @@ def convolution(
             "edge_index, y and w need one entry for each edge, "
             f"got shapes {tuple(edge_index.shape)}, {tuple(y.shape)}, {tuple(w.shape)}"
         )
-    if torch.is_autocast_enabled(x.device.type):
-        dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), w.dtype)
-        x, y, w = x.to(dtype), y.to(dtype), w.to(dtype)
-    if not x.dtype == y.dtype == w.dtype:
-        raise ValueError(f"x, y and w must be of one type, got {x.dtype}, {y.dtype} and {w.dtype}")
     if edge_index.dtype != torch.int64:
         raise ValueError(f"edge_index must be int64, got {edge_index.dtype}")
     if rows is not None and rows.shape != y.shape[:1]:
         raise ValueError(f"rows must have shape ({y.shape[0]},), got {tuple(rows.shape)}")
-    if text and runs_natively(x):
-        return native_convolution(x, edge_index, y, w, rows, text, num_nodes)
-    if rows is not None and w.ndim == 2:
-        w = w.index_select(0, rows)
-    if _runs_on_cuda(x, plan):
-        return cuequivariance.convolution(x, edge_index, y, w, plan, num_nodes)
-    return reference.convolution(x, edge_index, y, w, plan, num_nodes)
+
+
+@kept_with_plans
+def _other_connection(plan: ProductPlan) -> str:
+    """A connection mode of the plan that is not uvu; empty if there is none."""
+    return next((ins.connection_mode for ins in plan.instructions if ins.connection_mode != "uvu"), "")
 
 
 def _check_last(name: str, tensor: Tensor, expected: int) -> None:

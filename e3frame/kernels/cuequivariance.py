@@ -1,7 +1,7 @@
 """Products and convolutions by NVIDIA's cuequivariance-torch: CUDA kernels for the same plans.
 
 Our plan becomes its ``SegmentedTensorProduct`` path by path, with our own coefficients, so that conventions, weights
-and normalization cannot differ. Its layout has the copies of an irrep last; features are transposed on their way.
+and normalization cannot differ. Its layout has the copies of an irrep last, so features are transposed on the way.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from e3frame.algebra import wigner
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import ProductPlan
+from e3frame.kernels.backends import Backend, register
+from e3frame.kernels.values import has_tangents
 
 
 @cache
 def installed() -> bool:
-    """Whether cuequivariance-torch and its CUDA kernels are there."""
+    """Whether cuequivariance-torch and its CUDA kernels are installed."""
     return find_spec("cuequivariance_torch") is not None and find_spec("cuequivariance_ops_torch") is not None
 
 
@@ -35,7 +38,7 @@ _SUBSCRIPTS = {
 
 
 def runs(plan: ProductPlan) -> bool:
-    """Whether it has the plan: paths of one connection mode, all with weights or all without."""
+    """Whether it can run the plan: paths of one connection mode, all with weights or all without."""
     kinds = {(ins.connection_mode, ins.has_weight) for ins in plan.instructions}
     empty = any(0 in ins.path_shape for ins in plan.instructions)
     return len(kinds) == 1 and next(iter(kinds))[0] in _SUBSCRIPTS and not empty
@@ -75,8 +78,8 @@ def _module(plan: ProductPlan, method: str | None) -> Any:
 
 
 @lru_cache(maxsize=64)
-def _order(irreps: Irreps) -> tuple[np.ndarray, np.ndarray]:
-    """Where each component with copies last stands with copies first, and the inverse."""
+def _order(irreps: Irreps) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The place, with copies first, of each component with copies last; and the inverse."""
     places = [
         np.arange(where.start, where.stop).reshape(m.mul, m.ir.dim).T.ravel()
         for where, m in zip(irreps.slices(), irreps, strict=True)
@@ -90,16 +93,15 @@ def _places(irreps: Irreps, x: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(order).to(x.device), torch.from_numpy(inverse).to(x.device)
 
 
-def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan, method: str | None = None) -> Tensor:
-    """The planned product of x ``(z, irreps_in1.dim)`` and y ``(z, irreps_in2.dim)``; see `e3frame.kernels.product`.
+def product(x: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, method: str | None = None) -> Tensor:
+    """The planned product of rows; see `e3frame.kernels.product`.
 
     Args:
-        w: ``(weight_numel,)`` or ``(z, weight_numel)``; None if there are none.
         method: of ``cuequivariance_torch.SegmentedPolynomial``, by default one of its CUDA kernels; ``naive`` runs on
             the CPU as well.
     """
     inputs = [x.index_select(1, _places(plan.irreps_in1, x)[0]), y.index_select(1, _places(plan.irreps_in2, x)[0])]
-    (out,) = _module(plan, method)([*([] if w is None else [w.view(-1, plan.weight_numel)]), *inputs])
+    (out,) = _module(plan, method)([*([w.view(-1, plan.weight_numel)] if plan.weight_numel else []), *inputs])
     return out.index_select(1, _places(plan.irreps_out, x)[1])
 
 
@@ -108,17 +110,45 @@ def convolution(
     edge_index: Tensor,
     y: Tensor,
     w: Tensor,
-    plan: ProductPlan,
     num_nodes: int,
+    rows: Tensor | None,
+    plan: ProductPlan,
     method: str | None = None,
 ) -> Tensor:
     """``out_i = Σ_{e: j -> i} Σ_paths w_e x_j ⊗ y_e``; see `e3frame.kernels.convolution`, and `product`."""
-    rows = [x.index_select(1, _places(plan.irreps_in1, x)[0]), y.index_select(1, _places(plan.irreps_in2, x)[0])]
+    if rows is not None and w.ndim == 2:
+        w = w.index_select(0, rows)
+    inputs = [x.index_select(1, _places(plan.irreps_in1, x)[0]), y.index_select(1, _places(plan.irreps_in2, x)[0])]
     weighted = plan.weight_numel > 0
     (out,) = _module(plan, method)(
-        [*([w.view(-1, plan.weight_numel)] if weighted else []), *rows],
+        [*([w.view(-1, plan.weight_numel)] if weighted else []), *inputs],
         input_indices={int(weighted): edge_index[0]},
         output_indices={0: edge_index[1]},
         output_shapes={0: x.new_empty(num_nodes, 1)},
     )
     return out.index_select(1, _places(plan.irreps_out, x)[1])
+
+
+def _takes(x: Tensor) -> bool:
+    return x.is_cuda and not torch.compiler.is_compiling() and not has_tangents()
+
+
+def _status() -> str:
+    if installed():
+        return "installed; runs on CUDA devices"
+    return "not installed; for CUDA: pip install 'e3frame[cuda]'"
+
+
+BACKEND = register(
+    Backend(
+        "cuequivariance",
+        {
+            "product": lambda x, *rest: product(x, *rest) if _takes(x) else NotImplemented,
+            "convolution": lambda x, *rest: convolution(x, *rest) if _takes(x) else NotImplemented,
+        },
+        runs=lambda operator, plan: runs(plan),
+        available=lambda: installed(),
+        status=_status,
+        priority=20,
+    )
+)

@@ -9,26 +9,11 @@ from torch import Tensor
 
 from e3frame.algebra.errors import AssertedError
 from e3frame.kernels.constants import as_floating
+from e3frame.kernels.functions import bessel_basis, sinc
 
 __all__ = ["bessel", "sinc", "soft_one_hot_linspace", "soft_unit_step"]
 
 _BASES = ("gaussian", "cosine", "smooth_finite", "fourier", "bessel")
-
-
-def sinc(z: Tensor) -> Tensor:
-    """Return sin(z)/z, with accurate values and derivatives at every z, including zero and tiny numbers.
-
-    The quotient loses its second derivative to cancellation, with an error of (machine epsilon)/z². Below |z| = 1 the
-    Taylor series is used, whose remainder is below 1e-16 after two derivatives.
-    """
-    z = as_floating(z)
-    small = z.abs() < 1.0
-    square = z.masked_fill(~small, 0.0).square()
-    series = torch.ones_like(z)
-    for k in range(9, 0, -1):
-        series = 1.0 - square * series / (2 * k * (2 * k + 1))
-    large = z.masked_fill(small, 1.0)
-    return torch.where(small, series, torch.sin(large) / large)
 
 
 def soft_unit_step(x: Tensor) -> Tensor:
@@ -63,8 +48,7 @@ def bessel(x: Tensor, n: int, x_max: float = 1.0) -> Tensor:
     if not isinstance(n, int):
         raise AssertedError(f"the number n of Bessel functions must be an integer, got {n!r}")
     x = as_floating(x)
-    frequency = torch.arange(1, n + 1, dtype=x.dtype, device=x.device) * (math.pi / x_max)
-    return math.sqrt(2.0 / x_max) * frequency * sinc(x.unsqueeze(-1) * frequency)
+    return bessel_basis(x, torch.arange(1, n + 1, dtype=x.dtype, device=x.device), x_max)
 
 
 def soft_one_hot_linspace(

@@ -2,61 +2,22 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from e3frame.algebra.activations import ACTIVATIONS, Symmetry, activation_irreps, symmetry_of
+from e3frame.algebra.functions import ActivationPlan
 from e3frame.algebra.irreps import Irreps, IrrepsLike
-from e3frame.kernels.native.pointwise import write_act
+from e3frame.kernels.functions import FUNCTIONS, ScalarFunction
 from e3frame.math.moments import normalize2mom
 
-__all__ = ["FUNCTIONS", "Activation", "ScalarFunction", "activation", "native_act", "symmetry"]
-
-ScalarFunction = Callable[[Tensor], Tensor]
-
-
-def ssp(x: Tensor) -> Tensor:
-    """Shifted softplus ln((1 + eˣ)/2), zero at zero (Schütt et al. 2017)."""
-    return F.softplus(x) - math.log(2.0)
-
-
-def identity(x: Tensor) -> Tensor:
-    """x itself."""
-    return x
-
-
-def gaussian(x: Tensor) -> Tensor:
-    """exp(-x²)."""
-    return torch.exp(-x * x)
-
-
-#: The function of every name in `e3frame.algebra.activations.ACTIVATIONS`.
-FUNCTIONS: dict[str, ScalarFunction] = {
-    "silu": F.silu,
-    "sigmoid": torch.sigmoid,
-    "relu": torch.relu,
-    "gelu": F.gelu,
-    "elu": F.elu,
-    "mish": F.mish,
-    "softplus": F.softplus,
-    "ssp": ssp,
-    "tanh": torch.tanh,
-    "sin": torch.sin,
-    "softsign": F.softsign,
-    "identity": identity,
-    "abs": torch.abs,
-    "square": torch.square,
-    "cos": torch.cos,
-    "gaussian": gaussian,
-}
+__all__ = ["FUNCTIONS", "Activation", "ScalarFunction", "activation", "scaled", "symmetry"]
 
 
 def activation(act: str | ScalarFunction) -> ScalarFunction:
-    """The function of a name; a function is given back as it is.
+    """The function of a name; a function is returned unchanged.
 
     Raises:
         ValueError: the name is unknown.
@@ -69,16 +30,12 @@ def activation(act: str | ScalarFunction) -> ScalarFunction:
     return FUNCTIONS[act]
 
 
-def native_act(act: normalize2mom | None, a: float = 1.0, c: float = 1.0) -> str | None:
-    """``c φ(a x)`` for the native kernels, φ a normalised activation or None for the identity; None if they lack it."""
+def scaled(act: normalize2mom | None, a: float = 1.0, c: float = 1.0) -> ActivationPlan:
+    """``c φ(a x)`` as a plan, φ a normalised activation, or the identity if None."""
     if act is None:
-        return write_act("identity", a, c)
-    names = {F.silu: "silu", torch.sigmoid: "sigmoid", identity: "identity"}
-    try:
-        name = names.get(act.f)
-    except TypeError:  # a function that cannot be hashed
-        name = None
-    return None if name is None else write_act(name, a, c * act.factor)
+        return ActivationPlan("identity", a, c)
+    name = next((name for name, function in FUNCTIONS.items() if function is act.f), None)
+    return ActivationPlan(act.f if name is None else name, a, c * act.factor)
 
 
 def symmetry(act: str | ScalarFunction) -> Symmetry:
@@ -99,7 +56,7 @@ class Activation(nn.Module):
 
     Args:
         irreps_in: irreps of the input.
-        acts: a name, a function or None (leave as it is) for each term.
+        acts: a name, a function or None (no activation) for each term.
 
     Raises:
         ValueError: see `e3frame.algebra.activations.activation_irreps`.

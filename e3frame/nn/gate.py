@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from e3frame import kernels
-from e3frame.algebra.activations import GatePlan, plan_gate
+from e3frame.algebra.activations import plan_gate
+from e3frame.algebra.functions import ActivatedGatePlan, ActivationPlan
 from e3frame.algebra.irreps import Irreps, IrrepsLike
-from e3frame.kernels.native.pointwise import gate, write_gate
-from e3frame.nn.activation import Activation, ScalarFunction, native_act, symmetry
+from e3frame.nn.activation import Activation, ScalarFunction, scaled, symmetry
 from e3frame.o3.state import LoadsE3nn
 
 __all__ = ["Gate"]
@@ -63,39 +62,18 @@ class Gate(LoadsE3nn):
         )
         self.act_scalars = Activation(irreps_scalars, act_scalars)
         self.act_gates = Activation(irreps_gates, act_gates)
-        self._native = _native_text(self.plan, self.act_scalars, self.act_gates)
+        self._activated = ActivatedGatePlan(self.plan, _acts_of(self.act_scalars), _acts_of(self.act_gates))
 
     def forward(self, features: Tensor) -> Tensor:
         """(..., irreps_in.dim) -> (..., irreps_out.dim)."""
         if features.shape[-1] != self._dim_in:
             raise ValueError(f"the last axis must be {self._dim_in} ({self.irreps_in}), got {features.shape[-1]}")
-        if self._native is not None and kernels.runs_natively(features):
-            return gate(features, self._native)
-        scalars = self.act_scalars(_take(features, self.plan.scalars))
-        gates = self.act_gates(_take(features, self.plan.gates))
-        gated = _take(features, self.plan.gated)
-        out, i, j = [scalars], 0, 0
-        for mul, ir in self.plan.irreps_gated:
-            y = gated[..., i : i + mul * ir.dim].unflatten(-1, (mul, ir.dim))
-            out.append((y * gates[..., j : j + mul].unsqueeze(-1)).flatten(-2))
-            i, j = i + mul * ir.dim, j + mul
-        return torch.cat(out, dim=-1)
+        return kernels.gate(features, self._activated)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__} ({self.irreps_in} -> {self.irreps_out})"
 
 
-def _native_text(plan: GatePlan, scalars: Activation, gates: Activation) -> str | None:
-    """The gate for the native kernels, which know the most common activations; None for others."""
-    written = [
-        [native_act(act) for mul_ir, act in zip(part.irreps_in, part.acts, strict=True) for _ in range(mul_ir.mul)]
-        for part in (scalars, gates)
-    ]
-    if any(act is None for part in written for act in part):
-        return None
-    return write_gate(plan, *written)
-
-
-def _take(x: Tensor, slices: tuple[slice, ...]) -> Tensor:
-    pieces = [x[..., piece] for piece in slices]
-    return pieces[0] if len(pieces) == 1 else torch.cat([x[..., :0], *pieces], dim=-1)
+def _acts_of(part: Activation) -> tuple[tuple[int, ActivationPlan], ...]:
+    """The number of scalars and the activation of each term."""
+    return tuple((mul_ir.mul, scaled(act)) for mul_ir, act in zip(part.irreps_in, part.acts, strict=True))

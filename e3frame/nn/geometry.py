@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from e3frame import kernels
-from e3frame.kernels.constants import as_floating
+from e3frame.kernels.functions import safe_norm
 
 __all__ = ["EdgeVectors", "edge_pairs", "edge_vectors", "safe_norm"]
 
@@ -32,18 +32,6 @@ def edge_vectors(
 def edge_pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor] | None:
     """The row of each edge, shared with its reverse, and an edge of each row: see `e3frame.kernels.pairs`."""
     return kernels.pairs(edge_index, edge_shift, num_nodes)
-
-
-def safe_norm(x: Tensor, dim: int = -1, keepdim: bool = False) -> Tensor:
-    """‖x‖ along ``dim``, whose first and second derivatives are finite, and zero at x = 0.
-
-    Norms so small that a second derivative could overflow (1e-102 in float64, 2e-13 in float32) count as zero.
-    """
-    x = as_floating(x)
-    squared = x.square().sum(dim, keepdim=keepdim)
-    zero = squared <= torch.finfo(x.dtype).tiny ** (2 / 3)
-    # The root sees only positive values: a branch that is not taken still takes part in the derivative.
-    return squared.masked_fill(zero, 1.0).sqrt().masked_fill(zero, 0.0)
 
 
 class EdgeVectors(nn.Module):

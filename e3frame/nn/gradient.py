@@ -10,8 +10,8 @@ from torch.autograd import forward_ad
 
 from e3frame.algebra.cartesian import index_irreps, read_formula, reduce_tensor
 from e3frame.algebra.irreps import Irreps
-from e3frame.kernels import has_tangents
 from e3frame.kernels.constants import constant
+from e3frame.kernels.values import has_tangents
 
 __all__ = ["NegativeGradient", "StrainGradient", "detached", "has_tangents", "strained"]
 

@@ -3,39 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import zip_longest
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from e3frame import kernels
-from e3frame.kernels.native.pointwise import activate
 from e3frame.math.moments import normalize2mom
-from e3frame.nn.activation import ScalarFunction, activation, native_act
+from e3frame.nn.activation import ScalarFunction, activation, scaled
 from e3frame.nn.parameters import Role
 
 __all__ = ["FullyConnectedNet"]
 
 
 class _Layer(nn.Module):
+    """c φ(a x W + b), or c x W + b without φ.
+
+    Args:
+        act: φ, or None.
+        a, c: constant factors.
+        bias: learn b, zero at first.
+    """
+
     parameter_roles: ClassVar[dict[str, Role]] = {"weight": "matrix"}
 
-    def __init__(self, h_in: int, h_out: int, act: nn.Module | None, var_in: float, var_out: float, bias: bool) -> None:
+    def __init__(self, h_in: int, h_out: int, act: normalize2mom | None, a: float, c: float, bias: bool) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.randn(h_in, h_out))
         self.bias = nn.Parameter(torch.zeros(h_out)) if bias else None
-        self.act = act
-        self.factor = (h_in * var_in) ** -0.5
-        self.out_factor = var_out**0.5
+        self.act = act  # which may have parameters
+        self.a, self.c = a, c
+        self._plan = None if act is None else scaled(act, a, c)
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.act is None:
-            x = x @ (self.weight * (self.factor * self.out_factor))
+        """(..., h_in) -> (..., h_out)."""
+        if self._plan is None:
+            x = x @ (self.weight if self.c == 1.0 else self.weight * self.c)
             return x if self.bias is None else x + self.bias
-        x = x @ (self.weight * self.factor)
-        x = self.act(x if self.bias is None else x + self.bias)
-        return x if self.out_factor == 1.0 else x * self.out_factor
+        x = x @ self.weight
+        return kernels.activation(x if self.bias is None else x + self.bias / self.a, self._plan)
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]} -> {self.weight.shape[1]}, bias={self.bias is not None}"
@@ -74,35 +80,25 @@ class FullyConnectedNet(nn.Sequential):
             raise ValueError(f"two or more positive sizes are required, got {self.hs}")
         phi = None if act is None else normalize2mom(activation(act))
         last = len(self.hs) - 2
-        for i, (h_in, h_out) in enumerate(zip(self.hs, self.hs[1:], strict=False)):
-            var_in, var_out = (variance_in if i == 0 else 1.0), (variance_out if i == last else 1.0)
-            layer = _Layer(h_in, h_out, phi if i < last or out_act else None, var_in, var_out, bias)
-            self.add_module(f"layer{i}", layer)
-        self._native = self._native_acts()
-
-    def _native_acts(self) -> list[str] | None:
-        """What stands between the matrix products, all constant factors included; None if the kernels lack it."""
-        layers: list[_Layer] = list(self)  # type: ignore[arg-type]
-        acts = []
-        for layer, after in zip(layers, [*layers[1:], None], strict=True):
-            if layer.act is None:
-                continue
-            out = layer.out_factor
-            if after is not None and after.act is None:
-                out *= after.factor * after.out_factor
-            acts.append(native_act(layer.act, layer.factor, out))
-        return None if not acts or None in acts else acts
+        acts = [phi if i < last or out_act else None for i in range(last + 1)]
+        factors = [h**-0.5 for h in self.hs[:-1]]
+        factors[0] *= variance_in**-0.5
+        end = variance_out**0.5
+        for i, act in enumerate(acts):
+            # A last layer without φ leaves its factors to the activation before it.
+            before, c = i > 0 and acts[i - 1] is not None, 1.0
+            if act is None and not before:
+                c = factors[i] * (end if i == last else 1.0)
+            elif act is not None and i + 1 <= last and acts[i + 1] is None:
+                c = factors[i + 1] * end
+            elif act is not None and i == last:
+                c = end
+            self.add_module(f"layer{i}", _Layer(self.hs[i], self.hs[i + 1], act, factors[i], c, bias))
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., h_in) -> (..., h_out)."""
-        if self._native is None or not kernels.runs_natively(x):
-            return super().forward(x)
-        for layer, act in zip_longest(self, self._native):
-            x = x @ layer.weight
-            if layer.bias is not None:
-                x = x + (layer.bias if act is None else layer.bias / layer.factor)
-            if act is not None:
-                x = activate(x, act)
+        for layer in self:
+            x = layer.forward(x)
         return x
 
     def __repr__(self) -> str:

@@ -8,10 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from e3frame import kernels
+from e3frame.algebra.functions import RadialPlan
 from e3frame.kernels.constants import as_floating
-from e3frame.kernels.native.radial import make_radial, read_radial, write_radial
-from e3frame.math.radial import sinc
-from e3frame.nn.geometry import safe_norm
+from e3frame.kernels.functions import (
+    bessel_basis,
+    cosine_envelope,
+    gaussian_basis,
+    polynomial_envelope,
+    safe_norm,
+)
 
 __all__ = ["BesselBasis", "CosineEnvelope", "GaussianBasis", "PolynomialEnvelope", "RadialBasis"]
 
@@ -46,9 +51,7 @@ class BesselBasis(nn.Module):
 
     def forward(self, d: Tensor) -> Tensor:
         """(...) lengths in Å -> (..., num_basis)."""
-        d = as_floating(d)
-        frequency = self.order.to(d.dtype) * (math.pi / self.r_max)
-        return math.sqrt(2.0 / self.r_max) * frequency * sinc(d.unsqueeze(-1) * frequency)
+        return bessel_basis(as_floating(d), self.order, self.r_max)
 
     def extra_repr(self) -> str:
         return f"r_max={self.r_max:g}, num_basis={self.num_basis}, trainable={self.trainable}"
@@ -77,9 +80,7 @@ class GaussianBasis(nn.Module):
 
     def forward(self, d: Tensor) -> Tensor:
         """(...) lengths in Å -> (..., num_basis)."""
-        d = as_floating(d)
-        x = d.unsqueeze(-1) * (max(self.num_basis - 1, 1) / self.r_max)
-        return torch.exp(-0.5 * (x - self.center.to(d.dtype)).square())
+        return gaussian_basis(as_floating(d), self.center, self.r_max)
 
     def extra_repr(self) -> str:
         return f"r_max={self.r_max:g}, num_basis={self.num_basis}"
@@ -109,11 +110,7 @@ class PolynomialEnvelope(nn.Module):
 
     def forward(self, d: Tensor) -> Tensor:
         """(...) lengths in Å -> (...)."""
-        x = (as_floating(d) / self.r_max).clamp(max=1.0)
-        series = torch.zeros_like(x)
-        for k in range(self.p - 1, -1, -1):
-            series = series * x + (k + 1) * (k + 2) / 2
-        return (1.0 - x) ** 3 * series
+        return polynomial_envelope(as_floating(d), self.p, self.r_max)
 
     def extra_repr(self) -> str:
         return f"r_max={self.r_max:g}, p={self.p}"
@@ -138,7 +135,7 @@ class CosineEnvelope(nn.Module):
 
     def forward(self, d: Tensor) -> Tensor:
         """(...) lengths in Å -> (...)."""
-        return torch.sin((0.5 * math.pi) * (1.0 - (d / self.r_max).clamp(max=1.0))).square()
+        return cosine_envelope(as_floating(d), self.r_max)
 
     def extra_repr(self) -> str:
         return f"r_max={self.r_max:g}"
@@ -159,36 +156,25 @@ class RadialBasis(nn.Module):
         self.basis = basis
         self.envelope = envelope
         self.num_basis: int = basis.num_basis
-        self._native = _native_text(basis, envelope)
+        self._plan = _plan(basis, envelope)
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(..., 3) vectors in Å -> (..., num_basis)."""
-        if self._native is not None and kernels.runs_natively(vectors):
-            return _radial(vectors, self._native)
+        if self._plan is not None:
+            return kernels.radial_basis(as_floating(vectors), self._plan)
         d = safe_norm(vectors)
         return self.basis(d) * self.envelope(d).unsqueeze(-1)
 
 
-_NATIVE = {BesselBasis: "bessel", GaussianBasis: "gaussian", PolynomialEnvelope: "polynomial", CosineEnvelope: "cosine"}
+_NAMES = {BesselBasis: "bessel", GaussianBasis: "gaussian", PolynomialEnvelope: "polynomial", CosineEnvelope: "cosine"}
 
 
-def _native_text(basis: nn.Module, envelope: nn.Module) -> str | None:
-    """The functions for the native kernels; None for others than those above, and for trainable ones."""
-    names = [_NATIVE.get(type(part)) for part in (basis, envelope)]
+def _plan(basis: nn.Module, envelope: nn.Module) -> RadialPlan | None:
+    """The two as one plan; None if they are others than those above, are trainable, or end at different lengths."""
+    names = [_NAMES.get(type(part)) for part in (basis, envelope)]
     if None in names or basis.r_max != envelope.r_max or getattr(basis, "trainable", False):
         return None
-    return write_radial(names[0], basis.num_basis, names[1], getattr(envelope, "p", 0), basis.r_max)
-
-
-def _reference(vectors: Tensor, text: str) -> Tensor:
-    basis, num_basis, envelope, p, r_max = read_radial(text)
-    functions = {"bessel": BesselBasis, "gaussian": GaussianBasis}[basis](r_max, num_basis).to(vectors)
-    cutoff = CosineEnvelope(r_max) if envelope == "cosine" else PolynomialEnvelope(r_max, p)
-    d = safe_norm(vectors)
-    return functions(d) * cutoff(d).unsqueeze(-1)
-
-
-_radial = make_radial(_reference)
+    return RadialPlan(names[0], basis.num_basis, names[1], getattr(envelope, "p", 0), basis.r_max)
 
 
 def _check(r_max: float, num_basis: int = 1) -> None:

@@ -11,8 +11,7 @@ from torch import Tensor
 from e3frame import kernels
 from e3frame.algebra.errors import AssertedError, MissingWeightsError
 from e3frame.algebra.irreps import IrrepsLike
-from e3frame.algebra.linear import LinearInstruction, LinearNormalization, LinearPlan, plan_linear
-from e3frame.kernels.native.linear import write_linear
+from e3frame.algebra.linear import LinearInstruction, LinearNormalization, plan_linear
 from e3frame.o3.state import LoadsE3nn
 from e3frame.o3.tensor_product import expand_mask
 
@@ -66,16 +65,7 @@ class Linear(LoadsE3nn):
         self._own_weights("weight", torch.randn(plan.weight_shape) if self.internal_weights else None)
         self._own_weights("bias", torch.zeros(plan.bias_shape) if self.internal_weights else None)
         self.register_buffer("output_mask", expand_mask(plan.output_mask, plan.irreps_out), persistent=False)
-        self._native = _native_text(plan) if plan.f_in is None else None
         self._dim_in = self.irreps_in.dim
-        slices = self.irreps_out.slices()
-        biased = [
-            i
-            for ins in plan.instructions
-            if ins.i_in < 0
-            for i in range(*slices[ins.i_out].indices(plan.irreps_out.dim))
-        ]
-        self.register_buffer("_biased", torch.tensor(biased, dtype=torch.long), persistent=False)
 
     def forward(self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
         """``(..., [f_in,] irreps_in.dim) -> (..., [f_out,] irreps_out.dim)``.
@@ -84,48 +74,20 @@ class Linear(LoadsE3nn):
             weight: ``([f_in, f_out,] weight_numel)``, after leading dimensions if not shared; by default its own.
             bias: ``([f_out,] bias_numel)``, after leading dimensions if not shared; by default its own.
         """
-        w = self._given("weight", weight, self.weight, self.plan.weight_shape)
-        b = self._given("bias", bias, self.bias, self.plan.bias_shape)
+        w = self._given("weight", weight, self.plan.weight_shape)
+        b = self._given("bias", bias, self.plan.bias_shape)
         if features.shape[-1] != self._dim_in:
             raise AssertedError(f"features must have a last dimension of {self._dim_in}, got {tuple(features.shape)}")
-        shared = w is not None and w.ndim == 1 and (b is None or b.ndim == 1)
-        if self._native is not None and shared and kernels.runs_natively(features):
-            rows = features if features.ndim == 2 else features.reshape(-1, self._dim_in)
-            out = kernels.linear(rows, w, None, self._native)
-            out = out if b is None else out.index_add(1, self._biased, b.expand(out.shape[0], -1))
-            return out if features.ndim == 2 else out.view(*features.shape[:-1], self.irreps_out.dim)
-        channels = () if self.plan.f_out is None else (self.plan.f_out,)
-        lead = torch.broadcast_shapes(
-            features.shape[: -1 - len(channels)],
-            () if w is None else w.shape[: -len(self.plan.weight_shape)],
-            () if b is None else b.shape[: -len(self.plan.bias_shape)],
-        )
-        parts = features.split([mul_ir.dim for mul_ir in self.irreps_in], dim=-1) if self.irreps_in else ()
-        xs = [x.unflatten(-1, (m.mul, m.ir.dim)) for x, m in zip(parts, self.irreps_in, strict=True)]
-        equation = "...xui,...xyuw->...ywi" if channels else "...ui,...uw->...wi"
-        terms: list[list[Tensor]] = [[] for _ in self.irreps_out]
-        for ins, matrix in self._views(w):
-            if 0 not in ins.path_shape:
-                terms[ins.i_out].append(torch.einsum(equation, xs[ins.i_in], matrix * ins.path_weight).flatten(-2))
-        biases = [ins for ins in self.instructions if ins.i_in < 0 and 0 not in ins.path_shape]
-        for ins, vector in zip(biases, () if b is None else b.split([n for _, _, (n,), _ in biases], -1), strict=True):
-            terms[ins.i_out].append(vector.expand(*lead, *channels, -1))
-        outs = [
-            torch.stack(sums).sum(0)
-            if len(sums) > 1
-            else sums[0]
-            if sums
-            else features.new_zeros(*lead, *channels, m.dim)
-            for sums, m in zip(terms, self.irreps_out, strict=True)
-        ]
-        return torch.cat(outs, dim=-1) if outs else features.new_zeros(*lead, *channels, 0)
+        return kernels.linear(features, w, b, self.plan)
 
-    def _given(self, name: str, given: Tensor | None, own: Tensor, shape: tuple[int, ...]) -> Tensor | None:
+    def _given(self, name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
+        """The weights or biases as given, or the module's own; None if there are none."""
         if shape[-1] == 0:
             return None
-        tensor = own if given is None else given
-        if given is None and not self.internal_weights:
-            raise MissingWeightsError(f"{self!r} has no {name} of its own: pass one of shape {shape}")
+        if tensor is None:
+            if not self.internal_weights:
+                raise MissingWeightsError(f"{self!r} has no {name} of its own: pass one of shape {shape}")
+            return getattr(self, name)
         if tensor.shape[-len(shape) :] != shape or (self.shared_weights and tensor.ndim > len(shape)):
             lead = "" if self.shared_weights else "..., "
             raise AssertedError(
@@ -155,16 +117,8 @@ class Linear(LoadsE3nn):
             yield (n, ins, view) if yield_instruction else view
 
     def _flat(self, weight: Tensor | None) -> Tensor:
-        given = self._given("weight", weight, self.weight, self.plan.weight_shape)
+        given = self._given("weight", weight, self.plan.weight_shape)
         return self.weight if given is None else given  # there are none, in views that are empty
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.irreps_in} -> {self.irreps_out} | {self.weight_numel} weights)"
-
-
-def _native_text(plan: LinearPlan) -> str:
-    paths, begin = [], 0
-    for ins in (ins for ins in plan.instructions if ins.i_in >= 0):
-        paths.append((ins.i_in, ins.i_out, begin, 0, ins.path_shape[1], ins.path_weight))
-        begin += prod(ins.path_shape)
-    return write_linear(plan.irreps_in, plan.irreps_out, 1, paths)

@@ -5,89 +5,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import cache
-from math import pi, sqrt
-from typing import Literal, TypeAlias, get_args
+from typing import TypeAlias
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from e3frame import kernels
-from e3frame.algebra import wigner
+from e3frame.algebra.functions import HarmonicsNormalization as Normalization
+from e3frame.algebra.functions import HarmonicsPlan
 from e3frame.algebra.irreps import Irrep, Irreps, IrrepsLike
 from e3frame.algebra.plan import check_choice
-from e3frame.kernels.constants import as_floating, constant
-from e3frame.kernels.native.harmonics import make_harmonics, read_harmonics, write_harmonics
+from e3frame.kernels.constants import as_floating
 
-Normalization: TypeAlias = Literal["integral", "component", "norm"]
 Degrees: TypeAlias = int | Iterable[int] | str | Irrep | Irreps
-
-
-def _scale(l: int, normalization: Normalization) -> float:
-    return {"component": 1.0, "norm": 1 / sqrt(2 * l + 1), "integral": 1 / sqrt(4 * pi)}[normalization]
-
-
-@cache
-def _steps(lmax: int, normalization: Normalization) -> np.ndarray:
-    """The matrices (2l + 3, 3 (2l + 1)) from Y^l ⊗ x to Y^(l+1) for l = 1 to lmax - 1, flat in a row."""
-    steps = [
-        wigner.couple_vector(l).reshape(-1, 2 * l + 3).T * (_scale(l + 1, normalization) / _scale(l, normalization))
-        for l in range(1, lmax)
-    ]
-    return np.concatenate([step.ravel() for step in steps]) if steps else np.zeros(0)
-
-
-_load_steps = constant(_steps)
-
-
-def _harmonics(lmax: int, x: Tensor, normalization: Normalization) -> list[Tensor]:
-    """Y^0 to Y^lmax, each ``(2l + 1, n)``, of ``x`` ``(3, n)``: ``Y^(l+1) ∝ C(Y^l ⊗ x)``.
-
-    The points are the last axis, so that each degree is one outer product along contiguous rows and one matrix product.
-    """
-    harmonics = [torch.full_like(x[:1], _scale(0, normalization))]
-    if lmax > 0:
-        harmonics.append(x * (sqrt(3) * _scale(1, normalization)))
-    if lmax > 1:
-        shapes = [(2 * l + 3, 3 * (2 * l + 1)) for l in range(1, lmax)]
-        steps = _load_steps(lmax, normalization, dtype=x.dtype, device=x.device)
-        sizes = [rows * columns for rows, columns in shapes]
-        for step, shape in zip(steps.split(sizes), shapes, strict=True):
-            outer = harmonics[-1].unsqueeze(1) * x.unsqueeze(0)
-            harmonics.append(step.view(shape) @ outer.flatten(0, 1))
-    return harmonics
-
-
-def _direction(x: Tensor) -> Tensor:
-    """``x / |x|`` of vectors ``(3, n)``; zero, with zero derivatives of all orders, where |x| underflows."""
-    # Directions do not depend on a constant factor: dividing by the largest component keeps every power in range.
-    size = x.detach().abs().amax(dim=0, keepdim=True)
-    vanishes = size <= min(torch.finfo(x.dtype).tiny ** 0.25, 1e-9)
-    x = torch.where(vanishes, 1.0, x) / torch.where(vanishes, 1.0, size)
-    return torch.where(vanishes, 0.0, x * x.square().sum(dim=0, keepdim=True).rsqrt())
-
-
-def _evaluate(x: Tensor, degrees: tuple[int, ...], normalize: bool, normalization: Normalization) -> Tensor:
-    """``(..., 3) -> (..., Σ (2l + 1))`` in plain torch."""
-    points = x.reshape(-1, 3).mT.contiguous()
-    if normalize:
-        points = _direction(points)
-    harmonics = _harmonics(max(degrees, default=0), points, normalization)
-    chosen = [harmonics[l] for l in degrees]
-    out = torch.cat(chosen) if chosen else points[:0]
-    return out.mT.contiguous().view(*x.shape[:-1], out.shape[0])
-
-
-def _reference(x: Tensor, text: str) -> Tensor:
-    degrees, normalize, scales = read_harmonics(text)
-    normalization = next(
-        name for name in get_args(Normalization) if all(scale == _scale(l, name) for l, scale in enumerate(scales))
-    )
-    return _evaluate(x, degrees, normalize, normalization)
-
-
-_native_harmonics = make_harmonics(_reference)
 
 
 class SphericalHarmonics(nn.Module):
@@ -117,17 +46,13 @@ class SphericalHarmonics(nn.Module):
         self.irreps_out = Irreps([(1, (l, parity**l)) for l in self.degrees]).simplify()
         self.normalize = normalize
         self.normalization: Normalization = normalization
-        scales = tuple(_scale(l, normalization) for l in range(max(self.degrees, default=0) + 1))
-        self._native = write_harmonics(self.degrees, normalize, scales)
+        self._plan = HarmonicsPlan(self.degrees, normalize, normalization)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., 3) -> (..., irreps_out.dim)``."""
         if x.shape[-1:] != (3,):
             raise ValueError(f"x must have a last dimension of 3, got {tuple(x.shape)}")
-        x = as_floating(x)
-        if self.degrees and kernels.runs_natively(x):
-            return _native_harmonics(x, self._native)
-        return _evaluate(x, self.degrees, self.normalize, self.normalization)
+        return kernels.spherical_harmonics(as_floating(x), self._plan)
 
     def extra_repr(self) -> str:
         return f"{self.irreps_in} -> {self.irreps_out}, normalize={self.normalize}, {self.normalization}"

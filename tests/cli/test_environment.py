@@ -13,7 +13,7 @@ import e3frame
 from e3frame.cli import VERBS, main, run_verb
 
 WRONG = {
-    "E3FRAME_BACKEND": ("fast", "E3FRAME_BACKEND must be one of auto, reference; got 'fast'"),
+    "E3FRAME_BACKEND": ("fast", "E3FRAME_BACKEND must be one of auto, native, cuequivariance, reference; got 'fast'"),
     "E3FRAME_ISA": ("avx\x1b1024", "E3FRAME_ISA must be one of base, avx2, avx512; got 'avx\\x1b1024'"),
 }
 

@@ -107,6 +107,7 @@ def test_info(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Ca
     assert lines["e3frame"].strip() == __version__
     assert lines["torch"].startswith(torch.__version__)
     assert lines["kernels"].strip() == kernels.backend()
+    assert {name: lines[name].strip() for name in kernels.statuses()} == kernels.statuses()
     assert lines["cache"].strip() == str(tmp_path)
     assert "tblite" in lines
     assert "pytest" not in lines
@@ -114,13 +115,15 @@ def test_info(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Ca
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [("reference", "reference, as E3FRAME_BACKEND says"), ("fast", "must be one of auto, reference; got 'fast'")],
+    [
+        ("reference", "reference, as E3FRAME_BACKEND says"),
+        ("fast", "must be one of auto, native, cuequivariance, reference; got 'fast'"),
+    ],
 )
 def test_info_of_a_chosen_backend(
     value: str, expected: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("E3FRAME_BACKEND", value)
-    monkeypatch.setattr(kernels, "_available", kernels._available.__wrapped__)
     assert main(["info"]) == (value == "fast")
     assert expected in "".join(capsys.readouterr())
 

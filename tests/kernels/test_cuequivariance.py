@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from e3frame import kernels
-from e3frame.algebra.paths import plan_convolution, plan_elementwise, plan_explicit, plan_full, plan_fully_connected
+from e3frame.algebra.paths import (
+    plan_convolution,
+    plan_elementwise,
+    plan_explicit,
+    plan_full,
+    plan_fully_connected,
+    plan_linear,
+)
 from e3frame.algebra.plan import ProductPlan
-from e3frame.kernels import cuequivariance, reference
+from e3frame.kernels import backends, cuequivariance, reference
 
 CLOSE = {"rtol": 1e-10, "atol": 1e-10}
 PLANS = {
@@ -56,8 +63,8 @@ def test_convolution(plan: ProductPlan) -> None:
     assert cuequivariance.runs(plan)
     x, y, w = inputs(plan, 5, 11, shared=False)
     edge_index = torch.randint(5, (2, 11), generator=torch.Generator().manual_seed(1))
-    ours = reference.convolution(x, edge_index, y, w, plan, 5)
-    compare(ours, cuequivariance.convolution(x, edge_index, y, w, plan, 5, method="naive"), (x, y, w))
+    ours = reference.convolution(x, edge_index, y, w, 5, None, plan)
+    compare(ours, cuequivariance.convolution(x, edge_index, y, w, 5, None, plan, method="naive"), (x, y, w))
 
 
 @pytest.mark.parametrize("shared", [True, False])
@@ -66,9 +73,9 @@ def test_product(mode: str, shared: bool) -> None:
     plan = PLANS[mode]
     assert cuequivariance.runs(plan)
     x, y, w = inputs(plan, 6, 6, shared)
-    weights, tensors = (w, (x, y, w)) if plan.weight_numel else (None, (x, y))
-    ours = reference.product(x, y, weights, plan)
-    compare(ours, cuequivariance.product(x, y, weights, plan, method="naive"), tensors)
+    tensors = (x, y, w) if plan.weight_numel else (x, y)
+    ours = reference.product(x, y, w, plan)
+    compare(ours, cuequivariance.product(x, y, w, plan, method="naive"), tensors)
 
 
 def test_plans_it_does_not_have() -> None:
@@ -78,7 +85,7 @@ def test_plans_it_does_not_have() -> None:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ProductPlan, str | None]]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[ProductPlan, str | None]]]:
     """Tensors pass for those on a GPU; what is asked of cuequivariance, which runs on the CPU in the end."""
     calls, module = [], cuequivariance._module
 
@@ -87,9 +94,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[ProductPlan, str | None
         return module(plan, "naive")
 
     monkeypatch.setattr(cuequivariance, "_module", naive)
-    monkeypatch.setattr(kernels, "_runs_on_cuda", lambda x, plan: True)
-    monkeypatch.setattr(kernels, "runs_natively", lambda x: False)
-    return calls
+    monkeypatch.setattr(cuequivariance, "_takes", lambda x: True)
+    monkeypatch.setattr(cuequivariance, "installed", lambda: True)
+    with kernels.use("cuequivariance"):
+        yield calls
 
 
 @pytest.mark.parametrize("weights", ["of each edge", "shared by all", "shared by some"])
@@ -100,7 +108,7 @@ def test_convolutions_go_there_on_cuda(weights: str, asked: list) -> None:
     rows = torch.arange(11) % 3 if weights == "shared by some" else None
     every = w if rows is None else w[rows]
     found = kernels.convolution(x, edge_index, y, w, plan, 5, rows)
-    compare(reference.convolution(x, edge_index, y, every, plan, 5), found, (x, y, w))
+    compare(reference.convolution(x, edge_index, y, every, 5, None, plan), found, (x, y, w))
     assert asked == [(plan, None)]
 
 
@@ -109,31 +117,37 @@ def test_products_go_there_on_cuda(weights: str, asked: list) -> None:
     plan = plan_elementwise("3x0e + 2x1o", "3x1o + 2x1e") if weights == "none" else PLANS["uvw"]
     x, y, w = inputs(plan, 6, 6, weights == "shared")
     given, tensors = (None, (x, y)) if weights == "none" else (w, (x, y, w))
-    compare(reference.product(x, y, given, plan), kernels.product(x, y, given, plan), tensors)
+    compare(reference.product(x, y, w, plan), kernels.product(x, y, given, plan), tensors)
     assert asked == [(plan, None)]
 
 
-def test_products_of_other_shapes_stay(asked: list) -> None:
+def test_products_of_other_shapes(asked: list) -> None:
+    """Leading dimensions are broadcast before."""
     plan = PLANS["uvw"]
     x, y, w = inputs(plan, 6, 6, shared=True)
     for x_, y_ in ((x[None], y[None]), (x[:1], y), (x[0], y[0])):
-        torch.testing.assert_close(kernels.product(x_, y_, w, plan), reference.product(x_, y_, w, plan), **CLOSE)
-    assert not asked
+        lead = torch.broadcast_shapes(x_.shape[:-1], y_.shape[:-1])
+        rows = [t.expand(*lead, -1).reshape(-1, t.shape[-1]) for t in (x_, y_)]
+        expected = reference.product(*rows, w, plan).view(*lead, -1)
+        torch.testing.assert_close(kernels.product(x_, y_, w, plan), expected, **CLOSE)
+    assert len(asked) == 3
 
 
 def test_when_it_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    there, here = (SimpleNamespace(device=torch.device(name)) for name in ("cuda", "cpu"))
+    there, here = (SimpleNamespace(is_cuda=name == "cuda") for name in ("cuda", "cpu"))
     plan = PLANS["uvw"]
     monkeypatch.delenv("E3FRAME_BACKEND", raising=False)
     monkeypatch.setattr(cuequivariance, "installed", lambda: True)
-    assert kernels._runs_on_cuda(there, plan)
-    assert not kernels._runs_on_cuda(here, plan)
-    assert not kernels._runs_on_cuda(there, plan_full("2x0e", "2x1o"))
+    assert "cuequivariance" in backends.find("product", plan)
+    assert "cuequivariance" not in backends.find("product", plan_full("2x0e", "2x1o"))
+    assert "cuequivariance" not in backends.find("linear", plan_linear("2x0e", "2x0e"))
+    assert cuequivariance._takes(there)
+    assert not cuequivariance._takes(here)
     with monkeypatch.context() as compiling:
         compiling.setattr(torch.compiler, "is_compiling", lambda: True)
-        assert not kernels._runs_on_cuda(there, plan)
+        assert not cuequivariance._takes(there)
     monkeypatch.setenv("E3FRAME_BACKEND", "reference")
-    assert not kernels._runs_on_cuda(there, plan)
+    assert backends.find("product", plan) == ("reference",)
     monkeypatch.delenv("E3FRAME_BACKEND")
     monkeypatch.setattr(cuequivariance, "installed", lambda: False)
-    assert not kernels._runs_on_cuda(there, plan)
+    assert "cuequivariance" not in backends.find("product", plan)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from e3frame import kernels, nn, o3
 from e3frame.kernels import reference
+from e3frame.kernels.native import groups
 
 pytestmark = needs_native
 
@@ -63,8 +64,7 @@ def self_connection() -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Te
 
 
 def _plain(call: Callable[[], Tensor]) -> Tensor:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kernels, "runs_natively", lambda x: False)
+    with kernels.use("reference"):
         return call()
 
 
@@ -94,13 +94,13 @@ def cases() -> dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Te
     return {
         "convolution": (
             lambda e: kernels.convolution(X, e, Y, W, CONV, NODES),
-            lambda e: reference.convolution(X, e, Y, W, CONV, NODES),
+            lambda e: reference.convolution(X, e, Y, W, NODES, None, CONV),
             EDGES,
             turned,
         ),
         "rows of weights": (
             lambda r: kernels.convolution(X, EDGES, Y, w, CONV, NODES, r),
-            lambda r: reference.convolution(X, EDGES, Y, w[r], CONV, NODES),
+            lambda r: reference.convolution(X, EDGES, Y, w[r], NODES, None, CONV),
             ROWS,
             11 - ROWS,
         ),
@@ -111,7 +111,7 @@ def cases() -> dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Te
             turned,
         ),
         "first rows": (
-            lambda s: s[kernels.first_rows(s, 3)],
+            lambda s: s[groups.first(s, 3)],
             lambda s: torch.arange(3),
             SPECIES,
             torch.tensor([2, 2, 2, 1, 0]),
@@ -159,9 +159,10 @@ def test_numbers_of_inference_that_change(name: str) -> None:
 def test_derivatives_read_the_graph_of_now() -> None:
     """As those in plain torch do, when an index is written to behind torch's back."""
     found = []
-    for call in (kernels.convolution, reference.convolution):
+    for backend in ("native", "reference"):
         edges, x = EDGES.clone(), X.clone().requires_grad_()
-        out = call(x, edges, Y, W, CONV, NODES)
+        with kernels.use(backend):
+            out = kernels.convolution(x, edges, Y, W, CONV, NODES)
         edges.numpy()[...] = (NODES - 1 - EDGES).numpy()
         found.append(torch.autograd.grad(out.square().sum(), x)[0])
     torch.testing.assert_close(*found, rtol=1e-10, atol=1e-10)
@@ -171,7 +172,7 @@ def test_wrong_numbers_of_nodes() -> None:
     nothing = torch.zeros(2, 0, dtype=torch.int64)
     for call in (
         lambda: kernels.pairs(nothing, torch.zeros(0, 3), -1),
-        lambda: kernels.first_rows(nothing[0], -2),
+        lambda: groups.first(nothing[0], -2),
         lambda: torch.ops.e3frame.differences_transposed(torch.zeros(0, 3), nothing, -1),
     ):
         with pytest.raises(ValueError, match="the number of nodes or indices must not be negative, got -"):

@@ -28,8 +28,7 @@ def plain(module: nn.Module, *rest: Tensor) -> Callable[..., Tensor]:
     """The module on the reference backend, as a function of x and its parameters."""
 
     def call(x: Tensor, *parameters: Tensor) -> Tensor:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kernels, "runs_natively", lambda x: False)
+        with kernels.use("reference"):
             return functional(module, *rest)(x, *parameters)
 
     return call

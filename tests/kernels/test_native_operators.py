@@ -13,6 +13,7 @@ from torch import nn as torch_nn
 
 from e3frame import kernels, nn, o3
 from e3frame.kernels.native import convolution as native
+from e3frame.kernels.native import groups
 
 pytestmark = needs_native
 
@@ -197,7 +198,7 @@ def test_another_device(case: int) -> None:
 
 def test_an_index_on_another_device() -> None:
     with pytest.raises(ValueError, match=r"an index must be int64 on the CPU, .* got torch.int64 on meta of"):
-        kernels.first_rows(meta(INDEX), 2)
+        groups.first(meta(INDEX), 2)
     assert kernels.pairs(meta(EDGES), torch.zeros(23, 3), 5) is None
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch import nn as torch_nn
 
 from e3frame import kernels, nn, o3
+from e3frame.kernels.native import BACKEND
 from e3frame.kernels.native.pointwise import KINDS, activate, write_act
 
 pytestmark = needs_native
@@ -23,8 +24,7 @@ def plain(module: torch_nn.Module) -> Callable[[Tensor], Tensor]:
     """The module on the reference backend."""
 
     def call(x: Tensor) -> Tensor:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(kernels, "runs_natively", lambda x: False)
+        with kernels.use("reference"):
             return module(x)
 
     return call
@@ -66,7 +66,7 @@ GATES = {
 def test_gates(name: str, isa: int, use_instruction_set: Callable[[int], None]) -> None:
     use_instruction_set(isa)
     gate = nn.Gate(*GATES[name])
-    assert gate._native is not None
+    assert BACKEND.runs("gate", gate._activated)
     for shape in ((), (0,), (1,), (2, 5)):
         assert_same(gate, plain(gate), (torch.randn(*shape, gate.irreps_in.dim, dtype=torch.float64),))
 
@@ -140,7 +140,7 @@ LENGTHS = [1e-110, 1e-2, 0.1, 0.4, 1.0, 2.0, 2.9, 2.999999, R_MAX, 3.1, 1e3]
 @pytest.mark.parametrize(("basis", "envelope"), list(product(BASES, ENVELOPES)), ids=str)
 def test_radial(basis: torch_nn.Module, envelope: torch_nn.Module) -> None:
     module = nn.RadialBasis(basis, envelope).double()
-    assert module._native is not None
+    assert module._plan is not None
     direction = torch.tensor([2.0, -1.0, 2.0], dtype=torch.float64) / 3
     for length in LENGTHS:
         if length == R_MAX and isinstance(envelope, nn.CosineEnvelope):

@@ -9,7 +9,7 @@ from support.native import PLANS, graph, needs_native
 from torch import Tensor
 
 from e3frame import nn, o3
-from e3frame.kernels.native import plans
+from e3frame.kernels.native import harmonics, plans, pointwise, radial
 from e3frame.kernels.native.linear import write_linear
 from e3frame.kernels.native.operators import Operator
 from e3frame.kernels.native.pointwise import write_act
@@ -48,9 +48,9 @@ def samples() -> dict[str, tuple]:
         "differences": (random(5, 3), torch.tensor([[0, 4, 4, 2], [1, 0, 4, 1]]), random(4, 3)),
         "differences_transposed": (random(4, 3), torch.tensor([[0, 4, 4, 2], [1, 0, 4, 1]]), 5),
         **dict(unary("activate", write_act("silu", 1.5, 0.5), 4, 4)),
-        **dict(unary("gate", GATE._native, GATE.irreps_in.dim, GATE.irreps_out.dim)),
-        **dict(unary("harmonics", HARMONICS._native, 3, 6)),
-        **dict(unary("radial", RADIAL._native, 3, 4)),
+        **dict(unary("gate", pointwise.gate_text_of(GATE._activated), GATE.irreps_in.dim, GATE.irreps_out.dim)),
+        **dict(unary("harmonics", harmonics.text_of(HARMONICS._plan), 3, 6)),
+        **dict(unary("radial", radial.text_of(RADIAL._plan), 3, 4)),
     }
 
 

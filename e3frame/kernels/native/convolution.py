@@ -57,10 +57,10 @@ def _convolve(
     _check(inputs, edge_index, rows, plan)
     x, w, o, aw, out = inputs[0], inputs[2], inputs[3], inputs[6], outputs[0]
     targets = o if o is not None else out
-    edges = groups.edges(edge_index, len(x), len(targets))
+    edges = groups.edges(edge_index, x.shape[0], targets.shape[0])
     steps = [t.shape[1] if t is not None and t.ndim == 2 else 0 for t in (w, aw)]
-    own = None if rows is None or not steps[0] else groups.copy(rows, len(w))
-    tensors = library.Tensors(*map(_pointer, inputs), *steps, *map(_pointer, (*outputs, own)), len(w))
+    own = None if rows is None or not steps[0] else groups.copy(rows, w.shape[0])
+    tensors = library.Tensors(*map(_pointer, inputs), *steps, *map(_pointer, (*outputs, own)), w.shape[0])
     run = library.kernels(x.dtype).convolve
     library.check(run(byref(plan.struct), byref(edges), byref(tensors), twice, library.threads()))
 

@@ -19,8 +19,8 @@ def _check(name: str, tensor: Tensor, rows: int, dtype: torch.dtype) -> None:
 
 
 def _differences(x: Tensor, edge_index: Tensor, shift: Tensor | None) -> Tensor:
-    _check("x", x, len(x), x.dtype)
-    edges = groups.edges(edge_index, len(x), len(x))
+    _check("x", x, x.shape[0], x.dtype)
+    edges = groups.edges(edge_index, x.shape[0], x.shape[0])
     if shift is not None:
         _check("shift", shift, edges.num_edges, x.dtype)
         shift = shift.contiguous()

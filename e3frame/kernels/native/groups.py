@@ -104,7 +104,7 @@ def _rows(index: Tensor, num_indices: int) -> _Known:
             own = _copied(index)
             ptr, order = library.group(own, num_indices)
             firsts = order[ptr[:-1].clamp(max=len(order) - 1)] if len(order) else order
-        struct = library.Rows(len(own), order.data_ptr(), ptr.data_ptr())
+        struct = library.Rows(own.shape[0], order.data_ptr(), ptr.data_ptr())
         known = _known[index] = _Known(index, own, sizes, struct, (ptr, order, firsts))
     return known
 

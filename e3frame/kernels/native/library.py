@@ -20,6 +20,7 @@ from ctypes import (
     c_void_p,
 )
 from functools import cache, partial
+from types import SimpleNamespace
 
 import torch
 from torch import Tensor
@@ -214,8 +215,8 @@ def threads() -> int:
 
 
 @cache
-def kernels(dtype: torch.dtype) -> Kernels:
-    """The functions for float32 or float64.
+def kernels(dtype: torch.dtype) -> SimpleNamespace:
+    """The functions of `Kernels` for float32 or float64, each made once: a structure makes them anew at each access.
 
     Raises:
         ValueError: another type.
@@ -224,7 +225,8 @@ def kernels(dtype: torch.dtype) -> Kernels:
         raise ValueError(f"native kernels run in float32 and float64, got {dtype}")
     library = load()
     assert library is not None
-    return library.e3_kernels_for(instruction_set(), dtype == torch.float64).contents
+    found = library.e3_kernels_for(instruction_set(), dtype == torch.float64).contents
+    return SimpleNamespace(**{name: getattr(found, name) for name, _ in Kernels._fields_})
 
 
 def check(failed: int) -> None:

@@ -9,10 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from ctypes import byref
 from functools import lru_cache
+from math import prod
 
+import torch
 from torch import Tensor
 
+from e3frame.algebra.interaction import SelfConnectionPlan
 from e3frame.algebra.irreps import Irreps
+from e3frame.algebra.linear import LinearPlan
+from e3frame.algebra.plan import ProductPlan
+from e3frame.kernels.backends import kept_with_plans
 from e3frame.kernels.native import groups, library
 from e3frame.kernels.native.operators import Operator
 from e3frame.kernels.native.plans import terms
@@ -28,6 +34,63 @@ def write_linear(
     """
     written = (f"{' '.join(map(str, numbers))} {c.hex()}" for *numbers, c in paths)
     return "|".join([str(irreps_in), str(irreps_out), str(num_indices), *written])
+
+
+@kept_with_plans
+def text_of(plan: LinearPlan) -> str:
+    """The linear map, without its biases, as text."""
+    paths, begin = [], 0
+    for ins in (ins for ins in plan.instructions if ins.i_in >= 0):
+        paths.append((ins.i_in, ins.i_out, begin, 0, ins.path_shape[1], ins.path_weight))
+        begin += prod(ins.path_shape)
+    return write_linear(plan.irreps_in, plan.irreps_out, 1, paths)
+
+
+@kept_with_plans
+def indexed_text_of(plan: ProductPlan) -> str:
+    """The linear maps, one for each even scalar of in2, as text."""
+    paths = [
+        # The weights of a path are (u, index, w).
+        (ins.i_in1, ins.i_out, where.start, ins.path_shape[2], prod(ins.path_shape[1:]), c)
+        for ins, where, c in plan.matrix_paths()
+    ]
+    return write_linear(plan.irreps_in1, plan.irreps_out, plan.irreps_in2.dim, paths)
+
+
+@kept_with_plans
+def self_connection_texts_of(plan: SelfConnectionPlan) -> tuple[str, str]:
+    """The matrices Σ_v W_uvw a_v of all paths as one linear map of a; and the linear maps of x, by species, that have
+    them as weights."""
+    product = plan.product
+    rows, matrices, maps, begin = [], [], [], 0
+    size = sum(ins.path_shape[0] * ins.path_shape[2] for ins, _, _ in product.matrix_paths())
+    for ins, where, c in product.matrix_paths():
+        mul_u, mul_v, mul_w = ins.path_shape
+        maps.append((ins.i_in1, ins.i_out, begin, size, mul_w, c))
+        begin += mul_u * mul_w
+        for u in range(mul_u):
+            matrices.append((0, len(rows), where.start + u * mul_v * mul_w, 0, mul_w, 1.0))
+            rows.append((mul_w, (0, 1)))
+    assert plan.num_species is not None
+    return (
+        write_linear(product.irreps_in2, Irreps(rows), 1, matrices),
+        write_linear(product.irreps_in1, product.irreps_out, plan.num_species, maps),
+    )
+
+
+@kept_with_plans
+def _places_of_biases(plan: LinearPlan) -> list[tuple[int, int]]:
+    """(where its biases begin, or -1 if it has none; size) of each term of the output."""
+    places, begin = [(-1, mul_ir.dim) for mul_ir in plan.irreps_out], 0
+    for ins in (ins for ins in plan.instructions if ins.i_in < 0):
+        places[ins.i_out] = (begin, ins.path_shape[0])
+        begin += ins.path_shape[0]
+    return places
+
+
+def spread_biases(b: Tensor, plan: LinearPlan) -> Tensor:
+    """``(bias_numel,) -> (irreps_out.dim,)``: each bias at its place, zero elsewhere."""
+    return torch.cat([b.new_zeros(n) if begin < 0 else b.narrow(0, begin, n) for begin, n in _places_of_biases(plan)])
 
 
 @lru_cache(maxsize=1024)
@@ -60,9 +123,9 @@ def _compiled(text: str) -> tuple[library.Linear, int, int, int]:
 
 def _rows(x: Tensor, index: Tensor | None, struct: library.Linear) -> library.Rows:
     if index is None:
-        return library.Rows(len(x), None, None)
+        return library.Rows(x.shape[0], None, None)
     if index.shape != x.shape[:1]:
-        raise ValueError(f"index must have one entry for each of {len(x)} rows, got shape {tuple(index.shape)}")
+        raise ValueError(f"index must have one entry for each of {x.shape[0]} rows, got shape {tuple(index.shape)}")
     return groups.rows(index, struct.num_indices)
 
 
@@ -83,7 +146,7 @@ def _linear(x: Tensor, w: Tensor, index: Tensor | None, text: str, transposed: b
     _check(x, dim_out if transposed else dim_in, w)
     if w.numel() < numel:
         raise ValueError(f"w must have {numel} elements, got shape {tuple(w.shape)}")
-    x, w, out = x.contiguous(), w.contiguous(), x.new_empty(len(x), dim_in if transposed else dim_out)
+    x, w, out = x.contiguous(), w.contiguous(), x.new_empty(x.shape[0], dim_in if transposed else dim_out)
     run, rows = library.kernels(x.dtype).linear, _rows(x, index, struct)
     pointers = (x.data_ptr(), w.data_ptr(), out.data_ptr())
     library.check(run(byref(struct), byref(rows), *pointers, transposed, library.threads()))
@@ -98,8 +161,10 @@ def _weights(x: Tensor, o: Tensor, index: Tensor | None, text: str, numel: int) 
     struct, dim_in, dim_out, least = _compiled(text)
     _check(x, dim_in, o)
     _check(o, dim_out, x)
-    if numel < least or len(o) != len(x):
-        raise ValueError(f"x and o need equally many rows, and w {least} elements, got {len(x)}, {len(o)} and {numel}")
+    if numel < least or o.shape[0] != x.shape[0]:
+        raise ValueError(
+            f"x and o need equally many rows, and w {least} elements, got {x.shape[0]}, {o.shape[0]} and {numel}"
+        )
     # Weights that no path reads are not written.
     x, o, gw = x.contiguous(), o.contiguous(), x.new_zeros(numel)
     run, rows = library.kernels(x.dtype).linear_weights, _rows(x, index, struct)

@@ -129,7 +129,9 @@ class Operator:
             return self._op(*inputs)
         if tuple(map(type, inputs[self._count :])) != self._constants:
             return self._op(*inputs)  # which converts, or says what it wants
-        return self._function.apply(*inputs) if torch.is_grad_enabled() else self.run(*inputs)
+        if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs[: self._count]):
+            return self._function.apply(*inputs)
+        return self.run(*inputs)
 
 
 def _given(name: str, inputs: tuple, optional: Sequence[bool]) -> list[Tensor]:

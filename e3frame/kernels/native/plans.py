@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache, wraps
+from functools import lru_cache
 from math import prod
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
-from torch.utils.weak import WeakIdKeyDictionary
 
 from e3frame.algebra import wigner
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import Instruction, ProductPlan
+from e3frame.kernels.backends import kept_with_plans
 from e3frame.kernels.native.library import Entry, Path, Plan, Term, array, require
 
 _LARGEST_DEGREE = 11
@@ -24,30 +24,6 @@ def runs(plan: ProductPlan) -> bool:
     return all(ins.connection_mode == "uvu" and max(plan.degrees(ins)) <= _LARGEST_DEGREE for ins in plan.instructions)
 
 
-Result = TypeVar("Result")
-
-
-def kept_with_plans(write: Callable[[ProductPlan], Result]) -> Callable[[ProductPlan], Result]:
-    """The function, whose results are kept as long as the plan; that is found by identity, which is fast."""
-    known: WeakIdKeyDictionary = WeakIdKeyDictionary()
-    unknown = object()
-
-    @wraps(write)
-    def find(plan: ProductPlan) -> Result:
-        found = known.get(plan, unknown)
-        if found is unknown:
-            found = known[plan] = write(plan)
-        return found
-
-    return find
-
-
-@kept_with_plans
-def text_of(plan: ProductPlan) -> str:
-    """The encoded plan, or nothing if the kernels cannot run it."""
-    return encode(plan) if runs(plan) else ""
-
-
 @lru_cache(maxsize=1024)
 def encode(plan: ProductPlan) -> str:
     """A plan of channel-wise paths as text, exactly."""
@@ -56,6 +32,9 @@ def encode(plan: ProductPlan) -> str:
         for ins in plan.instructions
     )
     return "|".join([str(plan.irreps_in1), str(plan.irreps_in2), str(plan.irreps_out), *paths])
+
+
+text_of = kept_with_plans(encode)
 
 
 def decode(text: str) -> ProductPlan:

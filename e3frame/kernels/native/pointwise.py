@@ -7,12 +7,24 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from e3frame.algebra.activations import GatePlan
+from e3frame.algebra.functions import ActivatedGatePlan, ActivationPlan
+from e3frame.kernels.backends import kept_with_plans
 from e3frame.kernels.native import library
 from e3frame.kernels.native.unary import Unary, expect
 
 KINDS = ("identity", "sigmoid", "silu")
 """Activations φ that the library has; an activation here is c φ(a x), written ``kind a c``."""
+
+
+def runs(plan: ActivationPlan) -> bool:
+    """Whether the library has an activation."""
+    return plan.function in KINDS
+
+
+@kept_with_plans
+def text_of(plan: ActivationPlan) -> str:
+    """The activation as text."""
+    return write_act(str(plan.function), plan.a, plan.c)
 
 
 def write_act(kind: str, a: float, c: float) -> str:
@@ -36,12 +48,13 @@ activate = Unary(
 """``activate(x, write_act(kind, a, c))`` is c φ(a x)."""
 
 
-def write_gate(plan: GatePlan, scalars: list[str], gates: list[str]) -> str:
-    """A gate as text.
-
-    Args:
-        scalars, gates: an activation, as `write_act` writes it, for each scalar and for each gate of the plan.
-    """
+@kept_with_plans
+def gate_text_of(activated: ActivatedGatePlan) -> str:
+    """The gate as text."""
+    plan = activated.gate
+    scalars, gates = (
+        [text_of(act) for n, act in acts for _ in range(n)] for acts in (activated.scalars, activated.gates)
+    )
     places = [i for where in plan.scalars for i in range(where.start, where.stop)]
     gate_places = [i for where in plan.gates for i in range(where.start, where.stop)]
     gated_places = [i for where in plan.gated for i in range(where.start, where.stop)]
@@ -118,4 +131,4 @@ def _width(text: str, n: int) -> int:
 
 
 gate = Unary("gate", _read_gate, _width, _gate)
-"""``gate(x, write_gate(...))``: activated scalars, then each gated irrep times its activated gate."""
+"""``gate(x, text)``: activated scalars, then each gated irrep times its activated gate."""

@@ -6,16 +6,17 @@ from dataclasses import replace
 
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import Instruction, ProductPlan
+from e3frame.kernels.backends import kept_with_plans
 from e3frame.kernels.native import plans
 from e3frame.kernels.native.linear import write_linear
 
 Written = tuple[str, str]
-"""A product as a convolution on a graph in which each row is an edge, and a linear map of what comes out of it, with
-the weights of the product; that is empty where the convolution itself has them."""
+"""A product as a convolution on a graph in which each row is an edge, and a linear map of its result with the weights
+of the product; the map is empty where the convolution has the weights."""
 
 
-@plans.kept_with_plans
-def write_product(plan: ProductPlan) -> Written | None:
+@kept_with_plans
+def texts_of(plan: ProductPlan) -> Written | None:
     """The plan as text, or None if the kernels cannot run it."""
     if plan.instructions and all(map(_mixes, plan.instructions)):
         return _fully_connected(plan)

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
+from typing import get_args, get_type_hints
 
-from torch import Tensor
-
+from e3frame.algebra.functions import RadialPlan
+from e3frame.kernels.backends import kept_with_plans
 from e3frame.kernels.native import library
 from e3frame.kernels.native.unary import Unary, expect
+from e3frame.kernels.reference.pointwise import radial_basis
 
-BASES = ("bessel", "gaussian")
-ENVELOPES = ("polynomial", "cosine")
-
-
-def write_radial(basis: str, num_basis: int, envelope: str, p: int, r_max: float) -> str:
-    """Radial functions as text; p is the exponent of a polynomial envelope."""
-    return f"{basis} {num_basis} {envelope} {p} {r_max.hex()}"
+# In the order in which the library numbers them.
+_BASES = get_args(get_type_hints(RadialPlan)["basis"])
+_ENVELOPES = get_args(get_type_hints(RadialPlan)["envelope"])
 
 
-def read_radial(text: str) -> tuple[str, int, str, int, float]:
-    """The inverse of `write_radial`."""
+@kept_with_plans
+def text_of(plan: RadialPlan) -> str:
+    """The functions as text."""
+    return f"{plan.basis} {plan.num_basis} {plan.envelope} {plan.p} {plan.r_max.hex()}"
+
+
+def _read(text: str) -> RadialPlan:
     basis, num_basis, envelope, p, r_max = text.split()
-    return basis, int(num_basis), envelope, int(p), float.fromhex(r_max)
+    plan = RadialPlan(basis, int(num_basis), envelope, int(p), float.fromhex(r_max))  # type: ignore[arg-type] # checked next
+    known = basis in _BASES and envelope in _ENVELOPES
+    library.require(known and plan.num_basis > 0 and plan.r_max > 0 and plan.p >= 0, "a radial basis", text)
+    return plan
 
 
 @lru_cache
 def _compiled(text: str) -> library.Radial:
-    basis, num_basis, envelope, p, r_max = read_radial(text)
-    library.require(num_basis > 0 and r_max > 0 and p >= 0, "a radial basis", text)
-    return library.Radial(BASES.index(basis), num_basis, ENVELOPES.index(envelope), p, r_max)
+    plan = _read(text)
+    kinds = _BASES.index(plan.basis), _ENVELOPES.index(plan.envelope)
+    return library.Radial(kinds[0], plan.num_basis, kinds[1], plan.p, plan.r_max)
 
 
 def _width(text: str, n: int) -> int:
@@ -37,6 +42,5 @@ def _width(text: str, n: int) -> int:
     return _compiled(text).num
 
 
-def make_radial(reference: Callable[[Tensor, str], Tensor]) -> Unary:
-    """The function ``(v (..., 3), text) -> (..., num_basis)``; ``reference`` is the same in plain torch."""
-    return Unary("radial", _compiled, _width, reference)
+radial = Unary("radial", _compiled, _width, lambda vectors, text: radial_basis(vectors, _read(text)))
+"""``radial(vectors, text)``: ``(..., 3) -> (..., num_basis)``."""

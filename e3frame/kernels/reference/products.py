@@ -1,8 +1,4 @@
-"""Products in plain torch: the definition that faster kernels are tested against.
-
-Everything here is made of differentiable torch operations: it can be differentiated to any order, compiled and
-transformed by ``torch.func``.
-"""
+"""Tensor products and convolutions."""
 
 from __future__ import annotations
 
@@ -38,22 +34,9 @@ _wigner_3j = constant(wigner.wigner_3j)
 
 
 def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor:
-    """``out_k = Σ_paths Σ_uvij c w_uv.. C_ijk x_ui y_vj`` along the paths of ``plan``.
-
-    Args:
-        x: ``(..., irreps_in1.dim)``.
-        y: ``(..., irreps_in2.dim)``.
-        w: ``(weight_numel,)`` if shared by all rows, else ``(..., weight_numel)``; None if the plan has no weights.
-
-    Returns:
-        ``(..., irreps_out.dim)``, after broadcasting the leading dimensions.
-    """
+    """See `e3frame.kernels.product`."""
     shared = w is None or w.ndim == 1
-    lead = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1], () if shared else w.shape[:-1])
-    rows = prod(lead)
-    xs = _chunks(x.expand(*lead, -1).reshape(rows, plan.irreps_in1.dim), plan.irreps_in1)
-    ys = _chunks(y.expand(*lead, -1).reshape(rows, plan.irreps_in2.dim), plan.irreps_in2)
-    ws = _weights(w if shared else w.expand(*lead, -1).reshape(rows, plan.weight_numel), plan)
+    xs, ys, ws = _chunks(x, plan.irreps_in1), _chunks(y, plan.irreps_in2), _weights(w, plan)
     outs: list[Tensor | None] = [None] * len(plan.irreps_out)
     outers: dict[tuple[int, int, str], Tensor] = {}  # paths between the same terms share them
     for ins, weight in zip(plan.instructions, ws, strict=True):
@@ -62,7 +45,7 @@ def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor
         out = _path(xs[ins.i_in1], ys[ins.i_in2], weight, ins, plan.degrees(ins), shared, outers).flatten(1)
         previous = outs[ins.i_out]
         outs[ins.i_out] = out if previous is None else previous + out
-    return _assemble(outs, plan.irreps_out, x, rows).reshape(*lead, plan.irreps_out.dim)
+    return _assemble(outs, plan.irreps_out, x, x.shape[0])
 
 
 def _chunks(x: Tensor, irreps: Irreps) -> list[Tensor]:
@@ -161,22 +144,20 @@ def _multiply_aligned(
     return outers[terms] @ c.flatten(0, 1)
 
 
-def edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None) -> Tensor:
-    """See `e3frame.kernels.edge_vectors`."""
-    vectors = pos.index_select(0, edge_index[0]) - pos.index_select(0, edge_index[1])
-    return vectors if edge_shift is None else vectors + edge_shift
-
-
-def convolution(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, num_nodes: int) -> Tensor:
-    """``out_i = Σ_{e: j -> i} Σ_paths w_e x_j ⊗ y_e``; see `e3frame.kernels.convolution`."""
+def convolution(
+    x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, num_nodes: int, rows: Tensor | None, plan: ProductPlan
+) -> Tensor:
+    """See `e3frame.kernels.convolution`."""
+    if rows is not None and w.ndim == 2:
+        w = w.index_select(0, rows)
     usual = all(ins.has_weight and plan.irreps_in2[ins.i_in2].mul == 1 for ins in plan.instructions)
     if usual and w.ndim == 2:
-        return _convolve_blocks(x, edge_index, y, w, plan, num_nodes)
+        return _convolve_blocks(x, edge_index, y, w, num_nodes, plan)
     messages = product(x.index_select(0, edge_index[0]), y, w if plan.weight_numel else None, plan)
     return x.new_zeros(num_nodes, plan.irreps_out.dim).index_add(0, edge_index[1], messages)
 
 
-def _convolve_blocks(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, plan: ProductPlan, num_nodes: int) -> Tensor:
+def _convolve_blocks(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, num_nodes: int, plan: ProductPlan) -> Tensor:
     """The convolution with weights for each edge and harmonics of multiplicity 1.
 
     One product of matrices turns y into an operator for each edge and each input term, which holds all paths from that

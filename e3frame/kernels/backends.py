@@ -1,0 +1,146 @@
+"""Backends: who runs an operator with a plan, in which order they are asked, and how one is added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from weakref import ref
+
+from e3frame.algebra.environment import wanted_backend
+from e3frame.algebra.errors import EnvironmentVariableError
+from e3frame.kernels.constants import known_to_compilers
+
+__all__ = ["BACKENDS", "Backend", "check_choice", "kept_with_plans", "register", "run", "use"]
+
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One implementation of operators, registered by the file that defines it.
+
+    Attributes:
+        name: as ``E3FRAME_BACKEND`` and ``e3frame info`` give it.
+        operators: a function for each operator that it has, with the arguments of the operator's function in
+            `e3frame.kernels`, all positional and the plan last. For tensors that it does not take, such as those of
+            another device or type, it returns ``NotImplemented``, and the next backend is asked.
+        runs: whether it runs an operator with a plan; asked once for each plan.
+        available: whether it runs at all on this machine.
+        status: one line for ``e3frame info``: what is there, or why there is nothing.
+        priority: backends of higher priority are asked first; 20 for ours, 0 for the reference.
+    """
+
+    name: str
+    operators: Mapping[str, Callable[..., Any]]
+    runs: Callable[[str, Any], bool] = lambda operator, plan: True
+    available: Callable[[], bool] = lambda: True
+    status: Callable[[], str] = lambda: "available"
+    priority: int = 30
+
+
+BACKENDS: dict[str, Backend] = {}
+"""All backends by name, in the order in which they are asked."""
+
+_forced: list[str] = []
+_orders: dict[tuple[str, int], tuple[tuple[str, ...], ref[Any] | None]] = {}
+
+
+def register(backend: Backend) -> Backend:
+    """Add a backend.
+
+    Raises:
+        ValueError: another backend has this name.
+    """
+    if backend.name in BACKENDS:
+        raise ValueError(f"a backend named {backend.name!r} is registered already; choose another name")
+    BACKENDS[backend.name] = backend
+    for known in sorted(BACKENDS.values(), key=lambda known: -known.priority):
+        BACKENDS[known.name] = BACKENDS.pop(known.name)
+    _orders.clear()
+    return backend
+
+
+def chosen() -> str:
+    """The backend asked for, or ``auto``: ``E3FRAME_BACKEND``, or the innermost `use`."""
+    return _forced[-1] if _forced else wanted_backend()
+
+
+@contextmanager
+def use(name: str) -> Iterator[None]:
+    """Choose a backend, as ``E3FRAME_BACKEND`` does, for a while: for tests and benchmarks.
+
+    Raises:
+        ValueError: there is no such backend, or it is not available.
+    """
+    _require(name, f"backend {name!r} is required")
+    _forced.append(name)
+    _orders.clear()
+    try:
+        yield
+    finally:
+        _forced.pop()
+        _orders.clear()
+
+
+def check_choice() -> None:
+    """Raise an EnvironmentVariableError if ``E3FRAME_BACKEND`` names a backend that is not available."""
+    _require(wanted_backend(), f"E3FRAME_BACKEND={wanted_backend()} is set")
+
+
+def _require(name: str, why: str) -> None:
+    if name != "auto" and name not in BACKENDS:
+        raise ValueError(f"{why}; known backends are auto, {', '.join(BACKENDS)}")
+    if name != "auto" and not BACKENDS[name].available():
+        raise EnvironmentVariableError(f"{why}, but it is not available: {BACKENDS[name].status()}")
+
+
+def find(operator: str, plan: Any) -> tuple[str, ...]:
+    """The backends to ask, in order: all, or the chosen one and the reference."""
+    wanted = chosen()
+    names = BACKENDS if wanted == "auto" else dict.fromkeys((wanted, REFERENCE))
+    return tuple(
+        name
+        for name in names
+        if operator in BACKENDS[name].operators and BACKENDS[name].available() and BACKENDS[name].runs(operator, plan)
+    )
+
+
+@known_to_compilers
+def _order(operator: str, plan: Any) -> tuple[str, ...]:
+    """`find`, kept as long as the plan, which is found by identity."""
+    key = (operator, id(plan))
+    kept = _orders.get(key)
+    if kept is None:
+        watched = None if plan is None else ref(plan, lambda _: _orders.pop(key, None))
+        kept = _orders[key] = (find(operator, plan), watched)
+    return kept[0]
+
+
+def run(operator: str, plan: Any, *arguments: Any) -> Any:
+    """Run an operator with the first backend that takes the arguments; the reference takes all."""
+    for name in _order(operator, plan):
+        out = BACKENDS[name].operators[operator](*arguments, plan)
+        if out is not NotImplemented:
+            return out
+    raise NotImplementedError(f"no backend runs {operator}")
+
+
+Plan = TypeVar("Plan")
+Result = TypeVar("Result")
+
+
+def kept_with_plans(write: Callable[[Plan], Result]) -> Callable[[Plan], Result]:
+    """A function of a plan whose results are kept as long as the plan, which is found by identity."""
+    known: dict[int, tuple[Result, ref[Plan]]] = {}
+
+    @known_to_compilers
+    def find(plan: Plan) -> Result:
+        key = id(plan)
+        kept = known.get(key)
+        if kept is None:
+            kept = known[key] = (write(plan), ref(plan, lambda _: known.pop(key, None)))
+        return kept[0]
+
+    return find
