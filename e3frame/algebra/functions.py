@@ -11,33 +11,29 @@ from typing import Any, Literal, TypeAlias
 
 from e3frame.algebra.activations import GatePlan
 
-__all__ = ["ActivatedGatePlan", "ActivationPlan", "HarmonicsNormalization", "HarmonicsPlan", "RadialPlan"]
+__all__ = [
+    "ActivatedGatePlan",
+    "ActivationPlan",
+    "HarmonicsNormalization",
+    "HarmonicsPlan",
+    "RadialPlan",
+    "harmonics_scale",
+]
 
 HarmonicsNormalization: TypeAlias = Literal["integral", "component", "norm"]
 
 
-@dataclass(frozen=True)
-class HarmonicsPlan:
-    """Real spherical harmonics of a vector, one degree after the other.
+HarmonicsPlan: TypeAlias = tuple[tuple[int, ...], bool, HarmonicsNormalization]
+"""Real spherical harmonics of a vector: their degrees, in the order of the output; whether the vector is scaled to unit
+length first; and their normalization, see `e3frame.o3.SphericalHarmonics`.
 
-    Attributes:
-        degrees: in the order of the output.
-        normalize: whether vectors are scaled to unit length first.
-        normalization: see `e3frame.o3.SphericalHarmonics`.
-    """
+A plain tuple: compilers cannot read any other object that is made while they trace, as `o3.spherical_harmonics` does.
+"""
 
-    degrees: tuple[int, ...]
-    normalize: bool
-    normalization: HarmonicsNormalization
 
-    @property
-    def lmax(self) -> int:
-        """The highest degree; 0 if there is none."""
-        return max(self.degrees, default=0)
-
-    def scale(self, l: int) -> float:
-        """Norm of Y^l on the unit sphere, over √(2l + 1)."""
-        return {"component": 1.0, "norm": 1 / sqrt(2 * l + 1), "integral": 1 / sqrt(4 * pi)}[self.normalization]
+def harmonics_scale(l: int, normalization: HarmonicsNormalization) -> float:
+    """Norm of Y^l on the unit sphere, over √(2l + 1)."""
+    return {"component": 1.0, "norm": 1 / sqrt(2 * l + 1), "integral": 1 / sqrt(4 * pi)}[normalization]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 from weakref import ref
 
@@ -12,9 +13,32 @@ from e3frame.algebra.environment import wanted_backend
 from e3frame.algebra.errors import EnvironmentVariableError
 from e3frame.kernels.constants import known_to_compilers
 
-__all__ = ["BACKENDS", "Backend", "check_choice", "kept_with_plans", "register", "run", "use"]
+__all__ = ["BACKENDS", "OPERATORS", "Backend", "check_choice", "kept_with_plans", "register", "run", "use"]
 
 REFERENCE = "reference"
+
+
+Plan = TypeVar("Plan")
+Result = TypeVar("Result")
+
+
+def kept_with_plans(write: Callable[[Plan], Result]) -> Callable[[Plan], Result]:
+    """A function of a plan whose results are kept as long as the plan, which compilers take for constants.
+
+    A plan is found by identity, which is fast; a plain tuple by its value.
+    """
+    known: dict[Any, tuple[Result, ref[Any] | None]] = {}
+
+    @known_to_compilers
+    def find(plan: Plan) -> Result:
+        key = plan if type(plan) is tuple else id(plan)
+        kept = known.get(key)
+        if kept is None:
+            watched = None if key is plan or plan is None else ref(plan, lambda _: known.pop(key, None))
+            kept = known[key] = (write(plan), watched)
+        return kept[0]
+
+    return find
 
 
 @dataclass(frozen=True)
@@ -43,8 +67,13 @@ class Backend:
 BACKENDS: dict[str, Backend] = {}
 """All backends by name, in the order in which they are asked."""
 
+OPERATORS = (
+    *("activation", "convolution", "edge_vectors", "gate", "indexed_linear", "linear", "pairs", "product"),
+    *("radial_basis", "self_connection", "spherical_harmonics"),
+)
 _forced: list[str] = []
-_orders: dict[tuple[str, int], tuple[tuple[str, ...], ref[Any] | None]] = {}
+_orders: dict[str, Callable[[Any], tuple[str, ...]]] = {}
+"""For each operator, the backends to ask for a plan: see `find`."""
 
 
 def register(backend: Backend) -> Backend:
@@ -55,10 +84,15 @@ def register(backend: Backend) -> Backend:
     """
     if backend.name in BACKENDS:
         raise ValueError(f"a backend named {backend.name!r} is registered already; choose another name")
+    unknown = sorted(set(backend.operators).difference(OPERATORS))
+    if unknown:
+        raise ValueError(
+            f"backend {backend.name!r}: unknown operators {', '.join(unknown)}; known: {', '.join(OPERATORS)}"
+        )
     BACKENDS[backend.name] = backend
-    for known in sorted(BACKENDS.values(), key=lambda known: -known.priority):
-        BACKENDS[known.name] = BACKENDS.pop(known.name)
-    _orders.clear()
+    for each in sorted(BACKENDS.values(), key=lambda each: -each.priority):
+        BACKENDS[each.name] = BACKENDS.pop(each.name)
+    _forget()
     return backend
 
 
@@ -76,12 +110,12 @@ def use(name: str) -> Iterator[None]:
     """
     _require(name, f"backend {name!r} is required")
     _forced.append(name)
-    _orders.clear()
+    _forget()
     try:
         yield
     finally:
         _forced.pop()
-        _orders.clear()
+        _forget()
 
 
 def check_choice() -> None:
@@ -107,40 +141,16 @@ def find(operator: str, plan: Any) -> tuple[str, ...]:
     )
 
 
-@known_to_compilers
-def _order(operator: str, plan: Any) -> tuple[str, ...]:
-    """`find`, kept as long as the plan, which is found by identity."""
-    key = (operator, id(plan))
-    kept = _orders.get(key)
-    if kept is None:
-        watched = None if plan is None else ref(plan, lambda _: _orders.pop(key, None))
-        kept = _orders[key] = (find(operator, plan), watched)
-    return kept[0]
+def _forget() -> None:
+    """Ask all backends again which plans they run."""
+    for operator in OPERATORS:
+        _orders[operator] = kept_with_plans(partial(find, operator))
 
 
 def run(operator: str, plan: Any, *arguments: Any) -> Any:
     """Run an operator with the first backend that takes the arguments; the reference takes all."""
-    for name in _order(operator, plan):
+    for name in _orders[operator](plan):
         out = BACKENDS[name].operators[operator](*arguments, plan)
         if out is not NotImplemented:
             return out
     raise NotImplementedError(f"no backend runs {operator}")
-
-
-Plan = TypeVar("Plan")
-Result = TypeVar("Result")
-
-
-def kept_with_plans(write: Callable[[Plan], Result]) -> Callable[[Plan], Result]:
-    """A function of a plan whose results are kept as long as the plan, which is found by identity."""
-    known: dict[int, tuple[Result, ref[Plan]]] = {}
-
-    @known_to_compilers
-    def find(plan: Plan) -> Result:
-        key = id(plan)
-        kept = known.get(key)
-        if kept is None:
-            kept = known[key] = (write(plan), ref(plan, lambda _: known.pop(key, None)))
-        return kept[0]
-
-    return find

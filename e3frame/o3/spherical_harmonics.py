@@ -46,7 +46,7 @@ class SphericalHarmonics(nn.Module):
         self.irreps_out = Irreps([(1, (l, parity**l)) for l in self.degrees]).simplify()
         self.normalize = normalize
         self.normalization: Normalization = normalization
-        self._plan = HarmonicsPlan(self.degrees, normalize, normalization)
+        self._plan: HarmonicsPlan = (self.degrees, normalize, normalization)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., 3) -> (..., irreps_out.dim)``."""

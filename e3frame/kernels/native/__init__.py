@@ -144,7 +144,7 @@ _RUNS: dict[str, Callable[[Any], bool]] = {
     "product": lambda plan: products.texts_of(plan) is not None,
     "linear": lambda plan: plan.f_in is None,
     "self_connection": lambda plan: plan.num_species is not None,
-    "spherical_harmonics": lambda plan: bool(plan.degrees),
+    "spherical_harmonics": lambda plan: bool(plan[0]),
     "activation": pointwise.runs,
     "gate": lambda plan: all(pointwise.runs(act) for _, act in (*plan.scalars, *plan.gates)),
 }

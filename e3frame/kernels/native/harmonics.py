@@ -11,7 +11,7 @@ from math import sqrt
 from typing import get_args
 
 from e3frame.algebra import wigner
-from e3frame.algebra.functions import HarmonicsNormalization, HarmonicsPlan
+from e3frame.algebra.functions import HarmonicsNormalization, HarmonicsPlan, harmonics_scale
 from e3frame.kernels.backends import kept_with_plans
 from e3frame.kernels.native import library
 from e3frame.kernels.native.unary import Unary, expect
@@ -21,8 +21,9 @@ from e3frame.kernels.reference.harmonics import spherical_harmonics
 @kept_with_plans
 def text_of(plan: HarmonicsPlan) -> str:
     """The degrees, whether vectors are made unit vectors, and the scale of each degree up to the highest."""
-    scales = (plan.scale(l).hex() for l in range(plan.lmax + 1))
-    return f"{' '.join(map(str, plan.degrees))}|{int(plan.normalize)}|{' '.join(scales)}"
+    degrees, normalize, normalization = plan
+    scales = (harmonics_scale(l, normalization).hex() for l in range(max(degrees) + 1))
+    return f"{' '.join(map(str, degrees))}|{int(normalize)}|{' '.join(scales)}"
 
 
 def _read(text: str) -> tuple[HarmonicsPlan, tuple[float, ...]]:
@@ -34,27 +35,26 @@ def _read(text: str) -> tuple[HarmonicsPlan, tuple[float, ...]]:
     degrees, normalize, written = text.split("|")
     scales = tuple(map(float.fromhex, written.split()))
     for normalization in get_args(HarmonicsNormalization):
-        plan = HarmonicsPlan(tuple(map(int, degrees.split())), normalize == "1", normalization)
-        if all(scale == plan.scale(l) for l, scale in enumerate(scales)):
-            return plan, scales
+        if all(scale == harmonics_scale(l, normalization) for l, scale in enumerate(scales)):
+            return (tuple(map(int, degrees.split())), normalize == "1", normalization), scales
     raise ValueError(f"harmonics of an unknown normalization: {text!r}")
 
 
 @lru_cache
 def _compiled(text: str) -> library.Harmonics:
-    plan, scales = _read(text)
+    (degrees, normalize, _), scales = _read(text)
     lmax = len(scales) - 1
-    library.require(lmax >= 0 and all(0 <= l <= lmax for l in plan.degrees), "harmonics", text)
+    library.require(lmax >= 0 and all(0 <= l <= lmax for l in degrees), "harmonics", text)
     steps = []
     for l in range(1, lmax):
         matrix = wigner.couple_vector(l) * (scales[l + 1] / scales[l])
         for k, i, j in product(range(2 * l + 3), range(2 * l + 1), range(3)):
             if matrix[i, j, k] != 0:
                 steps.append(library.HarmonicsStep((l + 1) ** 2 + k, l**2 + i, j, matrix[i, j, k]))
-    chosen = [l * l + m for l in plan.degrees for m in range(2 * l + 1)]
+    chosen = [l * l + m for l in degrees for m in range(2 * l + 1)]
     linear = sqrt(3) * scales[1] if lmax > 0 else 0.0
     return library.Harmonics(
-        *(lmax, plan.normalize, len(chosen), len(steps), scales[0], linear),
+        *(lmax, normalize, len(chosen), len(steps), scales[0], linear),
         library.array(c_int32, chosen),
         library.array(library.HarmonicsStep, steps),
     )
