@@ -201,7 +201,8 @@ def convolution(
         IndexError: an edge names a node that does not exist.
     """
     _check_convolution(x, edge_index, y, w, plan, rows)
-    if torch.is_autocast_enabled(x.device.type):
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):  # not on the meta device
         dtype = torch.promote_types(torch.promote_types(x.dtype, y.dtype), w.dtype)
         x, y, w = x.to(dtype), y.to(dtype), w.to(dtype)
     if not x.dtype == y.dtype == w.dtype:

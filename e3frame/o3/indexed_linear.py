@@ -47,7 +47,7 @@ class IndexedLinear(nn.Module):
         return {
             "weight": [
                 (self.weight[where].unflatten(0, ins.path_shape), 1, ins.path_weight)
-                for ins, where, _ in indexed_paths(self.plan)
+                for ins, where, _ in self.plan.matrix_paths()
             ]
         }
 

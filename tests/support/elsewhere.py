@@ -1,0 +1,167 @@
+"""Training steps on a device that is not there: run as a program, it prints what failed for each layer and model.
+
+The device ``elsewhere`` is a backend of torch in Python, whose tensors are fake: they have no numbers, but a device, and
+an operation on tensors of two devices fails as it does on a GPU. Derivatives work on it, unlike on fake CUDA tensors
+with a build of torch for CPUs. On ``meta``, which is part of torch, fewer mixtures of devices fail. Both make no use of
+numbers: whoever reads one, which makes a GPU wait, fails.
+
+torch knows the device for the rest of the process, hence a process of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+from torch._subclasses import FakeTensorMode
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from support.graphs import random_graph
+
+from e3frame.compose import config_folder, read_yaml
+from e3frame.config.targets import TaskSpec
+from e3frame.data.pipeline.batch import model_input
+from e3frame.data.sources.sample import LABELS
+from e3frame.data.sources.specs import SampleSpec
+from e3frame.evaluate.losses import Loss
+from e3frame.evaluate.metrics import TaskErrors
+from e3frame.layers._context import INPUTS
+from e3frame.layers._context import LAYERS as BEFORE
+from e3frame.model import ModelSpec
+from e3frame.network import Model
+from e3frame.spec.layer import LayerSpec
+from e3frame.spec.statistics import Statistics
+from e3frame.spec.validate import validate
+
+R_MAX = 2.5
+
+
+class Place:
+    """A device, and how tensors and modules get there."""
+
+    def __init__(self, name: str) -> None:
+        self.device = torch.device(name)
+        self.mode: AbstractContextManager[Any] = nullcontext() if name == "meta" else FakeTensorMode()
+
+    def put(self, value: Any) -> Any:
+        if not isinstance(value, Tensor):
+            return value
+        with self.mode:
+            empty = torch.empty_strided(value.shape, value.stride(), dtype=value.dtype, device=self.device)
+        return empty.requires_grad_(value.requires_grad)
+
+    def moved(self, module: torch.nn.Module) -> Any:
+        """As ``module.to(device)``."""
+        return module._apply(self.put)
+
+
+def step(model: Model, graph: Mapping[str, Any], place: Place, fields: tuple[str, ...] = ()) -> None:
+    """Forward, a loss of all outputs, backward, an optimizer's step."""
+    place.moved(model).train()
+    graph = {key: place.put(value) for key, value in graph.items()}
+    optimizer = torch.optim.Adam(model.parameters())
+    with place.mode:
+        outputs = model(graph, fields)
+        loss = torch.stack([out.square().sum() for out in outputs.values() if out.requires_grad]).sum()
+        finish(model, outputs, loss, optimizer, place)
+
+
+def finish(
+    model: Model, outputs: Mapping[str, Tensor], loss: Tensor, optimizer: torch.optim.Optimizer, place: Place
+) -> None:
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    seen = [*outputs.values(), loss, *(p for p in model.parameters()), *(p.grad for p in model.parameters())]
+    assert {t.device.type for t in seen if t is not None} == {place.device.type}
+    assert any(p.grad is not None for p in model.parameters())
+
+
+def of_layer(example: str, place: Place) -> None:
+    """A model in which the layer runs, in float32, with positions in float64."""
+    layers = {**yaml.safe_load(BEFORE), "it": yaml.safe_load(example)}
+    raw = {"r_max": R_MAX, "species": ["H", "C", "O"], "inputs": INPUTS, "layers": layers}
+    spec = validate(ModelSpec, {**raw, "outputs": {"total": {"kind": "sum", "of": "energies"}}})
+    found = [step for step in spec.typed().steps if step.path[:2] == ("layers", "it")][-1]
+    fields = (found.binding.key,) if found.binding.domain != "edge" else ()
+    step(Model(spec), random_graph(1, num_nodes=6, num_graphs=2), place, fields)
+
+
+STATISTICS = Statistics(
+    species=("H", "C", "O", "N"),
+    energy_shift={"H": -13.5, "C": -1025.0, "O": -2035.0, "N": -1480.0},
+    energy_scale=1.3,
+    avg_num_neighbors=3.0,
+)
+
+
+def preset(name: str) -> Model:
+    spec = read_yaml(config_folder() / "model" / f"{name}.yaml").parse(ModelSpec)
+    return Model(spec.replace(r_max=R_MAX).resolve(STATISTICS))
+
+
+def of_preset(name: str, place: Place) -> None:
+    step(preset(name), random_graph(2, num_nodes=6, num_graphs=2), place)
+
+
+def of_data(place: Place) -> None:
+    """Frames of ``data=sample`` in a batch, the losses of a task and the errors that are reported."""
+    task = read_yaml(config_folder() / "task" / "energy_forces.yaml").parse(TaskSpec)
+    with TemporaryDirectory() as folder:
+        splits = SampleSpec(cache_dir=folder, num_train=8, molecules=("ethanol",)).load(R_MAX, LABELS)
+        batch = next(iter(_loader(splits.train)))
+    model = place.moved(preset("nequip_small")).train()
+    batch = batch.apply(place.put)
+    loss, errors = Loss(task), place.moved(TaskErrors(task))
+    optimizer = torch.optim.AdamW(model.parameters())
+    with place.mode:
+        atoms = batch.ptr.diff()
+        outputs = model(model_input(batch))
+        pairs = loss.pairs(outputs, batch, atoms)
+        parts = loss.parts(pairs, batch, atoms)
+        errors.update(pairs, atoms, parts)
+        finish(model, outputs, loss.total({name: part.mean for name, part in parts.items()}), optimizer, place)
+
+
+def _loader(frames: Any) -> Any:
+    from torch_geometric.loader import DataLoader
+
+    return DataLoader([frames[n] for n in range(4)], batch_size=4)
+
+
+def cases() -> dict[str, Callable[[Place], None]]:
+    found: dict[str, Callable[[Place], None]] = {"data": of_data}
+    for kind, layer in sorted(LayerSpec.members.items()):
+        for number, text in enumerate([layer.example, *layer.variants]):
+            found[f"layer {kind}{number or ''}"] = lambda place, text=text: of_layer(text, place)
+    for path in sorted((config_folder() / "model").glob("*.yaml")):
+        found[f"model {path.stem}"] = lambda place, name=path.stem: of_preset(name, place)
+    return found
+
+
+def main() -> None:
+    _setup_privateuseone_for_python_backend("elsewhere")
+    failed: dict[str, str] = {}
+    for name, run in cases().items():
+        for device in ("elsewhere", "meta"):
+            key = f"{name} on {device}"
+            try:
+                run(Place(device))
+                failed[key] = ""
+            except Exception:
+                failed[key] = traceback.format_exc()
+    print(json.dumps(failed))
+
+
+if __name__ == "__main__":
+    main()
