@@ -96,6 +96,12 @@ def register(backend: Backend) -> Backend:
     return backend
 
 
+def unregister(name: str) -> None:
+    """Take a backend away again, for tests."""
+    del BACKENDS[name]
+    _forget()
+
+
 def chosen() -> str:
     """The backend asked for, or ``auto``: ``E3FRAME_BACKEND``, or the innermost `use`."""
     return _forced[-1] if _forced else wanted_backend()

@@ -1,9 +1,9 @@
-"""Training steps on a device that is not there: run as a program, it prints what failed for each layer and model.
+"""Training steps on devices that are not there: run as a program, it prints what failed for each layer and model.
 
-The device ``elsewhere`` is a backend of torch in Python, whose tensors are fake: they have no numbers, but a device, and
-an operation on tensors of two devices fails as it does on a GPU. Derivatives work on it, unlike on fake CUDA tensors
-with a build of torch for CPUs. On ``meta``, which is part of torch, fewer mixtures of devices fail. Both make no use of
-numbers: whoever reads one, which makes a GPU wait, fails.
+The device ``elsewhere`` is a backend of torch in Python. Its tensors are fake: they have a device but no numbers, and
+an operation on tensors of two devices fails as it does on a GPU. Derivatives work on it; on fake CUDA tensors they do
+not, if torch is built for CPUs. On ``meta``, which is part of torch, fewer mixtures of devices fail. On both, reading a
+number fails, which on a GPU would make the host wait.
 
 torch knows the device for the rest of the process, hence a process of its own.
 """
@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -30,9 +31,9 @@ from support.graphs import random_graph
 
 from e3frame.compose import config_folder, read_yaml
 from e3frame.config.targets import TaskSpec
-from e3frame.data.pipeline.batch import model_input
-from e3frame.data.sources.sample import LABELS
-from e3frame.data.sources.specs import SampleSpec
+from e3frame.data.pipeline.graphs import model_input
+from e3frame.data.pipeline.loader import load
+from e3frame.data.sources.sample import LABELS, SampleSpec
 from e3frame.evaluate.losses import Loss
 from e3frame.evaluate.metrics import TaskErrors
 from e3frame.layers._context import INPUTS
@@ -118,7 +119,7 @@ def of_data(place: Place) -> None:
     """Frames of ``data=sample`` in a batch, the losses of a task and the errors that are reported."""
     task = read_yaml(config_folder() / "task" / "energy_forces.yaml").parse(TaskSpec)
     with TemporaryDirectory() as folder:
-        splits = SampleSpec(cache_dir=folder, num_train=8, molecules=("ethanol",)).load(R_MAX, LABELS)
+        splits = load(SampleSpec(cache_dir=folder, num_train=8, molecules=("ethanol",)), R_MAX, LABELS)
         batch = next(iter(_loader(splits.train)))
     model = place.moved(preset("nequip_small")).train()
     batch = batch.apply(place.put)
@@ -139,27 +140,28 @@ def _loader(frames: Any) -> Any:
     return DataLoader([frames[n] for n in range(4)], batch_size=4)
 
 
-def cases() -> dict[str, Callable[[Place], None]]:
-    found: dict[str, Callable[[Place], None]] = {"data": of_data}
+def cases() -> dict[str, tuple[Callable[[Place], None], str]]:
+    """By name: what is run, and on which device."""
+    layers: dict[str, Callable[[Place], None]] = {}
     for kind, layer in sorted(LayerSpec.members.items()):
         for number, text in enumerate([layer.example, *layer.variants]):
-            found[f"layer {kind}{number or ''}"] = lambda place, text=text: of_layer(text, place)
-    for path in sorted((config_folder() / "model").glob("*.yaml")):
-        found[f"model {path.stem}"] = lambda place, name=path.stem: of_preset(name, place)
-    return found
+            layers[f"layer {kind}{number or ''}"] = partial(of_layer, text)
+    files = sorted((config_folder() / "model").glob("*.yaml"))
+    models: dict[str, Callable[[Place], None]] = {f"model {path.stem}": partial(of_preset, path.stem) for path in files}
+    models["data"] = of_data
+    found = {f"{name} on elsewhere": (run, "elsewhere") for name, run in (layers | models).items()}
+    return found | {f"{name} on meta": (run, "meta") for name, run in models.items()}
 
 
 def main() -> None:
+    """Print a JSON object: the traceback of each case, empty if it succeeded."""
     _setup_privateuseone_for_python_backend("elsewhere")
-    failed: dict[str, str] = {}
-    for name, run in cases().items():
-        for device in ("elsewhere", "meta"):
-            key = f"{name} on {device}"
-            try:
-                run(Place(device))
-                failed[key] = ""
-            except Exception:
-                failed[key] = traceback.format_exc()
+    failed = dict.fromkeys(cases(), "")
+    for name, (run, device) in cases().items():
+        try:
+            run(Place(device))
+        except Exception:
+            failed[name] = traceback.format_exc()
     print(json.dumps(failed))
 
 
