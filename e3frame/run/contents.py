@@ -1,4 +1,4 @@
-"""Which data files a run was trained on: their digests, kept in its folder, so that a changed file is noticed."""
+"""The data files of a run: their digests are kept in its folder, so that a changed file is noticed."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 NAME = "data.json"
 LARGE = 1 << 30
-"""Bytes from which a file with the same size and time of change is not read again."""
+"""Size in bytes from which a file is not read again if its size and modification time are the same."""
 NAMED = 3
+"""Number of changed files that a message names."""
 
 
 def record(folder: Path, config: RunConfig) -> None:
-    """Write the digests of the data files of a run, if it has any, into its folder."""
+    """Write the digests of the data files of a run into its folder, if the run has data files."""
     held = {file: _contents(Path(file)) for file in config.data.files_read()}
     if not held:
         return
@@ -29,26 +30,26 @@ def record(folder: Path, config: RunConfig) -> None:
 
 
 def require_same_data(folder: Path, config: RunConfig) -> None:
-    """Raise UserError where the data files are other than when the run in ``folder`` began, with their names."""
+    """Raise UserError if the data files have changed since the run in ``folder`` began."""
     try:
         held = dict(json.loads((folder / NAME).read_text(encoding="utf-8")).items())
         now = set(config.data.files_read())
         changed = [*_missing(held, now), *_new(held, now), *_changed(held, now)]
     except FileNotFoundError:  # written by an earlier version
         return
-    except DataError:  # the files cannot be read: loading them says more
+    except DataError:  # the files cannot be read: loading them gives the better message
         return
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         raise UserError(f"{folder / NAME} is damaged\n  train folder=NEW starts a new run") from None
     if changed:
         more = [f"and {len(changed) - NAMED} more"] if len(changed) > NAMED else []
         lines = "\n".join(f"  {line}" for line in [*changed[:NAMED], *more])
-        hint = "train folder=NEW starts a new run with the data of now; or put the files back to go on"
+        hint = "train folder=NEW starts a new run with the changed data; to continue this one, restore the files"
         raise UserError(f"{folder}: the data of this run have changed\n{lines}\n  {hint}")
 
 
 def learned_from(folder: Path, files: Sequence[str]) -> list[str]:
-    """Those of the files whose content is that of a data file of the run in ``folder``, if that is a run's."""
+    """Return the files whose content is that of a data file of the run in ``folder``, if it is the folder of a run."""
     try:
         held = json.loads((folder / NAME).read_text(encoding="utf-8")).values()
         return [file for file in files if any(_is(Path(file), each) for each in held)]
@@ -73,7 +74,7 @@ def _changed(held: dict[str, Any], now: set[str]) -> list[str]:
 
 
 def _same(file: Path, held: dict[str, Any]) -> bool:
-    """Whether the content is the same; it is read unless the size tells, or a large file was not touched since."""
+    """Whether the content is the same. It is not read if the size differs, or if a large file was not modified."""
     found = file.stat()
     if found.st_size != held["bytes"]:
         return False

@@ -13,14 +13,14 @@ from e3frame.files.written import write_file
 from e3frame.network import Model
 from e3frame.run.contents import record
 from e3frame.run.form import require_form
+from e3frame.run.peers import together
 from e3frame.run.report import model_line
 from e3frame.run.resume import find, not_a_checkpoint, require_same
 from e3frame.run.transfer import apply
-from e3frame.training.averaging import averaged
 from e3frame.training.checkpoint import Damaged
 from e3frame.training.fit import Fitted, fit, fitted_before
-from e3frame.training.processes import together
 from e3frame.training.session import Session, say
+from e3frame.training.weights import Averaged
 from e3frame.version import __version__
 
 
@@ -55,12 +55,13 @@ def train(session: Session, splits: Splits) -> Fitted:
     if session.writes:
         _describe(session)
     model = _initial(session)
-    average = None if config.trainer.ema_decay is None else averaged(model, config.trainer.ema_decay)
+    average = None if config.trainer.ema_decay is None else Averaged(model, config.trainer.ema_decay)
     if start is not None:
         require_form(start.state, model, average, config)
         if start.done:
             return fitted_before(session, model, splits)
-    with together(config.trainer, session.folder, start and start.path, config.plugins):
+    checkpoint = None if start is None else start.path
+    with together(config.trainer, session.folder, checkpoint, config.plugins):
         return fit(session, model, average, splits)
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what a run writes there, which nothing else may have written, and its lock."""
+"""The folder of a run: the files that a run writes there, and its lock."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _SAYS = re.compile(r"process \d+ on \S+ since [\d :-]+\n?")
 
 
 def results(folder: Path) -> list[str]:
-    """Which names that a run writes are taken in a folder.
+    """Return the names in a folder that a run may have written.
 
     Raises:
-        UserError: one of them is no file, so that no run can have written it.
+        UserError: one of them is not a file, so that no run can have written it.
     """
     with readable(folder):
         if not folder.is_dir():
@@ -46,7 +46,7 @@ def results(folder: Path) -> list[str]:
 
 @contextmanager
 def readable(folder: Path) -> Iterator[None]:
-    """What the operating system refuses, as a message."""
+    """Raise what the operating system refuses as a UserError."""
     try:
         yield
     except OSError as error:
@@ -56,7 +56,7 @@ def readable(folder: Path) -> Iterator[None]:
 
 
 def make_writable(folder: Path) -> None:
-    """Make the folder, and remove what a session of this run left that was killed while it wrote.
+    """Make the folder, and remove the half-written files of sessions of this run that were killed.
 
     Raises:
         UserError: the folder cannot be written.
@@ -81,11 +81,13 @@ def _is_own(name: str) -> bool:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time write into a folder, which is there. The lock ends with the process, however that ends,
-    and holds among all machines that share the folder if their file system knows locks; its file says who has it.
+    """Let one process at a time write into an existing folder.
+
+    The lock ends with the process, however that ends. It holds among all machines that share the folder, if their file
+    system supports locks. Its file names the process that holds it.
 
     Raises:
-        UserError: another process has it.
+        UserError: another process holds the lock.
     """
     opened = None
     while opened is None:
@@ -101,7 +103,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _lock(path: Path) -> int | None:
-    """The open file of a lock; None where the process that had it has removed it just now."""
+    """Return the open file of a lock; None if the process that held it has just removed it."""
     try:
         opened = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | os.O_NONBLOCK, 0o644)
     except OSError as error:
@@ -109,7 +111,7 @@ def _lock(path: Path) -> int | None:
     try:
         import fcntl
 
-        # A lock of the process, which those that it forks do not hold on to when it is gone.
+        # A lock of the process: the processes that it forks do not keep it when this one has ended.
         fcntl.lockf(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         os.close(opened)
@@ -123,7 +125,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _sign(opened: int) -> bool:
-    """Write who has the lock into its file, unless that is somebody else's."""
+    """Write who holds the lock into its file, unless the file is of another program; whether it was written."""
     said = os.pread(opened, 200, 0).decode(errors="replace")
     if said and not _SAYS.fullmatch(said):
         return False

@@ -1,5 +1,5 @@
-"""What a checkpoint of a training looks like: names, sizes and kinds of all that it holds. Anyone can write a digest
-that fits, so that a run only goes on from a checkpoint of the form that this very training writes."""
+"""The form of a checkpoint: names, sizes, kinds and ranges of all that it holds. Anyone can write a digest that fits,
+so a run continues only from a checkpoint of the form that this training writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from lightning import Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
 from e3frame.config.init import lr_factor
 from e3frame.config.run import RunConfig
@@ -23,22 +22,23 @@ from e3frame.evaluate.metrics import TaskErrors, sums
 from e3frame.network import Model
 from e3frame.training.checkpoint import Damaged
 from e3frame.training.fit import quiet
-from e3frame.training.groups import parameter_groups
 from e3frame.training.journal import columns
+from e3frame.training.weights import Averaged, parameter_groups
 
 _MOVING = {"lr", "k", "train_mode", "weight_sum", "lr_max", "scheduled_lr"}
-"""What a training changes in the groups of an optimizer; all else there is as the config has it."""
+"""Keys in the groups of an optimizer that training changes; all others are as in the config."""
 _NEVER_NEGATIVE = re.compile(r"step|n_averaged|\w+_(sq|var)")
 """Names of counts and of means of squares."""
 _LARGEST = 1 << 53
 
 
-def require_form(state: Mapping[str, Any], model: Model, average: AveragedModel | None, config: RunConfig) -> None:
-    """Raise Damaged where a state is not that of a training of this model, with the place in it.
+def require_form(state: Mapping[str, Any], model: Model, average: Averaged | None, config: RunConfig) -> None:
+    """Raise Damaged, with the place, if a state is not that of a training of this model.
 
     Args:
-        state: nested dicts and lists, as Lightning saves it.
-        model, average: as they are before the first step.
+        state: nested dicts and lists, as Lightning saves them.
+        model: the model before the first step.
+        average: running mean of its weights, if there is one.
         config: the run.
     """
     optimizer, schedules, names = _stepped(model, config)
@@ -64,7 +64,7 @@ def _part(state: Mapping[str, Any], name: str, kind: type) -> Any:
 
 
 def _stepped(model: Model, config: RunConfig) -> tuple[Optimizer, list[Any], list[str]]:
-    """The optimizer of a copy of the model after one step, its schedules, and the names of its parameters in order."""
+    """Return the optimizer of a copy of the model after one step, its schedules, and the names of its parameters."""
     with torch.random.fork_rng():
         trained = copy.deepcopy(model)
         optimizer = config.optimizer.build(parameter_groups(trained, config.optimizer.lr, lr_factor(config.init)))
@@ -85,9 +85,16 @@ def _weights(model: nn.Module, average: nn.Module | None) -> dict[str, Tensor]:
 
 
 def _loops() -> dict[str, Any]:
-    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     with quiet():
-        trainer = Trainer(accelerator="cpu", devices=1, max_epochs=-1, **off)
+        trainer = Trainer(
+            accelerator="cpu",
+            devices=1,
+            max_epochs=-1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
     loops = ("fit_loop", "validate_loop", "test_loop", "predict_loop")
     return {name: getattr(trainer, name).state_dict() for name in loops}
 
@@ -137,7 +144,7 @@ def _require_journal(text: str, config: RunConfig) -> None:
 
 
 def _compare(expected: Any, held: Any, place: str) -> None:
-    """Raise Damaged where ``held`` is not of the form of ``expected``: same keys, lengths, kinds, sizes; finite."""
+    """Raise Damaged unless ``held`` has the keys, lengths, kinds and sizes of ``expected``, and finite numbers."""
     if isinstance(expected, Mapping):
         _require(isinstance(held, Mapping) and held.keys() == expected.keys(), place)
         for key, value in expected.items():
@@ -160,7 +167,7 @@ def _compare(expected: Any, held: Any, place: str) -> None:
 
 
 def _require_counts(name: str, tensor: Tensor, place: str, steps: float = math.inf) -> None:
-    """Raise Damaged where a tensor with the name of a count, or of a mean of squares, has a value that it never has."""
+    """Raise Damaged if a tensor whose name is that of a count or a mean of squares has an impossible value."""
     last = name.rpartition(".")[-1]
     if _NEVER_NEGATIVE.fullmatch(last):
         _require_range(tensor, place, high=steps if last == "step" else math.inf)

@@ -1,4 +1,4 @@
-"""``report.html``: all that one wants to see of a run, in one file."""
+"""``report.html``: the results of a run on one page."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from e3frame.viz.html import Card, columns, folded, image, note, page, table
 from e3frame.viz.training import learning_curve, overview, parity_by_species
 
 WIDTH = 8.7
-"""Of the figures, in inches."""
+"""Width of the figures in inches."""
 WORST = 5
-"""Frames that are named for each target."""
+"""Number of worst frames listed for each target."""
 
 
 def write_page(
@@ -66,13 +66,13 @@ def _lead(config: RunConfig, run: Mapping[str, Any]) -> str:
 
 
 def _made(run: Mapping[str, Any]) -> list[str]:
-    """When, by what and how the run was made."""
+    """Return the date, the versions and the command of the run."""
     versions = f"e3frame {run['e3frame']}, torch {run['torch']}, Python {platform.python_version()}"
     return [f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}, {versions}", command()]
 
 
 def command() -> str:
-    """The command of this process, with the names of programs and not their folders."""
+    """Return the command of this process, with the names of programs but without their folders."""
     first, *others = sys.orig_argv or [""]
     if others and Path(others[0]).suffix in ("", ".py") and Path(others[0]).is_file():
         script = others[0] if others[0].endswith(".py") and not Path(others[0]).is_absolute() else Path(others[0]).name
@@ -94,19 +94,20 @@ def _cards(evaluation: Evaluation, split: str) -> Iterator[Card]:
 
 
 def _errors(splits: Mapping[str, Evaluation]) -> str:
-    """One row for each target, a column for each split."""
+    """Return a table with a row for each target and columns for each split."""
     rows = []
     for name in next(iter(splits.values())).pairs:
         found = [evaluation.errors.get(name) for evaluation in splits.values()]
         unit = next((errors.shown[2] for errors in found if errors is not None), "")
-        mae, rmse = (["" if e is None else rounded(e.shown[k], 4) for e in found] for k in (0, 1))
+        mae = ["" if e is None else rounded(e.shown[0], 4) for e in found]
+        rmse = ["" if e is None else rounded(e.shown[1], 4) for e in found]
         r2 = ["" if e is None or e.r2 is None else f"{e.r2:.5f}" for e in found]
         rows.append([name, unit, *mae, *rmse, *r2])
     numbers = [f"{error} {split}" for error in ("MAE", "RMSE", "R²") for split in splits]
     frames = ", ".join(f"{evaluation.frames:,} {split}" for split, evaluation in splits.items())
     text = (
         f"{frames} frames. R² compares with what is known without a model: for sums over the atoms, such as energies, "
-        "the best reference energies of the elements; for other scalars their mean; for what has a direction, zero."
+        "the best reference energies of the elements; for other scalars, their mean; for vectors and tensors, zero."
     )
     return table(["target", "unit", *numbers], rows, numbers, full=True) + note(text)
 
@@ -154,11 +155,11 @@ def _data(data: Splits, missing: Sequence[str], config: RunConfig) -> str:
     units |= {task.key(name): task.unit(name) for name in task.targets}
     rows = [[key, ", ".join(_roles(key, config)), typeset(unit), *_values(key, data)] for key, unit in units.items()]
     headings = ["key", "read as", "unit", "mean", "deviation", "smallest", "largest"]
-    html += "<h3>values in the training frames, of vectors and tensors by component</h3>" + table(
+    html += "<h3>values in the training frames (by component for vectors and tensors)</h3>" + table(
         headings, rows, headings[3:]
     )
     lines = [[line] for line in missing]
-    return html + ("<h3>labels that some lack</h3>" + table([""], lines) if lines else "")
+    return html + ("<h3>missing labels</h3>" + table([""], lines) if lines else "")
 
 
 def _roles(key: str, config: RunConfig) -> Iterator[str]:
@@ -204,7 +205,7 @@ def _model(run: TypedRun) -> str:
 
 
 def _scale_shifts(config: RunConfig) -> Iterator[tuple[str, str]]:
-    """What the training data, or the user, said of each atom's share."""
+    """Yield a table of scales and shifts for each output that has them."""
     species = config.model.species
     for name, layer in config.model.outputs.items():
         if layer.scale_shift is not None:

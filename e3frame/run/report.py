@@ -1,4 +1,4 @@
-"""What a run says of its data and its model before it starts, and the figures it leaves."""
+"""What a run prints about its data, its model and its errors, and the figures that it draws."""
 
 from __future__ import annotations
 
@@ -57,16 +57,16 @@ def _scale_and_shift(statistics: Statistics, typed: TypedRun) -> Iterator[tuple[
 
 
 def model_line(model: Model, config: RunConfig) -> str:
-    """One line on what is trained."""
+    """Return one line about the model and its targets."""
     parameters = sum(p.numel() for p in model.parameters())
     targets = ", ".join(f"{name} (weight {_weight(t)})" for name, t in config.task.targets.items())
     return f"{parameters:,} parameters, {config.trainer.dtype}; targets: {targets}"
 
 
 def draw(splits: Mapping[str, Evaluation], config: RunConfig, folder: Path) -> None:
-    """``learning_curve.png``, and ``parity_<target>.png`` for the test frames, or the last split there is.
+    """Draw ``learning_curve.png`` and, for the test frames, a ``parity_<target>.png`` for each target.
 
-    What is trained per atom is shown per atom, above the reference energies of the atoms.
+    Without test frames, the last split is drawn. See :func:`compared` for what is shown.
     """
     save(learning_curve(folder / "metrics.csv"), folder / "learning_curve.png")
     split = shown_split(splits)
@@ -89,13 +89,15 @@ def conclude(errors: Mapping[str, Evaluation], ended: str, folder: Path, console
 
 
 def shown_split(splits: Mapping[str, Evaluation]) -> str:
-    """The split whose errors count most."""
+    """Return the split whose errors count most: test, or else the last one."""
     return "test" if "test" in splits else list(splits)[-1]
 
 
 def compared(name: str, evaluation: Evaluation, config: RunConfig) -> Compared:
-    """Labels and predictions of one target as they are drawn: per atom, above the reference energies of the atoms,
-    where it is trained per atom; without the entries that have no label."""
+    """Return labels and predictions of one target as they are drawn, without the entries that have no label.
+
+    A target that is trained per atom is shown per atom, relative to the reference energies of the atoms.
+    """
     pair, errors = evaluation.pairs[name], evaluation.errors[name]
     less = ""
     labels, predictions, unit = pair.label.numpy(), pair.prediction.numpy(), typeset(config.task.unit(name))
@@ -114,7 +116,7 @@ def compared(name: str, evaluation: Evaluation, config: RunConfig) -> Compared:
 
 
 def _reference(name: str, evaluation: Evaluation, config: RunConfig) -> NDArray[np.float64] | float:
-    """(frames, 1): what the model's shifts sum up to."""
+    """Return the sum of the model's shifts over the atoms of each frame, (frames, 1)."""
     given = config.model.outputs[name].scale_shift
     if given is None:
         return 0.0

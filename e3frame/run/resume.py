@@ -1,4 +1,4 @@
-"""Whether a folder holds a run that goes on, from which checkpoint, and whether it is the same run."""
+"""Continuing a run: whether a folder holds the same run, and from which checkpoint it continues."""
 
 from __future__ import annotations
 
@@ -21,21 +21,27 @@ if TYPE_CHECKING:
     from e3frame.training.checkpoint import Checkpoint
 
 LIMITS = {f"trainer.{name}" for name in ("max_epochs", "max_steps", "max_minutes", "early_stopping_patience")}
-"""Keys that may change so that a finished run goes on."""
+"""Keys that may change so that a finished run continues."""
 
 FREE = {f"trainer.{name}" for name in ("progress_bar", "num_threads", "accelerator", "devices", "num_nodes")} | {
     *("name", "folder", "ckpt", "logger", "data.num_workers", "data.cache_dir", "data.storage", "data.neighbors"),
     *("trainer.checkpoint_minutes", "trainer.checkpoint_steps"),
 }
-"""Keys that say where and how comfortably a run is done, not which run it is."""
+"""Keys that may change in any session: they do not decide the results of a run."""
 
 
 class Finished(UserError):
-    """The folder holds this very run, and it has come to its end."""
+    """The folder holds this run, and it is finished."""
 
 
 class Difference(NamedTuple):
-    """A key of which two configs have different values."""
+    """A key that has different values in two configs.
+
+    Attributes:
+        path: path of the key.
+        held: its value in the config of the earlier session.
+        given: its value in the config of this session.
+    """
 
     path: PathKey
     held: Any
@@ -46,7 +52,7 @@ class Difference(NamedTuple):
 
 
 def differences(held: Any, given: Any, path: PathKey = ()) -> Iterator[Difference]:
-    """Where two raw configs differ, apart from FREE keys; what is still ``auto`` may turn out to be anything."""
+    """Yield the differences of two raw configs, apart from FREE keys. ``auto`` in ``given`` stands for any value."""
     if dotted(path) in FREE or given == "auto":
         return
     if isinstance(held, Mapping) and isinstance(given, Mapping):
@@ -57,27 +63,27 @@ def differences(held: Any, given: Any, path: PathKey = ()) -> Iterator[Differenc
 
 
 def require_same(held: Mapping[str, Any], config: RunConfig, where: Path) -> list[Difference]:
-    """The changed limits, if nothing else has changed.
+    """Return the limits that have changed; nothing else may have.
 
     Args:
-        held: the raw config of an earlier session.
-        config: of this one.
-        where: the folder or the checkpoint that holds it, for the message.
+        held: raw config of an earlier session.
+        config: config of this session.
+        where: folder or checkpoint of the earlier session, for the message.
 
     Raises:
-        UserError: it is another run, or of a version whose configs mean something else.
+        UserError: another key has changed, or the config is not valid in this version.
     """
     found = _found(held, config, where)
     other = [difference for difference in found if dotted(difference.path) not in LIMITS]
     if other:
         lines = "\n".join(f"  {difference}" for difference in other[:3])
         more = f"\n  and {len(other) - 3} more" if len(other) > 3 else ""
-        raise UserError(f"{where} is of another run\n{lines}{more}\n  choose another folder, or the same config")
+        raise UserError(f"{where} belongs to another run\n{lines}{more}\n  choose another folder, or the same config")
     return found
 
 
 def _found(held: Mapping[str, Any], config: RunConfig, where: Path) -> list[Difference]:
-    """Differences of two configs. Nothing is imported for it: other plugins are a difference on their own."""
+    """Return the differences of two configs. If their plugins differ, that is the difference: none is imported."""
     given, there = list(config.plugins), _plugins(held)
     if there != given:
         return [Difference(("plugins",), there, given)]
@@ -85,7 +91,7 @@ def _found(held: Mapping[str, Any], config: RunConfig, where: Path) -> list[Diff
         earlier = validate(type(config), held)
     except SpecErrors as errors:
         first = str(next(iter(errors.errors), "it is not valid")).splitlines()
-        problem = f"its config is not that of a run of this version of e3frame: {' '.join(map(str.strip, first))}"
+        problem = f"its config is not valid in this version of e3frame: {' '.join(map(str.strip, first))}"
         raise UserError(f"{where}: {problem}\n  choose another folder for a new run") from None
     return list(differences(earlier.model_dump(mode="json"), config.model_dump(mode="json")))
 
@@ -132,27 +138,27 @@ def look(folder: Path, config: RunConfig) -> Held:
         raise Finished(f"{folder} holds this run, finished: there is nothing to do")
     if "metrics.json" in held and changed and not any(map(_lets_go_on, changed)):
         limits = "".join(f"\n  {difference}" for difference in changed)
-        raise UserError(f"{folder} holds this run, finished: it goes on under a higher limit alone{limits}")
+        raise UserError(f"{folder} holds this run, finished: it continues only with a higher limit{limits}")
     return Held(held, changed)
 
 
 def _lets_go_on(limit: Difference) -> bool:
-    """Whether a changed limit moves the end of a finished run further away."""
+    """Whether a changed limit lets a finished run continue."""
     if limit.path[-1] == "early_stopping_patience" or limit.given is None:
         return True
     return limit.held is not None and limit.given > limit.held
 
 
 def find(folder: Path, config: RunConfig, before: int | None = None) -> tuple[Checkpoint | None, list[str]]:
-    """The checkpoint to go on from, if there is one, and what the user should know about it.
+    """Return the checkpoint to continue from, and messages about it; None: the run starts from the beginning.
 
     Args:
-        folder: of the run.
-        config: may name a checkpoint. Where it moves the end of the run, an earlier end is none.
-        before: a step whose checkpoint, and those after it, are of no use.
+        folder: folder of the run.
+        config: may name a checkpoint. If its limits have changed, the checkpoint of the earlier end is skipped.
+        before: skip the checkpoint of this step and of later ones.
 
     Raises:
-        UserError: the checkpoint that was named does not exist, is damaged, or is of the end of a shorter run.
+        UserError: the checkpoint that was named does not exist, is damaged, or is the end of a shorter run.
     """
     from e3frame.training.checkpoints import newest
 
@@ -172,14 +178,13 @@ def find(folder: Path, config: RunConfig, before: int | None = None) -> tuple[Ch
 
 
 def checkpoint_path(ckpt: str) -> Path:
-    """The file of a checkpoint.
+    """Return the file of a checkpoint.
 
     Args:
-        ckpt: the file, or a folder, which means its newest checkpoint: ``runs/<name>``, the folder of a run, or the
-            folder ``checkpoints`` in it.
+        ckpt: the file; or ``runs/<name>``, the folder of a run, or its folder ``checkpoints``, for its newest.
 
     Raises:
-        UserError: a folder without checkpoints.
+        UserError: the folder holds no checkpoints.
     """
     path = with_home(ckpt)
     if not path.is_dir():
@@ -205,10 +210,11 @@ def _named(path: Path, config: RunConfig) -> tuple[Checkpoint, list[str]]:
         raise UserError(f"ckpt={path}: {error.strerror}") from None
     require_same_data(path.parent.parent, config)
     if found.done and require_same(found.config, config, path):
-        raise UserError(f"ckpt={path}: the end of a run, whose schedule is over\n  name the one before it")
+        problem = "this is the end of a run, where its schedule is over"
+        raise UserError(f"ckpt={path}: {problem}\n  name the checkpoint before it")
     return found, [f"going on from {path}"]
 
 
 def not_a_checkpoint(path: Path, error: Exception) -> UserError:
-    """The message for a file that was named on purpose."""
+    """Return the error for a file that the user has named."""
     return UserError(f"ckpt={path}\n  not a checkpoint of e3frame: {error}")

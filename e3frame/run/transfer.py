@@ -1,4 +1,4 @@
-"""Weights of a trained model for the layers of another one."""
+"""Weights of a trained model for the layers of a new one."""
 
 from __future__ import annotations
 

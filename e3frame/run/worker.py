@@ -12,10 +12,10 @@ from e3frame.config.run import typed_run
 from e3frame.files.yaml_file import read_yaml
 from e3frame.run.fitting import train
 from e3frame.run.frames import load_splits
+from e3frame.run.peers import MISTAKE
 from e3frame.run.settings import settings
 from e3frame.spec.errors import UserError
 from e3frame.training.checkpoint import read_checkpoint
-from e3frame.training.peers import MISTAKE
 from e3frame.training.session import Session
 
 

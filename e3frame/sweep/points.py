@@ -154,7 +154,7 @@ def _check_value(
         raise sources.place(SpecError(("sweep", "space", key), problem, first.hint, at_key=first.at_key))
 
 
-def _missing(raw: Any, path: Sequence[str]) -> SpecError | None:
+def _missing(raw: Any, path: tuple[str, ...]) -> SpecError | None:
     """What is wrong with a key that lies in a mapping which does not exist. The last part is the spec's business."""
     for depth, part in enumerate(path[:-1]):
         if not isinstance(raw, Mapping):

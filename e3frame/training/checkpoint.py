@@ -1,4 +1,4 @@
-"""The state of a training in one file: tensors as safetensors, all else as JSON in its header. Reading runs no code."""
+"""The state of a training in one file: tensors as safetensors, the rest as JSON in its header. Reading runs no code."""
 
 from __future__ import annotations
 
@@ -22,25 +22,26 @@ from e3frame.spec.errors import UserError
 from e3frame.version import __version__
 
 FORMAT = 1
-"""Of the file: raise it when older versions of e3frame could not read what is written."""
+"""Number of the file format; increase it when older versions of e3frame cannot read the new files."""
 
 CONVENTIONS = "e3nn 0.5: (mul, ir) order, l = 1 is (x, y, z), component normalization by default"
-"""What the numbers mean, as ``e3frame.algebra`` states it; weights made under others are refused."""
+"""The conventions of the weights, as in ``e3frame.algebra``; weights of other conventions are refused."""
 
 
 class Damaged(Exception):
-    """A file that is not a whole checkpoint, with what is wrong with it."""
+    """A file is not a whole checkpoint; the message says why."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint as it was read.
+    """A checkpoint that was read.
 
     Attributes:
-        state: what Lightning restores.
-        config: the resolved run config, as raw mapping.
-        step: steps of the optimizer.
-        done: whether the training had come to its end.
+        path: its file.
+        state: the state that Lightning restores.
+        config: the resolved run config, as a raw mapping.
+        step: number of steps of the optimizer.
+        done: whether the training was finished.
     """
 
     path: Path
@@ -54,10 +55,10 @@ def write_checkpoint(path: Path, state: Mapping[str, Any], config: Mapping[str, 
     """Write a checkpoint in one step.
 
     Args:
-        path: its file.
+        path: the file.
         state: nested dicts, lists and tuples of tensors and plain values.
-        config: the resolved run config, as JSON has it.
-        done: whether the training has come to its end.
+        config: the resolved run config, as plain values.
+        done: whether the training is finished.
     """
     tensors: dict[str, Tensor] = {}
     about = {
@@ -80,11 +81,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         Damaged: the file is not a whole checkpoint.
-        UserError: it is one, but of another version or other conventions.
+        UserError: the checkpoint is of another version or of other conventions.
     """
     content = read_regular(path)
     if content[:2] == b"PK":
-        problem = "it was written by an e3frame that pickled its checkpoints, and a pickle may run any code"
+        problem = "it was written by a version of e3frame that pickled checkpoints, and a pickle can run any code"
         raise UserError(f"{path} is not read: {problem}\n  start a new run; model.safetensors files are read as before")
     try:
         header, data = _split(content)
@@ -93,19 +94,20 @@ def read_checkpoint(path: Path) -> Checkpoint:
         _require_known(path, metadata)
         about = _About.model_validate_json(metadata["about"])
         if not intact:
-            raise Damaged("its content is not that of its digest")
+            raise Damaged("its content does not match its digest")
         state = _decode(json.loads(metadata["state"]), load(content))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError, SafetensorError):
-        raise Damaged("it is cut off, or no checkpoint") from None
+        raise Damaged("it is cut off, or not a checkpoint") from None
     if about.conventions != CONVENTIONS:
-        raise UserError(f"{path}: made under other conventions ({about.conventions[:80]}), here are {CONVENTIONS}")
+        problem = f"its conventions are {about.conventions[:80]!r}, but those of this version are {CONVENTIONS!r}"
+        raise UserError(f"{path}: {problem}")
     if not isinstance(state, dict) or state.get("global_step") != about.step:
-        raise Damaged("it does not hold the state of the step that it names")
+        raise Damaged("its state is not that of the step that it names")
     return Checkpoint(path, state, about.config, about.step, about.done)
 
 
 class _About(BaseModel):
-    """What a checkpoint says of itself."""
+    """The description of a checkpoint in its header."""
 
     model_config = ConfigDict(strict=True)
 
@@ -123,7 +125,7 @@ def _require_known(path: Path, metadata: Mapping[str, Any]) -> None:
 
 
 def _encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """``value`` for JSON, its tensors moved to ``tensors`` under their place in it."""
+    """Return ``value`` as JSON; its tensors are moved to ``tensors``, under their place in it."""
     if isinstance(value, Tensor):
         tensors[name] = value.detach().cpu().contiguous().clone()
         return {"$tensor": name}
@@ -137,7 +139,7 @@ def _encode(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         return inner if isinstance(value, list) else {"$tuple": inner}
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    raise TypeError(f"{name}: a {type(value).__name__} has no place in a checkpoint")
+    raise TypeError(f"{name}: a checkpoint cannot hold a {type(value).__name__}")
 
 
 def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -155,7 +157,7 @@ def _decode(value: Any, tensors: Mapping[str, Tensor]) -> Any:
 
 
 def _split(content: bytes) -> tuple[dict[str, Any], bytes]:
-    """Header and data of a safetensors file."""
+    """Return header and data of a safetensors file."""
     start = 8 + int.from_bytes(content[:8], "little")
     return json.loads(content[8:start]), content[start:]
 
@@ -173,10 +175,10 @@ def _digest(header: Mapping[str, Any], data: bytes) -> str:
 
 
 class SafeCheckpoints(CheckpointIO):
-    """Lightning's checkpoints as files of this format.
+    """Let Lightning write its checkpoints in this format.
 
     Args:
-        config: the resolved run config, which goes into each of them.
+        config: the resolved run config, which each checkpoint holds.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:

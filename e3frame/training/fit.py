@@ -1,4 +1,4 @@
-"""The training itself, by Lightning."""
+"""The training, by Lightning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, EarlyStopping
 from lightning.pytorch.strategies import DDPStrategy
-from torch.optim.swa_utils import AveragedModel
 
 from e3frame.config.init import lr_factor
 from e3frame.config.run import RunConfig
@@ -24,19 +23,28 @@ from e3frame.data.pipeline.module import DataModule
 from e3frame.network import Model
 from e3frame.training.checkpoint import Checkpoint, Damaged, SafeCheckpoints
 from e3frame.training.checkpoints import Checkpoints
-from e3frame.training.groups import parameter_groups
-from e3frame.training.journal import Journal
+from e3frame.training.journal import Journal, ProgressBar
 from e3frame.training.limits import Limits, ended
 from e3frame.training.module import Training
 from e3frame.training.processes import accelerator, environment, rank
-from e3frame.training.progress import ProgressBar
 from e3frame.training.session import Session, say
 from e3frame.training.signals import Interrupted, Signals
+from e3frame.training.weights import Averaged, parameter_groups
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A trained model, with the weights of its best epoch, and the device it was trained on."""
+    """A trained model.
+
+    Attributes:
+        model: in eval mode, with the weights of its best epoch.
+        device: device on which it was trained.
+        epochs: epochs trained, in all sessions together.
+        steps: steps of the optimizer, in all sessions together.
+        best_epoch: epoch with the lowest ``trainer.monitor``, counted from 1.
+        seconds: duration of training and validation, in all sessions together.
+        ended: how the training has ended, for the user.
+    """
 
     model: Model
     device: torch.device
@@ -47,7 +55,7 @@ class Fitted:
     ended: str
 
 
-def fit(session: Session, model: Model, average: AveragedModel | None, splits: Splits) -> Fitted:
+def fit(session: Session, model: Model, average: Averaged | None, splits: Splits) -> Fitted:
     """Train until the first limit, then take the weights of the best epoch.
 
     Args:
@@ -64,7 +72,7 @@ def fit(session: Session, model: Model, average: AveragedModel | None, splits: S
     data = DataModule(splits, config.data, config.seed, _place(start, config), config.model.r_max)
     batches = len(data.train_dataloader())
     if data.place is not None and data.place.batch > batches:
-        raise Damaged(f"it stands after batch {data.place.batch} of an epoch of {batches}")
+        raise Damaged(f"it was saved after batch {data.place.batch}, but an epoch has {batches}")
     limits = Limits(config.trainer, batches)
     split = "train" if splits.val is None else "val"
     if split == "train":
@@ -74,11 +82,11 @@ def fit(session: Session, model: Model, average: AveragedModel | None, splits: S
     journal = Journal(folder / "metrics.csv", config.task, limits, console, split)
     files = {name: dataset.files for name, dataset in data.splits.items()}
     module = Training(model, average, config.task, optimizer, schedules, journal, files, config.seed)
-    checkpoints = Checkpoints(folder / "checkpoints", config.trainer, _monitored(config.trainer.monitor, split))
+    checkpoints = Checkpoints(folder / "checkpoints", config.trainer, _monitored(config.trainer.monitor, split), module)
     signals = Signals(checkpoints)
     callbacks: list[Callback] = [limits, signals, checkpoints, *session.observers]
-    if config.trainer.early_stopping_patience is not None:
-        callbacks.append(_early_stopping(config, split))
+    if (patience := config.trainer.early_stopping_patience) is not None:
+        callbacks.append(_early_stopping(_monitored(config.trainer.monitor, split), patience, split))
     if config.trainer.progress_bar and console.is_terminal:
         callbacks.append(ProgressBar(limits, console))
     with quiet():
@@ -93,7 +101,7 @@ def fit(session: Session, model: Model, average: AveragedModel | None, splits: S
             reason = str(error).splitlines() or [type(error).__name__]
             raise Damaged(f"it cannot be restored ({reason[0][:120]})") from error
         finally:
-            signals.restore()  # Lightning has turned some off
+            signals.restore()  # Lightning has disabled some
     said = ended(config.trainer, trainer.global_step, batches, limits.seconds)
     return _best(module.evaluated, checkpoints, trainer, limits, said)
 
@@ -134,7 +142,7 @@ def _trainer(session: Session, callbacks: list[Callback]) -> Trainer:
         devices=spec.devices,
         num_nodes=spec.num_nodes,
         strategy=_strategy(spec),
-        use_distributed_sampler=False,  # SharedBatches share without padding
+        use_distributed_sampler=False,  # SharedBatches divides each batch, without padding
         max_epochs=-1,  # Limits ends the run
         max_steps=-1,
         callbacks=callbacks,
@@ -160,7 +168,7 @@ def _strategy(spec: TrainerSpec) -> str | DDPStrategy:
 
 
 def without_validation(config: RunConfig) -> str:
-    """What is said where there are no validation frames: which metrics of the training decide, and what to write."""
+    """Return the message for a run without validation frames: which training metrics decide, and what to write."""
     best = _monitored(config.trainer.monitor, "train")
     said = [f"the best epoch is that of the lowest {'training loss' if best == 'train_loss' else best}"]
     if config.trainer.early_stopping_patience is not None:
@@ -177,17 +185,17 @@ def _monitored(name: str, split: str) -> str:
 
 
 def _following(schedule: dict[str, Any], split: str, config: RunConfig) -> dict[str, Any]:
-    """A schedule that follows a metric steps when there is a new one."""
+    """Let a schedule that follows a metric step when the metric is computed."""
     if "monitor" not in schedule:
         return schedule
     frequency = config.trainer.check_val_every_n_epoch if split == "val" else 1
     return {**schedule, "monitor": _monitored(schedule["monitor"], split), "frequency": frequency}
 
 
-def _early_stopping(config: RunConfig, split: str) -> EarlyStopping:
+def _early_stopping(monitor: str, patience: int, split: str) -> EarlyStopping:
     return EarlyStopping(
-        monitor=_monitored(config.trainer.monitor, split),
-        patience=config.trainer.early_stopping_patience,
+        monitor=monitor,
+        patience=patience,
         strict=split == "val",  # a training metric of the first epoch comes after this callback
         check_on_train_epoch_end=split == "train",
     )
@@ -195,7 +203,7 @@ def _early_stopping(config: RunConfig, split: str) -> EarlyStopping:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Lightning's tips and tables of devices tell the user of e3frame nothing."""
+    """Silence Lightning's tips and tables of devices, which say nothing to the user of e3frame."""
     loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -1,13 +1,19 @@
-"""What a run tells while it goes on: ``metrics.csv`` with a line for each epoch, and some of them on the screen."""
+"""What a run reports while it trains: ``metrics.csv`` with a line for each epoch; some of these lines, and a progress
+bar, on the screen."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from e3frame.config.targets import TaskSpec
 from e3frame.evaluate.metrics import units
@@ -16,21 +22,21 @@ from e3frame.spec.words import rounded
 from e3frame.training.limits import Limits
 
 _LINES = 20
-"""Lines on the screen in a run of any length."""
+"""Largest number of lines on the screen, however long the run is."""
 
 
 class Journal:
-    """Keeps the errors of each epoch. Errors have their unit in the file's header, losses have none.
+    """Record the errors of each epoch. The header of the file gives the unit of each error; losses have none.
 
-    Training errors are means over an epoch, while the weights changed; validation errors are those of the averaged
-    weights at its end, and empty where an epoch had no validation.
+    Training errors are means over an epoch, during which the weights change; validation errors are those of the
+    averaged weights at its end, and empty if an epoch has no validation.
 
     Args:
         path: the CSV file.
         task: names what is measured.
-        limits: knows the time and how far the run has come.
-        console: where the lines go.
-        shown: which split's errors are on the screen.
+        limits: gives the time and the progress of the run.
+        console: shows the lines.
+        shown: split whose errors are shown.
     """
 
     def __init__(self, path: Path, task: TaskSpec, limits: Limits, console: Console, shown: str = "val") -> None:
@@ -44,21 +50,21 @@ class Journal:
         self._printed = -1
 
     def begin(self) -> None:
-        """Write the header, unless the file goes on from an earlier session, and the head of the lines."""
+        """Write the header, unless the file continues that of an earlier session, and show the head of the lines."""
         if not self.path.exists():
             append_line(self.path, _line(self.columns))
         self._print(["", "", "", "train", self.shown, *self._names])
         self._print(["epoch", "time", "lr", "loss", "loss", *self._titles])
 
     def epoch(self, epoch: int, step: int, lr: float, values: Mapping[str, float], last: bool) -> None:
-        """Keep what an epoch gave.
+        """Record an epoch.
 
         Args:
             epoch: counted from 1.
             step: steps of the optimizer so far.
             lr: learning rate of the last step.
-            values: ``train_loss``, ``val_energy_mae`` and so on.
-            last: whether the run ends here.
+            values: metrics by name, such as ``train_loss`` and ``val_energy_mae``.
+            last: whether the run ends with this epoch.
         """
         seconds = self.limits.seconds
         keys = [f"{split}_{name}" for split in ("train", "val") for name in self.names]
@@ -73,11 +79,11 @@ class Journal:
             self._print([str(epoch), f"{int(seconds) // 60}:{int(seconds) % 60:02d}", f"{lr:.1e}", *shown])
 
     def read(self) -> str:
-        """All lines so far."""
+        """Return all lines so far."""
         return self.path.read_text(encoding="utf-8")
 
     def restore(self, text: str) -> None:
-        """Put back the lines up to a checkpoint: later ones are written anew when their epochs are done again."""
+        """Restore the lines up to a checkpoint; later epochs are trained, and recorded, again."""
         write_file(self.path, text.encode())
 
     def _print(self, cells: Sequence[str]) -> None:
@@ -87,7 +93,7 @@ class Journal:
 
 
 def columns(task: TaskSpec) -> list[str]:
-    """The header of the file."""
+    """Return the header of the file."""
     unit = units(task)
     titles = [f"{name} ({unit[name]})" if unit.get(name) else name for name in ("loss", *unit)]
     return ["epoch", "step", "seconds", "lr", *(f"{split}_{title}" for split in ("train", "val") for title in titles)]
@@ -97,3 +103,52 @@ def _line(row: Sequence[str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(row)
     return text.getvalue()
+
+
+class ProgressBar(Callback):
+    """Show a bar that follows ``limits.progress()``; lines printed on the same console appear above it.
+
+    Args:
+        limits: gives the progress of the run and the time left.
+        console: a terminal.
+    """
+
+    def __init__(self, limits: Limits, console: Console) -> None:
+        self.limits = limits
+        self.progress = Progress(
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=None),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[cyan]{task.fields[left]} left"),
+            console=console,
+            transient=True,
+        )
+        self._bar = self.progress.add_task("training", total=1.0, left=clock(None))
+
+    def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
+        self.progress.start()
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        epoch = f"epoch {trainer.current_epoch + 1}"
+        self.progress.update(
+            self._bar, completed=self.limits.progress(), description=epoch, left=clock(self.limits.left())
+        )
+
+    def on_train_end(self, trainer: Trainer, module: LightningModule) -> None:
+        self.progress.stop()
+
+    def on_exception(self, trainer: Trainer, module: LightningModule, exception: BaseException) -> None:
+        self.progress.stop()
+
+
+def clock(seconds: float | None) -> str:
+    """Write seconds as hours, minutes and seconds.
+
+    >>> clock(59.2), clock(3700), clock(None)
+    ('0:01:00', '1:01:40', '-:--:--')
+    """
+    if seconds is None:
+        return "-:--:--"
+    whole = math.ceil(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

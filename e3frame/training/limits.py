@@ -1,4 +1,4 @@
-"""When a run ends, and how far it has come."""
+"""When a training ends, and how far it has come."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from e3frame.config.trainer import TrainerSpec
 from e3frame.spec.words import counted
 
 _START_UP = 0.1
-"""Part of the time limit in which a slow start says nothing about the speed of the run."""
+"""Share of the time limit during which the time does not count as progress, because the start may be slow."""
 
 
 def ended(spec: TrainerSpec, steps: int, steps_per_epoch: int, seconds: float) -> str:
-    """How a training came to its end: after all of its epochs, or at which limit before.
+    """Say how a training has ended: after all its epochs, or at which limit before.
 
     >>> ended(TrainerSpec(max_epochs=20), 100, 5, 60.0)
     '20 epochs'
@@ -39,11 +39,11 @@ def ended(spec: TrainerSpec, steps: int, steps_per_epoch: int, seconds: float) -
 
 
 class Limits(Callback):
-    """Stops at the first limit that is reached, after a last validation.
+    """Stop at the first limit that is reached, after a last validation.
 
     Args:
-        spec: holds the limits.
-        steps_per_epoch: batches of the training split.
+        spec: the limits.
+        steps_per_epoch: number of batches of the training split.
     """
 
     def __init__(self, spec: TrainerSpec, steps_per_epoch: int) -> None:
@@ -57,22 +57,22 @@ class Limits(Callback):
 
     @property
     def steps(self) -> int:
-        """Steps done."""
+        """Number of steps done."""
         return 0 if self._trainer is None else self._trainer.global_step
 
     @property
     def seconds(self) -> float:
-        """Time spent on training and validation, in all sessions of the run together."""
+        """Time spent on training and validation in s, in all sessions of the run together."""
         return self._own_seconds() if self._agreed is None else self._agreed
 
     def _own_seconds(self) -> float:
         return self._earlier + time.monotonic() - self._started
 
     def progress(self) -> float:
-        """The part of the run that is done, from 0 to 1, by the limit that is nearest.
+        """Return the share of the run that is done, from 0 to 1, by the nearest limit.
 
-        Where steps are the nearest limit, as they are unless time runs short, this is a function of the step alone,
-        and the run can be repeated to the last bit; where it follows the clock, it cannot.
+        If the nearest limit is one of steps, this is a function of the step alone, and the run can be repeated to the
+        last bit; if it is the time limit, the run depends on the clock and cannot.
         """
         by_steps = 0.0 if self.max_steps is None else self.steps / self.max_steps
         by_time = 0.0 if self.max_seconds is None else self.seconds / self.max_seconds
@@ -81,7 +81,7 @@ class Limits(Callback):
         return min(1.0, max(by_steps, by_time))
 
     def left(self) -> float | None:
-        """Seconds to the limit that comes first, at the speed of this session; None where nothing tells yet."""
+        """Estimate the seconds to the nearest limit from the speed of this session; None: not known yet."""
         now, steps = time.monotonic() - self._started, self.steps - self._first
         found = [] if self.max_seconds is None else [self.max_seconds - self.seconds]
         if self.max_steps is not None and steps > 0:
@@ -95,7 +95,7 @@ class Limits(Callback):
         self._started, self._first = time.monotonic(), trainer.global_step
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
-        """Processes that train together go by one clock, that of the first."""
+        """Let processes that train together follow one clock, that of the first."""
         if self.max_seconds is not None and trainer.world_size > 1:
             self._agreed = trainer.strategy.broadcast(self._own_seconds())
 
@@ -104,7 +104,7 @@ class Limits(Callback):
         out_of_time = self.max_seconds is not None and self.seconds >= self.max_seconds
         if out_of_steps or out_of_time:
             trainer.should_stop = True
-            trainer.check_val_every_n_epoch = 1  # whatever epoch it is, the last weights are validated too
+            trainer.check_val_every_n_epoch = 1  # the last weights are validated in any case
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds}

@@ -9,7 +9,6 @@ import torch
 from lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 from torch_geometric.data import Batch
 
 from e3frame.config.targets import TaskSpec
@@ -18,28 +17,28 @@ from e3frame.evaluate.losses import Loss, Sum
 from e3frame.evaluate.metrics import TaskErrors, sums
 from e3frame.network import Model
 from e3frame.spec.errors import UserError
-from e3frame.training.checkpoints import not_finite
 from e3frame.training.journal import Journal
+from e3frame.training.weights import Averaged, not_finite
 
 
 class Training(LightningModule):
-    """Trains a model on the targets of a task.
+    """Train a model on the targets of a task.
 
     Args:
-        model: what is trained.
-        average: its running mean, which is validated in its place; None: the model itself.
+        model: the model to train.
+        average: running mean of its weights, which is validated in its place; None: the model itself is validated.
         task: targets, with their weights.
-        optimizer: over the parameters of ``model``.
-        schedules: of the learning rate, in Lightning's form.
-        journal: is told what each epoch gave.
-        files: names of the files of the frames of each split, for messages.
-        seed: with the number of the step, decides dropout, so that a resumed run draws what it would have drawn.
+        optimizer: optimizer of the parameters of ``model``.
+        schedules: schedules of the learning rate, in Lightning's form.
+        journal: records the errors of each epoch.
+        files: names of the files of each split, for messages.
+        seed: random seed. Dropout depends on the seed and the step, so that a resumed run draws the same numbers.
     """
 
     def __init__(
         self,
         model: Model,
-        average: AveragedModel | None,
+        average: Averaged | None,
         task: TaskSpec,
         optimizer: Optimizer,
         schedules: Sequence[dict[str, Any]],
@@ -58,10 +57,10 @@ class Training(LightningModule):
 
     @property
     def evaluated(self) -> Model:
-        """The model whose errors are reported and which is saved."""
+        """The model that is validated, tested and saved."""
         return self.model if self.average is None else self.average.module
 
-    def configure_optimizers(self) -> tuple[list[Optimizer], list[dict[str, Any]]]:
+    def configure_optimizers(self) -> tuple[list[Optimizer], list[Any]]:
         return [self.optimizer], self.schedules
 
     def on_train_batch_start(self, batch: Batch, index: int) -> None:
@@ -70,15 +69,15 @@ class Training(LightningModule):
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
         self._batch = batch
-        surplus = self.trainer.train_dataloader.batch_sampler.surplus
-        return self._step(self.model, batch, None if index in surplus else self.train_errors)
+        counts = _counts(self.trainer.train_dataloader, index)
+        return self._step(self.model, batch, self.train_errors if counts else None)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        surplus = self.trainer.val_dataloaders.batch_sampler.surplus
-        self._step(self.evaluated, batch, None if index in surplus else self.val_errors)
+        counts = _counts(self.trainer.val_dataloaders, index)
+        self._step(self.evaluated, batch, self.val_errors if counts else None)
 
     def _step(self, model: Model, batch: Batch, errors: TaskErrors | None) -> Tensor:
-        """The loss of a batch, which ``errors`` count; None: of a batch that must not count."""
+        """Return the loss of a batch, and add it to ``errors``; None: the batch is a repetition that must not count."""
         atoms = batch.ptr.diff()
         outputs = model(model_input(batch, inputs=model.spec.inputs))
         pairs = self.loss.pairs(outputs, batch, atoms)
@@ -93,7 +92,10 @@ class Training(LightningModule):
         return loss
 
     def _means(self, parts: Mapping[str, Sum], training: bool, counts: bool) -> dict[str, Tensor]:
-        """The mean loss of each target over the batch, times the number of processes, which average their gradients."""
+        """Return the mean loss of each target over the whole batch of all processes.
+
+        It is multiplied by the number of processes, because they average their gradients.
+        """
         world = self.trainer.world_size
         if world == 1 or not training:
             return {name: part.mean for name, part in parts.items()}
@@ -105,8 +107,8 @@ class Training(LightningModule):
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
-        """By the norm. Lightning's own refuses fused optimizers in bf16, fearing scaled gradients, of which there are
-        none."""
+        """Clip gradients by their norm. Lightning's own method refuses fused optimizers in bf16, in case gradients are
+        scaled; here they never are."""
         if gradient_clip_val is not None:
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
@@ -114,11 +116,17 @@ class Training(LightningModule):
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         finite = bool(torch.isfinite(torch.stack(torch._foreach_norm(gradients))).all())
-        wrong = [] if finite else [name for name, _ in not_finite(self.model, gradients=True)]
+        wrong = [] if finite else list(not_finite(self.model, gradients=True))
         self._require_finite(not wrong, True, lambda: self._diverged("gradient", wrong, self._batch))
 
     def _require_finite(self, finite: bool, everywhere: bool, message: Callable[[], UserError]) -> None:
-        """Raise ``message()`` where something is not finite; ``everywhere``: in all processes, which meet here."""
+        """Raise ``message()`` unless ``finite``.
+
+        Args:
+            finite: what this process has found.
+            everywhere: all processes call this, and raise if one of them has found otherwise.
+            message: gives the error.
+        """
         if self.trainer.world_size == 1 or not everywhere:
             if not finite:
                 raise message()
@@ -130,7 +138,7 @@ class Training(LightningModule):
         raise UserError(next(text for text in texts if text))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """What Lightning does not keep: the errors of an epoch that is not over, and the lines of ``metrics.csv``."""
+        """Add what Lightning does not save: the errors of an unfinished epoch, and the lines of ``metrics.csv``."""
         reduce = self.trainer.strategy.reduce
         checkpoint["train_errors"] = [reduce(own.clone(), reduce_op="sum") for own in sums(self.train_errors)]
         checkpoint["journal"] = self.journal.read() if self.trainer.is_global_zero else ""
@@ -151,9 +159,10 @@ class Training(LightningModule):
             self.average.update_parameters(self.model)
 
     def _evaluate_optimizer(self, evaluate: bool) -> None:
-        """Schedule-free optimizers keep the weights to evaluate apart from those where gradients are taken."""
-        if hasattr(self.optimizer, "eval"):
-            self.optimizer.eval() if evaluate else self.optimizer.train()
+        """Switch a schedule-free optimizer between the weights to evaluate and those where gradients are taken."""
+        switch = getattr(self.optimizer, "eval" if evaluate else "train", None)
+        if switch is not None:
+            switch()
 
     def on_validation_start(self) -> None:
         self._evaluate_optimizer(True)
@@ -177,7 +186,13 @@ class Training(LightningModule):
         self._latest |= values
 
     def _diverged(self, what: str, tensors: Mapping[str, Tensor] | Sequence[str], batch: Batch) -> UserError:
-        """The message for a loss, given those of the targets, or for gradients, given the weights' names."""
+        """Return the error for a loss or a gradient that is not finite.
+
+        Args:
+            what: what is not finite.
+            tensors: the loss of each target, or the names of the weights whose gradients are not finite.
+            batch: the frames that it comes from.
+        """
         split = "train" if self.trainer.training else "val"
         frames: dict[str, list[str]] = {}
         for file, frame in zip(batch.file.tolist(), batch.frame.tolist(), strict=True):
@@ -193,3 +208,8 @@ class Training(LightningModule):
             f"  {where}\n"
             "  lower optimizer.lr, set trainer.gradient_clip_val, or look at these frames"
         )
+
+
+def _counts(loader: Any, index: int) -> bool:
+    """Whether the batch counts; some are repeated so that all processes have the same number of batches."""
+    return index not in loader.batch_sampler.surplus

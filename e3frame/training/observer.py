@@ -1,4 +1,4 @@
-"""Watching a run from outside: what each validation gave, and what a step costs."""
+"""Watching a training from outside: the metrics of each validation, and the time of a step."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from lightning.pytorch.callbacks import Callback
 from e3frame.training.signals import Interrupted
 
 _FIRST = 5
-"""Steps at the start that compile, allocate and fill caches."""
+"""Number of steps at the start that are not timed, because they compile, allocate and fill caches."""
 
 
 class Observer(Callback):
-    """Calls ``on_validation`` with the epoch, counted from 1, and the metrics of the validation.
+    """Call a function after each validation, and time the steps.
 
     Args:
-        on_validation: what it raises ends the run.
+        on_validation: takes the epoch, counted from 1, and the metrics of the validation; what it raises ends the run.
 
     Attributes:
-        interrupted: whether the run was ended by a signal.
+        interrupted: whether a signal has ended the run.
     """
 
     def __init__(self, on_validation: Callable[[int, Mapping[str, float]], None]) -> None:
@@ -35,12 +35,12 @@ class Observer(Callback):
 
     @property
     def began(self) -> bool:
-        """Whether there was a training step."""
+        """Whether a training step was done."""
         return bool(self._times)
 
     @property
     def step_ms(self) -> float:
-        """Median time of a training step in ms: forward, backward and optimizer; NaN before the first one."""
+        """Median time of a training step in ms (forward, backward and optimizer); NaN before the first one."""
         return 1e3 * median(self._times[_FIRST:] or self._times or [float("nan")])
 
     def on_train_batch_start(self, trainer: Trainer, *_: Any) -> None:
@@ -58,7 +58,7 @@ class Observer(Callback):
 
 
 def _now(trainer: Trainer) -> float:
-    """The clock, once the device has done what it was asked for."""
+    """Wait until the device has finished, and return the time in s."""
     if trainer.strategy.root_device.type == "cuda":
         torch.cuda.synchronize(trainer.strategy.root_device)
     return time.perf_counter()

@@ -1,4 +1,4 @@
-"""A run that is asked to end saves itself first."""
+"""Signals that end a training, which saves itself first."""
 
 from __future__ import annotations
 
@@ -23,12 +23,16 @@ _TOO_EARLY = (
 
 
 class Interrupted(UserError):
-    """The run was asked to end, and can go on."""
+    """The run was asked to end; it can be continued."""
 
 
 class Signals(Callback):
-    """SIGINT, SIGTERM, SIGHUP (the terminal is closed; not under nohup) and, in a Slurm job, SIGUSR1 end the run before
-    its next step, with a checkpoint. A second SIGINT ends it at once.
+    """Save and end the run before its next step when a signal comes. A second SIGINT ends it at once.
+
+    The signals are SIGINT, SIGTERM, SIGHUP (the terminal is closed; not under nohup) and, in a Slurm job, SIGUSR1.
+
+    Args:
+        checkpoints: saves the run.
     """
 
     def __init__(self, checkpoints: Checkpoints) -> None:
@@ -38,7 +42,7 @@ class Signals(Callback):
         self._before = {number: signal.getsignal(number) for number in _listened()}
 
     def on_train_start(self, trainer: Trainer, module: LightningModule) -> None:
-        """Later than Lightning, whose own handlers end a run at once."""
+        """Set the handlers, after Lightning has set its own, which end a run at once."""
         self._first = trainer.global_step
         self.received = next(iter(came_early()), None)
         for number in self._before:
@@ -64,20 +68,20 @@ class Signals(Callback):
         raise Interrupted(f"{where}\n  the same command goes on from {path}")
 
     def restore(self) -> None:
-        """Put back the handlers there were before the training."""
+        """Restore the handlers from before the training."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
 
 def _listened() -> list[int]:
-    """Only the main thread can listen."""
+    """Return the signals to handle; Python allows handlers in the main thread alone."""
     if threading.current_thread() is not threading.main_thread():
         return []
     return [signal.SIGINT, signal.SIGTERM, *hangup(), *requeue()]
 
 
 def _requeue() -> None:
-    """Ask Slurm for another session of this job, which runs the same command."""
+    """Ask Slurm to queue this job again, which runs the same command."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
     try:

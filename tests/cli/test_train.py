@@ -65,7 +65,8 @@ def test_the_same_command_in_the_same_folder(
     assert capsys.readouterr().out == "mine holds this run, finished: there is nothing to do\n"
     assert train("folder=mine", "optimizer.lr=0.5") == 1
     assert capsys.readouterr().err == (
-        "mine is of another run\n  optimizer.lr: 0.01 there, 0.5 here\n  choose another folder, or the same config\n"
+        "mine belongs to another run\n  optimizer.lr: 0.01 there, 0.5 here\n"
+        "  choose another folder, or the same config\n"
     )
     assert main(["train", "mine"]) == 0
     assert capsys.readouterr().out == "mine holds this run, finished: there is nothing to do\n"
@@ -109,7 +110,7 @@ def test_a_finished_run_goes_on_for_longer(train: Train, capsys: pytest.CaptureF
         assert main(["train", "runs/mine", lower]) == 1
         said = capsys.readouterr().err
         assert said.startswith(
-            "runs/mine holds this run, finished: it goes on under a higher limit alone\n  trainer.max_"
+            "runs/mine holds this run, finished: it continues only with a higher limit\n  trainer.max_"
         )
     assert yaml.safe_load(Path("runs/mine/config.yaml").read_text())["trainer"]["max_epochs"] == 3
 

@@ -75,7 +75,7 @@ def test_a_changed_file_is_named(change: str, config: RunConfig, tmp_path: Path)
     act(tmp_path)
     with pytest.raises(UserError) as caught:
         require_same_data(folder, config)
-    hint = "train folder=NEW starts a new run with the data of now; or put the files back to go on"
+    hint = "train folder=NEW starts a new run with the changed data; to continue this one, restore the files"
     assert str(caught.value) == f"{folder}: the data of this run have changed\n  {tmp_path}/{said}\n  {hint}"
 
 

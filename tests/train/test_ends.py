@@ -13,8 +13,8 @@ from rich.console import Console
 from support.runs import MakeConfig, run
 
 from e3frame.config.trainer import TrainerSpec
+from e3frame.training.journal import clock
 from e3frame.training.limits import Limits, ended
-from e3frame.training.progress import clock
 
 
 def test_the_limit_that_ended_a_run_is_named(make_config: MakeConfig, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_new_run_writes_over_nothing(name: str, make_config: MakeConfig, tmp_p
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\n", r"/run: its config is not that of a run of this version of e3frame: a unknown key"),
+        ("a: 1\n", r"/run: its config is not valid in this version of e3frame: a unknown key"),
         ("- 1\n", r"/run/config.yaml\n  a mapping is required at the top level"),
         ("a: [\n", r"/run/config.yaml:2:1\n  this is not YAML"),
         ("a: \xff\n", r"/run/config.yaml:1:4\n  this is not UTF-8"),

@@ -17,8 +17,8 @@ from e3frame.config.run import RunConfig
 from e3frame.run.form import require_form
 from e3frame.spec.errors import UserError
 from e3frame.spec.validate import validate
-from e3frame.training.averaging import averaged
 from e3frame.training.checkpoint import Checkpoint, Damaged, read_checkpoint, write_checkpoint
+from e3frame.training.weights import Averaged
 
 OPTIMIZER = "optimizer_states.0"
 WRONG = [
@@ -57,7 +57,7 @@ def _replaced(state: dict[str, Any], place: str, value: float) -> dict[str, Any]
 def test_values_that_no_training_writes(checkpoint: Checkpoint, place: str, value: float, message: str) -> None:
     config = validate(RunConfig, checkpoint.config)
     model = config.model.build()
-    average = averaged(model, config.trainer.ema_decay)
+    average = Averaged(model, config.trainer.ema_decay)
     require_form(checkpoint.state, model, average, config)
     with pytest.raises(Damaged) as caught:
         require_form(_replaced(checkpoint.state, place, value), model, average, config)

@@ -20,7 +20,7 @@ from e3frame.network import Model
 from e3frame.run.transfer import apply
 from e3frame.spec.errors import SpecError
 from e3frame.spec.statistics import Statistics
-from e3frame.training.groups import parameter_groups
+from e3frame.training.weights import parameter_groups
 
 RESOLVED = Statistics(
     species=("H", "C", "N", "O"),

@@ -27,7 +27,7 @@ from e3frame.spec.scale_shift import AutoScaleShift, ScaleShift
 from e3frame.spec.statistics import Statistics
 from e3frame.spec.validate import SpecErrors
 from e3frame.training.fit import without_validation
-from e3frame.training.groups import parameter_groups
+from e3frame.training.weights import parameter_groups
 
 
 class Total(nn.Module):

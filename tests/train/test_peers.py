@@ -28,9 +28,9 @@ from e3frame.config.run import RunConfig
 from e3frame.data.pipeline.batches import Place
 from e3frame.data.pipeline.loader import load
 from e3frame.data.pipeline.module import make_loader
+from e3frame.run.peers import Peer, failure, wait_until_ready
 from e3frame.spec.errors import UserError
 from e3frame.training.module import Training
-from e3frame.training.peers import Peer, failure, wait_until_ready
 
 TWO = {"trainer.devices": 2, "trainer.accelerator": "cpu"}
 
@@ -167,7 +167,7 @@ def test_a_killed_process_ends_the_training(
 
 def test_a_process_ends_with_the_first_one(tmp_path: Path) -> None:
     """It waits for nobody who has gone."""
-    code = "from e3frame.training.peers import say_ready; say_ready(); import time; time.sleep(60)"
+    code = "from e3frame.run.peers import say_ready; say_ready(); import time; time.sleep(60)"
     channel, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen([sys.executable, "-c", code], stdin=theirs)

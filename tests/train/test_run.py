@@ -190,7 +190,7 @@ def test_a_folder_with_a_run_is_left_alone(finished: Finished, console: Console)
     with pytest.raises(AlreadyFinished, match=r"first holds this run, finished: there is nothing to do"):
         run(finished.config, finished.folder, console)
     other = finished.config.replace(seed=5)
-    with pytest.raises(UserError, match=r"first is of another run\n  seed: 0 there, 5 here\n  choose another folder"):
+    with pytest.raises(UserError, match=r"first belongs to another run\n  seed: 0 there, 5 here\n  choose another"):
         run(other, finished.folder, console)
     assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*")} == before
 

@@ -20,10 +20,9 @@ from e3frame.nn import FullyConnectedNet, LayerNorm
 from e3frame.o3 import Linear
 from e3frame.spec.errors import SpecError
 from e3frame.spec.validate import validate
-from e3frame.training.averaging import Average
 from e3frame.training.fit import without_validation
-from e3frame.training.groups import parameter_groups
 from e3frame.training.limits import Limits
+from e3frame.training.weights import Average, parameter_groups
 
 LR, STEPS = 0.4, 10
 
