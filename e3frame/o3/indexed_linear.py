@@ -1,4 +1,4 @@
-"""Linear maps that depend on the kind of each row, such as the species of an atom."""
+"""Linear maps whose weights depend on an index of each row, such as the species of an atom."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from e3frame.o3.tensor_product import expand_mask
 
 
 class IndexedLinear(nn.Module):
-    """``out_wi = Σ_u c W[index]_uw x_ui``: a linear map with its own weights for each value of ``index``.
+    """``out_wi = Σ_u c W[index]_uw x_ui``: a linear map with separate weights for each value of ``index``.
 
-    It equals ``FullyConnectedTensorProduct(irreps_in, f"{num_indices}x0e", irreps_out)`` of x and the one-hot vector of
-    ``index``, weights and normalization included, without the product by zeros.
+    Equals ``FullyConnectedTensorProduct(irreps_in, f"{num_indices}x0e", irreps_out)`` of x and the one-hot vector of
+    ``index``, including weights and normalization, without multiplying by zeros.
 
     Args:
-        num_indices: number of values that ``index`` takes.
+        irreps_in, irreps_out: irreps of input and output.
+        num_indices: number of values of ``index``.
+
+    Raises:
+        ValueError: ``num_indices`` is not positive.
     """
 
     def __init__(self, irreps_in: IrrepsLike, irreps_out: IrrepsLike, num_indices: int) -> None:
@@ -34,7 +38,15 @@ class IndexedLinear(nn.Module):
         self.register_buffer("output_mask", expand_mask(self.plan.output_mask, self.irreps_out), persistent=False)
 
     def forward(self, x: Tensor, index: Tensor) -> Tensor:
-        """``(n, irreps_in.dim)`` and integers ``(n,)`` in ``[0, num_indices)`` -> ``(n, irreps_out.dim)``."""
+        """Return the linear map (n, irreps_out.dim) of ``x``.
+
+        Args:
+            x: (n, irreps_in.dim).
+            index: integers (n,) from 0 to num_indices - 1.
+
+        Raises:
+            ValueError: tensors of another shape.
+        """
         if x.ndim != 2 or x.shape[1] != self._dim_in or index.shape != x.shape[:1]:
             raise ValueError(
                 f"expected x of shape (n, {self._dim_in}) and index of shape (n,), "

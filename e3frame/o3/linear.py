@@ -17,18 +17,19 @@ from e3frame.o3.tensor_product import expand_mask
 
 
 class Linear(LoadsE3nn):
-    """``out_wi = Σ_u c W_uw x_ui (+ b_w)`` over all pairs of equal irreps, or along given paths.
+    """``out_wi = Σ_u c W_uw x_ui (+ b_w)``, summed over all pairs of equal irreps, or over given paths.
 
-    Differently divided irreps give different normalizations: simplify them first where that matters.
+    The normalization depends on how irreps are divided into terms; simplify them to avoid this.
 
     Args:
-        f_in, f_out: numbers of channels to mix, an axis before the irreps; every pair of channels has its own weights.
-        internal_weights: whether the module owns its weights; by default if they are shared.
-        shared_weights: whether all rows share the weights (the default) or each brings its own.
-        instructions: paths (i_in, i_out).
-        biases: for each output term whether it has a bias, or True for all 0e.
+        irreps_in, irreps_out: irreps of input and output.
+        f_in, f_out: numbers of channels to mix, on an axis before the irreps; each pair has its own weights.
+        internal_weights: whether the module owns its weights; by default it does if they are shared.
+        shared_weights: whether all rows share the weights (the default) or each row has its own.
+        instructions: paths (i_in, i_out), by default all pairs of equal irreps.
+        biases: whether each output term has a bias; True for all 0e.
         path_normalization: see `e3frame.algebra.linear.plan_linear`.
-        _optimize_einsums: how e3nn generates code. None is generated here, and this changes nothing.
+        _optimize_einsums: code generation option of e3nn, which has no effect here.
 
     Raises:
         ValueError: paths or biases that do not fit the irreps, or internal weights that are not shared.
@@ -60,7 +61,7 @@ class Linear(LoadsE3nn):
         self.internal_weights = self.shared_weights if internal_weights is None else internal_weights
         if self.internal_weights and not self.shared_weights:
             raise AssertedError(
-                "internal weights are shared by all rows; shared_weights=False needs weights as an input"
+                "internal weights are shared by all rows; with shared_weights=False, pass weights to forward"
             )
         self._own_weights("weight", torch.randn(plan.weight_shape) if self.internal_weights else None)
         self._own_weights("bias", torch.zeros(plan.bias_shape) if self.internal_weights else None)
@@ -68,11 +69,15 @@ class Linear(LoadsE3nn):
         self._dim_in = self.irreps_in.dim
 
     def forward(self, features: Tensor, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-        """``(..., [f_in,] irreps_in.dim) -> (..., [f_out,] irreps_out.dim)``.
+        """Return the linear map (..., [f_out,] irreps_out.dim) of ``features``.
 
         Args:
-            weight: ``([f_in, f_out,] weight_numel)``, after leading dimensions if not shared; by default its own.
-            bias: ``([f_out,] bias_numel)``, after leading dimensions if not shared; by default its own.
+            features: (..., [f_in,] irreps_in.dim).
+            weight: ([f_in, f_out,] weight_numel), with leading dimensions if not shared; by default the module's own.
+            bias: ([f_out,] bias_numel), with leading dimensions if not shared; by default the module's own.
+
+        Raises:
+            ValueError: missing weights, or tensors of another shape.
         """
         w = self._given("weight", weight, self.plan.weight_shape)
         b = self._given("bias", bias, self.plan.bias_shape)
@@ -106,13 +111,13 @@ class Linear(LoadsE3nn):
             begin += prod(ins.path_shape)
 
     def weight_view_for_instruction(self, instruction: int, weight: Tensor | None = None) -> Tensor:
-        """View of the weights of one path, of shape ``(..., *path_shape)``."""
+        """Return a view (..., *path_shape) of the weights of one path."""
         return list(self._views(self._flat(weight)))[instruction][1]
 
     def weight_views(
         self, weight: Tensor | None = None, yield_instruction: bool = False
     ) -> Iterator[Tensor | tuple[int, LinearInstruction, Tensor]]:
-        """Views of the weights of each path, if asked with its number and instruction."""
+        """Yield a view of the weights of each path, on request with its number and instruction."""
         for n, (ins, view) in enumerate(self._views(self._flat(weight))):
             yield (n, ins, view) if yield_instruction else view
 

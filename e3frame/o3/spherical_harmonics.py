@@ -23,13 +23,13 @@ class SphericalHarmonics(nn.Module):
     """Real spherical harmonics ``Y^l(x)``, homogeneous polynomials of degree l: ``Y^l(R x) = D^l(R) Y^l(x)``.
 
     Args:
-        irreps_out: a degree, degrees, or irreps, whose parities must be those of the input to the power l.
+        irreps_out: one degree, several degrees, or irreps, with the parity of the input to the power l.
         normalize: whether to replace x by x / |x|. A zero vector stays zero and has zero derivatives.
         normalization: ``component``: |Y^l|² = 2l + 1 on the unit sphere; ``norm``: |Y^l| = 1; ``integral``: ∫ Y_m² = 1.
-        irreps_in: ``1o`` (the default, unless irreps_out needs the other) or ``1e``.
+        irreps_in: ``1o`` or ``1e``; by default the one that irreps_out needs, else ``1o``.
 
     Raises:
-        ValueError: another input than one vector, or a parity that it cannot give.
+        ValueError: irreps_in is not one vector, irreps_out has another parity, or an unknown normalization.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class SphericalHarmonics(nn.Module):
         self._plan: HarmonicsPlan = (self.degrees, normalize, normalization)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(..., 3) -> (..., irreps_out.dim)``."""
+        """Return the spherical harmonics (..., irreps_out.dim) of vectors ``x`` (..., 3)."""
         if x.shape[-1:] != (3,):
             raise ValueError(f"x must have a last dimension of 3, got {tuple(x.shape)}")
         return kernels.spherical_harmonics(as_floating(x), self._plan)
@@ -64,7 +64,7 @@ def spherical_harmonics(
     normalize: bool,
     normalization: Normalization = "integral",
 ) -> Tensor:
-    """Spherical harmonics of x ``(..., 3)``, of the degrees or irreps ``l``; see `SphericalHarmonics`.
+    """Return the spherical harmonics of ``x`` (..., 3) of degrees or irreps ``l``; see `SphericalHarmonics`.
 
     >>> x = torch.tensor([0.0339, 0.1357, 0.4650])
     >>> spherical_harmonics(2, x, normalize=True, normalization="component").mul(1000).round()
