@@ -273,7 +273,7 @@ def test_output_mask() -> None:
     ("call", "message"),
     [
         (lambda: pair("uvw", shared_weights=False, internal_weights=True), r"internal weights are shared by all rows"),
-        (lambda: pair("u<vw", internal_weights=False)[0](torch.ones(12), torch.ones(12)), r"pass 30 of them"),
+        (lambda: pair("u<vw", internal_weights=False)[0](torch.ones(12), torch.ones(12)), r"pass 30 weights"),
         (
             lambda: pair("u<vw")[0](torch.ones(11), torch.ones(12)),
             r"x must have a last dimension of 12, got shape \(11,\)",
