@@ -16,8 +16,8 @@ from e3frame.cli.arguments import Parser
 from e3frame.cli.shorthand import beginning, expanded, read_run
 from e3frame.compose import compose_config, compose_job, config_folder, normalize_overrides, typed_run
 from e3frame.config.run import RunConfig, TypedRun
-from e3frame.files.reading import read_text
 from e3frame.files.regular import with_home
+from e3frame.files.yaml_text import read_text
 from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.signals import remember
 
