@@ -1,4 +1,4 @@
-"""The errors of a target taken apart: by species, by irrep, and against the spread of the labels."""
+"""Errors of a target in detail: by species, by irrep, by frame, and relative to the spread of the labels (R²)."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from e3frame.evaluate.metrics import Errors, displayed
 from e3frame.evaluate.pairs import Pair, in_components
 
 _LEFT = 1e-20
-"""Of the squares of labels, what rounding leaves where the labels are explained without a rest."""
+"""Fraction of the sum of squared labels below which a remainder is rounding."""
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """One target over all frames of a split.
+    """Predictions of one target for all frames of a split.
 
     Attributes:
-        irreps: predictions and labels, in irreps.
-        unit: of the target.
+        irreps: predictions and labels in irreps.
+        unit: unit of the target.
         atoms: (frames,) number of atoms.
-        rows: (frames,) number of values: atoms, or edges, or one.
-        kinds: (all rows,) index into ``symbols`` of each row: its atom's species, or the two of its edge.
-        symbols: names of the kinds; none for values per graph.
-        composition: (frames, species) atoms of each species, for a sum over the atoms; else None.
+        rows: (frames,) number of rows: one, or the number of atoms or edges.
+        kinds: (all rows,) index of each row into ``symbols``: species of its atom, or pair of species of its edge.
+        symbols: names of the kinds; empty for values per graph.
+        composition: (frames, species) number of atoms of each species, if the target is a sum over atoms; else None.
     """
 
     target: TargetSpec
@@ -42,16 +42,16 @@ class Predicted:
 
     @property
     def shown(self) -> Pair:
-        """Cartesian where the target is."""
+        """Predictions and labels in the user's components, Cartesian if the target is."""
         return in_components(self.target, self.irreps)
 
     def frame_errors(self) -> Tensor:
-        """(frames,) root mean square error of each frame in the unit of the errors; NaN where there is no label."""
+        """(frames,) RMSE of each frame in the unit of the errors; NaN for a frame without labels."""
         errors = frame_errors(self.shown, self.rows)
         return displayed(self.unit)[0] * errors / (self.atoms if self.target.per_atom else 1)
 
     def detailed(self, errors: Errors) -> Errors:
-        """The errors, completed with R², the number of labelled frames, and the parts by irrep and species."""
+        """The errors with R², the number of labelled frames, and the errors by irrep and species added."""
         factor, irreps = displayed(self.unit)[0], self.target.type.irreps
         each, frames, composition = self.irreps, len(self.atoms), self.composition
         if self.target.per_atom:
@@ -72,15 +72,13 @@ class Predicted:
 def r2(pair: Pair, irreps: Irreps, composition: Tensor | None = None) -> float | None:
     """``1 - Σ (prediction - label)² / Σ (label - c)²`` over all entries of irreps.
 
-    The model gets no credit for c. It is zero for what has a direction, since no other constant turns with the
-    molecule. For each even scalar it is the mean label; or with ``composition`` the sum ``Σ_s n_s e_s`` of reference
-    energies of the elements, fitted by least squares to these very labels. So a model that only knows which atoms
-    there are gets 0 at most, however large the energies of free atoms are. 1 is perfect; 0 is as good as c. None where
-    c explains all labels, to what rounding leaves.
+    1 is perfect; 0 is as good as predicting c. For irreps with a direction c is zero, since no other constant rotates
+    with the molecule. For each even scalar it is the mean label; or with ``composition`` the sum ``Σ_s n_s e_s`` of
+    reference energies of the elements, fitted by least squares to these labels. A model that knows only the composition
+    thus gets at most 0, however large the energies of free atoms are. None if c explains all labels up to rounding.
 
     Args:
-        composition: (rows, species) of a sum over the atoms: how many of each there are; of a sum per atom: their
-            fractions.
+        composition: (rows, species) number of atoms of each species for a sum over atoms, fractions for a sum per atom.
     """
     there = pair.labelled
     labels = pair.label.where(there, 0.0)
@@ -98,7 +96,7 @@ def r2(pair: Pair, irreps: Irreps, composition: Tensor | None = None) -> float |
 
 
 def by_irrep(pair: Pair, irreps: Irreps, factor: float) -> dict[str, dict[str, float]]:
-    """MAE and RMSE over the components of each kind of irrep, times ``factor``; empty if there is one kind alone."""
+    """MAE and RMSE of each kind of irrep, times ``factor``; empty if there is only one kind."""
     kinds: dict[str, list[slice]] = {}
     for (_, ir), where in zip(irreps, irreps.slices(), strict=True):
         kinds.setdefault(str(ir), []).append(where)
@@ -112,11 +110,11 @@ def by_irrep(pair: Pair, irreps: Irreps, factor: float) -> dict[str, dict[str, f
 
 
 def by_species(pair: Pair, species: Tensor, symbols: Sequence[str], factor: float) -> dict[str, dict[str, float]]:
-    """MAE and RMSE over the atoms of each species, times ``factor``; empty if there is one species alone.
+    """MAE and RMSE of each species, times ``factor``; empty if there is only one.
 
     Args:
-        pair: one row per atom; or per edge, whose species are those of its two atoms.
-        species: (rows,) indices into ``symbols``.
+        pair: one row per atom or per edge.
+        species: (rows,) index into ``symbols``; for an edge, of the pair of species of its atoms.
     """
     found = {
         symbol: _errors(Pair(pair.prediction[species == k], pair.label[species == k]), factor)
@@ -137,10 +135,10 @@ def _errors(pair: Pair, factor: float) -> dict[str, float]:
 
 
 def frame_errors(pair: Pair, rows_per_frame: Tensor) -> Tensor:
-    """(frames,) root mean square of the differences of each frame's entries; NaN for a frame without labels.
+    """(frames,) RMSE over the entries of each frame; NaN for a frame without labels.
 
     Args:
-        rows_per_frame: (frames,) ones for a target per graph, numbers of atoms for one per atom, of edges per edge.
+        rows_per_frame: (frames,) ones for a target per graph, else the number of atoms or edges.
     """
     frame = torch.repeat_interleave(torch.arange(len(rows_per_frame)), rows_per_frame)
     squares, counts = (

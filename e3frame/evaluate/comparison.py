@@ -1,4 +1,4 @@
-"""Which labels of the data a model is compared with, and what is said of the others."""
+"""Labels of the data with which a model is compared, and remarks about the others."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from e3frame.spec.quantities import QUANTITIES
 
 @dataclass(frozen=True)
 class Comparison:
-    """A model and labelled data.
+    """A model and the labelled data for it.
 
     Attributes:
-        spec: the model; with forces and stress that follow from its energy, where the data may have labels of them.
-        task: the targets that are compared, and where the data may have labels of them.
-        asked: those of them that the data declare, and the model was trained on.
-        data: whose frames may lack any of the labels.
+        spec: the model, with forces and stress derived from its energy if the data may have such labels.
+        task: the targets that are compared, and their labels.
+        asked: targets of the training whose labels the data declare.
+        data: the data; a frame may lack any of the labels.
     """
 
     spec: ModelSpec
@@ -41,10 +41,11 @@ class Comparison:
 
     @classmethod
     def of(cls, saved: SavedModel, data: DataSpec) -> Comparison:
-        """The targets of the model's training, or without such its outputs, for which the data may have labels.
+        """Compare the targets of the training for which the data may have labels; of a model without a task, its
+        outputs.
 
         Raises:
-            UserError: there is none, or the data do not have what the model reads.
+            UserError: there is no such target, or the data lack an input of the model.
         """
         targets = _targets(saved, data)
         whole = saved.task or TaskSpec(targets=targets)
@@ -68,11 +69,10 @@ class Comparison:
         return cls(spec if derived else saved.spec, task, asked, lenient)
 
     def load(self) -> tuple[Splits, SingleAtoms]:
-        """The splits of the data, each frame with the labels that it has, without the single atoms that the model's
-        reference energies are of.
+        """The splits of the data, without the single atoms whose energies are the model's reference energies.
 
         Raises:
-            DataError: they cannot be read, or a label is in another unit than that of its target.
+            DataError: the data cannot be read, or a label has another unit than its target.
         """
         require_file_units(self.task, self.data)
         r_max, labels = self.spec.r_max, asked_of_frames(self.spec, self.task)
@@ -80,7 +80,7 @@ class Comparison:
         return set_apart(splits, shifts_of(self.spec, self.task, self.data))
 
     def labelled(self, splits: Mapping[str, FrameSet]) -> TaskSpec:
-        """The targets, without those that nobody asked for where there are no labels of them either.
+        """The targets of the training and those with labels in these splits.
 
         Raises:
             DataError: no frame has a label.
@@ -94,16 +94,16 @@ class Comparison:
         return _found(self.task, self.data, {name for name in self.task.targets if name in there | self.asked})
 
     def remarks(self, splits: Mapping[str, FrameSet], chosen: Collection[str]) -> Iterator[str]:
-        """What is said beside the errors: frames left out, labels that are not there or not given.
+        """Remarks about frames that are left out, missing labels, and labels that the model does not predict.
 
         Args:
-            splits: all of the data.
-            chosen: those that are looked at.
+            splits: all splits of the data.
+            chosen: names of the evaluated ones.
         """
         total = sum(map(len, splits.values()))
         seen = sum(len(splits[name]) for name in chosen)
         if seen < total:
-            yield f"{', '.join(chosen)}: {seen:,} of {total:,} frames; split=all takes all"
+            yield f"{', '.join(chosen)}: {seen:,} of {total:,} frames; split=all uses all"
         looked_at = {name: splits[name] for name in chosen}
         absent = [name for name in self.task.targets if name in self.asked and not self._has(name, looked_at)]
         yield from self._ways(absent)
@@ -114,21 +114,21 @@ class Comparison:
             yield f"the energy of the model is in {self.task.unit(ENERGY)}: {', '.join(derived)} not compared"
             ignored = [name for name in ignored if name not in derived]
         if ignored and self.data.paths:
-            yield f"the model gives no {', no '.join(ignored)}: not compared"
+            yield f"the model does not predict {', '.join(ignored)}: not compared"
 
     def _has(self, name: str, splits: Mapping[str, FrameSet]) -> bool:
         key, per = self.task.key(name), self.task.targets[name].label.per
         return any(Held.of(dataset, key, per).there for dataset in splits.values())
 
     def _ways(self, targets: Collection[str]) -> Iterator[str]:
-        """For labels that no frame has, the keys that are there and what to write."""
+        """For labels that no frame has: the missing key, the key that may be meant, and all keys."""
         if not targets:
             return
         present, keys = first_frame(self.data), self.data.label_keys
         for name in targets:
             key = self.task.key(name)
             if keys[key] in present:
-                yield f"the key '{keys[key]}' of {key} holds NaN alone"
+                yield f"the key '{keys[key]}' of {key} is NaN everywhere"
                 continue
             problem = f"no frame has the key '{keys[key]}' of {key}"
             match = _alike(key, self.task.targets[name].label, present)
@@ -149,7 +149,7 @@ def _targets(saved: SavedModel, data: DataSpec) -> dict[str, TargetSpec]:
 
 
 def _found(task: TaskSpec, data: DataSpec, names: Collection[str] | None = None) -> TaskSpec:
-    """The targets for which the data may have labels; of them all or those of these names."""
+    """The targets, all or those of ``names``, for which the data may have labels."""
     found = {name: t for name, t in task.targets.items() if task.key(name) in data.label_names}
     found = {name: target for name, target in found.items() if names is None or name in names}
     if not found:
@@ -162,7 +162,7 @@ def _found(task: TaskSpec, data: DataSpec, names: Collection[str] | None = None)
 
 
 def _alike(label: str, wanted: Label, present: Mapping[str, Any]) -> str | None:
-    """The key that may be meant: one of the right shape, with a similar name or the same first letter."""
+    """The key that may be meant: of the right shape, with a similar name or the same first letter."""
     fitting = {}
     for key, value in present.items():
         array = as_array(value)

@@ -29,7 +29,7 @@ from e3frame.evaluate.losses import Loss
 from e3frame.evaluate.metrics import Errors, TaskErrors, as_json
 from e3frame.evaluate.pairs import Pair
 from e3frame.files.written import replace_file
-from e3frame.inference.device import read_device, without_modes
+from e3frame.inference.device import Device, read_device, without_modes
 from e3frame.inference.saved import SavedModel
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
@@ -39,19 +39,19 @@ from e3frame.spec.words import printable, rounded
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model on one split.
+    """Results of a model on one split.
 
     Attributes:
-        frames: how many there were.
-        errors: of each target of which there are labels.
-        loss: weighted as at the end of the training.
-        pairs: predictions and labels of each target, (rows, components) in float64, units of the data; Cartesian where
-            the target is.
-        frame_errors: (frames,) of each target: the root mean square error of each frame, in the unit of the errors;
-            NaN where a frame has no label.
-        places: file and frame of each frame.
+        frames: number of frames.
+        errors: errors of each target that has labels.
+        loss: loss with the weights of the end of the training.
+        pairs: predictions and labels of each target, (rows, components) in float64 in the units of the data; Cartesian
+            if the target is.
+        frame_errors: (frames,) for each target, RMSE of each frame in the unit of the errors; NaN for a frame without
+            labels.
+        places: file of each frame, and its number there.
         atoms: (frames,) number of atoms.
-        composition: (frames, species) atoms of each species.
+        composition: (frames, species) number of atoms of each species.
         species: (all atoms,) index of each atom's species.
     """
 
@@ -66,12 +66,12 @@ class Evaluation:
     species: Tensor = field(repr=False)
 
     def as_json(self) -> dict[str, Any]:
-        """What ``metrics.json`` holds of a split."""
+        """The entry of a split in ``metrics.json``."""
         return {"frames": self.frames, "loss": self.loss} | {name: as_json(e) for name, e in self.errors.items()}
 
 
 def predictions(model: Model, dataset: FrameSet, batch_size: int | Budget) -> Iterator[tuple[Batch, dict[str, Tensor]]]:
-    """Batches in the order of the frames, each with the model's outputs, without gradients."""
+    """Batches in the order of the frames, each with the outputs of the model; without gradients."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     with torch.no_grad():
         for batch in make_loader(dataset, batch_size):
@@ -80,7 +80,7 @@ def predictions(model: Model, dataset: FrameSet, batch_size: int | Budget) -> It
 
 
 def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: int | Budget = 64) -> Evaluation:
-    """Errors of a model on a data set that holds the labels of the task; exact whatever the batch size."""
+    """Errors of a model on a data set with the labels of the task; independent of the batch size."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     loss, errors = Loss(task), TaskErrors(task).to(device)
     found: dict[str, list[Pair]] = {name: [] for name in task.targets}
@@ -131,13 +131,13 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
 
 
 def _is_sum(model: Model, name: str) -> bool:
-    """Whether an output is a scalar that the atoms add up to, so that reference energies explain a part of it."""
+    """Whether an output is a sum over atoms, so that reference energies explain a part of it."""
     layer = model.spec.outputs.get(name)
     return layer is not None and layer.extensive is True
 
 
 def _kinds_of_edges(ends: Tensor, species: Sequence[str]) -> tuple[Tensor, list[str]]:
-    """(edges,) which two species the ends (2, edges) of each edge are, and the names of all such."""
+    """(edges,) index of the pair of species of each edge, from ``ends`` (2, edges), and the names of all pairs."""
     low, high = ends.amin(0), ends.amax(0)
     names = [f"{a}-{b}" for a in species for b in species]
     return low * len(species) + high, names
@@ -158,11 +158,11 @@ def _require_finite(pairs: Mapping[str, Pair], task: TaskSpec, batch: Batch, whe
 
 
 def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
-    """MAE, RMSE and R² of each target on each split; of vectors the MAE also in percent of that of predicting zero."""
+    """MAE, RMSE and R² of each target on each split; for vectors also the MAE in percent of that of predicting zero."""
     shown = Text(printable(title), "table.title")
     table = Table(title=shown, title_justify="left", caption_justify="left", box=None, pad_edge=False)
     if any(errors.zero_mae for evaluation in splits.values() for errors in evaluation.errors.values()):
-        table.caption = "of zero: the MAE in percent of that of predicting zero"
+        table.caption = "of zero: MAE in percent of the MAE of predicting zero"
     for heading in ("target", "split", "frames", "MAE", "RMSE", "unit", "R²", "of zero"):
         left = heading in ("target", "split", "unit")
         table.add_column(heading, justify="left" if left else "right", no_wrap=heading == "target")
@@ -196,29 +196,34 @@ def evaluate(
     model: str | Path,
     data: DataSpec,
     split: str = "test",
-    device: str = "cpu",
+    device: Device = "cpu",
     plugins: tuple[str, ...] = (),
     say: Callable[[str], None] = lambda remark: None,
 ) -> dict[str, Evaluation]:
-    """A saved model on the frames of a data spec, on whatever labels of its outputs, and of what follows from its
-    energy, the frames have.
+    """Errors of a saved model on labelled frames, for each label that the model predicts, forces and stress from its
+    energy included.
 
     Args:
         model: the file, the folder of its run, or ``runs/<name>`` for the newest run of that name.
-        data: what to read; its keys and units are its own. A frame may lack any label.
+        data: the frames, with their own keys and units. A frame may lack any label.
         split: ``train``, ``val``, ``test``, or ``all`` for each of them.
-        say: is told how many frames of how many there are, which labels are not there, and which are not compared.
+        device: where the model runs.
+        plugins: as for :func:`e3frame.load_model`.
+        say: takes remarks: how many of the frames are used, which labels are missing, and which are not compared.
+
+    Returns:
+        The evaluation of each split.
 
     Raises:
-        UserError: the split does not exist, no label fits, or the data lack what the model reads, or hold an element
-            that it does not know.
+        UserError: the split does not exist, the data have no label that the model predicts, lack an input of the
+            model, or contain an element that it does not know.
     """
-    saved, device = SavedModel.read(model, plugins), read_device(device)
+    saved, place = SavedModel.read(model, plugins), read_device(device)
     comparison = Comparison.of(saved, data)
     try:
         loaded, single = comparison.load()
     except TooFew as error:
-        raise DataError(error.problem, file=error.file, hint="split=all takes all frames as they are") from None
+        raise DataError(error.problem, file=error.file, hint="split=all uses all frames, undivided") from None
     splits = dict(loaded.items())
     if split != "all" and split not in splits:
         raise UserError(f"the data have no {split} frames\n  splits there: {', '.join(splits)}, or all")
@@ -227,16 +232,16 @@ def evaluate(
         require_known(saved.spec.species, dataset)
         require_inputs(dataset, saved.spec.inputs)
     task = comparison.labelled(chosen)
-    apart = [f"{single.what} are the model's reference energies and set apart; {KEY} counts them"]
+    apart = [f"{single.what} are the model's reference energies and set apart; {KEY} includes them"]
     for remark in [*comparison.remarks(splits, chosen), *(apart if single.energies else single.said)]:
         say(remark)
-    network = saved.build(device, spec=comparison.spec)
-    with without_modes(device):
+    network = saved.build(place, spec=comparison.spec)
+    with without_modes(place):
         return {name: evaluate_split(network, dataset, task, data.eval_batch_size) for name, dataset in chosen.items()}
 
 
 def require_known(species: tuple[str, ...], dataset: FrameSet) -> None:
-    """Raises DataError for the first frame with an element that the model does not know."""
+    """Raise DataError for the first frame with an element that the model does not know."""
     if set(dataset.species) <= set(species):
         return
     known = torch.tensor([ATOMIC_NUMBERS[symbol] for symbol in species])
@@ -251,5 +256,5 @@ def require_known(species: tuple[str, ...], dataset: FrameSet) -> None:
 
 
 def write_metrics(path: Path, content: Mapping[str, Any]) -> None:
-    """``metrics.json``, in one step."""
+    """Write ``metrics.json`` in one step."""
     replace_file(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Which frames have which labels, and whether a Cartesian label has the symmetry that the target says."""
+"""Checks of labels and inputs: which frames have them, and whether a Cartesian label has the symmetry of its target."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from e3frame.io.cartesian import CartesianTensor
 from e3frame.spec.errors import DataError, UserError
 
 TOLERANCE = 1e-3
-"""Largest part of a Cartesian label without the symmetry, relative to the largest label: files hold few digits."""
+"""Largest part of a Cartesian label that may violate the symmetry, relative to the largest label; files are rounded."""
 
 
 class Held(NamedTuple):
-    """Which values of a label a split has; where there is none, the data hold NaN.
+    """Count of the values of a label in a split. A missing value is NaN in the data.
 
     Attributes:
-        frames: (frames,) whether a frame has any.
-        there, total: how many frames, atoms or edges have one, of how many.
-        beyond: how many pairs of atoms have one, but are no edges.
+        frames: (frames,) whether a frame has any value.
+        there, total: number of frames, atoms or edges with a value, and of all.
+        beyond: number of pairs of atoms with a value that are no edges, because they are beyond r_max.
     """
 
     frames: Tensor
@@ -35,7 +35,7 @@ class Held(NamedTuple):
 
     @classmethod
     def of(cls, dataset: FrameSet, key: str, per: str) -> Held:
-        """Counted in one pass."""
+        """Count in one pass over the data."""
         frames, there, total, beyond = [], 0, 0, 0
         extra = [beyond_key(key)] if dataset.has(beyond_key(key)) else []
         for rows, frame, number, more in _rows(dataset, key, per, extra):
@@ -50,8 +50,8 @@ class Held(NamedTuple):
 def _rows(
     dataset: FrameSet, key: str, per: str, extra: Sequence[str] = ()
 ) -> Iterator[tuple[Tensor, Tensor, int, list[Tensor]]]:
-    """Block by block, the values of a label, the frame, counted in the block, that each is of, how many it has, and the
-    values of other keys."""
+    """For each block: values of a label, the frame of each value (numbered within the block), the number of frames, and
+    the values of the ``extra`` keys."""
     edges, first = dataset.counts("edge_index") if per == "edge" else None, 0
     for block in dataset.blocks(key, *extra):
         frames = len(block.atoms)
@@ -63,21 +63,21 @@ def _rows(
 
 
 def _known(rows: Tensor) -> Tensor:
-    """(rows,) which of them have a value. There may be none, as of edges between lone atoms."""
+    """(rows,) whether a row has a value. There may be no rows, as for edges of isolated atoms."""
     return (~rows.isnan()).unsqueeze(-1).flatten(1).any(1)
 
 
 def require_labels(splits: Splits, task: TaskSpec, monitors: tuple[str, ...] = ()) -> tuple[str, ...]:
-    """Every target that is trained has labels to be trained on, and every error that is monitored can be computed.
+    """Require that every trained target has training labels, and that every monitored error can be computed.
 
     Args:
-        monitors: metrics that decide on checkpoints or learning rates, such as ``val_stress_mae``.
+        monitors: metrics that decide about checkpoints or learning rates, such as ``val_stress_mae``.
 
     Returns:
-        What is to be said aloud: ``stress in 120 of 400 train frames``, for each label that some frames lack.
+        A remark for each label that some frames lack, such as ``stress in 120 of 400 train frames``.
 
     Raises:
-        DataError, UserError: the first target without, or a label that lacks its symmetry.
+        DataError, UserError: a target has no labels, or a label lacks the symmetry of its target.
     """
     missing: list[str] = []
     validated = set()
@@ -117,12 +117,12 @@ def _require_monitored(there: set[str], task: TaskSpec, monitors: tuple[str, ...
 
 
 def require_inputs(dataset: FrameSet, inputs: Collection[str]) -> None:
-    """Raises DataError for the first frame without a value that the model reads: what it gave would be NaN."""
+    """Raise DataError for the first frame without an input of the model, which would predict NaN."""
     for name in inputs:
         lacking = (~Held.of(dataset, name, "graph").frames).nonzero().flatten()
         if len(lacking):
             file, frame = dataset.where(int(lacking[0]))
-            hint = "a label may be missing, what the model reads may not"
+            hint = "frames may lack labels, but not inputs of the model"
             raise DataError(f"the frame has no {name}, which the model reads", file=file, frame=frame, hint=hint)
 
 
@@ -145,7 +145,7 @@ def _require_volume(dataset: FrameSet, key: str, held: Held) -> None:
 
 
 def _require_symmetry(dataset: FrameSet, name: str, key: str, target: TargetSpec) -> None:
-    """A part of a label that the target cannot express would be lost without a word."""
+    """Raise DataError for a label with a part that the target cannot express, which would be lost silently."""
     if target.formula is None:
         return
     cartesian = CartesianTensor(target.formula)
@@ -164,11 +164,11 @@ def _require_symmetry(dataset: FrameSet, name: str, key: str, target: TargetSpec
     if not len(bad):
         return
     index = int(bad[0])
-    rows = dataset[index][key].to(torch.float64)
-    row = int((rest(rows) > TOLERANCE * largest).nonzero()[0])
-    file, frame = dataset.where(index)
+    values = dataset[index][key].to(torch.float64)
+    row = int((rest(values) > TOLERANCE * largest).nonzero()[0])
+    file, number = dataset.where(index)
     wanted = f"the target {name} ({target.formula})"
-    hint = "write the symmetry it has, such as cartesian: ij for none, or mend the order of the components"
+    hint = "set the symmetry of the label, such as cartesian: ij for none, or correct the order of its components"
     raise DataError(
-        f"{key} does not have the symmetry of {wanted}: {rows[row].tolist()}", file=file, frame=frame, hint=hint
+        f"{key} does not have the symmetry of {wanted}: {values[row].tolist()}", file=file, frame=number, hint=hint
     )

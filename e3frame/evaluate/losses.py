@@ -16,10 +16,11 @@ from e3frame.spec.elements import ATOMIC_NUMBERS
 
 @dataclass(frozen=True)
 class Sum:
-    """A sum over entries and how many they were, so that batches of any size add up to an exact mean.
+    """A sum over entries and their number, so that batches of any size add up to an exact mean.
 
     Attributes:
-        count: a tensor, so that the host need not wait for the device.
+        value: the sum.
+        count: number of entries; a tensor, so that the host does not wait for the device.
     """
 
     value: Tensor
@@ -27,14 +28,14 @@ class Sum:
 
     @property
     def mean(self) -> Tensor:
-        """Zero, with zero gradients, where there is no entry."""
+        """Mean over the entries; without any, zero with zero gradients."""
         return self.value / self.count.clamp(min=1)
 
 
 class Loss:
     """``Σ_t weight_t mean_entries(w loss_t(prediction_t - label_t))`` over the targets of a task.
 
-    ``w`` are the weights of species and components, 1 if there are none. Entries without a label are left out.
+    ``w`` are the weights of species and components, 1 if none are given. Entries without a label do not count.
     """
 
     def __init__(self, task: TaskSpec) -> None:
@@ -45,18 +46,18 @@ class Loss:
         """Prediction and label of each target, in irreps.
 
         Args:
-            outputs: what the model returned.
-            batch: labels by name, and ``z`` where a target weighs species.
+            outputs: of the model.
+            batch: labels by name, and atomic numbers ``z`` if a target has weights of species.
             atoms: (graphs,) number of atoms.
         """
         task = self.task
         return {name: pair(t, outputs[name], batch[task.key(name)], atoms) for name, t in task.targets.items()}
 
     def parts(self, pairs: Mapping[str, Pair], batch: Mapping[str, Tensor], atoms: Tensor) -> dict[str, Sum]:
-        """The loss of each target, unweighted.
+        """Loss of each target, without the target's weight.
 
         Args:
-            pairs: as :meth:`pairs` gave them, with the same ``batch`` and ``atoms``.
+            pairs: from :meth:`pairs`, with the same ``batch`` and ``atoms``.
         """
         parts = {}
         for name, both in pairs.items():
@@ -65,17 +66,18 @@ class Loss:
             if target.component_weights is not None:
                 each = each * _per_component(target).to(each.device)
             if target.species_weights is not None:
-                each = each * _per_atomic_number(target).to(each.device)[batch["z"]].unsqueeze(-1)
+                weights = _per_atomic_number(target.species_weights).to(each.device)
+                each = each * weights[batch["z"]].unsqueeze(-1)
             parts[name] = Sum(each.sum(), both.labelled.sum())
         return parts
 
     def total(self, means: Mapping[str, Tensor], epoch: int | None = None) -> Tensor:
-        """The weighted sum of the targets' mean losses. A target of weight 0 takes no part, NaN or not.
+        """Weighted sum of the targets' mean losses. A target of weight 0 is left out, even if its loss is NaN.
 
         Args:
-            means: of each target.
-            epoch: so many have passed, by which weights may change; None: the last weights, with which losses of
-                different epochs compare.
+            means: mean loss of each target.
+            epoch: number of finished epochs, which decides the weights; None: the final weights, with which losses of
+                different epochs can be compared.
         """
         weights = {
             name: target.last_weight if epoch is None else target.weight_at(epoch)
@@ -87,7 +89,7 @@ class Loss:
 
 
 def _each(loss: LossSpec, both: Pair, atoms: Tensor | None) -> Tensor:
-    """The loss of each entry; zero where there is no label."""
+    """Loss of each entry; zero for entries without a label."""
     if loss.needs == ("difference",):
         return loss.each(difference=both.difference if atoms is None else both.difference / atoms)
     label = both.label.where(both.labelled, both.prediction.detach())
@@ -97,13 +99,14 @@ def _each(loss: LossSpec, both: Pair, atoms: Tensor | None) -> Tensor:
 
 
 def _per_component(target: TargetSpec) -> Tensor:
-    """(components,): the weight of each irrep on all its components."""
+    """(components,) weight of each component, which is that of its irrep."""
     dims = torch.tensor([ir.dim for mul, ir in target.type.irreps for _ in range(mul)])
     return torch.tensor(target.component_weights, dtype=torch.float64).repeat_interleave(dims)
 
 
-def _per_atomic_number(target: TargetSpec) -> Tensor:
+def _per_atomic_number(species_weights: Mapping[str, float]) -> Tensor:
+    """Weight by atomic number; 1 for species without one."""
     weights = torch.ones(len(ATOMIC_NUMBERS), dtype=torch.float64)
-    for symbol, weight in target.species_weights.items():
+    for symbol, weight in species_weights.items():
         weights[ATOMIC_NUMBERS[symbol]] = weight
     return weights

@@ -1,4 +1,4 @@
-"""Errors of the targets, exact whatever the sizes of the batches, in the units people compare."""
+"""Errors of the targets, independent of the batch size, in the units that people compare."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from e3frame.spec.words import typeset
 
 
 def displayed(unit: str) -> tuple[float, str]:
-    """Factor and name of the unit in which errors are shown: meV for eV.
+    """Factor and name of the unit in which errors are shown, such as meV for eV.
 
     >>> displayed("eV/Å"), displayed("eV/Å^3"), displayed("e*Å^2")
     ((1000.0, 'meV/Å'), (1000.0, 'meV/Å³'), (1.0, 'e·Å²'))
@@ -27,15 +27,15 @@ def displayed(unit: str) -> tuple[float, str]:
 
 @dataclass(frozen=True)
 class Errors:
-    """Errors of one target over all entries that have a label, in ``unit``; of tensors over Cartesian components.
+    """Errors of one target in ``unit``, over all entries that have a label; a tensor counts by Cartesian components.
 
     Attributes:
-        mae_per_atom, rmse_per_atom: of the values divided by the number of atoms; for targets that are trained so.
-        zero_mae, zero_rmse: what predicting zero would score; for what has a direction.
-        r2: see :func:`e3frame.evaluate.breakdown.r2`; of what is trained per atom, of the values per atom.
-        frames: how many frames have a label, where some have none.
-        by_species, by_irrep: ``{"H": {"mae": ..., "rmse": ...}}``, where there are several; of edges by the species of
-            their two atoms, ``{"C-H": ...}``.
+        mae_per_atom, rmse_per_atom: errors per atom, for targets that are trained per atom.
+        zero_mae, zero_rmse: errors of predicting zero, for targets with a direction.
+        r2: see :func:`e3frame.evaluate.breakdown.r2`; computed per atom for targets that are trained per atom.
+        frames: number of frames with a label; None if all have one.
+        by_species, by_irrep: errors of each part if there are several, ``{"H": {"mae": ..., "rmse": ...}}``; edges are
+            grouped by the species of both atoms, ``{"C-H": ...}``.
     """
 
     unit: str
@@ -52,7 +52,7 @@ class Errors:
 
     @property
     def shown(self) -> tuple[float, float, str]:
-        """MAE, RMSE and unit as people compare them: per atom for what is trained so."""
+        """MAE, RMSE and unit as people compare them: per atom for targets that are trained per atom."""
         if self.mae_per_atom is None or self.rmse_per_atom is None:
             return self.mae, self.rmse, self.unit
         return self.mae_per_atom, self.rmse_per_atom, f"{self.unit}/atom"
@@ -63,6 +63,7 @@ class TargetErrors(Metric):
 
     full_state_update = False
     sums: Tensor
+    squared: Tensor
 
     def __init__(self, target: TargetSpec, unit: str) -> None:
         super().__init__()
@@ -82,12 +83,12 @@ class TargetErrors(Metric):
         self.sums += torch.stack([*parts, pair.labelled.sum().to(each)])
 
     def compute(self) -> Tensor:
-        """(7,) MAE and RMSE: of the values, per atom, and of zero; and how many entries had a label."""
+        """(7,) MAE and RMSE of the values, per atom and of predicting zero; then the number of entries with a label."""
         means = self.sums[:-1] / self.sums[-1]
         return torch.cat([self.factor * torch.where(self.squared, means.sqrt(), means), self.sums[-1:]])
 
     def errors(self) -> Errors | None:
-        """None where no label has come by, in any process."""
+        """The errors; None if no process has seen a label."""
         mae, rmse, *more, entries = self.compute().tolist()
         if entries == 0:
             return None
@@ -115,37 +116,43 @@ class LossSum(Metric):
 
 
 class TaskErrors(nn.Module):
-    """Errors and losses of all targets of a task over one split."""
+    """Errors and losses of all targets of a task, accumulated over a split."""
 
     def __init__(self, task: TaskSpec) -> None:
         super().__init__()
         self.task = task
-        # Lists, because a module's attributes would be out of bounds as names of targets.
-        self.targets = nn.ModuleList([TargetErrors(target, task.unit(name)) for name, target in task.targets.items()])
-        self.losses = nn.ModuleList([LossSum() for _ in task.targets])
+        self.targets = {name: TargetErrors(target, task.unit(name)) for name, target in task.targets.items()}
+        self.losses = {name: LossSum() for name in task.targets}
+        # Registered as a list, because a target may have a name that no attribute of a module can have.
+        self.metrics = nn.ModuleList([*self.targets.values(), *self.losses.values()])
 
     def update(self, pairs: Mapping[str, Pair], atoms: Tensor, parts: Mapping[str, Sum]) -> None:
-        """Take in a batch: what :class:`Loss` made of it, and its graphs' numbers of atoms."""
-        for name, errors, loss in zip(self.task.targets, self.targets, self.losses, strict=True):
-            errors.update(pairs[name], atoms)
-            loss.update(parts[name])
+        """Add a batch.
+
+        Args:
+            pairs, parts: from :class:`Loss`.
+            atoms: (graphs,) number of atoms.
+        """
+        for name in self.task.targets:
+            self.targets[name].update(pairs[name], atoms)
+            self.losses[name].update(parts[name])
 
     def compute(self) -> dict[str, Errors]:
-        """The errors of each target of which any label was seen."""
-        found = {name: errors.errors() for name, errors in zip(self.task.targets, self.targets, strict=True)}
+        """Errors of each target that has at least one label."""
+        found = {name: errors.errors() for name, errors in self.targets.items()}
         return {name: errors for name, errors in found.items() if errors is not None}
 
     def loss(self) -> float:
-        """The weighted loss of everything seen since the last reset."""
-        means = {name: loss.compute() for name, loss in zip(self.task.targets, self.losses, strict=True)}
+        """Weighted loss over all batches since the last reset."""
+        means = {name: loss.compute() for name, loss in self.losses.items()}
         return float(Loss(self.task).total(means))
 
     def reset(self) -> None:
-        for metric in (*self.targets, *self.losses):
+        for metric in (*self.targets.values(), *self.losses.values()):
             metric.reset()
 
     def flat(self) -> dict[str, float]:
-        """``loss``, and for each target ``<name>_mae`` and ``<name>_rmse`` in the unit that :func:`units` names."""
+        """``loss``, and ``<name>_mae`` and ``<name>_rmse`` of each target, in the units of :func:`units`."""
         values = {"loss": self.loss()}
         for name, errors in self.compute().items():
             values[f"{name}_mae"], values[f"{name}_rmse"], _ = errors.shown
@@ -153,7 +160,7 @@ class TaskErrors(nn.Module):
 
 
 def units(task: TaskSpec) -> dict[str, str]:
-    """The unit of each value of :meth:`TaskErrors.flat`: meV/atom for an energy that is trained per atom."""
+    """Unit of each value of :meth:`TaskErrors.flat`, such as meV/atom for an energy that is trained per atom."""
     shown = {}
     for name, target in task.targets.items():
         unit = displayed(task.unit(name))[1]
@@ -162,12 +169,12 @@ def units(task: TaskSpec) -> dict[str, str]:
 
 
 def sums(errors: nn.Module) -> Iterator[Tensor]:
-    """What the metrics of a task have summed up, in order."""
+    """The tensors that the metrics accumulate, in a fixed order."""
     for metric in errors.modules():
         if isinstance(metric, Metric):
             yield from (getattr(metric, name) for name in metric._defaults)
 
 
 def as_json(errors: Errors) -> dict[str, Any]:
-    """What ``metrics.json`` holds of one target."""
+    """The entry of a target in ``metrics.json``."""
     return {key: value for key, value in vars(errors).items() if value not in (None, {})}

@@ -1,4 +1,4 @@
-"""Predictions beside their labels: in irreps for the loss, in the user's components for errors and figures."""
+"""Pairs of prediction and label: in irreps for the loss, in the user's components for errors and figures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from e3frame.io.cartesian import CartesianTensor
 
 @dataclass(frozen=True)
 class Pair:
-    """One target of a batch, in float64, in which total energies keep their meV.
+    """Prediction and label of one target, in float64 so that total energies are exact to meV.
 
     Attributes:
         prediction: (rows, components); a row is a graph, an atom or an edge.
-        label: of the same shape, NaN where there is no label.
+        label: same shape, NaN for entries without a label.
     """
 
     prediction: Tensor
@@ -30,7 +30,7 @@ class Pair:
 
     @property
     def difference(self) -> Tensor:
-        """``prediction - label``; where there is no label zero, and so is its gradient."""
+        """``prediction - label``; zero, with zero gradient, for entries without a label."""
         return (self.prediction - self.label).where(self.labelled, 0.0)
 
 
@@ -38,12 +38,12 @@ def pair(target: TargetSpec, prediction: Tensor, label: Tensor, atoms: Tensor) -
     """A target's prediction and label as irreps.
 
     Args:
-        prediction: (rows, components) as the model gave it.
-        label: (rows, ...) as the data hold it, Cartesian where the target is.
-        atoms: (graphs,) number of atoms, over which a target with ``sum`` is added up.
+        prediction: (rows, components), output of the model.
+        label: (rows, ...) from the data; Cartesian if the target is.
+        atoms: (graphs,) number of atoms; a target with ``sum`` is summed over them.
 
     Raises:
-        ValueError: the sizes do not agree; broadcasting would average the wrong things without a word.
+        ValueError: the sizes differ, so that broadcasting would silently average the wrong entries.
     """
     prediction = prediction.to(torch.float64)
     if target.sum is not None:
@@ -55,12 +55,12 @@ def pair(target: TargetSpec, prediction: Tensor, label: Tensor, atoms: Tensor) -
         label = cartesian.from_cartesian(label.reshape(len(label), *target.label.shape))
     if prediction.numel() != label.numel() or len(prediction) != len(label):
         shapes = f"{tuple(prediction.shape)} and {tuple(label.shape)}"
-        raise ValueError(f"a prediction and its label must be of one size, got {shapes}")
+        raise ValueError(f"prediction and label must have the same size; got {shapes}")
     return Pair(prediction, label.reshape(prediction.shape))
 
 
 def in_components(target: TargetSpec, irreps: Pair) -> Pair:
-    """The pair as the user knows it: Cartesian components, flat, where the target is Cartesian."""
+    """The pair in the user's components: flat Cartesian ones if the target is Cartesian, else irreps."""
     if target.formula is None:
         return irreps
     cartesian = CartesianTensor(target.formula)

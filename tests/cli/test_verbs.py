@@ -207,7 +207,7 @@ def test_which_frames_of_a_file_are_evaluated(
     divided = [f"data={labelled}", "data.split.train=1", "data.split.val=0", "data.split.test=1"]
     frames, said = evaluated(*divided)
     assert frames == {"test": 1}
-    assert "test: 1 of 2 frames; split=all takes all\n" in said
+    assert "test: 1 of 2 frames; split=all uses all\n" in said
     assert evaluated(f"data={labelled}", f"data.test_path={labelled}", "data.split.val=0")[0] == {"test": 2}
     frames, _ = evaluated(f"data={labelled}", f"data.test_path={labelled}", "data.split.val=0", "split=all")
     assert frames == {"train": 2, "test": 2}
@@ -221,7 +221,7 @@ def test_which_frames_of_a_file_are_evaluated(
     assert main(["evaluate", f"model={folder}", f"data={labelled}", "split=test"]) == 1
     assert capsys.readouterr().err == (
         f"{labelled}\n  the split leaves no frame for training: rest (train) + 1 (val) + 1 (test) of 2 frames\n"
-        "  split=all takes all frames as they are\n"
+        "  split=all uses all frames, undivided\n"
     )
 
 

@@ -266,7 +266,7 @@ def test_an_input_may_not_be_missing(tmp_path: Path) -> None:
         run(it, tmp_path / "run")
     assert str(caught.value) == (
         f"{tmp_path / 'some.xyz'}, frame 5\n  the frame has no total_charge, which the model reads\n"
-        "  a label may be missing, what the model reads may not"
+        "  frames may lack labels, but not inputs of the model"
     )
     with pytest.raises(UserError) as caught:
         run(config(tmp_path, {"kind": "xyz", "path": str(tmp_path / "some.xyz")}), tmp_path / "run")

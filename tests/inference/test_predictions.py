@@ -147,7 +147,7 @@ def test_evaluation_on_other_data(finished: Finished, tmp_path: Path) -> None:
     other = parse_data(raw | {"keys": {"q": "q"}, "split": {"val": 0, "test": 0}})
     (found,) = evaluate(bare, other, split="train", say=said.append).values()
     assert list(found.pairs) == list(found.errors) == ["energy"]
-    assert said == ["the model gives no q: not compared"]
+    assert said == ["the model does not predict q: not compared"]
     with pytest.raises(UserError, match=r"the data have none of the labels energy, forces\n  labels of the data: mu,"):
         evaluate(bare, parse_data({"kind": "qm9"}))
 
@@ -180,7 +180,7 @@ def test_whatever_labels_there_are_are_compared(finished: Finished, labelled: Ca
     data = labelled(energy="E_dft", forces="F_dft", stress="S", charges="q")
     (found,) = evaluate(finished.result.model, data, split="train", say=said.append).values()
     assert {name: errors.frames for name, errors in found.errors.items()} == {"energy": None, "forces": 4, "stress": 6}
-    assert said == ["the model gives no charges: not compared"]
+    assert said == ["the model does not predict charges: not compared"]
     calc = E3FrameCalculator(finished.result.model)
     frames = read(data.path[0], ":")
     energies = [calc.get_potential_energy(atoms) - atoms.info["E_dft"] for atoms in frames]
@@ -213,7 +213,7 @@ def test_what_is_not_there_is_said_with_the_key_to_write(
     for change in ("data.keys={energy: E_dft}", "data.allow_missing=[forces]"):
         assert main(["evaluate", *arguments, "data.keys.energy=E_dft", change, "split=test"]) == 0
         out = capsys.readouterr().out
-        assert "test: 1 of 12 frames; split=all takes all\n" in out
+        assert "test: 1 of 12 frames; split=all uses all\n" in out
     assert main(["evaluate", *arguments, "data.keys.energy=E_dft", "split=all"]) == 0
     assert "energy  all         12" in capsys.readouterr().out
 

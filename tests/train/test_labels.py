@@ -105,7 +105,7 @@ def test_a_tensor_without_its_symmetry() -> None:
     assert str(caught.value) == (
         "a.xyz, frame 2\n  alpha does not have the symmetry of the target alpha (ij=ji): "
         "[[1.0, 0.5, 0.1], [0.2, 2.0, 0.3], [0.1, 0.3, 3.0]]\n"
-        "  write the symmetry it has, such as cartesian: ij for none, or mend the order of the components"
+        "  set the symmetry of the label, such as cartesian: ij for none, or correct the order of its components"
     )
     require_labels(Splits(data, None, None), task(alpha=alpha | {"cartesian": "ij"}))
     per_node = dataset(molecule("H2O"), shift=[[SYMMETRIC] * 3, [SYMMETRIC, wrong, SYMMETRIC]])

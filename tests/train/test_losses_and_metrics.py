@@ -139,7 +139,7 @@ def test_float32_predictions_lose_nothing_of_large_labels() -> None:
 
 
 def test_sizes_that_do_not_agree() -> None:
-    with pytest.raises(ValueError, match=r"a prediction and its label must be of one size, got \(4, 1\) and \(4, 3\)"):
+    with pytest.raises(ValueError, match=r"prediction and label must have the same size; got \(4, 1\) and \(4, 3\)"):
         pair(ENERGY, torch.zeros(4, 1), torch.zeros(4, 3), ONES)
     with pytest.raises(ValueError, match=r"got \(2, 6\) and \(4, 3\)"):
         pair(FORCES, torch.zeros(2, 6), torch.zeros(4, 3), ONES)
@@ -162,7 +162,7 @@ def test_metrics_keep_float64_when_the_module_is_cast() -> None:
     errors = TaskErrors(TASK).float().half()
     seen(errors)
     assert isinstance(errors.compute()["energy"], Errors)
-    assert errors.targets[0].sums.dtype == torch.float64
+    assert errors.targets["energy"].sums.dtype == torch.float64
 
 
 def single(**keys: object) -> tuple[TaskSpec, Loss]:
