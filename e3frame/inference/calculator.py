@@ -13,8 +13,9 @@ from ase.calculators.calculator import Calculator, all_changes
 from numpy.typing import NDArray
 
 from e3frame.inference.device import Device, without_modes
-from e3frame.inference.predictor import RESULTS, Predictor, as_ase, edges_of
+from e3frame.inference.predictor import ENERGIES, Predictor, as_ase, ase_name, edges_of
 from e3frame.spec.errors import UserError, did_you_mean
+from e3frame.spec.quantities import QUANTITIES
 
 _OF_ASE = ("atoms", "label", "directory")
 _ELSEWHERE = {
@@ -52,7 +53,11 @@ class E3FrameCalculator(Calculator):
             element that it does not know, or what it predicts for them is not finite.
     """
 
-    implemented_properties: ClassVar[list[str]] = [*RESULTS, "free_energy"]
+    implemented_properties: ClassVar[list[str]] = [
+        *(quantity.ase for quantity in QUANTITIES.values() if quantity.ase is not None),
+        ENERGIES,
+        "free_energy",
+    ]
 
     def __init__(
         self,
@@ -68,7 +73,7 @@ class E3FrameCalculator(Calculator):
             raise UserError("E3FrameCalculator needs a model\n  model='runs/.../model.safetensors'")
         super().__init__(**kwargs)
         self.predictor = Predictor(model, device, dtype, plugins, keys)
-        given = [name for name in RESULTS if name in self.predictor.names]
+        given = [called for name in self.predictor.names if (called := ase_name(name)) is not None]
         self.implemented_properties = [*given, *(["free_energy"] if "energy" in given else [])]
         self._read: dict[str, NDArray[np.float64]] = {}
         self._weights: torch.Tensor | None = None
@@ -102,7 +107,7 @@ class E3FrameCalculator(Calculator):
             graph = self.predictor.graph(self.atoms)
             self._read, self._weights = self.predictor.inputs.read(self.atoms), _content(self.predictor.model)
             (values,) = self.predictor.run([graph])
-        results = {name: as_ase(name, value) for name, value in values.items()}
+        results = {ase_name(name) or name: as_ase(name, value) for name, value in values.items()}
         if any(output.domain == "edge" for output in self.predictor.outputs.values()):
             index, shift = edges_of(self.atoms, graph)
             results |= {"edge_index": index} | ({} if shift is None else {"edge_shift": shift})

@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from e3frame.config.checks import input_label
 from e3frame.data.pipeline.labels import read_label
 from e3frame.spec.errors import DataError, UserError, did_you_mean
+from e3frame.spec.quantities import quantity_of
 
 if TYPE_CHECKING:
     from e3frame.algebra.irreps import Irreps
-
-ALSO_CALLED = {"total_charge": "charge"}
-"""Where ASE and other programs keep an input, if it is not under its own name."""
 
 
 class FrameInputs:
@@ -68,5 +66,6 @@ class FrameInputs:
     def _key(self, name: str, atoms: Atoms) -> str:
         if name in self.keys:
             return self.keys[name]
-        other = ALSO_CALLED.get(name)
+        quantity = quantity_of(name)
+        other = None if quantity is None else quantity.also_in
         return other if other is not None and name not in atoms.info and other in atoms.info else name

@@ -20,7 +20,7 @@ from e3frame.files.opened import require_file
 from e3frame.files.regular import require_new
 from e3frame.files.written import rewritten
 from e3frame.inference.device import Device, without_modes
-from e3frame.inference.predictor import RESULTS, Predictor, as_ase, edges_of
+from e3frame.inference.predictor import Predictor, as_ase, ase_name, edges_of
 from e3frame.spec.errors import DataError, UserError
 from e3frame.spec.units import Units
 
@@ -102,8 +102,8 @@ def _with(atoms: Atoms, graph: Graph, values: Mapping[str, NDArray[np.float64]],
     for name, value in values.items():
         labelled.info.pop(name, None)
         labelled.arrays.pop(name, None)
-        if name in RESULTS:
-            results[name] = as_ase(name, value)
+        if (called := ase_name(name)) is not None:
+            results[called] = as_ase(name, value)
         elif predictor.outputs[name].domain == "node":
             labelled.arrays[name] = value.reshape(len(value), -1)
         elif predictor.outputs[name].domain == "graph":

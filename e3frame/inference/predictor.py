@@ -26,12 +26,12 @@ from e3frame.model import ModelSpec, TypedModel
 from e3frame.network import Model
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS, require_elements
 from e3frame.spec.errors import DataError, SpecError
-from e3frame.spec.quantities import QUANTITIES
+from e3frame.spec.quantities import QUANTITIES, quantity_of
 
 ENERGY = "energy"
 """The output that is an energy: what follows from it is called ``forces``, ``stress`` and ``energies``."""
-RESULTS = ("energy", "energies", "forces", "stress", "dipole", "charges")
-"""Outputs that ASE knows by name, in its forms; others become entries of ``info`` and ``arrays``."""
+ENERGIES = "energies"
+"""ASE's name of the energies of the atoms, which are no output of a model."""
 
 
 class Predictor:
@@ -65,12 +65,12 @@ class Predictor:
         self.model, self.device = saved.build(device, dtype, spec), read_device(device)
         self.outputs = typed.outputs
         self.summand = summand(typed, self.model)
-        self.names = (*self.outputs, *(["energies"] if self.summand else []))
+        self.names = (*self.outputs, *([ENERGIES] if self.summand else []))
         derived = {name: layer.derives for name, layer in spec.outputs.items() if layer.derives is not None}
         self.stresses = [name for name, quantity in derived.items() if QUANTITIES[quantity].per_volume]
         self.trained = set(saved.spec.outputs)
         self.factors = factors(spec.outputs, saved.task)
-        self.factors["energies"] = self.factors.get("energy", 1.0)
+        self.factors[ENERGIES] = self.factors.get("energy", 1.0)
         self.cartesian = {name: CartesianTensor(f) for name, f in cartesian_outputs(spec, saved.task).items()}
 
     def graph(self, atoms: Atoms, file: str | None = None, frame: int | None = None) -> Graph:
@@ -121,7 +121,7 @@ class Predictor:
             outputs = self.model(model_input(batch, inputs=self.model.spec.inputs), fields)
             if self.summand is not None:
                 pool = self.model.layers[self.outputs["energy"].key]
-                outputs["energies"] = pool.of_nodes(outputs.pop(self.summand), self.model.species_index(batch.z))
+                outputs[ENERGIES] = pool.of_nodes(outputs.pop(self.summand), self.model.species_index(batch.z))
         arrays = {name: self._shown(name, tensor).numpy() for name, tensor in outputs.items()}
         edges = torch.cumsum(torch.tensor([0, *(graph.edge_index.shape[1] for graph in graphs)]), 0).tolist()
         bounds = {"node": batch.ptr.tolist(), "edge": edges}
@@ -155,11 +155,20 @@ def _require_finite(values: Mapping[str, NDArray], place: tuple[str | None, int 
             raise DataError(f"the model's {name} is not finite", file=place[0], frame=place[1], hint=hint)
 
 
+def ase_name(name: str) -> str | None:
+    """What ASE's calculators call an output; None for one that becomes an entry of ``info`` or ``arrays``."""
+    if name == ENERGIES:
+        return ENERGIES
+    quantity = quantity_of(name)
+    return None if quantity is None else quantity.ase
+
+
 def as_ase(name: str, value: NDArray[np.float64]) -> NDArray[np.float64] | float:
     """A result in the form in which ASE keeps it: a number, Voigt's six components (xx, yy, zz, yz, xz, xy), ..."""
-    if name == "stress" and value.shape == (3, 3):
+    quantity = quantity_of(name)
+    if value.shape == (3, 3) and quantity is not None and quantity.per_volume:
         return full_3x3_to_voigt_6_stress(value)
-    if name in ("charges", "energies"):
+    if name == ENERGIES or (quantity is not None and (quantity.per, quantity.shape) == ("node", ())):
         return value.reshape(-1)
     return value.item() if value.shape == (1,) else value
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -47,16 +47,21 @@ class Spec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
 
+    @classmethod
+    def known_keys(cls) -> Collection[str]:
+        """Keys that may be written."""
+        return cls.model_fields
+
     @model_validator(mode="wrap")
     @classmethod
     def _only_known_keys(cls, raw: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         if isinstance(raw, cls):
             return raw
         if not isinstance(raw, Mapping):
-            raise mistake(f"a mapping is required, got {shown(raw)}", f"keys: {', '.join(cls.model_fields)}")
+            raise mistake(f"a mapping is required, got {shown(raw)}", f"keys: {', '.join(cls.known_keys())}")
         for key in raw:
-            if key not in cls.model_fields:
-                hint = did_you_mean(str(key), cls.model_fields, "keys")
+            if key not in cls.known_keys():
+                hint = did_you_mean(str(key), cls.known_keys(), "keys")
                 raise mistake_at(str(key), raw[key], mistake("unknown key", hint, at_key=True))
         missing = [key for key, field in cls.model_fields.items() if field.is_required() and key not in raw]
         try:

@@ -11,7 +11,7 @@ from typing import Literal
 
 from e3frame.algebra.cartesian import cartesian_irreps
 from e3frame.algebra.irreps import Irreps
-from e3frame.spec.units import DIPOLE, ENERGY, FORCE, LENGTH, POLARIZABILITY, PRESSURE, canonical
+from e3frame.spec.unit_values import DIPOLE, ENERGY, FORCE, LENGTH, POLARIZABILITY, PRESSURE, canonical
 
 Rows = Literal["graph", "node", "edge"]
 

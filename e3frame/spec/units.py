@@ -1,138 +1,107 @@
-"""Units of the files: names, values in eV and Å, and what dimension each label has.
-
-Values are CODATA 2022 (the mole units are exact).
-"""
+"""Units of the files that hold data: how a config gives them, and what labels are multiplied by."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import ConfigDict, field_validator, model_validator
 
-from e3frame.spec.base import Spec, mistake, shown
+from e3frame.spec.base import Spec, mistake, mistake_at, shown
 from e3frame.spec.errors import nearest
+from e3frame.spec.quantities import QUANTITIES
+from e3frame.spec.unit_values import DIPOLE as DIPOLE
+from e3frame.spec.unit_values import ENERGY as ENERGY
+from e3frame.spec.unit_values import FORCE as FORCE
+from e3frame.spec.unit_values import LENGTH as LENGTH
+from e3frame.spec.unit_values import POLARIZABILITY as POLARIZABILITY
+from e3frame.spec.unit_values import PRESSURE as PRESSURE
+from e3frame.spec.unit_values import canonical as canonical
 
-ENERGY = {
-    "eV": 1.0,
-    "meV": 1e-3,
-    "Hartree": 27.211386245981,
-    "Ry": 13.605693122990,
-    "kcal/mol": 4184.0 / 6.02214076e23 / 1.602176634e-19,
-    "kJ/mol": 1000.0 / 6.02214076e23 / 1.602176634e-19,
-}
-"""Energy units in eV."""
 
-LENGTH = {"Å": 1.0, "bohr": 0.529177210544, "nm": 10.0}
-"""Length units in Å."""
+def with_units() -> dict[str, Mapping[str, float]]:
+    """Quantities that may be given in units of their own, with the values of these; ``length`` is one of them."""
+    return {"length": LENGTH} | {name: quantity.units for name, quantity in QUANTITIES.items() if quantity.units}
 
-PRESSURE = {"eV/Å^3": 1.0, "GPa": 1e9 * 1e-30 / 1.602176634e-19, "kbar": 1e8 * 1e-30 / 1.602176634e-19}
-"""Stress units in eV/Å^3."""
 
-FORCE = {f"{energy}/{length}": ENERGY[energy] / LENGTH[length] for energy in ENERGY for length in LENGTH}
-"""Force units in eV/Å."""
-
-DIPOLE = {"e*Å": 1.0, "D": 1e-21 / 299_792_458 / 1.602176634e-19 / 1e-10, "e*bohr": LENGTH["bohr"]}
-"""Dipole units in e*Å."""
-
-POLARIZABILITY = {"Å^3": 1.0, "bohr^3": LENGTH["bohr"] ** 3}
-"""Polarizability units in Å^3."""
-
-OF_LABELS = {
-    "forces": FORCE,
-    "stress": PRESSURE,
-    "virial": ENERGY,
-    "dipole": DIPOLE,
-    "polarizability": POLARIZABILITY,
-}
-"""Labels that can have a unit of their own."""
-
-ALIASES = {
-    "A": "Å",
-    "Ang": "Å",
-    "Angstrom": "Å",
-    "angstrom": "Å",
-    "Bohr": "bohr",
-    "a0": "bohr",
-    "Ha": "Hartree",
-    "hartree": "Hartree",
-    "Debye": "D",
-    "debye": "D",
-    "A^3": "Å^3",
-    "a0^3": "bohr^3",
-}
-"""Other names of units, or of their parts."""
-
-DIMENSIONS = {
-    "energy": (1, 0),
-    "forces": (1, -1),
-    "stress": (1, -3),
-    "virial": (1, 0),
-    "dipole": (0, 1),
-    "polarizability": (0, 3),
-    "charges": (0, 0),
-    "total_charge": (0, 0),
-}
-"""Powers of energy and length in each label's unit; the unit of charge is always e. Labels that are not listed are
-taken as they stand."""
+def converted() -> list[str]:
+    """Quantities whose labels are converted if a file has other units of energy and length."""
+    return [name for name, quantity in QUANTITIES.items() if quantity.powers is not None]
 
 
 class Units(Spec):
-    """Units of a file; those of derived labels follow (forces are in energy/length, polarizabilities in length^3), if
-    they have none of their own. What a file itself says of its units holds where nothing is given here."""
+    """Units of a file: of length and energy, and of any other quantity that has units of its own, by its name.
+
+    Where a quantity has none here, its unit follows from those of energy and length: forces are in energy/length,
+    polarizabilities in length^3. ``{energy: Hartree, length: bohr, stress: GPa}``. Other quantities with units of their
+    own are forces (any energy/length), stress (eV/Å^3, GPa, kbar), virial (an energy), dipole (e*Å, D, e*bohr),
+    polarizability (Å^3, bohr^3), and those of plugins. What a file itself says of its units holds where nothing is
+    given here.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     length: str | None = None
     """Å (or A), bohr, nm; null: what the file says, else Å."""
     energy: str | None = None
     """eV, meV, Hartree, Ry, kcal/mol, kJ/mol; null: what the file says, else eV."""
-    forces: str | None = None
-    """Any unit of energy by any of length, such as Hartree/bohr; null: energy/length."""
-    stress: str | None = None
-    """eV/Å^3 (or eV/A^3), GPa, kbar; null: energy/length^3."""
-    virial: str | None = None
-    """A unit of energy; null: that of the energy."""
-    dipole: str | None = None
-    """e*Å (or e*A), D, e*bohr; null: e*length."""
-    polarizability: str | None = None
-    """Å^3 (or A^3), bohr^3; null: length^3."""
+
+    @classmethod
+    def known_keys(cls) -> Collection[str]:
+        return with_units()
 
     @field_validator("length", mode="before")
     @classmethod
     def _length(cls, name: Any) -> str | None:
-        return None if name is None else _known(name, LENGTH, "length")
+        return None if name is None else _known(name, "length")
 
     @field_validator("energy", mode="before")
     @classmethod
     def _energy(cls, name: Any) -> str | None:
-        return None if name is None else _known(name, ENERGY, "energy")
+        return None if name is None else _known(name, "energy")
 
-    @field_validator(*OF_LABELS, mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _of_label(cls, name: Any, info: ValidationInfo) -> str | None:
-        return None if name is None else _known(name, OF_LABELS[info.field_name], info.field_name)
+    def _of_quantities(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping):
+            return raw
+        found = dict(raw)
+        for quantity in raw.keys() & with_units().keys() - cls.model_fields.keys():
+            given = found.pop(quantity)
+            try:
+                found |= {} if given is None else {quantity: _known(given, quantity)}
+            except Exception as error:
+                raise mistake_at(str(quantity), given, error) from None
+        return found
 
     @property
     def of_labels(self) -> dict[str, str]:
         """Labels that have a unit of their own."""
-        return {label: unit for label in OF_LABELS if (unit := getattr(self, label)) is not None}
+        return dict(self.model_extra or {})
+
+    def unit_of(self, quantity: str) -> str | None:
+        """The unit that is given for a quantity, or for ``length``; None if there is none."""
+        return self.of_labels.get(quantity) if quantity not in type(self).model_fields else getattr(self, quantity)
 
     def length_factor(self) -> float:
         """A length of the file times this is in Å."""
         return LENGTH[self.length or "Å"]
 
     def label_factor(self, label: str) -> float:
-        """A label of the file times this is in eV, Å and e.
+        """A label of the file times this is in the unit that the label has inside e3frame.
 
         >>> Units(length="nm", energy="meV").label_factor("forces")
         0.0001
         """
-        if label in self.of_labels:
-            return OF_LABELS[label][self.of_labels[label]]
-        energy, length = DIMENSIONS.get(label, (0, 0))
-        return ENERGY[self.energy or "eV"] ** energy * self.length_factor() ** length
+        quantity = QUANTITIES.get(label)
+        if quantity is None:
+            return 1.0
+        own = self.of_labels.get(label)
+        return quantity.scale(ENERGY[self.energy or "eV"], self.length_factor()) if own is None else quantity.units[own]
 
 
-def _known(name: Any, table: dict[str, float], what: str) -> str:
+def _known(name: Any, what: str) -> str:
+    table = with_units()[what]
     if not isinstance(name, str):
         raise mistake(f"the name of a unit of {what} is required, got {shown(name)}", known_units(what))
     found = canonical(name)
@@ -149,15 +118,5 @@ def known_units(what: str) -> str:
     >>> known_units("forces")
     'known: eV, meV, Hartree, Ry, kcal/mol, kJ/mol; by Å, bohr, nm'
     """
-    table = {"length": LENGTH, "energy": ENERGY, **OF_LABELS}[what]
+    table = with_units()[what]
     return f"known: {', '.join(ENERGY)}; by {', '.join(LENGTH)}" if table is FORCE else f"known: {', '.join(table)}"
-
-
-def canonical(name: str) -> str:
-    """The name of a unit without aliases.
-
-    >>> canonical("Ha/Bohr"), canonical("eV/A^3"), canonical("kcal/mol/A")
-    ('Hartree/bohr', 'eV/Å^3', 'kcal/mol/Å')
-    """
-    parts = re.split(r"([*/])", ALIASES.get(name, name))
-    return "".join(ALIASES.get(part, part) for part in parts)

@@ -10,16 +10,15 @@ from typing import Any
 
 from e3frame.spec.base import shown
 from e3frame.spec.errors import DataError
+from e3frame.spec.quantities import QUANTITIES
 from e3frame.spec.units import (
-    DIMENSIONS,
     DIPOLE,
     ENERGY,
     LENGTH,
-    OF_LABELS,
-    POLARIZABILITY,
     PRESSURE,
     Units,
     known_units,
+    with_units,
 )
 
 MOLE = 6.02214076e23
@@ -41,25 +40,20 @@ PARTS = {
 }
 """Names: powers of energy, length and charge, and the value in eV, Å, e."""
 KNOWN = {name: value for names, value in PARTS.items() for name in names}
-TABLES = {"length": LENGTH, "energy": ENERGY, **OF_LABELS}
-POWERS = {"length": (0, 1, 0), **{name: (*DIMENSIONS[name], int(name == "dipole")) for name in ("energy", *OF_LABELS)}}
-ATOMIC = {
-    **{"length": LENGTH["bohr"], "energy": ENERGY["Hartree"], "virial": ENERGY["Hartree"]},
-    **{"forces": ENERGY["Hartree"] / LENGTH["bohr"], "dipole": DIPOLE["e*bohr"]},
-    **{"stress": ENERGY["Hartree"] / LENGTH["bohr"] ** 3, "polarizability": POLARIZABILITY["bohr^3"]},
+LENGTHS = {
+    "length",
+    "lengths",
+    "distance",
+    "distances",
+    "position",
+    "positions",
+    "pos",
+    "coordinates",
+    "coords",
+    "coord",
 }
-"""What "a.u." is."""
-SPELLINGS = {
-    "length": {"length", "lengths", "distance", "distances", "position", "positions", "pos", "coordinates", "coords"}
-    | {"coord", "r", "cell"},
-    "energy": {"energy", "energies", "e", "total_energy", "potential_energy"},
-    "forces": {"forces", "force", "f", "gradient", "gradients"},
-    "stress": {"stress", "stresses"},
-    "virial": {"virial", "virials"},
-    "dipole": {"dipole", "dipoles", "dipole_moment", "mu"},
-    "polarizability": {"polarizability", "polarizabilities", "alpha"},
-}
-"""Names of quantities in metadata, in lower case."""
+LENGTHS |= {"coord", "coords", "r", "cell"}
+"""Names of lengths in metadata, in lower case."""
 TABLES_OF_UNITS = {"unit", "units", "property_unit", "property_units", "property_unit_dict", "unit_dict", "units_dict"}
 _FACTOR = re.compile(r"([/*]?)([^\W\d]+0?)(?:\^?([+-]?\d+))?")
 
@@ -89,23 +83,24 @@ def statements(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def combined(
-    given: Units, found: Mapping[str, Any], keys: Mapping[str, str], file: str, quantities: Iterable[str] = TABLES
+    given: Units, found: Mapping[str, Any], keys: Mapping[str, str], file: str, quantities: Iterable[str] | None = None
 ) -> Units:
     """The units of a file: those that the user gave, and else those that it states.
 
     Args:
         found: what the file says, as :func:`statements` takes it.
         keys: label: the key that holds it.
-        quantities: those that are read.
+        quantities: those that are read; None: all that have units.
 
     Raises:
         DataError: the user says one thing and the file another, the file two, or something that is no unit.
     """
     said = list(statements(found))
     changes = {}
-    for quantity in quantities:
-        table = TABLES[quantity]
-        own = getattr(given, quantity)
+    tables = with_units()
+    for quantity in tables if quantities is None else quantities:
+        table = tables[quantity]
+        own = given.unit_of(quantity)
         stated = (_resolved(unit, quantity, own, file) for unit in _of(quantity, keys.get(quantity), said))
         units = {unit for unit in stated if unit is not None}
         if len(units) > 1:
@@ -123,7 +118,8 @@ def combined(
 def _of(quantity: str, key: str | None, said: list[tuple[str, Any]]) -> list[Any]:
     """What is said of a quantity: under the key of the label, else under any of its names."""
     exact = [unit for name, unit in said if name == key]
-    return exact or [unit for name, unit in said if name.lower() in SPELLINGS[quantity]]
+    spellings = LENGTHS if quantity == "length" else QUANTITIES[quantity].spellings | {quantity}
+    return exact or [unit for name, unit in said if name.lower() in spellings]
 
 
 def _resolved(unit: Any, quantity: str, own: str | None, file: str) -> str | None:
@@ -148,7 +144,7 @@ def unit_named(unit: Any, quantity: str) -> str | None:
     value = float(unit) if isinstance(unit, int | float) and not isinstance(unit, bool) else _value(unit, quantity)
     if value is None or not math.isfinite(value):
         return None
-    return next((name for name, one in TABLES[quantity].items() if math.isclose(one, value, rel_tol=1e-4)), None)
+    return next((name for name, one in with_units()[quantity].items() if math.isclose(one, value, rel_tol=1e-4)), None)
 
 
 def _value(unit: Any, quantity: str) -> float | None:
@@ -156,7 +152,7 @@ def _value(unit: Any, quantity: str) -> float | None:
         return None
     text = unicodedata.normalize("NFC", unit).strip().replace("**", "^").replace("·", "*")
     if text.lower() in ("a.u.", "au", "atomic", "atomic units"):
-        return ATOMIC[quantity]
+        return LENGTH["bohr"] if quantity == "length" else QUANTITIES[quantity].atomic_unit
     text = re.sub(r"\s*([/*])\s*", r"\1", re.sub(r"[()\[\]{}]", "", text))
     text = re.sub(r"\s+", "*", text)
     powers, value, end = [0, 0, 0], 1.0, 0
@@ -171,4 +167,5 @@ def _value(unit: Any, quantity: str) -> float | None:
             return None
         powers = [a + exponent * b for a, b in zip(powers, known[0], strict=True)]
         value *= known[1] ** exponent
-    return value if end == len(text) and tuple(powers) == POWERS[quantity] else None
+    wanted = (0, 1, 0) if quantity == "length" else QUANTITIES[quantity].powers
+    return value if end == len(text) and tuple(powers) == wanted else None

@@ -17,9 +17,8 @@ from e3frame.data.formats.xyz_header import Column, columns, periodicity, read_h
 from e3frame.data.formats.xyz_text import Text, TextError, atoms_in
 from e3frame.spec.base import shown
 from e3frame.spec.elements import ATOMIC_NUMBERS, SYMBOLS
+from e3frame.spec.quantities import QUANTITIES
 
-ASE_NAMES = {"charge": "charges"}
-"""Columns that ASE calls otherwise."""
 LOGICAL = {"T": True, "F": False, "True": True, "False": False}
 CONVERT: Mapping[str, Callable[[str], Any]] = {"R": float, "I": int, "S": str, "L": LOGICAL.__getitem__}
 """By the kind of a column."""
@@ -62,7 +61,8 @@ def read_frame(found: Text, extended: bool) -> Atoms:
     atoms.info = info
     if (mask := arrays.pop("move_mask", None)) is not None:
         atoms.set_constraint(_fixed(mask.astype(bool)))
-    set_calc_and_arrays(atoms, {ASE_NAMES.get(name, name): values for name, values in arrays.items()})
+    named = {quantity.column: quantity.ase or quantity.name for quantity in QUANTITIES.values()}
+    set_calc_and_arrays(atoms, {named.get(name, name): values for name, values in arrays.items()})
     return atoms
 
 

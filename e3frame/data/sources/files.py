@@ -19,7 +19,7 @@ from e3frame.files.regular import with_home
 from e3frame.spec.base import mistake, mistake_at, shown
 from e3frame.spec.errors import DataError, SpecError, did_you_mean
 from e3frame.spec.layer import RESERVED
-from e3frame.spec.units import DIMENSIONS, Units
+from e3frame.spec.units import Units, converted
 
 
 def _paths(raw: Any) -> Any:
@@ -84,10 +84,10 @@ class FilesSpec(DividedSpec):
 
     @model_validator(mode="after")
     def _units_of_all(self) -> FilesSpec:
-        unknown = [name for name in self.keys if name not in DIMENSIONS]
+        unknown = [name for name in self.keys if name not in converted()]
         if unknown and (self.units.length or "Å", self.units.energy or "eV") != ("Å", "eV"):
             raise mistake(
-                f"units convert {', '.join(DIMENSIONS)} alone; it is not known what '{unknown[0]}' is",
+                f"units convert {', '.join(converted())} alone; it is not known what '{unknown[0]}' is",
                 f"if it is an energy, write keys: {{energy: {self.keys[unknown[0]]}}}",
             )
         return self
@@ -173,7 +173,7 @@ class FilesSpec(DividedSpec):
         found = []
         for paths in filter(None, (self.path, self.val_path, self.test_path)):
             said = self.found_units(expanded(paths))
-            units = {name: unit for name, unit in said if unit is not None and getattr(self.units, name) is None}
+            units = {name: unit for name, unit in said if unit is not None and self.units.unit_of(name) is None}
             if units:
                 told = ", ".join(f"{name} in {unit}" for name, unit in units.items())
                 found.append(f"{', '.join(paths)} states its units: {told}; read so")
@@ -212,7 +212,7 @@ class FilesSpec(DividedSpec):
 
     def lenient(self, labels: Collection[str]) -> Self:
         plain = self.units == Units()  # in others it is not known what the value of an unknown label is
-        new = [name for name in labels if name not in self.label_names and (plain or name in DIMENSIONS)]
+        new = [name for name in labels if name not in self.label_names and (plain or name in converted())]
         keys = self.keys | {name: name for name in new if name.isidentifier() and name not in RESERVED}
         lenient = self.replace(keys=keys)
         return lenient.replace(allow_missing=lenient.label_names)
