@@ -62,8 +62,9 @@ FENCED = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def blocks(*languages: str) -> list[tuple[str, str]]:
-    """Fenced blocks, each with the page that it is on."""
-    found = [(name, block) for name, text in TEXTS.items() for block in FENCED.findall(text)]
+    """Fenced blocks, each with the page that it is on; those of recipes belong to tests/recipes."""
+    shown = {name: text.partition("\n## Recipes\n")[0] for name, text in TEXTS.items()}
+    found = [(name, block) for name, text in shown.items() for block in FENCED.findall(text)]
     return [(name, text) for name, (language, text) in found if language in languages]
 
 
