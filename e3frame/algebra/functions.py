@@ -1,4 +1,4 @@
-"""Plans of functions that act on each row alone: spherical harmonics, radial functions, activations and gates."""
+"""Plans of functions of single rows: spherical harmonics, radial functions, activations and gates."""
 
 # ruff: noqa: E741 - l is the degree, here as in the literature
 
@@ -24,24 +24,28 @@ HarmonicsNormalization: TypeAlias = Literal["integral", "component", "norm"]
 
 
 HarmonicsPlan: TypeAlias = tuple[tuple[int, ...], bool, HarmonicsNormalization]
-"""Real spherical harmonics of a vector: their degrees, in the order of the output; whether the vector is scaled to unit
-length first; and their normalization, see `e3frame.o3.SphericalHarmonics`.
+"""Plan of spherical harmonics: degrees in the order of the output, whether to normalize the vector first, and the
+normalization of the harmonics; see `e3frame.o3.SphericalHarmonics`.
 
-A plain tuple: compilers cannot read any other object that is made while they trace, as `o3.spherical_harmonics` does.
+A plain tuple, because `o3.spherical_harmonics` creates it while compilers trace, which cannot handle other objects.
 """
 
 
 def harmonics_scale(l: int, normalization: HarmonicsNormalization) -> float:
-    """Norm of Y^l on the unit sphere, over √(2l + 1)."""
+    """Return |Y^l| / √(2l + 1) on the unit sphere."""
     return {"component": 1.0, "norm": 1 / sqrt(2 * l + 1), "integral": 1 / sqrt(4 * pi)}[normalization]
 
 
 @dataclass(frozen=True)
 class RadialPlan:
-    """Functions e_n(r) u(r) of the length r of a vector: a basis times an envelope that ends at ``r_max``, in Å.
+    """Functions e_n(r) u(r) of the length r of a vector: a basis times an envelope that vanishes at ``r_max``.
 
     Attributes:
-        p: exponent of a polynomial envelope, 0 for others.
+        basis: kind of e_n.
+        num_basis: number of functions e_n.
+        envelope: kind of u.
+        p: exponent of a polynomial envelope, else 0.
+        r_max: cutoff in Å.
     """
 
     basis: Literal["bessel", "gaussian"]
@@ -53,10 +57,11 @@ class RadialPlan:
 
 @dataclass(frozen=True)
 class ActivationPlan:
-    """The function c φ(a x) of each element.
+    """The elementwise function c φ(a x).
 
     Attributes:
-        function: φ, by its name in `e3frame.algebra.activations.ACTIVATIONS`, or as a function of tensors.
+        function: φ, as a name of `e3frame.algebra.activations.ACTIVATIONS` or a function of tensors.
+        a, c: factors.
     """
 
     function: str | Callable[[Any], Any]
@@ -69,7 +74,8 @@ class ActivatedGatePlan:
     """A gate with its activations.
 
     Attributes:
-        scalars, gates: (number of scalars, their activation) one after the other; they cover all scalars and all gates.
+        gate: irreps of the gate.
+        scalars, gates: (number of scalars, activation), in order, for all scalars and all gates.
     """
 
     gate: GatePlan

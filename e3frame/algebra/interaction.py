@@ -65,10 +65,11 @@ class InteractionPlan:
 
 @dataclass(frozen=True)
 class SelfConnectionPlan:
-    """The fully connected product of features with even scalars, the attributes of a node.
+    """The fully connected product of a node's features with its attributes, which are even scalars.
 
     Attributes:
-        num_species: number of species, if all nodes of one species have the same attributes; None if they may differ.
+        product: the product.
+        num_species: number of species if all nodes of a species have equal attributes, else None.
     """
 
     product: ProductPlan

@@ -114,10 +114,10 @@ class ProductPlan:
         return tuple(slices)
 
     def matrix_paths(self) -> Iterator[tuple[Instruction, slice, float]]:
-        """Yield the paths of a fully connected product with even scalars: a linear map of in1 for each scalar.
+        """Yield the paths of a fully connected product with even scalars, as a linear map of in1 for each scalar.
 
         Yields:
-            (path, where its weights lie, factor of the linear map); paths that are empty are left out.
+            (path, slice of its weights, factor of the linear map), without empty paths.
         """
         for ins, where in zip(self.instructions, self.weight_slices, strict=True):
             if 0 not in ins.path_shape and where is not None:

@@ -12,8 +12,7 @@ from e3frame.o3.angular import (
     spherical_harmonics_alpha_beta,
 )
 from e3frame.o3.experimental import FullTensorProductv2
-from e3frame.o3.indexed_linear import IndexedLinear
-from e3frame.o3.linear import Linear
+from e3frame.o3.linear import IndexedLinear, Linear
 from e3frame.o3.named_products import (
     ElementwiseTensorProduct,
     FullTensorProduct,

@@ -10,10 +10,10 @@ from math import pi, sqrt
 import torch
 from torch import Tensor, nn
 
+from e3frame.algebra.functions import HarmonicsNormalization as Normalization
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import check_choice
 from e3frame.kernels.constants import as_floating
-from e3frame.o3.spherical_harmonics import Normalization
 
 
 class Legendre(nn.Module):

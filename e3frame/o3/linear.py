@@ -1,4 +1,4 @@
-"""Equivariant linear maps."""
+"""Equivariant linear maps, with the same weights for all rows or with weights for each value of an index."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from e3frame import kernels
 from e3frame.algebra.errors import AssertedError, MissingWeightsError
-from e3frame.algebra.irreps import IrrepsLike
+from e3frame.algebra.irreps import Irreps, IrrepsLike
 from e3frame.algebra.linear import LinearInstruction, LinearNormalization, plan_linear
+from e3frame.algebra.paths import plan_fully_connected
 from e3frame.o3.state import LoadsE3nn
 from e3frame.o3.tensor_product import expand_mask
 
@@ -86,7 +87,7 @@ class Linear(LoadsE3nn):
         return kernels.linear(features, w, b, self.plan)
 
     def _given(self, name: str, tensor: Tensor | None, shape: tuple[int, ...]) -> Tensor | None:
-        """The weights or biases as given, or the module's own; None if there are none."""
+        """Check given weights or biases, by default the module's own; None if the map has none."""
         if shape[-1] == 0:
             return None
         if tensor is None:
@@ -106,7 +107,7 @@ class Linear(LoadsE3nn):
         paths = [ins for ins in self.instructions if ins.i_in >= 0]
         begin = 0
         for ins in paths:
-            # A view of its own, unlike those of a split, may be written to in place.
+            # Unlike views from split, each view can be written to in place.
             yield ins, flat.narrow(-1, begin, prod(ins.path_shape)).unflatten(-1, ins.path_shape)
             begin += prod(ins.path_shape)
 
@@ -123,7 +124,66 @@ class Linear(LoadsE3nn):
 
     def _flat(self, weight: Tensor | None) -> Tensor:
         given = self._given("weight", weight, self.plan.weight_shape)
-        return self.weight if given is None else given  # there are none, in views that are empty
+        return self.weight if given is None else given  # no weights: the views are empty
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.irreps_in} -> {self.irreps_out} | {self.weight_numel} weights)"
+
+
+class IndexedLinear(nn.Module):
+    """``out_wi = Σ_u c W[index]_uw x_ui``: a linear map with separate weights for each value of ``index``.
+
+    Equals ``FullyConnectedTensorProduct(irreps_in, f"{num_indices}x0e", irreps_out)`` of x and the one-hot vector of
+    ``index``, including weights and normalization, without multiplying by zeros.
+
+    Args:
+        irreps_in, irreps_out: irreps of input and output.
+        num_indices: number of values of ``index``.
+
+    Raises:
+        ValueError: ``num_indices`` is not positive.
+    """
+
+    def __init__(self, irreps_in: IrrepsLike, irreps_out: IrrepsLike, num_indices: int) -> None:
+        super().__init__()
+        if num_indices < 1:
+            raise ValueError(f"num_indices must be at least 1, got {num_indices}")
+        self.plan = plan_fully_connected(irreps_in, Irreps([(num_indices, "0e")]), irreps_out)
+        self.irreps_in, self.irreps_out = self.plan.irreps_in1, self.plan.irreps_out
+        self._dim_in = self.irreps_in.dim
+        self.num_indices = num_indices
+        self.weight_numel = self.plan.weight_numel
+        self.weight = nn.Parameter(torch.randn(self.weight_numel))
+        self.register_buffer("output_mask", expand_mask(self.plan.output_mask, self.irreps_out), persistent=False)
+
+    def forward(self, x: Tensor, index: Tensor) -> Tensor:
+        """Return the linear map (n, irreps_out.dim) of ``x``.
+
+        Args:
+            x: (n, irreps_in.dim).
+            index: integers (n,) from 0 to num_indices - 1.
+
+        Raises:
+            ValueError: tensors of another shape.
+        """
+        if x.ndim != 2 or x.shape[1] != self._dim_in or index.shape != x.shape[:1]:
+            raise ValueError(
+                f"expected x of shape (n, {self._dim_in}) and index of shape (n,), "
+                f"got {tuple(x.shape)} and {tuple(index.shape)}"
+            )
+        return kernels.indexed_linear(x, self.weight, index, self.plan)
+
+    def species_rows(self) -> dict[str, list[tuple[Tensor, int, float]]]:
+        """Return the weights of each path as (u, index, w), with the axis of the index and their normalization."""
+        return {
+            "weight": [
+                (self.weight[where].unflatten(0, ins.path_shape), 1, ins.path_weight)
+                for ins, where, _ in self.plan.matrix_paths()
+            ]
+        }
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}({self.irreps_in} -> {self.irreps_out} | {self.num_indices} indices "
+            f"| {self.weight_numel} weights)"
+        )

@@ -85,7 +85,7 @@ def _read_degrees(irreps_out: Degrees, irreps_in: IrrepsLike) -> tuple[Irreps, t
     if irreps_in not in (Irreps("1o"), Irreps("1e")):
         raise ValueError(f"spherical harmonics are functions of one vector, 1x1o or 1x1e; got {irreps_in}")
     if wanted is None:
-        return irreps_in, tuple(irreps_out)  # type: ignore[arg-type]
+        return irreps_in, tuple(irreps_out)  # type: ignore[arg-type]  # degrees, since it is not irreps
     parity = irreps_in[0].ir.p
     for _, ir in wanted:
         if ir.p != parity**ir.l:
