@@ -66,6 +66,7 @@ def spherical_harmonics(
 ) -> Tensor:
     """Return the spherical harmonics of ``x`` (..., 3) of degrees or irreps ``l``; see `SphericalHarmonics`.
 
+    >>> import torch
     >>> x = torch.tensor([0.0339, 0.1357, 0.4650])
     >>> spherical_harmonics(2, x, normalize=True, normalization="component").mul(1000).round()
     tensor([ 259.,   76., -856., 1036., 1766.])
