@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from e3frame.layers._context import INPUTS, LAYERS
 from e3frame.model import ModelSpec
 from e3frame.spec.base import Spec
 from e3frame.spec.docs import keys_of
-from e3frame.spec.layer import LayerSpec, Step
+from e3frame.spec.layer import LayerSpec, Scope, Step
 from e3frame.spec.registry import Kinded
 from e3frame.spec.validate import validate
 
@@ -76,22 +77,38 @@ def built_in() -> list[str]:
     return sorted(kind for kind, spec in LayerSpec.members.items() if spec.__module__.startswith("e3frame."))
 
 
-def example_step(example: str) -> tuple[ModelSpec, Step]:
-    """A layer in the model in which examples run, and its last step there."""
-    layers = {**yaml.safe_load(LAYERS), "example": yaml.safe_load(example)}
-    raw = {"r_max": 2.5, "species": ["H", "C", "O"], "inputs": INPUTS, "layers": layers}
-    spec = validate(ModelSpec, {**raw, "outputs": {"total": {"kind": "sum", "of": "energies"}}})
-    return spec, [step for step in spec.typed().steps if step.path[:2] == ("layers", "example")][-1]
+@cache
+def context() -> Scope:
+    """What a layer sees after the layers before the examples."""
+    raw = {"r_max": 2.5, "species": ["H", "C", "O"], "inputs": INPUTS, "layers": yaml.safe_load(LAYERS)}
+    typed = validate(ModelSpec, {**raw, "outputs": {"total": {"kind": "sum", "of": "energies"}}}).typed()
+    last = [step for step in typed.steps if step.path[0] == "layers"][-1]
+    return last.scope.bind(last.binding)
+
+
+def example_step(text: str) -> Step:
+    """A layer in its place after these; of a container, its last step."""
+    return LayerSpec.parse(yaml.safe_load(text)).thread("example", "example", (), context())[1][-1]
+
+
+def domains(layer: type[LayerSpec]) -> str:
+    """What the layer reads and gives, over all its examples: ``edge, node → node``."""
+    found = []
+    for text in (layer.example, *layer.variants):
+        step = example_step(text)
+        read = {each.domain for each in step.scope.bindings.values() if each.key in step.signature.inputs}
+        found.append(f"{', '.join(sorted(read)) or 'graph'} → {step.signature.output.domain}")
+    return "; ".join(dict.fromkeys(found))
 
 
 def layer_page(kind: str) -> str:
     """Equation, keys, an example with the irreps that it reads and gives, and its tensor product."""
     layer = LayerSpec.members[kind]
-    _, step = example_step(layer.example)
+    step = example_step(layer.example)
     parts = [f"# {kind}", prose(inspect.getdoc(layer) or "")]
     if layer.equation:
         parts.append(f"$$\n{layer.equation}\n$$")
-    parts += ["## Keys", keys_table(layer)]
+    parts += [f"Domains: {domains(layer)}.", "## Keys", keys_table(layer)]
     parts += ["## Example", example(layer.example), html(picture.flow(step))]
     plan = step.spec.product_plan(step.scope)
     if plan is not None:
