@@ -65,6 +65,9 @@ def write_pages(root: Path) -> None:
     texts = {f"layers/{kind}.md": layer_page(kind) for kind in built_in()}
     texts |= {f"api/{module}.md": api_page(module) for module in MODULES}
     texts |= {"layers/index.md": layers_index(), "api/index.md": api_index(), "keys.md": keys_page()}
+    for path in (root / "reference").rglob("*.md"):  # of kinds and modules that are no more
+        if path.relative_to(root / "reference").as_posix() not in texts:
+            path.unlink()
     for name, text in texts.items():
         path = root / "reference" / name
         path.parent.mkdir(parents=True, exist_ok=True)
