@@ -1,4 +1,4 @@
-"""The ``e3frame`` command: one file per verb, each imported when it is called."""
+"""The ``e3frame`` command: one file for each verb, imported when the verb is called."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ VERBS = {
     "train": "train a model: one run, or one for each point of a grid",
     "sweep": "search over hyperparameters with Optuna",
     "evaluate": "errors of a trained model on labelled frames",
-    "predict": "what a trained model predicts for the structures of files",
-    "layers": "the kinds of layers; with a kind, its keys",
+    "predict": "predictions of a trained model for the structures of files",
+    "layers": "kinds of layers; with a kind, its keys",
     "schema": "JSON Schema of a model file, for editors",
-    "info": "versions, kernels and optional libraries; or what a trained model reads and gives",
-    "irreps": "the terms of irreps, and their tensor products",
+    "info": "versions, kernels and optional libraries; with a trained model, its inputs and outputs",
+    "irreps": "terms of irreps, and tables of their tensor products",
     "draw": "pictures of tensor products, spherical harmonics and learning curves",
-    "completion": "shell completion of verbs, groups, keys and files",
+    "completion": "shell completion for bash, zsh and fish",
 }
 """Each verb, which is a file of this folder, with what it does."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a verb; a user's mistake is one message on standard error and exit code 1."""
-    return told(_main, list(sys.argv[1:] if arguments is None else arguments))
+    """Run a verb. A user's mistake is one message on standard error and exit code 1."""
+    return exit_code(_main, list(sys.argv[1:] if arguments is None else arguments))
 
 
 def _main(given: list[str]) -> int:
@@ -41,7 +41,7 @@ def _main(given: list[str]) -> int:
         print(f"e3frame {__version__}")
         return 0
     if given[0] not in VERBS:
-        print(f"e3frame: there is no verb {given[0]}; {did_you_mean(given[0], VERBS, 'verbs')}", file=sys.stderr)
+        print(f"e3frame: unknown command {given[0]}; {did_you_mean(given[0], VERBS, 'commands')}", file=sys.stderr)
         return 1
     return _verb(given[0])(given[1:])
 
@@ -52,12 +52,12 @@ def _verb(name: str) -> Callable[[list[str]], int]:
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
-    """Run one verb with its arguments; scripts call this too."""
-    return told(lambda given: _verb(verb)(given), list(arguments))
+    """Run one verb with its arguments; the scripts in scripts/ call this."""
+    return exit_code(lambda given: _verb(verb)(given), list(arguments))
 
 
-def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """The exit code of a verb, with mistakes told and not traced."""
+def exit_code(call: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Run a verb and return its exit code; users' mistakes are messages, not tracebacks."""
     secure()
     try:
         code = _code(call, arguments)
@@ -73,7 +73,7 @@ def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # as in ``e3frame --help | head -1``; what is left goes nowhere, also at exit
+    except BrokenPipeError:  # as in ``e3frame --help | head -1``; the rest is dropped, also at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
@@ -88,7 +88,7 @@ def told(call: Callable[[list[str]], int], arguments: list[str]) -> int:
 
 
 def _code(call: Callable[[list[str]], int], arguments: list[str]) -> int:
-    """The exit code of a verb, also where a parser of options ends it, as after ``--help``."""
+    """The exit code of a verb, also if argparse ends it, as after ``--help``."""
     try:
         return call(arguments)
     except SystemExit as end:
@@ -100,10 +100,10 @@ def _code(call: Callable[[list[str]], int], arguments: list[str]) -> int:
 def _missing(package: str) -> str:
     """The message for a package that is not installed."""
     project = {"yaml": "pyyaml", "hydra": "hydra-core"}.get(package, package)
-    return f"this verb needs the package {package}, which is not installed\n  pip install {project}"
+    return f"this command needs the package {package}, which is not installed\n  pip install {project}"
 
 
 def _usage() -> str:
     width = max(map(len, VERBS))
     verbs = "\n".join(f"  {verb:{width}}  {text}" for verb, text in VERBS.items())
-    return f"usage: e3frame VERB ...\n\n{verbs}\n\ne3frame VERB --help shows examples and all arguments."
+    return f"usage: e3frame COMMAND ...\n\n{verbs}\n\ne3frame COMMAND --help shows examples, arguments and keys."

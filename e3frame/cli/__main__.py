@@ -6,7 +6,7 @@ from pathlib import Path
 from e3frame import version
 from e3frame.cli import main
 
-# Python puts the current folder in front, where a yaml.py that somebody sent would stand for the library.
+# Python searches the current folder first, where a yaml.py that somebody sent would hide the library.
 if not sys.flags.safe_path and Path(sys.path[0]) != Path(version.__file__).parents[1]:
     del sys.path[0]
 

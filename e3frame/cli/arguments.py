@@ -138,9 +138,9 @@ class Parser(Options):
         """Raise UserError for the first argument that the verb does not take."""
         for text in unknown:
             if text[:1] != "-":
-                raise self.mistake(f"one argument too many: {text}")
+                raise self.mistake(f"unexpected argument: {text}")
             option, _, value = text.partition("=")
-            raise UserError(message(option, "there is no such option", self._hint(option, value or "...")))
+            raise UserError(message(option, "unknown option", self._hint(option, value or "...")))
 
     def _is_unknown_option(self, text: str) -> bool:
         option = text.partition("=")[0] if text[1:2] == "-" else text[:2]

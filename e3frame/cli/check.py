@@ -22,12 +22,12 @@ _EXAMPLES = """
     e3frame check configs/model/nequip.yaml          a model file, or the config.yaml of a run
     e3frame check model=nequip data=sample           a run config, with overrides
     e3frame check data=xyz data.path=md.xyz          ... and some frames of each split; --full: all of them
-    e3frame check mine.yaml plugins=my_layers        layers of your own: name the modules to import
+    e3frame check mine.yaml plugins=my_layers        your own layers; only modules that you name are imported
 """
 
 
 class _Checked(NamedTuple):
-    """A model that is well-typed, with the species of the data where they are known, and its run if it has one."""
+    """A well-typed model, the species of the data if known, warnings, and the run if there is one."""
 
     model: TypedModel
     species: tuple[str, ...] | None
@@ -39,8 +39,8 @@ def parser() -> Parser:
     parser = Parser("check", _EXAMPLES, words="overrides")
     parser.add_argument("words", nargs="*", metavar="FILE|OVERRIDE", help="one YAML file, or overrides of a run config")
     parser.add_argument("--config-dir", metavar="FOLDER", help="a folder with further config groups")
-    parser.add_argument("--full", action="store_true", help="look at all frames of the data; downloads them if needed")
-    parser.add_argument("--no-data", action="store_true", help="do not look at the data")
+    parser.add_argument("--full", action="store_true", help="check all frames of the data, downloading them if needed")
+    parser.add_argument("--no-data", action="store_true", help="do not check the data")
     return parser
 
 
@@ -60,10 +60,10 @@ def main(arguments: list[str]) -> int:
 
 
 def _show_data(run: TypedRun, full: bool, out: Console) -> int:
-    """Print what is found in the data; 1 if training would be in vain."""
+    """Print the tables and findings of the data; return 1 for a fatal finding."""
     absent = run.config.data.absent
     if absent is not None and not full:
-        out.print(f"\ndata not looked at: {absent}", style="dim", highlight=False)
+        out.print(f"\ndata not checked: {absent}", style="dim", highlight=False)
         return 0
     from e3frame.run.inspection import inspect_data
 

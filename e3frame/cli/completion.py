@@ -1,4 +1,4 @@
-"""``e3frame completion``: what a shell offers when the user presses Tab."""
+"""``e3frame completion``: shell completion of verbs, groups, configs, keys and files."""
 
 from __future__ import annotations
 
@@ -56,14 +56,14 @@ def main(arguments: list[str]) -> int:
     if options.words is not None:
         print("\n".join(candidates(options.words)))
     elif options.shell is None:
-        raise UserError(f"e3frame completion\n  the name of a shell is required: {', '.join(_SCRIPTS)}")
+        raise UserError(f"e3frame completion\n  name a shell: {', '.join(_SCRIPTS)}")
     else:
         print(_SCRIPTS[options.shell])
     return 0
 
 
 def candidates(line: str) -> list[str]:
-    """What may stand in the place of the last word of a command line.
+    """Completions of the last word of a command line.
 
     Args:
         line: the line up to the cursor, from ``e3frame`` on.
@@ -113,7 +113,7 @@ def _overrides(declared: Parser, word: str, before: Sequence[str]) -> Iterator[s
 
 
 def _config(words: Sequence[str]) -> Mapping[str, Any]:
-    """The composed config; that of no overrides where they are wrong, as they may be while they are typed."""
+    """The composed config; without overrides if these are invalid, as while they are being typed."""
     from e3frame.cli.shorthand import expanded
     from e3frame.compose import compose_config
 

@@ -1,4 +1,4 @@
-"""``e3frame draw``: pictures of tensor products, of spherical harmonics, and of what more data are worth."""
+"""``e3frame draw``: pictures of tensor products, spherical harmonics and learning curves."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _EXAMPLES = """
 
 _NAME = "e3frame draw"
 _MARKS = {".png": "Software", ".svg": "Creator", ".pdf": "Creator"}
-"""Where each format says what has drawn it."""
+"""Metadata field of each format that names the program."""
 
 _Plan = Callable[..., ProductPlan]
 
-#: For each product: what it is called, its plan, and how many irreps it takes at least and at most.
+#: For each product: its name in titles, its plan, and the smallest and largest number of irreps.
 _PRODUCTS: dict[str, tuple[str, _Plan, int, int]] = {
     "fully_connected": ("FullyConnectedTensorProduct", plan_fully_connected, 3, 3),
     "full": ("FullTensorProduct", plan_full, 2, 3),
@@ -66,8 +66,8 @@ def parser() -> Parser:
     parser = Parser("draw", _EXAMPLES, words="files")
     whats = parser.add_subparsers(dest="what", required=True, metavar="tp|sh|errors", parser_class=Options)
     product = whats.add_parser("tp", help="a tensor product")
-    product.add_argument("irreps", nargs="+", help="of both inputs, then of the output or a filter of it")
-    product.add_argument("--product", choices=_PRODUCTS, help="fully_connected for three irreps, full for two")
+    product.add_argument("irreps", nargs="+", help="irreps of both inputs, and of the output or those to keep of it")
+    product.add_argument("--product", choices=_PRODUCTS, help="default: fully_connected for three irreps, full for two")
     harmonics = whats.add_parser("sh", help="spherical harmonics")
     harmonics.add_argument("irreps", nargs="?", default="3", help="highest degree, or irreps (default: %(default)s)")
     errors = whats.add_parser("errors", help="errors of runs by the size of their training sets")
@@ -76,7 +76,7 @@ def parser() -> Parser:
     )
     for name, verb in (("tp.png", product), ("sh.png", harmonics), ("errors.png", errors)):
         verb.add_argument("-o", "--output", default=name, help="PNG, SVG or PDF file to write (default: %(default)s)")
-        verb.add_argument("--overwrite", action="store_true", help="replace a file that e3frame did not draw")
+        verb.add_argument("--overwrite", action="store_true", help="replace a file even if e3frame did not draw it")
         verb.add_argument("--dpi", type=int, default=150, help="pixels per inch (default: %(default)s)")
     return parser
 
@@ -89,7 +89,7 @@ def _product(options: argparse.Namespace) -> Figure:
     if not least <= len(options.irreps) <= most:
         needed = f"{least}" if least == most else f"{least} or {most}"
         raise UserError(
-            f"a {kind} product takes {needed} irreps, got {len(options.irreps)}: {' '.join(options.irreps)}"
+            f"a {kind} product needs {needed} irreps, got {len(options.irreps)}: {' '.join(options.irreps)}"
         )
     try:
         plan = planner(*given)
@@ -111,7 +111,7 @@ def _harmonics(options: argparse.Namespace) -> Figure:
 
 
 def _errors(options: argparse.Namespace) -> Figure:
-    """MAE of each target on the test frames, or on the last split there is."""
+    """MAE of each target on the test frames, or else on the validation or training frames."""
     from e3frame.config.model_paths import run_folder
     from e3frame.viz.training import errors_by_size
 
@@ -136,22 +136,22 @@ def _finished(folder: Path) -> tuple[dict[str, Any], TaskSpec]:
     try:
         metrics = json.loads(read_regular(file))
     except FileNotFoundError:
-        raise UserError(f"{folder}: there is no {file.name}; the folder of a finished run is required") from None
+        raise UserError(f"{folder} has no {file.name}\n  give the folder of a finished run") from None
     except OSError as error:
-        raise UserError(f"{file}\n  {error.strerror}\n  the folder of a finished run is required") from None
+        raise UserError(f"{file}\n  {error.strerror}\n  give the folder of a finished run") from None
     except (ValueError, RecursionError):
-        raise UserError(f"{file}\n  not written by a run, or damaged") from None
+        raise UserError(f"{file}\n  not written by e3frame, or damaged") from None
     raw = read_yaml(folder / "config.yaml").raw
     try:
         task = validate(TaskSpec, raw.get("task"))
     except SpecErrors as errors:
-        raise UserError(f"{folder / 'config.yaml'}\n  not the config of a run: {errors.errors[0].problem}") from None
+        raise UserError(f"{folder / 'config.yaml'}\n  not a run config: {errors.errors[0].problem}") from None
     _require_errors(metrics, task, file)
     return metrics, task
 
 
 def _require_errors(metrics: Any, task: TaskSpec, file: Path) -> None:
-    """What a run writes of each split is there, with numbers that can be drawn on a logarithmic axis."""
+    """Check that each split has positive, finite errors, as a logarithmic axis needs."""
     try:
         frames, good = metrics["train"]["frames"], isinstance(metrics["train"]["frames"], int)
         for split in {"train", "val", "test"} & metrics.keys():
@@ -163,19 +163,19 @@ def _require_errors(metrics: Any, task: TaskSpec, file: Path) -> None:
     except (AttributeError, KeyError, TypeError):
         good = False
     if not good:
-        raise UserError(f"{file}\n  not written by a run, or damaged")
+        raise UserError(f"{file}\n  not written by e3frame, or damaged")
 
 
 def _checked_path(text: str, overwrite: bool) -> Path:
     path = Path(text)
     if path.suffix.lower() not in _MARKS:
-        raise UserError(f"{path}: a file name that ends in .png, .svg or .pdf is required")
+        raise UserError(f"{path}: the file name must end in .png, .svg or .pdf")
     require_new(path, overwrite or _is_drawn(path), "--overwrite")
     return path
 
 
 def _is_drawn(path: Path) -> bool:
-    """Whether a picture is one of ours, which is drawn anew without asking."""
+    """Whether e3frame drew a picture, so that it may be replaced without ``--overwrite``."""
     try:
         return _NAME.encode() in read_regular(path)
     except OSError:

@@ -76,18 +76,18 @@ def main(arguments: list[str]) -> int:
             write_metrics(Path(config.out), {name: evaluation.as_json() for name, evaluation in found.items()})
         except OSError as error:
             raise UserError(f"{config.out} cannot be written: {error.strerror}") from None
-        print(f"written to {config.out}")
+        print(f"wrote {config.out}")
     return 0
 
 
 def _remarks(config: EvaluateConfig) -> Iterator[str]:
-    """What is said where all frames of files are taken."""
+    """Notes if all frames of files are evaluated."""
     from e3frame.config.model_paths import model_path
     from e3frame.run.contents import learned_from
 
     known = learned_from(model_path(config.model).parent, config.data.files_read())
     if known:
         files = ", ".join(known)
-        yield f"the model was trained on frames of {files}: split=test takes those that data.split sets apart"
+        yield f"the model was trained on frames of {files}; split=test evaluates only the test frames of data.split"
     elif config.split is None:
-        yield "all frames are taken; split=test takes those that data.split sets apart"
+        yield "evaluating all frames; split=test evaluates only the test frames of data.split"

@@ -1,4 +1,4 @@
-"""Hydra's grid, ``e3frame train -m``, with all of its points type-checked before the first one is trained."""
+"""``e3frame train -m``: Hydra's grid, whose points are all type-checked before the first is trained."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from hydra._internal.core_plugins import basic_sweeper  # noqa: E402
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf  # noqa: E402
 
 _MODULE = "hydra_plugins.e3frame"
-"""Hydra takes plugins from the package hydra_plugins alone, in which this module stands under a second name."""
+"""Second name of this module: Hydra loads plugins only from the package hydra_plugins."""
 ILL_TYPED = ("refuse", "skip")
 
 
@@ -78,12 +78,12 @@ class CheckedSweeperConf(BasicSweeperConf):
 
     _target_: str = f"{_MODULE}.CheckedSweeper"
     ill_typed: str = "refuse"
-    """What becomes of a sweep that has ill-typed points: refuse runs nothing, skip runs the others."""
+    """refuse: run nothing if any point is ill-typed; skip: run the others."""
     config_dir: str | None = None
 
 
 class CheckedSweeper(BasicSweeper):
-    """All combinations of the values, as Hydra's own sweeper, less what is ill-typed."""
+    """Hydra's basic sweeper, all combinations of the values, without the ill-typed points."""
 
     def __init__(self, ill_typed: Literal["refuse", "skip"], config_dir: str | None, **basic: Any) -> None:
         # Not by super(): Hydra may have executed the base class's module anew since this class was made.
@@ -106,9 +106,9 @@ class CheckedSweeper(BasicSweeper):
             shown = [([text for text in point if text.partition("=")[0] in varied], error) for point, error in refused]
             message = "\n".join(grid_message(shown, len(points)))
             if self.ill_typed == "refuse" or len(refused) == len(points):
-                hint = "" if len(refused) == len(points) else "\n\nhydra.sweeper.ill_typed=skip runs the others"
+                hint = "" if len(refused) == len(points) else "\n\nset hydra.sweeper.ill_typed=skip to run the others"
                 _end(message + hint)
-            print(f"{message}\n\nthe others are run", file=sys.stderr)
+            print(f"{message}\n\nrunning the others", file=sys.stderr)
         wrong = [point for point, _ in refused]
         good = [point for point in points if point not in wrong]
         return list(BasicSweeper.split_overrides_to_chunks(good, max_batch_size))
@@ -125,7 +125,7 @@ class CheckedSweeper(BasicSweeper):
         return done
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Each point has been composed already."""
+        """Do nothing: each point has been composed already."""
 
     def _mistake(self, point: Sequence[str]) -> UserError | None:
         overrides = tuple(text for text in point if not text.startswith("hydra"))
@@ -178,16 +178,16 @@ def _stand_in_for_a_plugin() -> None:
 
 
 def _end(message: str) -> None:
-    """Hydra would wrap any other exception in words of its own."""
+    """Print a message and exit; Hydra would wrap any other exception."""
     print(message, file=sys.stderr)
     raise SystemExit(1)
 
 
 def checked(overrides: Sequence[str], config_dir: str | None) -> list[str]:
-    """The overrides of a multirun for Hydra, with this sweeper in the place of its own, unless they choose another.
+    """The overrides of a grid for Hydra, with this sweeper selected unless they choose another.
 
     Raises:
-        UserError: what all points have in common cannot be composed.
+        UserError: the overrides shared by all points cannot be composed.
     """
     given = normalize_overrides(overrides, config_dir)
     compose_config(fixed_overrides(overrides, config_dir), config_dir=config_dir)

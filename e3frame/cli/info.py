@@ -1,4 +1,4 @@
-"""``e3frame info``: versions and kernels, for bug reports and questions of speed; or what a trained model is."""
+"""``e3frame info``: versions and kernels, for bug reports and performance; or a summary of a trained model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from e3frame.version import __version__
 
 _EXAMPLES = """
     e3frame info                versions, the kernels in use and why, optional libraries, folders
-    e3frame info runs/first     what a trained model reads and gives
+    e3frame info runs/first     inputs and outputs of a trained model
 """
 
 
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _of_model(path: str, plugins: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """What the header of a model file says, read without torch."""
+    """The header of a model file, read without torch."""
     from e3frame.config.header import Header
 
     header = Header.read(path, plugins)
@@ -88,7 +88,7 @@ def _rows() -> Iterator[tuple[str, str]]:
 
 
 def _optional() -> Iterator[tuple[str, str]]:
-    """Each optional library of the package's metadata, except those for tests."""
+    """The optional libraries of the package's extras, except those for tests."""
     try:
         required = metadata.requires("e3frame") or []
     except metadata.PackageNotFoundError:

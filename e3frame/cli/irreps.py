@@ -1,4 +1,4 @@
-"""``e3frame irreps``: the terms of irreps, and the irreps of their tensor products."""
+"""``e3frame irreps``: the terms of irreps, and tables of their tensor products."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TIMES = ("x", "×", "*", "⊗")
 
 def parser() -> Parser:
     parser = Parser("irreps", _EXAMPLES)
-    parser.add_argument("irreps", nargs="+", help="irreps, and x between those to multiply")
+    parser.add_argument("irreps", nargs="+", help="irreps; write x between those to multiply")
     return parser
 
 
@@ -54,7 +54,7 @@ def read_irreps(text: str, name: str | None = None) -> Irreps:
     if problem is not None:
         raise UserError(f"{head}{problem}")
     if irreps.dim == 0:
-        raise UserError(f"{head}{text!r} has no irreps; write at least one, such as 16x0e")
+        raise UserError(f"{head}{text!r} is empty; write at least one irrep, such as 16x0e")
     return irreps
 
 

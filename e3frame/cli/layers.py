@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
         Console().print(_kinds())
         return 0
     if config.kind not in LayerSpec.members:
-        raise UserError(f"no layer is called {config.kind}\n  {did_you_mean(config.kind, LayerSpec.members)}")
+        raise UserError(f"no layer kind is named {config.kind}\n  {did_you_mean(config.kind, LayerSpec.members)}")
     _show(LayerSpec.members[config.kind], Console())
     return 0
 

@@ -1,4 +1,4 @@
-"""Standard output and standard error, whatever they are: closed, a full disk, a terminal that knows no Å."""
+"""Robust standard output and error: closed pipes, full disks, terminals without Unicode."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ PLAIN = str.maketrans({
     **{"Å": "A", "\u212b": "A", "⊗": "x", "×": "x", "⊕": "+", "²": "2", "³": "3", "−": "-", "–": "-", "…": "..."},
     **{"→": "->", "·": "*", "°": " deg", "∝": "~", "ö": "oe", "ä": "ae", "ü": "ue", "é": "e"},
 })  # fmt: skip
-"""What stands for characters that an output cannot show; for all others, a question mark."""
+"""ASCII replacements of characters that an output cannot show; others become a question mark."""
 
 
-class Told(io.FileIO):
-    """A file of which a failure is remembered, not raised: a run goes on when nobody can read of it.
+class Output(io.FileIO):
+    """An output that records a failure instead of raising it, so that a run continues without a reader.
 
     Attributes:
-        failure: the first one.
+        failure: the first failure, if there was one.
     """
 
     failure: OSError | None = None
@@ -46,11 +46,11 @@ codecs.register_error("e3frame.plain", _plain)
 
 
 def secure() -> None:
-    """Make both outputs such that printing never fails, except where a reader has gone."""
+    """Make printing never fail, except if the reader of a pipe has closed it."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
-        except OSError:  # closed: else the next file that is opened would take its number, and get what is printed
+        except OSError:  # closed: the next file to be opened would take its number, and receive what is printed
             os.open(os.devnull, os.O_RDWR)
     for name, number in (("stdout", 1), ("stderr", 2)):
         stream = getattr(sys, name)
@@ -62,7 +62,7 @@ def secure() -> None:
 
 
 def failure() -> OSError | None:
-    """Why standard output could not be written, if it could not."""
+    """The error of standard output, or None."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -70,11 +70,11 @@ def failure() -> OSError | None:
     except OSError as error:
         return error
     raw = _raw(sys.stdout)
-    return raw.failure if isinstance(raw, Told) else None
+    return raw.failure if isinstance(raw, Output) else None
 
 
 def _is_own(stream: TextIO, number: int) -> bool:
-    """Whether a stream is the one that Python made, and not one that a test or a notebook put in its place."""
+    """Whether a stream is Python's own, not a replacement of a test or a notebook."""
     raw = _raw(stream)
     return type(raw) is io.FileIO and raw.fileno() == number
 
@@ -85,7 +85,8 @@ def _raw(stream: TextIO) -> object:
 
 
 def _opened(number: int, encoding: str, line_buffering: bool) -> TextIO:
-    buffer = io.BufferedWriter(Told(number, "w", closefd=False))
+    raw: io.RawIOBase = Output(number, "w", closefd=False)
+    buffer = io.BufferedWriter(raw)
     return io.TextIOWrapper(
         buffer, encoding, errors="e3frame.plain", line_buffering=line_buffering, write_through=number == 2
     )

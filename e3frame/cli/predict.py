@@ -1,4 +1,4 @@
-"""``e3frame predict``: what a trained model predicts for the structures of files."""
+"""``e3frame predict``: predictions of a trained model for the structures of files."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class PredictConfig(Spec):
     units: Units = Units()
     """Units of the files, such as units.length=bohr; null: what a file says, else Å and eV."""
     batch_size: int = Field(default=64, ge=1)
-    """Frames per step."""
+    """Frames per batch."""
     keys: dict[str, str] = {}  # noqa: RUF012
-    """Keys of the frames that hold the model's inputs, such as keys.total_charge=Q."""
+    """Key of each model input in the frames, such as keys.total_charge=Q."""
     device: str = "cpu"
     """Where the model runs: cpu or cuda."""
     plugins: Names = ()
@@ -68,5 +68,5 @@ def main(arguments: list[str]) -> int:
         keys=config.keys,
         overwrite=config.overwrite,
     )
-    print(f"{counted(count, 'frame')} written to {config.out}")
+    print(f"wrote {counted(count, 'frame')} to {config.out}")
     return 0

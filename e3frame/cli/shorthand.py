@@ -1,6 +1,6 @@
-"""What people type on the command line in place of ``key=value``: files, run folders, names of configs.
+"""Short forms of arguments: files, run folders and names of configs in place of ``key=value``.
 
-Hydra is imported when it is needed: a file is checked without it.
+Hydra is imported only when it is needed; a file is checked without it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from e3frame.spec.errors import SpecError, UserError, nearest
 
 _YAML = (".yaml", ".yml")
 _DATA_KINDS = {".db": "ase_db", ".npz": "npz"}
-"""Kind of data by the ending of a file's name; all others are read by ASE (``xyz``)."""
+"""Kind of data by the ending of the file name; ASE (``xyz``) reads all others."""
 
 
 def beginning(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
-    """Split off a run folder or a YAML file that the arguments begin with: ``runs/mine trainer.max_epochs=12``.
+    """Split off a leading run folder or YAML file, as in ``runs/mine trainer.max_epochs=12``.
 
     Returns:
-        The folder, of ``runs/<name>`` that of its newest run, or the file, or None; and the other arguments.
+        The folder (for ``runs/<name>`` that of its newest run) or the file, or None; and the other arguments.
 
     Raises:
-        FileError: what looks like a folder is none, or holds no run.
+        FileError: the folder does not exist, or is not of a run.
     """
     from e3frame.config.model_paths import run_folder
 
@@ -40,27 +40,27 @@ def beginning(arguments: Sequence[str]) -> tuple[Path | None, list[str]]:
 
 
 def config_file(start: Path) -> Path:
-    """The YAML file of what :func:`beginning` found.
+    """The YAML file of a run folder; or the file itself.
 
     Raises:
-        UserError: the run has none.
+        UserError: the folder has none.
     """
     file = start / "config.yaml" if start.is_dir() else start
     if start.is_dir() and not file.exists():
-        raise UserError(f"{start}\n  there is no config.yaml in this folder, which says what the run is")
+        raise UserError(f"{start}\n  this folder has no config.yaml, so it is not a run")
     return file
 
 
 def read_run(start: Path, overrides: Sequence[str] = ()) -> Composed:
-    """The config of a run's folder, or of its config.yaml, with some values replaced.
+    """Read the config of a run, from its folder or config.yaml, and apply overrides.
 
     Raises:
-        UserError: there is no such file, it is a model and not a run, or an override is wrong.
+        UserError: the file does not exist or is a model, or an override is wrong.
     """
     file = config_file(start)
     composed = read_yaml(file)
     if "layers" in composed.raw and "model" not in composed.raw:
-        raise UserError(f"{file}\n  this is a model, not a run\n  write model={file}, and data=... for what it learns")
+        raise UserError(f"{file}\n  this is a model file, not a run config\n  write model={file} data=...")
     if not overrides:
         return composed
     from e3frame.compose import choices, with_values
@@ -72,10 +72,10 @@ def read_run(start: Path, overrides: Sequence[str] = ()) -> Composed:
 
 
 def named(words: Sequence[str], *keys: str) -> list[str]:
-    """Arguments of which the first ones may be given without their key: ``runs/mine`` for ``model=runs/mine``.
+    """Add ``keys`` to words without one: ``runs/mine`` becomes ``model=runs/mine``.
 
     Raises:
-        UserError: more words without a key than there are keys.
+        UserError: there are more words without a key than ``keys``.
     """
     keys = tuple(key for key in keys if not any(word.startswith(f"{key}=") for word in words))
     bare = [word for word in words if "=" not in word and word[:1] not in ("~", "-")]
@@ -86,13 +86,13 @@ def named(words: Sequence[str], *keys: str) -> list[str]:
 
 
 def expanded(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
-    """Overrides in the form that Hydra takes.
+    """Overrides as Hydra takes them.
 
-    ``model=./mine.yaml`` chooses a file by its path, and ``data=md.xyz`` becomes ``data=xyz data.path=md.xyz``. So does
+    ``model=./mine.yaml`` chooses a file by its path, and ``data=md.xyz`` becomes ``data=xyz data.path=md.xyz``; likewise
     each value of a grid, as in ``model=a.yaml,b.yaml``.
 
     Raises:
-        UserError: a file that does not exist, or a word that is no override, with the override that it may stand for.
+        UserError: a file does not exist, or a word is not an override.
     """
     from e3frame.compose import choices
 
@@ -122,7 +122,7 @@ def _forms(text: str, configs: Mapping[str, Sequence[str]], config_dir: str | No
     kinds = {_DATA_KINDS.get(Path(part).suffix, "xyz") for part in value.split(",")}
     if len(kinds) > 1:
         raise SpecError(
-            ("data",), f"files of one kind are required, got {value}", source=f"command-line override {text}"
+            ("data",), f"all files must be of one kind, got {value}", source=f"command-line override {text}"
         )
     return [f"data={kinds.pop()}", f"data.path={','.join(map(_quoted, value.split(',')))}"]
 
@@ -137,9 +137,9 @@ def _path(value: str) -> Path:
 
 def _require_file(group: str, value: str, text: str, configs: Mapping[str, Sequence[str]]) -> None:
     if not isfile(_path(value)):
-        raise _mistaken(group, text, f"there is no file {value}", configs, Path(value).stem)
+        raise _mistaken(group, text, f"the file {value} does not exist", configs, Path(value).stem)
     if not value.endswith(".yaml"):
-        raise _mistaken(group, text, f"the name of the file must end in .yaml, got {value}", {})
+        raise _mistaken(group, text, f"the file name must end in .yaml, got {value}", {})
 
 
 def _mistaken(
@@ -148,25 +148,25 @@ def _mistaken(
     match = nearest(name, configs[group]) if name else None
     hint = f"did you mean {group}={match}?" if match else None
     if hint is None and configs:
-        hint = f"configs of e3frame: {', '.join(configs[group])}"
+        hint = f"configs: {', '.join(configs[group])}"
     return SpecError((group,), problem, hint, source=f"command-line override {text}")
 
 
 def _not_an_override(text: str, configs: Mapping[str, Sequence[str]]) -> UserError:
-    """The message for a word that is no override, with what it may stand for."""
+    """The message for a word without =, with a suggestion."""
     groups = [group for group, names in configs.items() if text in names]
     if groups:
         hint = f"did you mean {' or '.join(f'{group}={text}' for group in groups)}?"
     elif Path(text).suffix in _YAML or isdir(text) or ("/" in text and not Path(text).suffix):
-        hint = "a run folder or a config file comes first, before all overrides"
+        hint = "put a run folder or a config file first, before all overrides"
     elif Path(text).suffix:
         hint = f"did you mean data={text}?"
     else:
         hint = "such as model=nequip or trainer.max_epochs=20"
-    return UserError(f"command-line override {text}\n  an override is key=value\n  {hint}")
+    return UserError(f"command-line override {text}\n  key=value is required\n  {hint}")
 
 
 def _quoted(value: str) -> str:
-    """As Hydra's grammar takes any text."""
+    """A text quoted for Hydra's grammar, if need be."""
     plain = all(char.isalnum() or char in "/-_.+*?@%" for char in value)
     return value if plain else json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""``e3frame sweep``: a search over hyperparameters, checked as a whole before anything is trained."""
+"""``e3frame sweep``: a search over hyperparameters, checked as a whole before the first training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _EXAMPLES = """
     e3frame sweep sweep=sample model=nequip              ... with other settings of all runs
     e3frame sweep --config-dir mine sweep=my_space       a space of your own: mine/sweep/my_space.yaml
 """
-_NOTE = """The same command continues its search; on another machine it joins in, if sweep.storage is a database.
+_NOTE = """Run the same command again to resume the search, or on another machine to join it (with a database in
+sweep.storage).
 For a grid: e3frame train -m optimizer.lr=1e-3,3e-3"""
 
 
@@ -52,7 +53,7 @@ def parser() -> Parser:
 def main(arguments: list[str]) -> int:
     options = parser().parse_args(arguments)
     spec, composer, base = _checked(expanded(options.overrides, options.config_dir), options.config_dir)
-    if base.trainer.accelerator == "gpu":  # or every trial would say the same
+    if base.trainer.accelerator == "gpu":  # else every trial would fail in the same way
         from e3frame.training.processes import accelerator
 
         accelerator(base.trainer)
@@ -63,11 +64,11 @@ def main(arguments: list[str]) -> int:
 
 
 def _checked(overrides: list[str], config_dir: str | None) -> tuple[SweepSpec, Composer, RunConfig]:
-    """The search, and the runs it is made of."""
+    """Check a search and its runs; return them."""
     own = [text for text in overrides if text.lstrip("+~").partition("=")[0].partition(".")[0] == "sweep"]
     if not any(text.startswith("sweep=") for text in own):
         names = sorted(path.stem for root in _folders(config_dir) for path in root.glob("*.yaml"))
-        raise UserError(f"sweep=NAME is required: which search to run\n  searches: {', '.join(names)}")
+        raise UserError(f"sweep=NAME is required\n  searches: {', '.join(names)}")
     composed = compose_config(own, "sweep", config_dir)
     spec = composed.parse(_Root).sweep
     typed = [text for text in overrides if text not in own]
@@ -112,7 +113,7 @@ def _lead(search: Search, arguments: list[str]) -> int:
         print(failure, file=sys.stderr)
         return 1
     if not over:
-        out.print("stopped; the same command continues the search")
+        out.print("stopped; run the same command again to resume the search")
         return 130
     if search.points is not None and search.used_up(trials):
         out.print(ending(trials, search.points.size))

@@ -49,7 +49,7 @@ def show_model(typed: TypedModel, console: Console, species: tuple[str, ...] | N
     width = console.measure(table).maximum  # a row of the table would take the width of its "+ 32 S" from the irreps
     console.print(f"total{total:>{width - 5}}", style="bold", highlight=False)
     if not known:
-        console.print("S: number of species, known once the training data are read", style="dim")
+        console.print("S: number of species, known from the training data", style="dim")
 
 
 def targets_table(run: TypedRun) -> Table:

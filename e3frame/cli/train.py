@@ -1,4 +1,4 @@
-"""``e3frame train``: Hydra composes the run, the type checker passes it, then it is trained."""
+"""``e3frame train``: compose a run, type-check it, train it."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
     start, typed_words = beginning(given.overrides)
     if start is not None:
         if given.multirun or given.cfg or given.config_dir:
-            raise UserError(f"{start}\n  a finished config goes with key=value alone, and with no option")
+            raise UserError(f"{start}\n  a complete config can only be combined with key=value")
         return _from_file(start, typed_words)
     overrides = expanded(typed_words, given.config_dir)
     flags = [argument for argument in arguments if argument not in given.overrides]
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _from_groups(overrides: Sequence[str], config_dir: str | None) -> int:
-    """One run, from the choices and values of the command line."""
+    """Train the run of the choices and values of the command line."""
     composed, job = compose_job(overrides, config_dir)
     typed = typed_run(composed)
     _warn(typed.warnings)
@@ -84,7 +84,7 @@ def _from_groups(overrides: Sequence[str], config_dir: str | None) -> int:
 
 
 def _from_file(start: Path, overrides: Sequence[str]) -> int:
-    """One run from the config.yaml of another; or, of a run's folder, from where it stopped."""
+    """Train the run of a config.yaml; given the folder of a run, resume that run."""
     typed = typed_run(read_run(start, overrides))
     _warn(typed.warnings)
     folder = start if start.is_dir() else None
@@ -93,10 +93,10 @@ def _from_file(start: Path, overrides: Sequence[str]) -> int:
 
 
 def _run(typed: TypedRun, folder: Path | None, call: Callable[[Callable[[Path], None]], None]) -> int:
-    """Train a run, once all that can be checked without torch is checked.
+    """Train a run, after everything that needs no torch is checked.
 
     Args:
-        folder: an existing or new folder that the user has chosen; None: there is a new one for this run.
+        folder: the folder that the user has chosen; None for a new one.
         call: calls a function with the folder.
     """
     from e3frame.run.folder import make_writable
@@ -118,14 +118,14 @@ def _run(typed: TypedRun, folder: Path | None, call: Callable[[Callable[[Path], 
 
 
 def _grid(overrides: Sequence[str], flags: Sequence[str], config_dir: str | None) -> int:
-    """One run for each point of a grid, by Hydra's sweepers and launchers."""
+    """Train a run for each point of a grid, by Hydra's sweepers and launchers."""
     from e3frame.cli.grid import Points, checked
 
     folders = [override.partition("=")[2] for override in overrides if override.startswith("folder=")]
     _require_own_sweep(folders)
     chosen = [f"hydra.sweep.dir='{with_home(folder)}'" for folder in folders]
     for_hydra = checked(overrides, config_dir)
-    _require_installed()  # what is not installed is told from here, and not by Hydra
+    _require_installed()  # before Hydra, which would wrap the error
     points = Points(config_dir)
     _hydra([*flags, *for_hydra, *chosen], points)
     return 1 if points.failed else 0
@@ -134,40 +134,40 @@ def _grid(overrides: Sequence[str], flags: Sequence[str], config_dir: str | None
 def _hydra(arguments: Sequence[str], task: Callable[[DictConfig], None]) -> None:
     """Hydra's own command line."""
     sys.argv = [sys.argv[0], *arguments]
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra would tell in its own words what is told by us
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra would print errors in its own words
     hydra.main(version_base="1.3", config_path=str(config_folder().resolve()), config_name="config")(task)()
 
 
 def _chosen_folder(config: RunConfig) -> Path | None:
-    """The folder that the user has chosen for a run; None: there is a new one for it.
+    """The folder that the user has chosen for a run; None for a new one.
 
     Raises:
-        UserError: there is no run to go on with.
+        UserError: there is no run to resume.
     """
     folder = None if config.folder is None else Path(config.folder)
     if folder is None and config.ckpt == "last":
         runs = sorted((Path("runs") / config.name).glob("*/config.yaml"))
         if not runs:
-            raise UserError(f"ckpt=last: there is no run in runs/{config.name}\n  name another one, or give folder=")
+            raise UserError(f"ckpt=last: runs/{config.name} has no run\n  give name= or folder= of the run")
         folder = runs[-1].parent
     elif folder is None and config.ckpt is not None:
         from e3frame.run.resume import checkpoint_path
 
         folder = checkpoint_path(config.ckpt).parent.parent
     if folder is None and config.trainer.world > 1 and "RANK" in os.environ:
-        raise UserError("several processes need one folder\n  give folder=runs/...")
+        raise UserError("several processes must share one folder\n  set folder=runs/...")
     return folder
 
 
 def _require_own_sweep(folders: Sequence[str]) -> None:
-    """Hydra writes multirun.yaml over whatever has this name."""
+    """Check that an existing multirun.yaml is ours: Hydra replaces it."""
     for file in (with_home(folder) / "multirun.yaml" for folder in folders):
         if file.exists() and "app_name: e3frame" not in read_text(file):
-            raise UserError(f"{file}\n  this file is of another program\n  choose another folder")
+            raise UserError(f"{file}\n  this file belongs to another program\n  choose another folder")
 
 
 def _require_installed() -> None:
-    """Raise ModuleNotFoundError for what runs need; imports nothing, because a grid is checked first."""
+    """Raise ModuleNotFoundError for a missing package, without importing any: a grid is checked first."""
     for package in ("torch", "lightning"):
         if find_spec(package) is None:
             raise ModuleNotFoundError(f"No module named '{package}'", name=package)

@@ -1,4 +1,4 @@
-"""The data of a run, looked at without training: what ``e3frame check`` prints of them."""
+"""Checks the data of a run without training, for ``e3frame check``."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from e3frame.spec.errors import DataError
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found.
+    """Result of the checks.
 
     Attributes:
         tables: the report.
-        frames: how many frames were looked at, in one line.
-        failed: training would be in vain.
+        frames: the number of frames that were checked, in one line.
+        failed: there is a fatal finding: training would fail or be pointless.
     """
 
     tables: list[Table]
@@ -36,7 +36,7 @@ class Inspection:
 
 
 def inspect_data(run: TypedRun, full: bool) -> Inspection:
-    """Look at some frames of each split, or in full at all.
+    """Check some frames of each split, or all of them with ``full``.
 
     Raises:
         UserError: the data do not go with the config; a file cannot be read, or none of its frames.
@@ -54,10 +54,10 @@ def inspect_data(run: TypedRun, full: bool) -> Inspection:
     asked = replace(Asked.of(run), known=single.known(run.energy_label))
     findings = [*_remarks(config, single.said), *broken, *check_data(splits, asked, full)]
     frames = ", ".join(f"{held[name]:,} of {total:,} {name}" for name, total in totals.items())
-    frames = f"{held['train']:,} usable" if broken else frames
-    more = "" if full or held == totals else "; --full looks at all"
+    frames = f"{held['train']:,} valid" if broken else frames
+    more = "" if full or held == totals else "; use --full for all"
     failed = any(finding.level == "error" for finding in findings)
-    return Inspection(list(report(splits, asked, findings)), f"looked at {frames} frames{more}", failed)
+    return Inspection(list(report(splits, asked, findings)), f"checked {frames} frames{more}", failed)
 
 
 def _remarks(config: RunConfig, said: tuple[str, ...] | list[str]) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""The pydantic base of everything that is written in YAML: frozen, and no key is ever ignored."""
+"""Pydantic base class of all specs: frozen, and unknown keys are errors."""
 
 from __future__ import annotations
 
@@ -20,21 +20,23 @@ from e3frame.spec.docs import summaries
 from e3frame.spec.errors import did_you_mean
 
 
-def mistake(problem: str, hint: str | None = None, *, offset: int | None = None, at_key: bool = False) -> Exception:
-    """A validation error with our own wording, to be raised inside a pydantic validator."""
+def mistake(
+    problem: str, hint: str | None = None, *, offset: int | None = None, at_key: bool = False
+) -> PydanticCustomError:
+    """A validation error with our own wording, to be raised in a pydantic validator."""
     context = {"problem": problem, "hint": hint, "offset": offset, "at_key": at_key}
     return PydanticCustomError("mistake", "{problem}", context)
 
 
-def mistake_at(key: str | tuple[str, ...], value: Any, error: Exception) -> ValidationError:
-    """The same, placed at ``key`` of the mapping that is being validated, or at the end of a path that begins there."""
+def mistake_at(key: str | tuple[str, ...], value: Any, error: PydanticCustomError) -> ValidationError:
+    """A :func:`mistake` at a key, or a path of keys, of the mapping that is being validated."""
     path = (key,) if isinstance(key, str) else key
     return ValidationError.from_exception_data("spec", [InitErrorDetails(type=error, loc=path, input=value)])
 
 
 @dataclass(frozen=True, eq=False)
 class AlsoWritten:
-    """Marks a field that has a short form besides its type's own; ``schema`` is the JSON Schema of that form."""
+    """Marks a field that has a second, short form in YAML; ``schema`` is the JSON Schema of that form."""
 
     schema: dict[str, Any]
 
@@ -68,14 +70,14 @@ class Spec(BaseModel):
             valid = handler(raw)
         except ValidationError as error:
             if not missing or any(details["type"] != "missing" for details in error.errors()):
-                raise  # what is there and wrong comes before what is missing
+                raise  # a wrong value is reported before a missing key
         if missing:
             what = summaries(cls).get(missing[0])
             raise mistake_at(missing[0], None, mistake("this key is required" + (f": {what}" if what else "")))
         return valid
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some attributes replaced (their values are not validated again)."""
+        """A copy with attributes replaced, without validating them."""
         return self.model_copy(update=changes)
 
 

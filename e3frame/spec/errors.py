@@ -1,6 +1,6 @@
-"""Mistakes of the user's: each becomes one short message, never a traceback.
+"""User errors: each is shown as one short message, without a traceback.
 
-Entry points catch :class:`UserError`, print ``str(error)`` and exit with code 1; anything else is a defect of ours.
+Entry points catch :class:`UserError`, print ``str(error)`` and exit with code 1; any other exception is a bug.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def dotted(path: PathKey) -> str:
 
 
 def nearest(word: str, options: Iterable[str]) -> str | None:
-    """The option most like ``word``, or None where nothing is close."""
+    """The option most similar to ``word``, or None if none is close."""
     options = sorted(options)
     lowered = {option.lower(): option for option in options}
     matches = get_close_matches(word.lower(), lowered, n=1, cutoff=0.6)
@@ -30,7 +30,7 @@ def nearest(word: str, options: Iterable[str]) -> str | None:
 
 
 def did_you_mean(word: str, options: Iterable[str], what: str = "known") -> str:
-    """A hint for an unknown name: the nearest one, else all of them."""
+    """A hint for an unknown name: the most similar option, else all options."""
     options = list(options)
     match = nearest(word, options)
     if match is not None:
@@ -39,24 +39,24 @@ def did_you_mean(word: str, options: Iterable[str], what: str = "known") -> str:
 
 
 def message(head: str, *texts: str | None) -> str:
-    """A message as a terminal shows it: the place, then what is indented below it.
+    """Format a message: the place, then the texts indented below it.
 
-    What comes from a file can neither hide anything nor act on the terminal, and a long one is cut.
+    Text from files cannot control the terminal, and long texts are cut.
     """
     below = [f"  {line}" for text in texts if text for line in text.split("\n")]
     return terse([head.replace("\n", "\\n")] * bool(head) + below)
 
 
 class SpecError(UserError):
-    """A config value that is wrong.
+    """A wrong value in a config.
 
     Args:
         path: the keys that lead to the value, from the root of the config.
-        problem: what was required and what was given, one line.
-        hint: what would work, one line, or None.
-        offset: index into the value's own text where the mistake is, for strings that have a grammar.
-        at_key: the mistake is the key itself (unknown key), not its value.
-        source: where the value was written (``file:line:column`` or ``command-line override ...``), once known.
+        problem: what is required and what was given, one line.
+        hint: what to write instead, one line, or None.
+        offset: index of the mistake in the text of the value, for texts with a grammar.
+        at_key: the key is wrong (unknown), not its value.
+        source: the place of the value (``file:line:column`` or ``command-line override ...``), once known.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class SpecError(UserError):
         self.source = source
 
     def under(self, *prefix: str | int) -> SpecError:
-        """The same error seen from a config that holds this one below ``prefix``."""
+        """The error with ``prefix`` in front of its path."""
         return SpecError(
             (*prefix, *self.path), self.problem, self.hint, offset=self.offset, at_key=self.at_key, source=self.source
         )
@@ -88,7 +88,7 @@ class SpecError(UserError):
 
 
 class DataError(UserError):
-    """Data that is wrong: says which file and, where it applies, which frame (counted from 0).
+    """Invalid data, with the file and the frame (counted from 0) if known.
 
     >>> print(DataError("no forces", file="md.xyz", frame=3, hint="keys there: energy"))
     md.xyz, frame 3
@@ -106,7 +106,7 @@ class DataError(UserError):
         self.hint = hint
 
     def __reduce__(self) -> tuple[partial[DataError], tuple[str]]:
-        """So that it comes out of a worker process as it went in."""
+        """Make the error picklable for worker processes."""
         return partial(DataError, file=self.file, frame=self.frame, hint=self.hint), (self.problem,)
 
     def __str__(self) -> str:
@@ -116,7 +116,7 @@ class DataError(UserError):
 
 
 class FileError(UserError):
-    """A file of ours, such as a trained model, that is not what it should be.
+    """An invalid file of e3frame, such as a trained model.
 
     >>> print(FileError("runs/mine", "no such file", "did you mean runs/main?"))
     runs/mine

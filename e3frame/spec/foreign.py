@@ -1,4 +1,4 @@
-"""Names that other codes give to our keys, so that a hint can say what they are called here.
+"""Names of our keys in other codes, for hints.
 
 Names of nequip 0.19 (and the older 0.6), mace-torch 0.3, SevenNet 0.13, SchNetPack 2 and metatrain.
 """
@@ -72,7 +72,7 @@ FOREIGN = {name: key for key, names in _KEYS.items() for name in names.split()}
 
 
 def ours(name: str) -> str | None:
-    """The key of this name of another code, given with or without the dashes of an option; None if there is none.
+    """Our key for another code's name, with or without the dashes of an option, or None.
 
     >>> ours("--E0s"), ours("hidden_irreps"), ours("irreps_out")
     ('model.outputs.energy.per_species_scale_shift', 'model.irreps.hidden', None)

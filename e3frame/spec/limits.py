@@ -1,7 +1,7 @@
-"""How much a config may ask for: all limits, each with its reason. What is below them can be built and trained.
+"""Limits of a config, each with its reason. Anything below them can be built and trained.
 
 They are far above what is in use: the largest published potentials of this kind have some 10^8 parameters, and their
-configs a few hundred values. What is above them is a slip of the keyboard, or was written to do harm.
+configs a few hundred values. Anything above them is a typing mistake, or meant to do harm.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 
 BYTES = 1 << 20
-"""Length of a config file. Reading it takes some fifty times as much memory."""
+"""Bytes of a config file; reading it takes about fifty times as much memory."""
 DEPTH = 40
-"""Mappings and lists within each other: each level takes several calls of every function that walks a config."""
+"""Nesting of mappings and lists; each level uses several calls of every function that walks a config."""
 VALUES = 20_000
-"""Values of a config once aliases and ``${...}`` are filled in, of which each may stand for many."""
+"""Values of a config once its aliases and ``${...}`` are filled in, each of which may stand for many."""
 TEXT = 10_000
 """Characters of one text, or of one override: parsers of irreps and overrides take time and stack for each."""
 CHAIN = 10
-"""``${...}`` that lead to others."""
+"""Length of a chain of ``${...}`` that refer to each other."""
 LAYERS = 500
 """Layers of a model once its repeats are unrolled. Each is a torch module and is planned within a millisecond or so."""
 DEGREE = 12
@@ -25,7 +25,7 @@ DEGREE = 12
 TERMS = 1_000
 """Terms of irreps, such as the three of ``8x0e + 4x1o + 2x2e``."""
 PATHS = 100_000
-"""Combinations of terms that the plan of a product looks at, some ten microseconds for each."""
+"""Combinations of terms in a tensor product; planning takes about ten microseconds for each."""
 COMPONENTS = 1 << 18
 """Components of one field per atom or edge, and units of a hidden layer: 1 MB in float32 for each row."""
 PARAMETERS = 250_000_000
@@ -49,14 +49,14 @@ def cores() -> int:
 
 
 def most_processes() -> int:
-    """Processes, or threads of one, that this machine runs without harm: two for each core, and eight anyway."""
+    """Largest number of processes or threads on this machine: two for each core, and at least eight."""
     return max(8, 2 * cores())
 
 
 def too_many(number: int) -> tuple[str, str] | None:
-    """What is wrong with so many processes or threads on this machine, and how to have them nevertheless."""
+    """Problem and hint if this number of processes or threads is too large for the machine, else None."""
     most = most_processes()
     if number <= most:
         return None
     have = f"this machine has {cores()} core{'s' * (cores() != 1)}"
-    return f"must be <= {most}, as {have}; got {number:,}", f"to have them nevertheless, set E3FRAME_CORES={number}"
+    return f"must be <= {most}, as {have}; got {number:,}", f"to allow them, set E3FRAME_CORES={number}"

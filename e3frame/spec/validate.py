@@ -1,4 +1,4 @@
-"""From a raw mapping to a spec, with pydantic's complaints in the user's words."""
+"""Validates raw mappings as specs; errors of pydantic become messages of ours."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ _TYPES = {
 
 
 def validate(cls: type[S], raw: Any, **context: Any) -> S:
-    """``cls`` from a raw mapping.
+    """Validate a raw mapping as ``cls``.
 
     Raises:
-        SpecErrors: all that is wrong with it, each with its path.
+        SpecErrors: all mistakes, each with its path.
     """
     try:
         return cls.model_validate(raw, context=context)
@@ -43,7 +43,7 @@ def validate(cls: type[S], raw: Any, **context: Any) -> S:
 
 
 def _causes(error: ValidationError) -> list[Any]:
-    """Without what follows from the rest: a key that is missing, a list that is too short for what is wrong in it."""
+    """The errors that do not follow from others, as missing keys and lists that are too short for a wrong item do."""
     found = error.errors(include_url=False)
     locs = [details["loc"] for details in found]
     return [
@@ -55,7 +55,7 @@ def _causes(error: ValidationError) -> list[Any]:
 
 
 class SpecErrors(Exception):
-    """All mistakes found in one config; the entry points show the one that stands first in the file."""
+    """All mistakes of one config; the command line shows the one that comes first in the file."""
 
     def __init__(self, errors: list[SpecError]) -> None:
         super().__init__(*errors)
@@ -69,7 +69,7 @@ def _reworded(details: Any) -> SpecError:
         return SpecError(loc, context["problem"], context["hint"], offset=context["offset"], at_key=context["at_key"])
     given = shown(details["input"])
     if kind == "missing":  # in a list of a fixed length
-        return SpecError(loc[:-1], f"more than {loc[-1]} values are required, got {given}")
+        return SpecError(loc[:-1], f"at least {int(loc[-1]) + 1} values are required, got {given}")
     if kind in _BOUNDS:
         sign, bound = _BOUNDS[kind]
         return SpecError(loc, f"must be {sign} {context[bound]:g}, got {given}")

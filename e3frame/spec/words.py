@@ -1,4 +1,4 @@
-"""Numbers and foreign text in sentences and tables."""
+"""Numbers, units and text from files in sentences and tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ANGSTROM = re.compile(r"(?<![A-Za-zµμ])(?:Ang|[Aa]ngstrom)(?![A-Za-z])")
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things.
+    """A number with a noun, in the singular or plural.
 
     >>> counted(1, "epoch"), counted(1200, "frame")
     ('1 epoch', '1,200 frames')
@@ -21,7 +21,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def rounded(value: float, digits: int = 3) -> str:
-    """A number with so many digits that count, and large ones without an exponent.
+    """A number with this many significant digits, without an exponent up to a million.
 
     >>> rounded(0.012), rounded(1234.5), rounded(12345.6, 4), rounded(445.0, 4), rounded(1005.2, 4), rounded(999.6)
     ('0.0120', '1,230', '12,350', '445.0', '1005', '1,000')
@@ -31,7 +31,7 @@ def rounded(value: float, digits: int = 3) -> str:
 
 
 def typeset(unit: str) -> str:
-    """A unit as it is shown everywhere: on the screen, in figures and in reports.
+    """A unit as the screen, figures and reports show it.
 
     >>> typeset("eV/Å^3"), typeset("e*Å^2"), typeset("kcal/mol/Ang"), typeset("cal/(mol K)"), typeset("Å**3")
     ('eV/Å³', 'e·Å²', 'kcal/mol/Å', 'cal/(mol K)', 'Å³')
@@ -41,7 +41,7 @@ def typeset(unit: str) -> str:
 
 
 def in_unit(what: str, unit: str) -> str:
-    """A quantity with its unit, as a heading; or alone, where it has none.
+    """A heading with the unit, if there is one.
 
     >>> in_unit("stress", "eV/Å^3"), in_unit("loss", "")
     ('stress (eV/Å³)', 'loss')

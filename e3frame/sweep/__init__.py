@@ -1,4 +1,4 @@
-"""Searches over hyperparameters: a declared space, typed before anything is trained, on Optuna.
+"""Searches over hyperparameters with Optuna: a declared space, type-checked before the first training.
 
-Nothing here imports torch at the top of a file; what trains is reached inside functions.
+No module imports torch at its top; training is imported inside functions.
 """

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 
 class Failed(Exception):
-    """The training came to no end, such as by a loss that is not finite."""
+    """The training failed, for example with a loss that is not finite."""
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM came, or the process that started this one has ended."""
+    """SIGINT or SIGTERM was received, or the parent process has ended."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Attempt:
         search: the study.
         trial: Optuna's.
         typed: the run, checked when the trial was proposed.
-        parent: the process that started this one, without which the training ends.
+        parent: the parent process; when it ends, so does the training.
     """
 
     search: Search
@@ -47,11 +47,11 @@ class Attempt:
     _pruning: optuna.Trial | None = field(default=None, init=False)
 
     def run(self) -> tuple[float, ...]:
-        """The objectives, at the epoch of the best checkpoint.
+        """Train, and return the objectives at the epoch of the best checkpoint.
 
         Raises:
-            optuna.TrialPruned, Failed, Interrupted: it was not trained to its end.
-            UserError: whatever is wrong with the data or the folder.
+            optuna.TrialPruned, Failed, Interrupted: the training did not complete.
+            UserError: something is wrong with the data or the folder.
         """
         import optuna
 

@@ -1,4 +1,4 @@
-"""The workers of this machine: started, watched, replaced where one dies, and shown."""
+"""Starts, watches and replaces the workers on this machine, and shows the progress of the search."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from e3frame.sweep.table import outcome, summary, trial_table
 from e3frame.sweep.trials import Trial
 
 _REFRESH = 1.0
-"""Seconds from one look at the study to the next."""
+"""Seconds between updates."""
 _PATIENCE = 30.0
-"""Seconds that workers have to end once they are asked to."""
+"""Seconds that workers get to stop."""
 
 
 @dataclass
 class Launcher:
-    """Runs workers until they say that the search is over.
+    """Runs workers until the search is over.
 
     Args:
-        search: the study, only to look at.
-        command: starts a worker once the number of this process is appended.
+        search: the study, which is only read.
+        command: starts a worker, with the number of this process appended.
         console: where the table is shown.
     """
 
@@ -42,18 +42,18 @@ class Launcher:
     command: Sequence[str]
     console: Console
     _processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict, init=False)
-    _told: set[int] = field(default_factory=set, init=False)
+    _printed: set[int] = field(default_factory=set, init=False)
 
     def run(self) -> bool:
-        """Until the search is over, or a signal ends it: then False, and every worker has ended.
+        """Run until the search is over; return False if a signal stopped it. All workers have ended then.
 
         Raises:
-            UserError: a worker gave up, and why; the others are ended.
+            UserError: a worker gave up, with the reason; the others are stopped.
         """
         trials = self.search.trials()
         if self.search.is_over(trials):
             return True
-        self._told = {trial.number for trial in trials if _finished(trial)}
+        self._printed = {trial.number for trial in trials if _finished(trial)}
         with _signals() as asked:
             try:
                 for number in range(self.search.spec.workers):
@@ -78,21 +78,21 @@ class Launcher:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # signals come from here, also those of the terminal
+                start_new_session=True,  # signals, also those of the terminal, are passed on from here
             )
 
     def _log(self, number: int) -> Path:
         return self.search.folder / f"worker_{number}.log"
 
     def _replace(self) -> None:
-        """A worker that was killed, by the system for its memory or by hand, is followed by another one."""
+        """Replace workers that were killed, by the system for their memory or by hand."""
         for number, process in list(self._processes.items()):
             code = process.poll()
             if code is None:
                 continue
             del self._processes[number]
             if code < 0:
-                self.console.print(f"worker {number} was killed by signal {-code}; another one takes its place")
+                self.console.print(f"worker {number} was killed by signal {-code}; starting a new one")
                 self._start(number)
             elif code > 0:
                 raise UserError(self._last_words(number))
@@ -100,10 +100,10 @@ class Launcher:
     def _last_words(self, number: int) -> str:
         text = self._log(number).read_text(encoding="utf-8", errors="replace").strip()
         said = text.rsplit("\n\n", 1)[-1].splitlines()
-        return "\n".join(said[-8:]) or f"worker {number} ended without a word"
+        return "\n".join(said[-8:]) or f"worker {number} ended without a message"
 
     def _end(self, asked: list[int]) -> None:
-        """Workers let their trials wait for another time; at a second signal, or where that takes too long, at once."""
+        """Stop the workers, which queue their trials again; kill them at a second signal or after a timeout."""
         for process in self._processes.values():
             process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + _PATIENCE
@@ -115,19 +115,19 @@ class Launcher:
 
     @contextmanager
     def _shown(self) -> Iterator[Callable[[list[Trial]], None]]:
-        """A table that is drawn anew in a terminal, else a line for each trial that has ended."""
+        """Show a live table in a terminal, else one line for each finished trial."""
         spec, console = self.search.spec, self.console
         if not console.is_terminal:
             yield self._lines
             return
-        with Live(console=console, auto_refresh=False, transient=True) as live:  # the report has the last one
+        with Live(console=console, auto_refresh=False, transient=True) as live:  # the report prints the final one
             yield lambda trials: live.update(trial_table(trials, spec, console.height - 4), refresh=True)
 
     def _lines(self, trials: list[Trial]) -> None:
         spec, console = self.search.spec, self.console
         for trial in trials:
-            if _finished(trial) and trial.number not in self._told and trial.outcome != "withdrawn":
-                self._told.add(trial.number)
+            if _finished(trial) and trial.number not in self._printed and trial.outcome != "withdrawn":
+                self._printed.add(trial.number)
                 values = "".join(
                     f"  {name} {value:.4g}" for name, value in zip(spec.objectives, trial.values or (), strict=False)
                 )
@@ -141,7 +141,7 @@ def _finished(trial: Trial) -> bool:
 
 @contextmanager
 def _signals() -> Iterator[list[int]]:
-    """The signals that came: SIGTERM and SIGHUP end the search as SIGINT does."""
+    """The signals received; SIGTERM and SIGHUP stop the search like SIGINT."""
     asked: list[int] = []
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, *hangup())}
     for number in kept:
@@ -154,7 +154,7 @@ def _signals() -> Iterator[list[int]]:
 
 
 def worker_command(arguments: Sequence[str]) -> list[str]:
-    """Starts a worker with the arguments of this command."""
+    """The command line of a worker, with the arguments of this command."""
     return [sys.executable, "-m", "e3frame.cli", "sweep", *arguments, "--worker"]
 
 

@@ -1,4 +1,4 @@
-"""From a point of the space to a run config that is typed, or to the reason why it is none."""
+"""Turns a point of the space into a checked run config, or into the reason why it is invalid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _BARE = re.compile(r"(?!(?:true|false|null|nan|inf)$)[A-Za-z_][\w/-]*", re.IGNORECASE)
 _MANY = 200
-"""Points that are looked at before a key counts as unknown, or the space as ill-typed."""
+"""Points that are tried before a key counts as unknown, or the space as ill-typed."""
 
 
 def suggest(spec: SweepSpec, trial: Trial) -> list[str]:
@@ -40,23 +40,23 @@ def override(key: str, value: Any) -> str:
     >>> override("optimizer.betas", [0.9, 0.99]), override("optimizer", "adamw")
     ('optimizer.betas=[0.9,0.99]', 'optimizer=adamw')
     """
-    return f"{key}={_written(value)}"
+    return f"{key}={_quoted(value)}"
 
 
-def _written(value: Any) -> str:
+def _quoted(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{_written(key)}:{_written(item)}" for key, item in value.items()) + "}"
+        return "{" + ",".join(f"{_quoted(key)}:{_quoted(item)}" for key, item in value.items()) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ",".join(map(_written, value)) + "]"
+        return "[" + ",".join(map(_quoted, value)) + "]"
     if isinstance(value, str):
         return value if _BARE.fullmatch(value) else "'" + value.replace("'", "\\'") + "'"
     return json.dumps(value)
 
 
 def too_large(typed: TypedRun, spec: SweepSpec) -> str:
-    """Why a model is refused for its size, or nothing.
+    """The reason if a model is too large, else an empty text.
 
-    Where the species are those of data that have to be read first, one is counted.
+    If the species are known only once the data are read, one species is counted.
     """
     number, limit = typed.model.num_parameters, spec.max_parameters
     return f"{number:,} parameters, more than {limit:,}" if limit is not None and number > limit else ""
@@ -65,16 +65,16 @@ def too_large(typed: TypedRun, spec: SweepSpec) -> str:
 def check(
     spec: SweepSpec, sources: Sources, composer: Composer, typed_run: Callable[[Composed], TypedRun]
 ) -> RunConfig:
-    """The run config that all trials have in common, once the search over it makes sense. It need not be well-typed.
+    """Check a search, and return the run config shared by all trials, which need not be well-typed.
 
     Args:
-        sources: where the spec was written, with paths from ``sweep``.
-        composer: has the overrides that all trials have in common.
+        sources: places of the spec, with paths from ``sweep``.
+        composer: has the overrides shared by all trials.
         typed_run: checks a config as a whole.
 
     Raises:
-        UserError: the config is wrong, an entry of the space is no key of it or has a value that the key never takes,
-            an objective is not measured, or no point is well-typed.
+        UserError: the config is wrong; an entry of the space is not a key, or has a value that its key never takes; an
+            objective is not measured; or no point is well-typed.
     """
     try:
         base = composer.compose().parse(RunConfig)
@@ -84,7 +84,7 @@ def check(
     groups = {key: parameter for key, parameter in spec.space.items() if not composer.is_value(override(key, 0))}
     for key, parameter in groups.items():
         if not isinstance(parameter, Choices):
-            problem = f"'{key}' is a group of configs: a list of names is required"
+            problem = f"'{key}' is a config group: a list of names is required"
             raise sources.place(SpecError(("sweep", "space", key), problem))
         for index, name in enumerate(parameter.choices):
             _check_group(key, index, name, sources, composer)
@@ -103,7 +103,7 @@ def check(
 
 
 def _check_some_point(spec: SweepSpec, composer: Composer, typed_run: Callable[[Composed], TypedRun]) -> None:
-    """Raises the mistake of what the trials have in common, if that is ill-typed and so is every point."""
+    """Raise the error of the shared config, if it and every point are ill-typed."""
     try:
         typed_run(composer.compose())
     except SpecError as error:
@@ -120,7 +120,7 @@ def _check_objectives(spec: SweepSpec, sources: Sources, config: RunConfig) -> N
     for index, name in enumerate(spec.objectives):
         if name not in known:
             hint = did_you_mean(name, known, "objectives")
-            raise sources.place(SpecError(("sweep", "objectives", index), f"nothing is called {name}", hint))
+            raise sources.place(SpecError(("sweep", "objectives", index), f"no objective is named {name}", hint))
 
 
 def _check_group(key: str, index: int, name: Any, sources: Sources, composer: Composer) -> None:
@@ -133,7 +133,7 @@ def _check_group(key: str, index: int, name: Any, sources: Sources, composer: Co
 def _check_value(
     key: str, value: Any, combinations: Sequence[Sequence[str]], sources: Sources, composer: Composer
 ) -> None:
-    """Raises SpecError if the key does not take the value, whichever groups are chosen."""
+    """Raise SpecError if the key takes the value with no choice of groups."""
     path, wrong = tuple(key.split(".")), []
     for combination in combinations:
         missing = _missing(composer.compose(combination).raw, path)
@@ -146,7 +146,7 @@ def _check_value(
         except SpecError as error:
             at = tuple(map(str, error.path))
             if at[: len(path)] != path:
-                return  # another key does not go with it, which another trial may mend
+                return  # a conflict with another key, which another trial may resolve
             wrong.append(SpecError(at[len(path) :], error.problem, error.hint, at_key=error.problem == "unknown key"))
     if wrong:
         first = wrong[0]
@@ -155,18 +155,20 @@ def _check_value(
 
 
 def _missing(raw: Any, path: tuple[str, ...]) -> SpecError | None:
-    """What is wrong with a key that lies in a mapping which does not exist. The last part is the spec's business."""
+    """The error of a key whose parent mapping does not exist; the spec checks the key itself."""
     for depth, part in enumerate(path[:-1]):
         if not isinstance(raw, Mapping):
             return None
         if part not in raw:
-            return SpecError(path[: depth + 1], "there is no such key", did_you_mean(part, raw, "keys"), at_key=True)
+            return SpecError(
+                tuple(path[: depth + 1]), "this key does not exist", did_you_mean(part, raw, "keys"), at_key=True
+            )
         raw = raw[part]
     return None
 
 
 def _at_its_line(error: SpecError, spec: SweepSpec, sources: Sources) -> SpecError:
-    """An override that stands in the sweep's file is not one of the command line."""
+    """The error with its place in the sweep's file, if its override is written there and not on the command line."""
     for index, text in enumerate(spec.overrides):
         if error.source == f"command-line override {text}":
             place = sources.place(SpecError(("sweep", "overrides", index), error.problem))

@@ -1,4 +1,4 @@
-"""What a search leaves: its table, figures, ``sweep.html``, and its best point as a run that can be made again."""
+"""The report of a search: a table, figures, ``sweep.html``, and ``best.yaml`` to repeat the best run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _ENOUGH = 12
-"""Complete trials from which on the importance of the parameters is estimated."""
+"""Complete trials needed to estimate the importance of the parameters."""
 _STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;color:#1f2933;max-width:1150px;margin:2rem auto;padding:0 1rem}
 h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2rem}
@@ -37,11 +37,11 @@ tr.best{background:#fdf1ec;font-weight:600}tr.quiet{color:#8a94a0}
 
 
 def write_report(search: Search, console: Console, command: Sequence[str]) -> None:
-    """Write the figures, ``sweep.html`` and ``best.yaml`` into the study's folder, and say so.
+    """Write figures, ``sweep.html`` and ``best.yaml`` into the study's folder, and print their names.
 
     Args:
         search: has a complete trial.
-        command: what made it, for the page.
+        command: the command of the search, for the page.
     """
     from e3frame.files.written import write_file
     from e3frame.viz.training import save
@@ -56,25 +56,27 @@ def write_report(search: Search, console: Console, command: Sequence[str]) -> No
     write_file(folder / "sweep.html", page.encode())
     console.print(trial_table(trials, search.spec, rows=len(trials)))
     shown = folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder
-    console.print(f"\neverything is in [bold]{shown}/[/bold]", soft_wrap=True)
+    console.print(f"\nresults are in [bold]{shown}/[/bold]", soft_wrap=True)
     console.print(f"  report    sweep.html\n  figures   {', '.join(image.name for image in images)}", soft_wrap=True)
     console.print(f"  best run  e3frame train {shown / file.name}", soft_wrap=True, highlight=False)
 
 
 def write_best(trial: Trial, search: Search) -> Path:
-    """The run config of a trial, which makes the same run again."""
+    """Write the run config of a trial, with which the run can be repeated."""
     from e3frame.files.written import write_file
 
     assert trial.config is not None
-    said = ", ".join(f"{name} {number(v)}" for name, v in zip(search.spec.objectives, trial.values or (), strict=True))
+    values = ", ".join(
+        f"{name} {number(v)}" for name, v in zip(search.spec.objectives, trial.values or (), strict=True)
+    )
     config = {**trial.config, "name": f"{search.spec.name}_best"}
     text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=120)
-    head = f"# Trial {trial.number} of the sweep {search.spec.name}: {said}\n"
+    head = f"# Trial {trial.number} of the sweep {search.spec.name}: {values}\n"
     return write_file(search.folder / "best.yaml", f"{head}{text}".encode())
 
 
 def _figures(search: Search, trials: Sequence[Trial], titles: Mapping[str, str]) -> dict[str, Figure]:
-    """Each figure for which there are enough trials."""
+    """The figures for which there are enough trials."""
     from e3frame.viz.search import error_against_cost, history, importance, parallel_coordinates
 
     objectives, names = search.spec.objectives, parameters(trials)
@@ -112,9 +114,9 @@ def _titles(trial: Trial) -> dict[str, str]:
 
 
 def _importances(search: Search, complete: int) -> dict[str, dict[str, float]]:
-    """By PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255): how the best third differs from all.
+    """Parameter importance by PED-ANOVA (Watanabe et al. 2023, arXiv 2304.10255): how the best third differs from all.
 
-    Nothing where the trials are too few for that to be more than chance.
+    Empty if the trials are too few to tell it from chance.
     """
     import optuna
 
@@ -130,7 +132,7 @@ def _importances(search: Search, complete: int) -> dict[str, dict[str, float]]:
 
 
 def _page(search: Search, trials: Sequence[Trial], images: Sequence[Path], command: Sequence[str], found: Trial) -> str:
-    """One page that needs no other file."""
+    """The report as one self-contained page."""
     spec, title = search.spec, html.escape(f"Sweep {search.spec.name}")
     pictures = "\n".join(f"<h2>{image.stem.replace('_', ' ').capitalize()}</h2>\n{_image(image)}" for image in images)
     assert found.config is not None
@@ -139,15 +141,15 @@ def _page(search: Search, trials: Sequence[Trial], images: Sequence[Path], comma
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style></head><body>\n<h1>{title}</h1>\n"
         f"<p>{html.escape(summary(trials, spec))}</p>\n<pre>{html.escape(shlex.join(command))}</pre>\n{pictures}\n"
-        f"<h2>Trials</h2>\n<p>Highlighted: no other trial is as good in every objective.</p>\n"
+        f"<h2>Trials</h2>\n<p>Highlighted: Pareto-optimal trials.</p>\n"
         f'<div class="scroll">{_rows(search, trials)}</div>\n'
-        f"<h2>The best run (trial {found.number})</h2>\n<p><code>e3frame train best.yaml</code> makes it again.</p>\n"
+        f"<h2>The best run (trial {found.number})</h2>\n<p><code>e3frame train best.yaml</code> repeats it.</p>\n"
         f"<details><summary>best.yaml</summary><pre>{html.escape(config)}</pre></details>\n</body></html>\n"
     )
 
 
 def _image(file: Path) -> str:
-    """A PNG of 150 dots per inch within the page, so large that its text is as large as that of the page."""
+    """An embedded 150 dpi PNG, at a size where its text matches the page."""
     content = file.read_bytes()
     width = int.from_bytes(content[16:20], "big") * 96 // 150
     data = base64.b64encode(content).decode()

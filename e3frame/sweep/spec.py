@@ -1,4 +1,4 @@
-"""A search as a spec: the space, what is sought, how, and how long."""
+"""Spec of a search: space, objectives, sampler, pruner and budget."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 COSTS = ("step_ms", "parameters")
-"""Objectives that are measured beside the errors: the median time of a training step, and the number of weights."""
+"""Objectives besides the errors: the median time of a training step in ms, and the number of weights."""
 
 
 class SamplerSpec(Kinded, family="sampler"):
     """How the next point is chosen."""
 
     seed: int = 0
-    """Of the choice: one worker with one seed tries the same points in every study."""
+    """Random seed; with one worker, the same seed gives the same points."""
 
     def build(self, stream: int) -> BaseSampler:
-        """The sampler of one point; ``stream`` tells the draws of the points apart."""
+        """The sampler of one point; ``stream`` is the number of the point, which makes its random numbers differ."""
         raise NotImplementedError(f"{type(self).__name__}.build")
 
 
@@ -42,11 +42,11 @@ class RandomSpec(SamplerSpec):
 
 
 class TpeSpec(SamplerSpec):
-    """Tree-structured Parzen estimator (Bergstra et al. 2011): points where good ones were."""
+    """Tree-structured Parzen estimator (Bergstra et al. 2011): samples near good points."""
 
     kind: Literal["tpe"] = "tpe"
     startup_trials: int = Field(default=10, ge=1)
-    """Points at random before that."""
+    """Number of random points at the start."""
 
     def build(self, stream: int) -> BaseSampler:
         from optuna.samplers import TPESampler
@@ -55,15 +55,15 @@ class TpeSpec(SamplerSpec):
 
 
 class PrunerSpec(Kinded, family="pruner"):
-    """Which trials are ended early, by the first objective after each validation."""
+    """Stops bad trials early, by their first objective after each validation."""
 
     def build(self, max_epochs: int | None) -> BasePruner:
-        """The pruner of runs of at most so many epochs."""
+        """The pruner of runs of at most ``max_epochs`` epochs."""
         raise NotImplementedError(f"{type(self).__name__}.build")
 
 
 class NoPruning(PrunerSpec):
-    """Every trial goes on to its end."""
+    """No pruning: every trial is trained to its end."""
 
     kind: Literal["none"] = "none"
 
@@ -74,13 +74,13 @@ class NoPruning(PrunerSpec):
 
 
 class MedianSpec(PrunerSpec):
-    """Ends a trial whose best value so far is worse than the median of the others at the same epoch."""
+    """Stops a trial whose best value so far is worse than the median of the others at the same epoch."""
 
     kind: Literal["median"] = "median"
     startup_trials: int = Field(default=5, ge=1)
-    """Whole trials before any is ended."""
+    """Complete trials before the first is pruned."""
     warmup_epochs: int = Field(default=1, ge=0)
-    """Epochs in which no trial is ended."""
+    """Epochs of a trial before it can be pruned."""
 
     def build(self, max_epochs: int | None) -> BasePruner:
         from optuna.pruners import MedianPruner
@@ -89,13 +89,13 @@ class MedianSpec(PrunerSpec):
 
 
 class HyperbandSpec(PrunerSpec):
-    """Hyperband (Li et al. 2018): brackets of successive halving, which differ in how early they begin."""
+    """Hyperband (Li et al. 2018): brackets of successive halving with different starts."""
 
     kind: Literal["hyperband"] = "hyperband"
     min_epochs: int = Field(default=1, ge=1)
-    """Epochs before the first trials are ended."""
+    """Epochs before the first trials are pruned."""
     reduction_factor: int = Field(default=3, ge=2)
-    """One of so many trials goes on from each rung."""
+    """One of this many trials continues at each rung."""
 
     def build(self, max_epochs: int | None) -> BasePruner:
         from optuna.pruners import HyperbandPruner
@@ -105,52 +105,54 @@ class HyperbandSpec(PrunerSpec):
 
 
 class SweepSpec(Spec):
-    """A search over the space of some keys of the run config. All objectives are made small."""
+    """A search over keys of the run config. All objectives are minimized."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.+-]*$")]
-    """Name of the study; everything is in runs/<name>, and the same name goes on with it."""
+    """Name of the study, stored in runs/<name>; the same name resumes it."""
     overrides: tuple[str, ...] = ()
-    """What all runs have in common, as on the command line of train; the command line comes after it."""
+    """Overrides shared by all runs; those of the command line come after them."""
     space: dict[str, AnyParameter] = Field(min_length=1)
-    """Keys of the run config, or groups of it, each with the values it may take."""
+    """Keys or groups of the run config, each with the values to try."""
     objectives: tuple[str, ...] = Field(default=("val_loss",), min_length=1)
-    """What is made small: errors of the validation such as val_forces_mae, and the costs step_ms and parameters."""
+    """Objectives to minimize: validation errors such as val_forces_mae, and the costs step_ms and parameters."""
     sampler: OneOf[SamplerSpec] = TpeSpec()
     """How the next point is chosen."""
     pruner: OneOf[PrunerSpec] = NoPruning()
-    """Which trials are ended early."""
+    """Which trials are stopped early."""
     trials: int | None = Field(default=20, ge=1)
-    """End after so many trials, whole or pruned; what was refused, repeated or killed is none. null: no limit."""
+    """Trials after which the search ends; null: no limit. Refused, repeated and killed trials do not count."""
     hours: float | None = Field(default=None, gt=0)
-    """Begin no trial after so many hours of trials, those of all workers together; null: no limit."""
+    """Hours of trials, summed over all workers, after which no new trial starts; null: no limit."""
     workers: int = Field(default=1, ge=1)
-    """Processes on this machine, each of which runs one trial at a time."""
+    """Processes on this machine; each runs one trial at a time."""
     max_parameters: int | None = Field(default=None, ge=1)
-    """Refuse larger models before they are built; null: no limit."""
+    """Largest number of weights; larger models are refused before they are built. null: no limit."""
     retries: int = Field(default=3, ge=0)
-    """How often a trial is begun again whose process died."""
+    """How often to restart a trial whose process died."""
     heartbeat: int = Field(default=30, ge=1)
-    """Seconds between a worker's signs of life; after three times as long without one its trial counts as dead."""
+    """Seconds between heartbeats of a worker; after three missed ones its trial counts as dead."""
     storage: str | None = None
-    """Storage URL of Optuna, such as postgresql://host/db, for many machines; null: a SQLite file in the folder."""
+    """Optuna's storage URL, such as postgresql://host/db, for several machines; null: a SQLite file in the folder."""
 
     @model_validator(mode="after")
     def _consistent(self) -> SweepSpec:
-        problem = too_many(self.workers)
-        if problem is not None:
-            raise mistake_at("workers", self.workers, mistake(*problem))
+        excess = too_many(self.workers)
+        if excess is not None:
+            raise mistake_at("workers", self.workers, mistake(*excess))
         if self.trials is None and self.hours is None:
             raise mistake("the search has no end", "set trials or hours")
         if len(set(self.objectives)) < len(self.objectives):
             twice = next(name for name in self.objectives if self.objectives.count(name) > 1)
-            raise mistake_at("objectives", self.objectives, mistake(f"{twice} stands there twice"))
+            raise mistake_at("objectives", self.objectives, mistake(f"{twice} is listed twice"))
         if self.objectives[0] in COSTS and self.pruner.kind != "none":
-            problem = f"trials are ended early by the first objective; {self.objectives[0]} does not change in a run"
-            raise mistake_at("pruner", self.pruner.kind, mistake(problem, "put an error first, or write kind: none"))
+            problem = f"the pruner uses the first objective, but {self.objectives[0]} is constant during a run"
+            raise mistake_at(
+                "pruner", self.pruner.kind, mistake(problem, "put an error first, or set sweep.pruner.kind=none")
+            )
         return self
 
     def definition(self) -> dict[str, Any]:
-        """What may not change within one study."""
+        """The settings that may not change within one study."""
         whole = self.model_dump(mode="json")
         return {key: whole[key] for key in ("space", "objectives")}
 

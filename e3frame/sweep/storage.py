@@ -1,4 +1,4 @@
-"""Where a study is kept: a database, opened with patience, and what is wrong with one in one message."""
+"""The database of a study: opened with retries; each error is one message."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 GRACE = 3
-"""Heartbeats that may fail to come before a trial counts as dead."""
+"""Missed heartbeats after which a trial counts as dead."""
 LOCKED = 20.0
-"""Seconds to wait for a SQLite file that another process has locked."""
-_TOLD = 1.0
-"""Seconds of such a wait before it is told."""
+"""Seconds to wait for a locked SQLite file."""
+_SILENT = 1.0
+"""Seconds of waiting before a message."""
 _ATTEMPTS = 6
-"""To make the tables, half a second apart."""
+"""Attempts to create the tables, half a second apart."""
 _DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg", "mysql": "mysql+pymysql"}
-"""What a plain URL stands for."""
+"""Default driver of each URL scheme."""
 _PACKAGES = {
     "psycopg": "'e3frame[postgresql]'",
     "psycopg2": "psycopg2-binary",
@@ -41,7 +41,7 @@ def open_storage(url: str, heartbeat: int, died: Callable[[optuna.Study, FrozenT
     """Optuna's storage at a URL.
 
     Raises:
-        UserError: it is no URL, its driver is not installed, or the file is locked.
+        UserError: the URL is not valid, its driver is not installed, or the file is locked.
     """
     from optuna.storages import RDBStorage
     from sqlalchemy.exc import DBAPIError
@@ -50,7 +50,9 @@ def open_storage(url: str, heartbeat: int, died: Callable[[optuna.Study, FrozenT
     sqlite = url.startswith("sqlite:")
     if sqlite:
         _wait_for(Path(url.partition("///")[2].partition("?")[0]))
-    for left in reversed(range(_ATTEMPTS)):  # of many that begin at once, only the first one can make the tables
+    for left in reversed(
+        range(_ATTEMPTS)
+    ):  # of several processes that start at once, only the first can create the tables
         try:
             return RDBStorage(
                 url,
@@ -70,22 +72,20 @@ def open_storage(url: str, heartbeat: int, died: Callable[[optuna.Study, FrozenT
 
 
 def with_driver(url: str) -> str:
-    """The URL with the driver that e3frame offers.
+    """The URL with its default driver, if it names none.
 
     >>> with_driver("postgresql://me@host/studies"), with_driver("postgresql+psycopg2://host/studies")
     ('postgresql+psycopg://me@host/studies', 'postgresql+psycopg2://host/studies')
 
     Raises:
-        UserError: it is no URL of a database that can hold a study.
+        UserError: it is not the URL of a database of a known kind.
     """
     scheme, found, rest = url.partition("://")
     known = ["sqlite", "postgresql", "mysql"]
     if not found:
         raise UserError(f"sweep.storage must be the URL of a database, got {url}\n  such as postgresql://host/db")
     if scheme.partition("+")[0] not in (*known, "postgres"):
-        raise UserError(
-            f"sweep.storage cannot be a database of kind {scheme}\n  {did_you_mean(scheme, known, 'kinds')}"
-        )
+        raise UserError(f"sweep.storage: unknown kind of database: {scheme}\n  {did_you_mean(scheme, known, 'kinds')}")
     return f"{_DRIVERS.get(scheme, scheme)}://{rest}"
 
 
@@ -93,7 +93,7 @@ def _missing(url: str, error: ImportError) -> UserError:
     scheme, module = url.partition("://")[0], (error.name or "").partition(".")[0]
     module = module or scheme.partition("+")[2]
     package = _PACKAGES.get(module, module)
-    wrong = "is not installed" if isinstance(error, ModuleNotFoundError) else f"does not work here: {error}"
+    wrong = "is not installed" if isinstance(error, ModuleNotFoundError) else f"cannot be imported: {error}"
     return UserError(
         f"sweep.storage: {scheme.partition('+')[0]}:// needs the package {module}, which {wrong.splitlines()[0]}\n"
         f"  pip install {package}"
@@ -101,44 +101,44 @@ def _missing(url: str, error: ImportError) -> UserError:
 
 
 def _passes(error: Exception) -> bool:
-    """Whether what is wrong may be another process that makes the tables at this moment."""
+    """Whether the error may come from another process that is creating the tables."""
     from sqlalchemy.exc import IntegrityError, ProgrammingError
 
     return isinstance(error, IntegrityError | ProgrammingError) or "exists" in str(error)
 
 
 def _wait_for(file: Path) -> None:
-    """Wait until a SQLite file can be written, and say so.
+    """Wait until a SQLite file can be written, with a message after a second.
 
     Raises:
         UserError: it stays locked.
     """
-    began, told = time.monotonic(), False
+    began, printed = time.monotonic(), False
     while file.is_file():
         try:
-            with closing(sqlite3.connect(file, timeout=_TOLD)) as connection:
+            with closing(sqlite3.connect(file, timeout=_SILENT)) as connection:
                 connection.execute("BEGIN IMMEDIATE").connection.rollback()
             return
         except sqlite3.DatabaseError as error:
             if "locked" not in str(error):
-                return  # Optuna will say it
+                return  # Optuna raises it again
         if time.monotonic() - began > LOCKED:
             raise UserError(_locked(file))
-        if not told:
+        if not printed:
             print(f"{file} is locked by another process; waiting for {LOCKED:.0f} s", file=sys.stderr, flush=True)
-            told = True
+            printed = True
 
 
 def _locked(what: Path | str) -> str:
     return (
         f"{what} has been locked by another process for {LOCKED:.0f} s\n"
-        "  end that process, or set sweep.storage to a database that many can use, such as postgresql://host/db"
+        "  end that process, or set sweep.storage to a database that several processes can use, such as postgresql://host/db"
     )
 
 
 @contextmanager
 def storage_errors(storage: str | None) -> Iterator[None]:
-    """A storage that does not answer, in one message."""
+    """Turn errors of the storage into one message."""
     from optuna.exceptions import OptunaError
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -1,4 +1,4 @@
-"""A study on Optuna's storage: opened, counted, and brought back to life where a worker died."""
+"""A study in Optuna's storage: opened, counted, and its trials retried whose worker died."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from e3frame.files.regular import require_regular
 from e3frame.spec.base import shown
 from e3frame.spec.errors import UserError
 from e3frame.sweep.space import Points
-from e3frame.sweep.spec import SweepSpec
+from e3frame.sweep.spec import COSTS, SweepSpec
 from e3frame.sweep.storage import GRACE, open_storage, storage_errors
 from e3frame.sweep.trials import Outcome, Trial
 
 if TYPE_CHECKING:
     import optuna
+    from optuna import Study
     from optuna.storages import RDBStorage
     from optuna.trial import FrozenTrial
 
@@ -43,15 +44,15 @@ class Search:
 
     @cached_property
     def points(self) -> Points | None:
-        """Those of the space, if they can be counted."""
+        """The points of the space; None if it is not finite."""
         return Points.of(self.spec.space)
 
     def trials(self) -> list[Trial]:
-        """All points so far, in order."""
+        """All trials so far, in order."""
         return [_trial(frozen, self.spec) for frozen in self.study.get_trials(deepcopy=False)]
 
     def has_room(self, trials: Sequence[Trial]) -> bool:
-        """Whether the budget allows one more trial beside those that are done or running, and there is a point left."""
+        """Whether the budget and the space allow one more trial."""
         taken = sum(trial.counts or trial.outcome == "running" for trial in trials)
         within = (self.spec.trials is None or taken < self.spec.trials) and not self.out_of_time(trials)
         return within and not self.used_up(trials)
@@ -64,18 +65,18 @@ class Search:
         return len(taken - {None}) == self.points.size
 
     def is_taken(self, trial: Trial) -> bool:
-        """Whether its point needs no other trial; what was too large under another limit may be tried again."""
+        """Whether the point of a trial needs no other trial; a model refused for its size may be tried again."""
         refused = trial.outcome == "refused" and trial.limit in (None, self.spec.max_parameters)
         return trial.counts or refused or trial.outcome == "running"
 
     def is_same(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-        """Whether two are the same point, up to rounding where the space has an end."""
+        """Whether two points are equal, up to rounding if the space is finite."""
         if self.points is None:
             return dict(one) == dict(other)
         return self.points.number(one) == self.points.number(other) is not None
 
     def go_elsewhere(self, trials: Sequence[Trial], seed: int) -> None:
-        """Let a point wait that has not been tried, where such points can be listed."""
+        """Queue a point that has not been tried, if the space is small enough to list."""
         if self.points is None:
             return
         waits = [trial for trial in trials if self.is_taken(trial) or trial.outcome == "waiting"]
@@ -89,33 +90,33 @@ class Search:
         return self.spec.hours is not None and spent >= 3600 * self.spec.hours
 
     def is_over(self, trials: Sequence[Trial]) -> bool:
-        """Whether nothing runs, and nothing more may."""
+        """Whether no trial is running and no further one is allowed."""
         return not self.has_room(trials) and not any(trial.outcome == "running" for trial in trials)
 
     def stream(self, trial: optuna.Trial) -> int:
-        """How many points there were before this one: tells their draws apart, and is the same when it is retried."""
+        """The number of earlier points: the random stream of this one, unchanged by retries."""
         origin = trial.user_attrs.get("origin", trial.number)
         earlier = self.study.get_trials(deepcopy=False)[:origin]
         return sum("origin" not in frozen.user_attrs for frozen in earlier)
 
     def revive(self) -> None:
-        """Trials whose worker died are failed, and their points wait to be tried again."""
+        """Mark trials whose worker died as failed, and queue their points again."""
         import optuna
 
         optuna.storages.fail_stale_trials(self.study)
         for frozen in self.study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-            # Killed before its first sign of life, which it gives before it says who it is.
-            age = (datetime.now() - frozen.datetime_start).total_seconds()
+            # Killed before its first heartbeat, which comes before it names its worker.
+            age = (datetime.now() - (frozen.datetime_start or datetime.now())).total_seconds()
             if "worker" not in frozen.user_attrs and age > GRACE * self.spec.heartbeat:
                 self.study.tell(frozen.number, state=optuna.trial.TrialState.FAIL, skip_if_finished=True)
                 self.retry(frozen, 1)
 
     @contextmanager
     def pruning(self, trial: optuna.Trial) -> Iterator[optuna.Trial | None]:
-        """What is told the first objective after each validation, and says when to end; None where nothing does.
+        """A trial that receives the first objective after each validation and may stop; None without a pruner.
 
-        Optuna prunes by the only objective a study has. Where there are several, the first one is followed in a study
-        of its own beside this one, whose trials have no parameters.
+        Optuna prunes only studies with one objective. With several, the first is reported to a second study beside this
+        one, whose trials have no parameters.
         """
         import optuna
 
@@ -143,10 +144,10 @@ class Search:
             companion.tell(follower, reported[max(reported)])
 
     def retry(self, trial: optuna.Trial | FrozenTrial, deaths: int) -> None:
-        """Let a point wait for the next worker, unless it has died too often.
+        """Queue the point of a trial again, unless it has died too often.
 
         Args:
-            deaths: 1 if its process died, 0 if it was asked to end.
+            deaths: 1 if its process died, 0 if it was stopped.
         """
         deaths += trial.user_attrs.get("deaths", 0)
         if deaths <= self.spec.retries:
@@ -155,13 +156,13 @@ class Search:
 
 
 def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Search:
-    """The study of a sweep: a new one, or the one of that name to go on with.
+    """Open the study of a sweep: a new one, or the one of that name.
 
     Args:
-        base: the run config that all trials have in common.
+        base: the run config shared by all trials.
 
     Raises:
-        UserError: the storage cannot be opened, or holds a study of this name over another space.
+        UserError: the storage cannot be opened, or its study of this name has another space.
     """
     optuna = import_optuna()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -174,7 +175,7 @@ def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Searc
     url = spec.storage or f"sqlite:///{folder / 'study.db'}"
     search: list[Search] = []
 
-    def died(_: optuna.Study, frozen: FrozenTrial) -> None:
+    def died(_: Study, frozen: FrozenTrial) -> None:
         search[0].retry(frozen, 1)
 
     with storage_errors(spec.storage):
@@ -191,7 +192,7 @@ def open_search(spec: SweepSpec, base: Mapping[str, Any], folder: Path) -> Searc
 
 
 def import_optuna() -> Any:
-    """Optuna, which is an extra.
+    """Import Optuna, which is an optional dependency.
 
     Raises:
         UserError: it is not installed.
@@ -213,29 +214,29 @@ def _prepare(folder: Path) -> None:
 
 
 def _require_study(file: Path) -> None:
-    """A database of anything else is left alone."""
+    """Raise UserError if the database is not of a search."""
     if not file.exists():
         return
     try:
         require_regular(file)
         with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    except sqlite3.OperationalError:  # such as locked: whoever opens it says more
+    except sqlite3.OperationalError:  # such as a locked file: opening it gives the message
         return
     except (OSError, sqlite3.Error) as error:
         raise UserError(f"{file}\n  not the database of a search: {error}\n  choose another sweep.name") from None
     if tables and "studies" not in tables:
-        raise UserError(f"{file}\n  the database of another program\n  choose another sweep.name")
+        raise UserError(f"{file}\n  this database belongs to another program\n  choose another sweep.name")
 
 
 def _require_empty(folder: Path) -> None:
-    """Nothing of a new study may be there already."""
+    """Raise UserError if the folder of a new study has results."""
     patterns = ("best.yaml", "sweep.html", "*.png", "worker_*.log", "trials/*")
     held = sorted(str(path.relative_to(folder)) for pattern in patterns for path in folder.glob(pattern))
     if held:
         names = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
         raise UserError(
-            f"{folder} holds {names} already, but no search\n  choose another sweep.name, or move them away"
+            f"{folder} already contains {names} but no search\n  choose another sweep.name, or move them away"
         )
 
 
@@ -248,9 +249,9 @@ def _same_definition(study: optuna.Study, definition: Mapping[str, Any], spec: S
     elif held != now:
         where, before, after = next(_differences(held, now, ""))
         raise UserError(
-            f"the study {spec.name} was begun with other settings\n"
-            f"  {where} was {shown(before)}, now it is {shown(after)}\n"
-            "  choose another sweep.name, or what it was"
+            f"the study {spec.name} has other settings\n"
+            f"  {where} is {shown(before)} there, {shown(after)} here\n"
+            "  choose another sweep.name, or restore this setting"
         )
 
 
@@ -264,8 +265,7 @@ def _differences(before: Any, after: Any, path: str) -> Iterator[tuple[str, Any,
 
 def _trial(frozen: FrozenTrial, spec: SweepSpec) -> Trial:
     attrs = frozen.user_attrs
-    names = [name for name in ("step_ms", "parameters") if name in attrs]
-    measured = {name: float(attrs[name]) for name in names}
+    measured: dict[str, float] = {name: float(attrs[name]) for name in COSTS if name in attrs}
     values = None if frozen.values is None else tuple(frozen.values)
     measured |= dict(zip(spec.objectives, values or (), strict=False))
     end = frozen.datetime_complete or datetime.now()
@@ -284,9 +284,9 @@ def _trial(frozen: FrozenTrial, spec: SweepSpec) -> Trial:
 
 
 def _outcome(frozen: FrozenTrial, spec: SweepSpec) -> Outcome:
-    state, said = frozen.state.name, frozen.user_attrs.get("outcome")
+    state, noted = frozen.state.name, frozen.user_attrs.get("outcome")
     if state in ("WAITING", "RUNNING"):
         return "waiting" if state == "WAITING" else "running"
-    if state == "FAIL" and said is None:
+    if state == "FAIL" and noted is None:
         return "given up" if frozen.user_attrs.get("deaths", 0) >= spec.retries else "dead"
-    return said or ("complete" if state == "COMPLETE" else "pruned")
+    return noted or ("complete" if state == "COMPLETE" else "pruned")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from e3frame.spec.errors import UserError
 from e3frame.spec.words import counted
-from e3frame.sweep.spec import SweepSpec
+from e3frame.sweep.spec import COSTS, SweepSpec
 from e3frame.sweep.trials import Trial, front, short_names
 
 _STYLES = {"running": "cyan", "complete": "", "pruned": "yellow", "failed": "red", "given up": "red"}
@@ -19,7 +19,7 @@ _QUIET = ("repeated", "withdrawn", "dead")
 
 
 def number(value: float | None) -> str:
-    """Four digits.
+    """A number with four digits.
 
     >>> number(0.0123456), number(123456.0), number(None)
     ('0.01235', '123,456', '')
@@ -30,15 +30,15 @@ def number(value: float | None) -> str:
 
 
 def written(value: Any) -> str:
-    """A value of the space, as it is shown."""
+    """A value of the space, as text."""
     if isinstance(value, bool):
         return str(value).lower()
     return number(value) if isinstance(value, float) else "null" if value is None else str(value)
 
 
 def columns(spec: SweepSpec) -> list[str]:
-    """What is measured, in the order of the columns."""
-    return [*spec.objectives, *(name for name in ("step_ms", "parameters") if name not in spec.objectives)]
+    """Names of the measured columns."""
+    return [*spec.objectives, *(name for name in COSTS if name not in spec.objectives)]
 
 
 def parameters(trials: Sequence[Trial]) -> dict[str, str]:
@@ -48,7 +48,7 @@ def parameters(trials: Sequence[Trial]) -> dict[str, str]:
 
 
 def trial_table(trials: Sequence[Trial], spec: SweepSpec, rows: int) -> Table:
-    """The best trials, what runs, and the last ones, in the order of their numbers; at most ``rows`` of them."""
+    """The best, the running and the last trials, by number; at most ``rows`` of them."""
     names, best = parameters(trials), {trial.number for trial in front(trials)}
     table = Table(box=None, pad_edge=False, header_style="bold", title=f"sweep {spec.name}", title_justify="left")
     table.caption, table.caption_justify = summary(trials, spec), "left"
@@ -77,7 +77,7 @@ def _cells(trial: Trial, spec: SweepSpec, names: Mapping[str, str]) -> list[str]
 
 
 def outcome(trial: Trial) -> str:
-    """What became of a trial, and where its run is."""
+    """The outcome of a trial, with the reason or the epoch."""
     if trial.outcome == "running":
         return f"running, epoch {trial.epoch + 1}"
     if trial.outcome == "pruned" and trial.reason:
@@ -86,7 +86,7 @@ def outcome(trial: Trial) -> str:
 
 
 def summary(trials: Sequence[Trial], spec: SweepSpec) -> str:
-    """How far the search has come, in one line."""
+    """Progress of the search in one line."""
     counted = sum(trial.counts for trial in trials)
     of = f" of {spec.trials}" if spec.trials is not None else ""
     parts = [f"{counted}{of} trials"]
@@ -103,7 +103,7 @@ def summary(trials: Sequence[Trial], spec: SweepSpec) -> str:
 
 
 def ending(trials: Sequence[Trial], points: int) -> str:
-    """What is said of a space of which no point is left.
+    """The message when no point of the space is left.
 
     >>> ending([Trial(0, "complete", {}), Trial(1, "refused", {}), Trial(2, "repeated", {})], 2)
     'all 2 points of the space are done: 1 complete, 1 refused'
@@ -114,7 +114,7 @@ def ending(trials: Sequence[Trial], points: int) -> str:
 
 
 def no_trial_complete(trials: Sequence[Trial]) -> UserError:
-    """The message of a search that is over without a result."""
+    """The message when a search ends without a complete trial."""
     last = next((trial for trial in reversed(trials) if trial.reason), None)
-    said = "" if last is None else f"\n  trial {last.number}: {outcome(last)}"
-    return UserError(f"no trial of the search is complete{said}")
+    reason = "" if last is None else f"\n  trial {last.number}: {outcome(last)}"
+    return UserError(f"no trial of the search is complete{reason}")

@@ -1,4 +1,4 @@
-"""What became of each point of a search, apart from how it is stored."""
+"""Trials of a search, independent of how they are stored."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Outcome = Literal[
 ]
 
 COUNTED = frozenset({"complete", "pruned", "failed", "given up"})
-"""Outcomes that use up the budget: what was trained, or could not be trained again and again."""
+"""Outcomes that count towards the budget: trained, or failed repeatedly."""
 
 
 @dataclass(frozen=True)
@@ -20,15 +20,16 @@ class Trial:
 
     Attributes:
         point: parameter of the search -> value.
-        values: of the objectives, for what is complete.
-        outcome: complete and pruned trials were trained; a failed one diverged; a refused one was ill-typed or too
-            large; a repeated one had been tried; a dead one's process was killed, and a withdrawn one came too late.
-        reason: why it was refused, or failed.
+        values: objectives of a complete trial.
+        outcome: complete and pruned trials were trained; a failed one diverged; a refused one is ill-typed or too
+            large; a repeated one had been tried before; the process of a dead one was killed; a withdrawn one exceeded
+            the budget.
+        reason: why it was refused or failed.
         epoch: validations so far.
         seconds: from its start to its end, or until now.
-        measured: the objectives and costs that are known, by name.
+        measured: known objectives and costs, by name.
         config: the run config, once it is well-typed.
-        limit: of parameters, which it was refused for.
+        limit: the number of parameters that it exceeds.
     """
 
     number: int
@@ -54,24 +55,21 @@ def best(trials: Sequence[Trial]) -> Trial | None:
 
 
 def front(trials: Sequence[Trial]) -> list[Trial]:
-    """Complete trials that no other is as good as in every objective and better in one (Pareto's front), best first.
+    """The Pareto front: complete trials that no other equals in every objective and beats in one, best first.
 
     >>> [t.number for t in front([Trial(i, "complete", {}, v) for i, v in enumerate([(1., 3.), (2., 2.), (2., 4.)])])]
     [0, 1]
     """
-    complete = sorted((t for t in trials if t.outcome == "complete"), key=lambda t: (t.values, t.number))
+    complete = sorted((t.values or (), t.number, t) for t in trials if t.outcome == "complete")
     return [
         trial
-        for trial in complete
-        if not any(
-            other.values != trial.values and all(a <= b for a, b in zip(other.values, trial.values, strict=True))
-            for other in complete
-        )
+        for values, _, trial in complete
+        if not any(v != values and all(a <= b for a, b in zip(v, values, strict=True)) for v, _, _ in complete)
     ]
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Each dotted name by its shortest end that no other name has.
+    """Each dotted name, shortened to its shortest unique end.
 
     >>> short_names(["optimizer.lr", "model.a.times", "model.b.times"])
     {'optimizer.lr': 'lr', 'model.a.times': 'a.times', 'model.b.times': 'b.times'}

@@ -1,4 +1,4 @@
-"""One process of a search: it takes a point, trains it, tells the study, and takes the next one."""
+"""A worker process of a search: takes points, trains them and stores the results."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
     import optuna
 
 _IN_A_ROW = 100
-"""Points without a training, one after another, from which on the space counts as used up."""
+"""Points in a row without a training, after which the space counts as exhausted."""
 _TRIED = 1_000
-"""Points up to which every one of a space is tried, be they all refused."""
+"""Size of a space up to which every point is tried, even if all are refused."""
 _FAILURES = 5
-"""Failed trainings, one after another, from which on the fault is not the points'."""
+"""Failed trainings in a row, after which the points are not to blame."""
 
 
 class _Withdrawn(Exception):
-    """Another worker took the last place in the budget."""
+    """Another worker took the last trial of the budget."""
 
 
 @dataclass
@@ -38,10 +38,10 @@ class Worker:
 
     Args:
         search: the study.
-        typed: the run config of a trial's overrides, checked.
-        base: what the trials have in common.
-        threads: for runs that do not say how many.
-        parent: the process that started this one.
+        typed: gives the checked run config of a trial's overrides.
+        base: the run config shared by the trials.
+        threads: threads of runs that do not set a number.
+        parent: the parent process.
     """
 
     search: Search
@@ -54,11 +54,11 @@ class Worker:
     _last: str = field(default="", init=False)
 
     def work(self) -> None:
-        """Take points until there is no more room, or until the process that started this one has ended.
+        """Take points until the budget is used up, or until the parent process has ended.
 
         Raises:
-            UserError: the data or the machine are at fault, and no other point would do better; or no point is left.
-            KeyboardInterrupt: SIGINT or SIGTERM came; the trial waits to be tried again.
+            UserError: an error that no other point would avoid, such as in the data; or no point is left.
+            KeyboardInterrupt: SIGINT or SIGTERM was received; the trial is queued again.
         """
         search = self.search
         with storage_errors(search.spec.storage):
@@ -69,7 +69,7 @@ class Worker:
                 if search.is_over(trials):
                     return
                 if not search.has_room(trials):
-                    time.sleep(min(2.0, search.spec.heartbeat / 2))  # one of those that run may die yet
+                    time.sleep(min(2.0, search.spec.heartbeat / 2))  # a running trial may still die
                     continue
                 search.study.optimize(self._trial, n_trials=1, catch=(_Withdrawn,))
                 self._give_up()
@@ -77,12 +77,12 @@ class Worker:
     def _give_up(self) -> None:
         points = self.search.points
         if self._idle >= _IN_A_ROW and (points is None or self._idle > 2 * points.size or points.size > _TRIED):
-            raise UserError(f"{self._idle} points in a row were refused or tried before\n  {self._last}")
+            raise UserError(f"{self._idle} points in a row were refused or already tried\n  {self._last}")
         if self._failed >= _FAILURES:
             raise UserError(f"{self._failed} trials in a row failed\n  {self._last}")
 
     def _trial(self, trial: optuna.Trial) -> tuple[float, ...]:
-        """What Optuna calls the objective."""
+        """Optuna's objective function."""
         search = self.search
         search.storage.record_heartbeat(trial._trial_id)  # before it says who it is: see Search.revive
         trial.set_user_attr("worker", f"{socket.gethostname()}:{os.getpid()}")
@@ -107,7 +107,7 @@ class Worker:
         return self._attempt(trial, typed)
 
     def _twin(self, trial: optuna.Trial) -> Trial | None:
-        """A trial of the same point that goes before this one.
+        """A trial of the same point that takes precedence.
 
         Of two workers that chose a point at the same time, the later one gives way if it has seen the earlier; so the
         earlier waits until the other has given way or begun.
@@ -124,7 +124,7 @@ class Worker:
             search.revive()
 
     def _repeated(self, trial: optuna.Trial, twin: Trial) -> tuple[float, ...]:
-        """A run of the same config gives the same result again."""
+        """Reuse the result of a trial with the same config."""
         reason = f"the same as trial {twin.number}"
         if twin.outcome != "complete" or twin.values is None:
             raise self._refused(trial, reason, "repeated")
@@ -148,7 +148,7 @@ class Worker:
             typed = replace(typed, config=config.replace(trainer=trainer))
         try:
             values = Attempt(self.search, trial, typed, self.parent).run()
-        except SpecError as error:  # the data, once they were read, or this machine do not go with the config
+        except SpecError as error:  # the config does not fit the data, or this machine
             raise self._refused(trial, _in_short(error)) from None
         except Failed as error:
             self._failed += 1
@@ -165,7 +165,7 @@ class Worker:
 
 
 def _in_short(error: UserError) -> str:
-    """On one line: which key, and why."""
+    """The key and the problem, on one line."""
     if isinstance(error, SpecError):
         return f"{'.'.join(map(str, error.path))}: {error.problem.splitlines()[0]}"
     return ", ".join(line.strip() for line in str(error).splitlines())

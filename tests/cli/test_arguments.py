@@ -27,7 +27,7 @@ def _refused(line: list[str], capsys: pytest.CaptureFixture[str]) -> str:
 def test_an_unknown_option_of_any_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     for option in ("--frobnicate", "-q", "--hepl"):
         err = _refused([verb, option], capsys)
-        assert err.startswith(f"{option}\n  there is no such option\n  ")
+        assert err.startswith(f"{option}\n  unknown option\n  ")
         assert "--help" in err
     assert "\x1b" not in _refused([verb, "--a\x1b[2Jb"], capsys)
 
@@ -57,7 +57,7 @@ _E0S = "model.outputs.energy.per_species_scale_shift"
     ],
 )
 def test_an_option_that_is_a_key(line: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _refused(line.split(), capsys).endswith(f"\n  there is no such option\n  {hint}\n")
+    assert _refused(line.split(), capsys).endswith(f"\n  unknown option\n  {hint}\n")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_an_option_that_is_a_key(line: str, hint: str, capsys: pytest.CaptureFix
         ("draw", "the following arguments are required: tp|sh|errors"),
         ("draw sh --dpi=x", "argument --dpi: invalid int value: 'x'"),
         ("irreps", "the following arguments are required: irreps"),
-        ("schema foo", "one argument too many: foo"),
+        ("schema foo", "unexpected argument: foo"),
         ("completion tcsh", "argument shell: invalid choice: 'tcsh' (choose from 'bash', 'zsh', 'fish')"),
     ],
 )

@@ -75,4 +75,4 @@ def test_bash_completes_after_an_equals_sign() -> None:
 
 def test_a_shell_is_required(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion"]) == 1
-    assert capsys.readouterr().err == "e3frame completion\n  the name of a shell is required: bash, zsh, fish\n"
+    assert capsys.readouterr().err == "e3frame completion\n  name a shell: bash, zsh, fish\n"

@@ -92,24 +92,27 @@ def test_what_is_an_override_already_stays() -> None:
     [
         (
             "model=nope.yaml",
-            "command-line override model=nope.yaml  model\n  there is no file nope.yaml\n  configs of e3f",
+            "command-line override model=nope.yaml  model\n  the file nope.yaml does not exist\n  configs of e3f",
         ),
-        ("model=nequp.yaml", "model=nequp.yaml  model\n  there is no file nequp.yaml\n  did you mean model=nequip?"),
-        ("model=mine.yml", "model=mine.yml  model\n  the name of the file must end in .yaml, got mine.yml"),
+        (
+            "model=nequp.yaml",
+            "model=nequp.yaml  model\n  the file nequp.yaml does not exist\n  did you mean model=nequip?",
+        ),
+        ("model=mine.yml", "model=mine.yml  model\n  the file name must end in .yaml, got mine.yml"),
         (
             "optimizer=adam.py",
             "optimizer\n  a YAML file or the name of a config is required, got adam.py\n  configs of",
         ),
-        ("data=a.xyz,b.db", "data\n  files of one kind are required, got a.xyz,b.db"),
-        ("nequip", "command-line override nequip\n  an override is key=value\n  did you mean model=nequip?"),
-        ("md.xyz", "command-line override md.xyz\n  an override is key=value\n  did you mean data=md.xyz?"),
+        ("data=a.xyz,b.db", "data\n  all files must be of one kind, got a.xyz,b.db"),
+        ("nequip", "command-line override nequip\n  key=value is required\n  did you mean model=nequip?"),
+        ("md.xyz", "command-line override md.xyz\n  key=value is required\n  did you mean data=md.xyz?"),
         (
             "frobnicate",
-            "override frobnicate\n  an override is key=value\n  such as model=nequip or trainer",
+            "override frobnicate\n  key=value is required\n  such as model=nequip or trainer",
         ),
         (
             "mine.yaml",
-            "override mine.yaml\n  an override is key=value\n  a run folder or a config file comes first",
+            "override mine.yaml\n  key=value is required\n  a run folder or a config file comes first",
         ),
     ],
 )
@@ -151,7 +154,7 @@ def test_the_newest_run_of_a_name(run_folder: Path, capsys: pytest.CaptureFixtur
     old.write_text("seed: x\n")
     assert main(["check", str(name), "--no-data"]) == 0
     assert main(["check", str(old.parent)]) == 1
-    finished = f"{new.parent}: there is no metrics.json; the folder of a finished run is required\n"
+    finished = f"{new.parent} has no metrics.json\n  give the folder of a finished run\n"
     capsys.readouterr()
     assert main(["draw", "errors", str(name), "-o", "new.png"]) == 1
     assert capsys.readouterr().err == finished
@@ -162,7 +165,7 @@ def test_the_newest_run_of_a_name(run_folder: Path, capsys: pytest.CaptureFixtur
     _written(f"{run_folder.parent}/bare/model.safetensors")
     for verb in ("check", "train"):
         assert main([verb, f"{run_folder.parent}/bare"]) == 1
-        problem = f"{run_folder.parent}/bare\n  there is no config.yaml in this folder, which says what the run is\n"
+        problem = f"{run_folder.parent}/bare\n  this folder has no config.yaml, so it is not a run\n"
         assert capsys.readouterr().err == problem
     _written(f"{name}/multirun.yaml")
     for command in (["check"], ["train"], ["draw", "errors"]):
@@ -180,7 +183,7 @@ def test_a_run_that_is_not_there(run_folder: Path, capsys: pytest.CaptureFixture
             assert main([verb, wrong, "trainer.max_epochs=12"]) == 1
             assert capsys.readouterr().err == f"{wrong}\n  no such file\n{hint}"
     assert main(["check", "seed=1", "runs/frist"]) == 1
-    assert capsys.readouterr().err.endswith("a run folder or a config file comes first, before all overrides\n")
+    assert capsys.readouterr().err.endswith("put a run folder or a config file first, before all overrides\n")
 
 
 def test_a_home_folder_in_any_override(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,7 +214,7 @@ def test_a_home_folder_in_any_override(tmp_path: Path, monkeypatch: pytest.Monke
         (["~seed"], "command-line override ~seed\n  a config that is whole already takes key=value alone"),
         (
             ["energy"],
-            "command-line override energy\n  an override is key=value\n  did you mean model=energy or task=energy?",
+            "command-line override energy\n  key=value is required\n  did you mean model=energy or task=energy?",
         ),
     ],
 )
@@ -225,7 +228,7 @@ def test_a_model_file_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
     _written("mine.yaml")
     assert main(["train", "mine.yaml", "data=sample"]) == 1
     assert capsys.readouterr().err == (
-        "mine.yaml\n  this is a model, not a run\n  write model=mine.yaml, and data=... for what it learns\n"
+        "mine.yaml\n  this is a model file, not a run config\n  write model=mine.yaml data=...\n"
     )
     Path("empty").mkdir()
     assert main(["train", "empty"]) == 1
@@ -255,7 +258,7 @@ def test_a_name_of_another_code(name: str, capsys: pytest.CaptureFixture[str]) -
     expected = f"command-line override {name}=1  {name}\n  unknown key\n  did you mean {ours(name)}?\n"
     assert capsys.readouterr().err == expected
     assert main(["train", f"--{name}=1"]) == 1
-    assert capsys.readouterr().err == f"--{name}\n  there is no such option\n  write {ours(name)}=1\n"
+    assert capsys.readouterr().err == f"--{name}\n  unknown option\n  write {ours(name)}=1\n"
 
 
 def test_an_own_key_that_is_near_comes_before_another_codes() -> None:
@@ -274,7 +277,7 @@ def test_a_package_that_is_not_installed(tmp_path: Path) -> None:
     for arguments in (["train", "data=sample"], ["check", "--no-data", "data=sample"], ["layers"], ["info"]):
         done = subprocess.run([sys.executable, "-c", blocker, *arguments], capture_output=True, text=True, cwd=tmp_path)
         said[arguments[0]] = (done.returncode, done.stderr)
-    assert said["train"] == (1, "this verb needs the package torch, which is not installed\n  pip install torch\n")
+    assert said["train"] == (1, "this command needs the package torch, which is not installed\n  pip install torch\n")
     assert [said[verb] for verb in ("check", "layers")] == [(0, ""), (0, "")]
     assert said["info"][0] in (0, 1)
     assert "Traceback" not in said["info"][1]

@@ -16,7 +16,7 @@ from ase.build import molecule
 from support.runs import Finished
 
 from e3frame import __version__, kernels
-from e3frame.cli import VERBS, main, told
+from e3frame.cli import VERBS, exit_code, main
 from e3frame.compose import config_folder
 from e3frame.spec.layer import LayerSpec
 
@@ -33,7 +33,7 @@ def test_predict(finished: Finished, ethanol: Path, tmp_path: Path, capsys: pyte
     out = tmp_path / "predicted.xyz"
     arguments = [f"model={finished.result.model}", f"path={ethanol}", f"out={out}"]
     assert main(["predict", *arguments]) == 0
-    assert capsys.readouterr().out == f"2 frames written to {out}\n"
+    assert capsys.readouterr().out == f"wrote 2 frames to {out}\n"
     first, second = ase.io.read(out, ":")
     assert first.get_potential_energy() == pytest.approx(second.get_potential_energy(), abs=1e-3)
     np.testing.assert_allclose(first.get_forces(), second.get_forces()[::-1], atol=1e-3)
@@ -97,7 +97,7 @@ def test_layers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["layers", "gate"]) == 0
     assert "example  {kind: gate" in capsys.readouterr().out
     assert main(["layers", "gat"]) == 1
-    assert capsys.readouterr().err == "no layer is called gat\n  did you mean gate?\n"
+    assert capsys.readouterr().err == "no layer kind is named gat\n  did you mean gate?\n"
 
 
 def test_info(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +203,7 @@ def test_which_frames_of_a_file_are_evaluated(
     for data in (["data=xyz", f"data.path={labelled}"], [f"data={labelled}"]):
         frames, said = evaluated(*data)
         assert frames == {"all": 2}
-        assert "all frames are taken; split=test takes those that data.split sets apart\n" in said
+        assert "evaluating all frames; split=test evaluates only the test frames of data.split\n" in said
     divided = [f"data={labelled}", "data.split.train=1", "data.split.val=0", "data.split.test=1"]
     frames, said = evaluated(*divided)
     assert frames == {"test": 1}
@@ -215,7 +215,7 @@ def test_which_frames_of_a_file_are_evaluated(
     (folder / "data.json").write_text(json.dumps({"elsewhere.xyz": held}))
     for more in ([], ["split=all"]):
         assert (
-            f"the model was trained on frames of {labelled}: split=test takes"
+            f"the model was trained on frames of {labelled}; split=test evaluates"
             in evaluated(f"data={labelled}", *more)[1]
         )
     assert main(["evaluate", f"model={folder}", f"data={labelled}", "split=test"]) == 1
@@ -229,5 +229,5 @@ def test_an_interrupt_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> Non
     def interrupted(arguments: list[str]) -> int:
         raise KeyboardInterrupt
 
-    assert told(interrupted, []) == 130
+    assert exit_code(interrupted, []) == 130
     assert capsys.readouterr().err == "interrupted\n"

@@ -76,14 +76,14 @@ ROADS = {
     "train --config-dir mine experiment=back --cfg all": "a file may not decide what is run",
     "train -m --config-dir mine seed=0,1 experiment=asking": FILE,
     "train -m --config-dir mine experiment=asking,back": "2 of 2 points are ill-typed",
-    "train --experimental-rerun model.yaml": "--experimental-rerun\n  there is no such option",
-    "train --config-path . seed=1": "--config-path\n  there is no such option",
+    "train --experimental-rerun model.yaml": "--experimental-rerun\n  unknown option",
+    "train --config-path . seed=1": "--config-path\n  unknown option",
     "sweep --config-dir mine sweep=common": FILE,
     "sweep --config-dir mine sweep=space": FILE,
     "evaluate model=model.safetensors data=sample": "its layers need the plugin canary, which is not installed",
     "predict model=model.safetensors path=model.yaml": "its layers need the plugin canary, which is not installed",
-    "layers canary": "no layer is called canary",
-    "draw errors .": "there is no metrics.json",
+    "layers canary": "no layer kind is named canary",
+    "draw errors .": ". has no metrics.json",
 }
 
 

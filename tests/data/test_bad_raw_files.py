@@ -121,7 +121,7 @@ def test_broken_frames_of_a_trajectory(kind: str, capsys: pytest.CaptureFixture[
         f"1 of 38: {names['E']} is not finite: nan (frame 6 of {file})",
         f"1 of 38: {names['F']} of atom 4 is not finite: [",
         "1 of 38: the position of atom 0 is not finite: [nan, ",
-        "looked at 30 sound frames",
+        "checked 30 valid frames",
     ):
         assert text in out
     assert "frame 35" not in out
@@ -232,7 +232,7 @@ def test_broken_molecules_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: p
         "1 of 18: the row has 15 of 16 columns (frame 3 of gdb9.sdf.csv)",
         "1 of 18: cannot be read as SDF: a V2000 record should stand here, not 'x 4 0 0 0 0 0 0 0999 V2000' (frame 7 ",
         "4 of 18: the file ends here, but the table goes on (frames 15, 16, 17, 18 of gdb9.sdf)",
-        "looked at 10 sound frames",
+        "checked 10 valid frames",
     ):
         assert text in out
 

@@ -78,9 +78,9 @@ def test_files_and_splits_that_do_not_fit(
 def test_some_of_each_split_are_looked_at(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*GIVEN, "data.split.method=random", "data.split.test=30"]) == 0
     out = capsys.readouterr().out
-    (held,) = [line for line in out.splitlines() if line.startswith("looked at ")]
+    (held,) = [line for line in out.splitlines() if line.startswith("checked ")]
     train = int(held.split()[2])
-    assert held == f"looked at {train} of 150 train, 20 of 20 val, 24 of 30 test frames; --full looks at all"
+    assert held == f"checked {train} of 150 train, 20 of 20 val, 24 of 30 test frames; use --full for all"
     assert 50 < train <= 95
 
 
@@ -94,7 +94,7 @@ def test_an_element_of_the_test_frames_alone(capsys: pytest.CaptureFixture[str])
     train = np.arange(181)
     assert 140 not in loader.thinned({"train": train, "test": np.arange(181, 200)})["train"]
     assert main([*GIVEN, "data.path=b.xyz", "data.split.val=0", "data.split.test=19"]) == 0
-    assert "\nlooked at 181 of 181 train, 19 of 19 test frames\n" in capsys.readouterr().out
+    assert "\nchecked 181 of 181 train, 19 of 19 test frames\n" in capsys.readouterr().out
 
 
 def test_labels_and_twins_of_the_test_frames(capsys: pytest.CaptureFixture[str]) -> None:
@@ -188,7 +188,7 @@ def test_the_embedded_data_are_looked_at(splits: Splits, capsys: pytest.CaptureF
     assert "the forces are the negative gradient" in out
     few, totals = excerpt(SampleSpec(), 4.0, LABELS)
     said = ", ".join(f"{len(dataset)} of {totals[name]:,} {name}" for name, dataset in few.items())
-    assert out.endswith(f"\nlooked at {said} frames; --full looks at all\n")
+    assert out.endswith(f"\nchecked {said} frames; use --full for all\n")
     assert totals == {"train": 1800, "val": 200, "test": 400}
     for name, dataset in few.items():
         whole = getattr(splits, name)
@@ -202,7 +202,7 @@ def test_the_embedded_data_are_looked_at(splits: Splits, capsys: pytest.CaptureF
 
 def test_data_that_are_not_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """They are not fetched unasked, and that is said."""
-    said = "\ndata not looked at: {}\n"
+    said = "\ndata not checked: {}\n"
     later = "not downloaded yet; --full downloads and looks at all"
     for data in (["data=md17", "data.molecule=ethanol"], ["data=rmd17", "data.molecule=ethanol"]):
         assert main(["check", "model=nequip_small", *data]) == 0
@@ -214,7 +214,7 @@ def test_data_that_are_not_here(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert capsys.readouterr().out.endswith(said.format("the package qm9pack is not installed"))
     assert main(["check", "experiment=qm9_gap", "--full"]) == 1
     assert main(["check", "experiment=qm9_gap", "--no-data"]) == 0
-    assert "not looked at" not in capsys.readouterr().out
+    assert "not checked" not in capsys.readouterr().out
 
 
 def test_raw_files_that_are_here(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -234,4 +234,4 @@ def test_raw_files_that_are_here(capsys: pytest.CaptureFixture[str], tmp_path: P
     assert main(["check", *given]) == 0
     out = capsys.readouterr().out
     assert "the forces are the negative gradient" in out
-    assert out.endswith(" of 150 train, 24 of 50 val, 24 of 100 test frames; --full looks at all\n")
+    assert out.endswith(" of 150 train, 24 of 50 val, 24 of 100 test frames; use --full for all\n")

@@ -146,7 +146,7 @@ def test_check_looks_at_files(
     out = capsys.readouterr().out
     assert "labels of the training frames" in out
     assert "frames in two splits" in out
-    assert out.endswith("\nlooked at 24 of 24 train, 3 of 3 val, 3 of 3 test frames\n")
+    assert out.endswith("\nchecked 24 of 24 train, 3 of 3 val, 3 of 3 test frames\n")
     assert main([*given, "--no-data"]) == 0
     assert "labels" not in capsys.readouterr().out
     write("a.xyz", frames(5), format="extxyz")
@@ -176,7 +176,7 @@ def test_broken_frames_are_counted(
         assert "2 of 40: the position of atom 2 is not finite: [" in out
         assert "(frames 5, 6 of a.xyz)" in out
         assert "1 of 40: no key 'forces' for the label forces (frame 12 of a.xyz)" in out
-        assert "looked at 31 usable frames" in out
+        assert "checked 31 valid frames" in out
 
 
 def test_frames_that_cannot_be_read(tmp_path: Path, frames: Callable, monkeypatch: pytest.MonkeyPatch) -> None:

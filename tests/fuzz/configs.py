@@ -303,9 +303,9 @@ def _check(arguments: list[str], builds: bool) -> int:
 
 
 def _told(call: Callable[[list[str]], int]) -> int:
-    from e3frame.cli import told
+    from e3frame.cli import exit_code
 
-    return told(call, [])
+    return exit_code(call, [])
 
 
 def _checked_sweep(_: list[str]) -> int:

@@ -225,7 +225,7 @@ def test_processes_are_bounded_by_the_machine(key: str, monkeypatch: pytest.Monk
         load_run(overrides)
     assert str(caught.value) == (
         f"command-line override {key}=500  {key}\n  must be <= 8, as this machine has 2 cores; got 500\n"
-        "  to have them nevertheless, set E3FRAME_CORES=500"
+        "  to allow them, set E3FRAME_CORES=500"
     )
     assert load_run([*overrides[:-1], f"{key}=8"])
     monkeypatch.setenv("E3FRAME_CORES", "500")

@@ -56,9 +56,9 @@ def test_check_counts_the_species_of_the_data(capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert out.startswith("r_max 5 Å, species auto: H C N O\n")
     assert ["total", "278,176"] in [line.split() for line in out.splitlines()]
-    assert out.endswith(" of 400 test frames; --full looks at all\n")
+    assert out.endswith(" of 400 test frames; use --full for all\n")
     assert main(["check", "--no-data", "model=nequip", "data=sample"]) == 0
-    assert "looked at" not in capsys.readouterr().out
+    assert "\nchecked" not in capsys.readouterr().out
 
 
 TARGETS = [
@@ -138,9 +138,9 @@ def test_check_imports_little(arguments: str, absent: set[str], tmp_path: Path) 
 
 def test_unknown_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chek"]) == 1
-    assert capsys.readouterr().err == "e3frame: there is no verb chek; did you mean check?\n"
+    assert capsys.readouterr().err == "e3frame: unknown command chek; did you mean check?\n"
     assert main([]) == 0
-    assert "e3frame VERB --help" in capsys.readouterr().out
+    assert "e3frame COMMAND --help" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["check", "--help"], ["layers"]])

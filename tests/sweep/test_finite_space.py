@@ -90,7 +90,7 @@ def test_more_refused_points_than_are_endured_at_random(
     assert Counter(t.outcome for t in done if t.outcome != "repeated") == {"complete": 1, "refused": 10}
     monkeypatch.setattr("e3frame.sweep.worker._TRIED", 3)
     other = setup(name="other", space={"model.irreps.hidden": [f"{mul}x3o" for mul in range(2, 12)]}, trials=5)
-    with pytest.raises(UserError, match=r"^5 points in a row were refused or tried before\n  model\.layers"):
+    with pytest.raises(UserError, match=r"^5 points in a row were refused or already tried\n  model\.layers"):
         other.work()
 
 

@@ -41,8 +41,8 @@ MISSING = {
 }
 WRONG = {
     "studies.db": "sweep.storage must be the URL of a database, got studies.db\n  such as postgresql://host/db",
-    "postgress://host/db": "sweep.storage cannot be a database of kind postgress\n  did you mean postgresql?",
-    "redis://host": "sweep.storage cannot be a database of kind redis\n  kinds: sqlite, postgresql, mysql",
+    "postgress://host/db": "sweep.storage: unknown kind of database: postgress\n  did you mean postgresql?",
+    "redis://host": "sweep.storage: unknown kind of database: redis\n  kinds: sqlite, postgresql, mysql",
 }
 
 
@@ -91,7 +91,7 @@ def test_a_locked_study_is_told_at_once_and_waited_for_a_stated_time(
     assert capsys.readouterr().err == f"{file} is locked by another process; waiting for 2 s\n"
     assert str(caught.value) == (
         f"{file} has been locked by another process for 2 s\n"
-        "  end that process, or set sweep.storage to a database that many can use, such as postgresql://host/db"
+        "  end that process, or set sweep.storage to a database that several processes can use, such as postgresql://host/db"
     )
     lock.rollback()
     assert setup().search().trials() == []

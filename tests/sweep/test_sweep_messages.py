@@ -29,12 +29,12 @@ CASES = {
     "unknown group": (
         ("  optimizer.lr:", "  optimiser.lr:"),
         "mine/sweep/mine.yaml:6:3  sweep.space.optimiser.lr\n"
-        "  optimiser: there is no such key\n  did you mean optimizer?",
+        "  optimiser: this key does not exist\n  did you mean optimizer?",
     ),
     "unknown layer": (
         ("  optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true}", "  model.layers.radia.basis: [bessel]"),
         "mine/sweep/mine.yaml:6:3  sweep.space.model.layers.radia.basis\n"
-        "  model.layers.radia: there is no such key\n  did you mean radial?",
+        "  model.layers.radia: this key does not exist\n  did you mean radial?",
     ),
     "a value the key never takes": (
         ("  optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true}", "  model.layers.radial.basis: [bessel, gausian]"),
@@ -51,7 +51,7 @@ CASES = {
     ),
     "a range the wrong way": (
         ("low: 1.0e-3, high: 1.0e-1", "low: 0.1, high: 0.01"),
-        "mine/sweep/mine.yaml:6:34  sweep.space.optimizer.lr.high\n  must be > low, 0.1; got 0.01",
+        "mine/sweep/mine.yaml:6:34  sweep.space.optimizer.lr.high\n  must be > low = 0.1, got 0.01",
     ),
     "a logarithm of zero": (
         ("low: 1.0e-3", "low: 0.0"),
@@ -68,7 +68,7 @@ CASES = {
     ),
     "the same twice": (
         ("{low: 1.0e-3, high: 1.0e-1, log: true}", "[0.1, 0.2, 0.1]"),
-        "mine/sweep/mine.yaml:6:17  sweep.space.optimizer.lr\n  0.1 stands there twice",
+        "mine/sweep/mine.yaml:6:17  sweep.space.optimizer.lr\n  0.1 is listed twice",
     ),
     "irreps without l": (
         (", l_max: [0, 1]", ""),
@@ -77,14 +77,14 @@ CASES = {
     ),
     "an objective nobody measures": (
         ("[val_forces_mae]", "[val_force_mae]"),
-        "mine/sweep/mine.yaml:8:14  sweep.objectives.0\n  nothing is called val_force_mae\n"
+        "mine/sweep/mine.yaml:8:14  sweep.objectives.0\n  no objective is named val_force_mae\n"
         "  did you mean val_forces_mae?",
     ),
     "pruning by a cost": (
         ("[val_forces_mae]", "[step_ms]\npruner: {kind: median}"),
         "mine/sweep/mine.yaml:9:9  sweep.pruner\n"
-        "  trials are ended early by the first objective; step_ms does not change in a run\n"
-        "  put an error first, or write kind: none",
+        "  the pruner uses the first objective, but step_ms is constant during a run\n"
+        "  put an error first, or set sweep.pruner.kind=none",
     ),
     "an unknown pruner": (
         ("[val_forces_mae]", "[val_loss]\npruner: {kind: hyperbant}"),
@@ -102,7 +102,7 @@ CASES = {
     "a group with a range": (
         ("  optimizer.lr:", "  optimizer:"),
         "mine/sweep/mine.yaml:6:14  sweep.space.optimizer\n"
-        "  'optimizer' is a group of configs: a list of names is required",
+        "  'optimizer' is a config group: a list of names is required",
     ),
     "an unknown choice of a group": (
         ("  optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true}", "  optimizer: [adam, adamv]"),
@@ -151,7 +151,7 @@ def test_wrong_space(case: str, space: Path, capsys: pytest.CaptureFixture[str])
         ),
         (
             ["sweep=mine", "sweep.storage=nowhere://x"],
-            "sweep.storage cannot be a database of kind nowhere\n  kinds: sqlite, postgresql, mysql",
+            "sweep.storage: unknown kind of database: nowhere\n  kinds: sqlite, postgresql, mysql",
         ),
     ],
 )
@@ -205,7 +205,7 @@ def _grid(arguments: list[str], folder: Path) -> subprocess.CompletedProcess[str
 def test_a_grid_with_ill_typed_points_is_refused_without_torch(tmp_path: Path) -> None:
     done = _grid(GRID, tmp_path)
     expected = ILL_TYPED.format(nequip=config_folder() / "model" / "nequip.yaml")
-    assert done.stderr == expected + "\nhydra.sweeper.ill_typed=skip runs the others\n"
+    assert done.stderr == expected + "\nset hydra.sweeper.ill_typed=skip to run the others\n"
     assert done.returncode == 1
     assert not (tmp_path / "runs").exists()
 

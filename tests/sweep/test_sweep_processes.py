@@ -111,7 +111,7 @@ def test_two_workers_of_which_one_is_killed(start: Callable[..., subprocess.Pope
     os.kill(pid(victim), signal.SIGKILL)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
-    assert "was killed by signal 9; another one takes its place" in output
+    assert "was killed by signal 9; starting a new one" in output
     trials = trials_of(folder)
     assert trials[victim.number].state == TrialState.FAIL
     (retried,) = [trial for trial in trials if trial.user_attrs.get("origin") == victim.number]
@@ -164,7 +164,7 @@ def test_sigterm_lets_the_trial_wait(start: Callable[..., subprocess.Popen[str]]
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "stopped; the same command continues the search" in output
+    assert "stopped; run the same command again to resume the search" in output
     *_, ended, waiting = trials_of(folder)
     assert (ended.state, waiting.state) == (TrialState.FAIL, TrialState.WAITING)
     assert waiting.user_attrs == {"origin": ended.number, "deaths": 0}
@@ -200,7 +200,7 @@ def test_the_best_run_can_be_made_again(
     capsys.readouterr()
     assert main(["sweep", "--config-dir", "mine", "sweep=mine", "trainer.max_epochs=3"]) == 1
     assert capsys.readouterr().err == (
-        "the study mine was begun with other settings\n"
+        "the study mine has other settings\n"
         "  objectives was ['val_forces_mae', 'step_ms'], now it is ['val_forces_mae']\n"
-        "  choose another sweep.name, or what it was\n"
+        "  choose another sweep.name, or restore this setting\n"
     )

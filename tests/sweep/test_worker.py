@@ -188,7 +188,9 @@ def test_the_database_of_another_program_is_left_alone(setup: Callable[..., Setu
     with closing(sqlite3.connect(tmp_path / "study.db")) as other:
         other.execute("CREATE TABLE mine (value)")
     content = (tmp_path / "study.db").read_bytes()
-    with pytest.raises(UserError, match=r"study.db\n  the database of another program\n  choose another sweep.name"):
+    with pytest.raises(
+        UserError, match=r"study.db\n  this database belongs to another program\n  choose another sweep.name"
+    ):
         setup().search()
     assert (tmp_path / "study.db").read_bytes() == content
     (tmp_path / "study.db").write_text("no database at all, but a text of some length" * 20)
