@@ -88,8 +88,8 @@ def named(words: Sequence[str], *keys: str) -> list[str]:
 def expanded(overrides: Sequence[str], config_dir: str | None = None) -> list[str]:
     """Overrides as Hydra takes them.
 
-    ``model=./mine.yaml`` chooses a file by its path, and ``data=md.xyz`` becomes ``data=xyz data.path=md.xyz``; likewise
-    each value of a grid, as in ``model=a.yaml,b.yaml``.
+    ``model=./mine.yaml`` chooses a file by its path, ``data=md.xyz`` becomes ``data=xyz data.path=md.xyz``.
+    Values of a grid, as in ``model=a.yaml,b.yaml``, are treated alike.
 
     Raises:
         UserError: a file does not exist, or a word is not an override.

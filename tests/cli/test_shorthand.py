@@ -92,7 +92,7 @@ def test_what_is_an_override_already_stays() -> None:
     [
         (
             "model=nope.yaml",
-            "command-line override model=nope.yaml  model\n  the file nope.yaml does not exist\n  configs of e3f",
+            "command-line override model=nope.yaml  model\n  the file nope.yaml does not exist\n  configs: dipole, ",
         ),
         (
             "model=nequp.yaml",
@@ -101,7 +101,7 @@ def test_what_is_an_override_already_stays() -> None:
         ("model=mine.yml", "model=mine.yml  model\n  the file name must end in .yaml, got mine.yml"),
         (
             "optimizer=adam.py",
-            "optimizer\n  a YAML file or the name of a config is required, got adam.py\n  configs of",
+            "optimizer\n  a YAML file or the name of a config is required, got adam.py\n  configs: adam, adamw",
         ),
         ("data=a.xyz,b.db", "data\n  all files must be of one kind, got a.xyz,b.db"),
         ("nequip", "command-line override nequip\n  key=value is required\n  did you mean model=nequip?"),
@@ -112,7 +112,7 @@ def test_what_is_an_override_already_stays() -> None:
         ),
         (
             "mine.yaml",
-            "override mine.yaml\n  key=value is required\n  a run folder or a config file comes first",
+            "override mine.yaml\n  key=value is required\n  put a run folder or a config file first",
         ),
     ],
 )
@@ -210,8 +210,11 @@ def test_a_home_folder_in_any_override(tmp_path: Path, monkeypatch: pytest.Monke
             ["trainer.max_epoch=3"],
             "command-line override trainer.max_epoch=3  trainer.max_epoch\n  unknown key\n  did you",
         ),
-        (["task=energy"], "command-line override task=energy\n  a config that is whole already takes key=value alone"),
-        (["~seed"], "command-line override ~seed\n  a config that is whole already takes key=value alone"),
+        (
+            ["task=energy"],
+            "command-line override task=energy\n  a composed config has no groups to choose from; only key=value",
+        ),
+        (["~seed"], "command-line override ~seed\n  a composed config has no groups to choose from; only key=value"),
         (
             ["energy"],
             "command-line override energy\n  key=value is required\n  did you mean model=energy or task=energy?",

@@ -73,7 +73,7 @@ CASES = {
     "irreps without l": (
         (", l_max: [0, 1]", ""),
         "mine/sweep/mine.yaml:7:33  sweep.space.model.irreps.hidden.irreps.l_max\n"
-        "  this key is required: Largest l to choose from.",
+        "  this key is required: Largest degrees l to choose from.",
     ),
     "an objective nobody measures": (
         ("[val_forces_mae]", "[val_force_mae]"),
@@ -140,7 +140,7 @@ def test_wrong_space(case: str, space: Path, capsys: pytest.CaptureFixture[str])
             ["sweep=min"],
             "command-line override sweep=min  sweep\n  there is no sweep config named min\n  did you mean mine?",
         ),
-        ([], "which search?\n  sweep=NAME is required; searches there: mine, sample"),
+        ([], "sweep=NAME is required\n  searches: mine, sample"),
         (
             ["sweep=mine", "sweep.trails=3"],
             "command-line override sweep.trails=3  sweep.trails\n  unknown key\n  did you mean trials?",
