@@ -1,4 +1,4 @@
-"""All checks, and the report of them."""
+"""All checks of data, and their report."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SAMPLE = 400
 MAX_ROWS = 5_000_000
 """Values of a label among which outliers are sought, unless all are asked for."""
 MAX_EDGES = 10_000_000
-"""Of the frames that are held at once (0.4 GB)."""
+"""Edges of the frames that are held at a time (0.4 GB)."""
 OUTLIER = 20.0
 """Deviations from the median, in units of the median deviation, that make a value an outlier."""
 TAIL = 5.0
@@ -52,14 +52,14 @@ class Asked:
 
     Attributes:
         labels: those that are learned.
-        energy, forces: those of them that belong together, if there are such.
+        energy, forces: the two labels that belong together, if there are such.
         species: elements that the model knows; None: whichever come.
         units: of the labels, for the report.
         factors: from numbers in the files to the labels; 1 for those that are not named.
         references: whether the model adds up reference energies of the atoms.
         is_mean: whether ``energy`` is a mean over the atoms, not a sum.
         known: reference energies of single atoms.
-        allow: what is no mistake in these data, as ``DataSpec.allow``.
+        allow: ``DataSpec.allow``.
     """
 
     labels: Mapping[str, Label]
@@ -114,7 +114,7 @@ def check_data(splits: Splits, asked: Asked, full: bool = False) -> list[Finding
 
 
 def _physics(seen: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
-    """Signs, units, and what turns with the molecule."""
+    """Signs, units, and what rotates with the molecule."""
     found = [check_lengths(graphs), *_energies(seen, graphs, asked)]
     if "stress" in asked.labels:
         found.append(check_stress(graphs, asked.forces, energy=asked.energy))
@@ -125,7 +125,7 @@ def _physics(seen: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Find
 
 
 def _also(name: str, dataset: FrameSet, asked: Asked, known: Sequence[Finding], full: bool) -> list[Finding]:
-    """What is odd about another split, and not about the training frames. It does not make training vain."""
+    """What is odd about another split, and not about the training frames. It does not make training pointless."""
     odd = {finding.check for finding in known if finding.level in ODD}
     graphs = [dataset[k] for k in _chosen(dataset, full)]
     found = _physics(dataset if full else _thinned(dataset, asked.labels), graphs, asked)
@@ -165,11 +165,11 @@ def _energies(dataset: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[
 
 
 def require_sound(findings: Sequence[Finding]) -> None:
-    """Raises DataError for the first finding that makes training vain."""
+    """Raise DataError for the first finding that makes training pointless."""
     for finding in findings:
         if finding.level == "error":
             no_way = finding.hint is not None and "data.allow=" in finding.hint  # without it there is no scale
-            hints = [finding.hint, None if no_way else "data.preflight=warn trains all the same"]
+            hints = [finding.hint, None if no_way else "data.preflight=warn trains anyway"]
             raise DataError(f"{finding.check}: {finding.text}", hint="\n".join(filter(None, hints)))
 
 
@@ -188,7 +188,7 @@ def report(splits: Splits, asked: Asked, findings: Sequence[Finding]) -> list[Ta
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """A line for each."""
+    """Table with a line for each finding."""
     table = Table(title="findings", title_justify="left", box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -275,7 +275,7 @@ def _values(dataset: FrameSet, name: str, label: Label, extensive: bool) -> list
         f"{int(far.sum())} of {len(size)} {ROWS[label.per]} are outliers: up to "
         f"{deviation.max() / typical:.0f} typical deviations away, in frame {frame} of {file}"
     )
-    return [Finding(name, "warning", text, "are they what they should be?")]
+    return [Finding(name, "warning", text, "check these values")]
 
 
 def rows_of(dataset: FrameSet, per: str) -> NDArray[np.int64]:

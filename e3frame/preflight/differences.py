@@ -23,7 +23,7 @@ CLOSEST = 0.3
 """Part of the pairs that is used, the closest ones."""
 MIN_PAIRS = 20
 MAX_FRAMES = 500
-"""Of one kind, among which the most alike are searched."""
+"""Frames of one kind among which the most similar are sought."""
 OUTLIER = 30.0
 """Times the median difference: larger ones are left out, as a calculation that has failed would outweigh all others."""
 MAX_DISTANCES = 3_000
@@ -35,11 +35,11 @@ _Row = tuple[float, float, NDArray[np.float64], NDArray[np.float64], float]
 
 
 class Differences(NamedTuple):
-    """Of ``n`` pairs of frames.
+    """Differences between ``n`` pairs of frames.
 
     Attributes:
         energy: (n,) of the second above the first, eV.
-        by_forces: (n,) what the forces make of it; zero where they are not known.
+        by_forces: (n,) the same from the work of the forces; zero where these are not known.
         virial: (n, 3, 3) volume times stress, of which each component does work on its strain; zero where not known.
         strain: (n, 3, 3) of the cell, symmetric.
         distance: (n,) Å.
@@ -58,7 +58,7 @@ class Differences(NamedTuple):
 def differences(
     graphs: Sequence[Graph], energy: str, forces: str | None = None, stress: str | None = None
 ) -> Differences | None:
-    """Of the closest pairs; None where there are too few of them."""
+    """Compare the closest pairs of frames; None if there are too few of them."""
     members: dict[bytes, list[int]] = defaultdict(list)
     for k, graph in enumerate(graphs):
         periodic = bool(graph.pbc.all())

@@ -1,4 +1,4 @@
-"""Frames that are in two splits, or twice in one: what is tested has then been trained."""
+"""Frames that are in two splits, so that the test frames were trained on, or twice in one."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from e3frame.preflight.findings import Finding
 NEAR = 0.01
 """Å: root mean square difference of the sorted interatomic distances, below which frames are nearly identical."""
 SAME = 1e-4
-"""Å: below which they are identical, apart from rounding, turning and shifting."""
+"""Å: below which they are identical, apart from rounding, rotation and translation."""
 CANDIDATES = 24
 """Most similar frames, by their keys, that are compared distance by distance."""
 PIECE = 1_000_000
-"""Edges of the frames whose keys are computed in one go."""
+"""Edges of the frames whose keys are computed at a time."""
 WIDTHS = np.array([0.7, 1.0, 1.5, 2.0, 2.5, 3.0])
 PROBED = 48
 """Pairs of frames of a composition that tell how far two frames are from each other."""
@@ -32,7 +32,7 @@ CHECK = "frames in two splits"
 
 
 class _Keys(NamedTuple):
-    """Of ``n`` frames, what turning, shifting and renumbering leave as it is: ``kind`` (n,) of the composition, and
+    """Invariants of ``n`` frames under rotation, translation and renumbering: ``kind`` (n,) of the composition, and
     ``sums`` (n, k) over smooth functions of the interatomic distances."""
 
     kind: NDArray[np.int64]
@@ -66,8 +66,8 @@ def check_duplicates(splits: Splits) -> list[Finding]:
     inside = _twins(keys["train"], keys["train"], splits.train, splits.train, SAME)
     if len(inside.frame):
         where = _places(inside, splits.train, splits.train)
-        text = f"{len(inside.frame)} of {len(splits.train)} training frames are there more than once: {where}"
-        found.append(Finding("frames that repeat", "warning", text, "take copies out: they count twice in the loss"))
+        text = f"{len(inside.frame)} of {len(splits.train)} training frames appear more than once: {where}"
+        found.append(Finding("frames that repeat", "warning", text, "remove the copies: they count twice in the loss"))
     if not any(finding.check == CHECK for finding in found) and len(sets) > 1:
         found.append(Finding(CHECK, "ok", "none"))
     return found
@@ -89,7 +89,7 @@ def _places(twins: _Twins, one: FrameSet, other: FrameSet) -> str:
 
 
 class _Edges(NamedTuple):
-    """Of a piece: the frame of each edge, its atoms, all counted in the piece, and its length in Å."""
+    """Edges of a piece: the frame of each edge, its atoms, both counted in the piece, and its length in Å."""
 
     frame: NDArray[np.int64]
     i: NDArray[np.int64]
@@ -115,7 +115,7 @@ def _costs(dataset: FrameSet) -> NDArray[np.int64]:
 
 
 def _parts(costs: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Places of what is looked at in one go."""
+    """Places of the frames that are compared at a time."""
     number = (costs.cumsum() - costs) // PIECE
     return np.split(np.arange(len(costs)), np.flatnonzero(np.diff(number)) + 1)
 
@@ -192,7 +192,7 @@ def _unexpected(
         left = members
         if min(len(ours), len(others)) + (one is not other) * len(ours) >= FEWEST:
             typical, freedom = _typical(one, other, ours, others)
-            for limit in (near, SAME):  # copies are told even where near frames are not
+            for limit in (near, SAME):  # copies are reported even where near frames are not
                 left = members[twins.distance[members] < limit]
                 part = 0.0 if typical < SAME == limit else min(1.0, limit / max(typical, SAME))
                 expected = len(ours) * len(others) * part**freedom

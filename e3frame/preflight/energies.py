@@ -18,7 +18,7 @@ from e3frame.spec.units import ENERGY
 from e3frame.spec.words import counted
 
 APART = np.log(1.5)
-"""Of the logarithm of an energy from that of the same atoms: what may be of another unit."""
+"""Difference of logarithms of energies of the same atoms that may be due to another unit."""
 MIN_OTHERS = 5
 """Fewer are outliers."""
 CHARGED = np.log(3.0)
@@ -26,11 +26,11 @@ CHARGED = np.log(3.0)
 STRAYS = 0.01
 """Part of the frames that may be of neither size."""
 COARSE = 0.005
-"""Steps of rounding, in typical deviations of the energies, that hide what is to be learned."""
+"""Rounding, in typical deviations of the energies, that hides what is to be learned."""
 
 
 def check_energies(dataset: FrameSet, energy: str, references: bool) -> list[Finding]:
-    """What is odd about the energies of all frames.
+    """Check the energies of all frames.
 
     Args:
         references: whether the model adds up reference energies of the atoms.
@@ -71,8 +71,8 @@ def residual(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArra
 def _of_two_units(
     dataset: FrameSet, frames: NDArray[np.int64], values: NDArray[np.float64], counts: NDArray[np.float64], energy: str
 ) -> Finding | None:
-    """Energies of the same atoms differ by a part of them, whatever the temperature; those of two units, of two levels
-    of theory, or with and without free atoms, are of two sizes, with nothing between them."""
+    """Check for two units. Energies of the same atoms differ little, whatever the temperature; those in two units, of
+    two levels of theory, or with and without free atoms, have two sizes, with nothing between them."""
     frames, values, counts = (rows[values != 0] for rows in (frames, values, counts))
     size = np.log(np.abs(values))
     _, kind = np.unique(counts, axis=0, return_inverse=True)
@@ -94,10 +94,10 @@ def _of_two_units(
     file, frame = dataset.where(int(frames[other[0]]))
     what = f"as of {named[nearest]}" if is_named else "as of two levels of theory"
     text = (
-        f"the {energy} of the same atoms is of two sizes, a factor of {np.exp(factor):.4g} apart, {what}: "
-        f"{len(other)} of {len(values)} frames differ so from others of their formula (frame {frame} of {file} first)"
+        f"frames of the same formula have two sizes of {energy}, a factor of {np.exp(factor):.4g} apart, {what}: "
+        f"{len(other)} of {len(values)} frames differ from the others (frame {frame} of {file} first)"
     )
-    hint = "were files put together? bring all frames to one unit" if is_named else "were files put together?"
+    hint = "were files merged? convert all frames to one unit" if is_named else "were files merged?"
     sure = is_named and factor > CHARGED
     return Finding(energy, "error" if sure else "warning", text, hint)
 
@@ -112,7 +112,7 @@ def _per_atom(values: NDArray[np.float64], counts: NDArray[np.float64], energy: 
     if of_means > 0.1 * of_sums or of_means > 0.1 * np.square(values).sum():
         return None
     text = f"the {energy} does not grow with the number of atoms: it looks like an energy per atom"
-    return Finding(energy, "error", text, "energies of whole frames are needed: multiply them by the number of atoms")
+    return Finding(energy, "error", text, "energies of whole frames are required: multiply by the number of atoms")
 
 
 def _rounded(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
@@ -141,7 +141,7 @@ def _large(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str
         f"the {energy} is about {np.median(values):.6g} eV, but the model has no reference energies of the atoms: "
         f"a float32 of this size moves in steps of {1000 * step:.2g} meV"
     )
-    return Finding(energy, "warning", text, f"model.outputs.{energy}.per_species_scale_shift=auto takes them off")
+    return Finding(energy, "warning", text, f"model.outputs.{energy}.per_species_scale_shift=auto subtracts them")
 
 
 CHECK = "reference energies"
@@ -171,7 +171,7 @@ def check_references(splits: Splits, energy: str, known: Mapping[str, float]) ->
         return None
     names = ", ".join(symbol for symbol, is_open in zip(species, found.undetermined, strict=True) if is_open)
     what = counted(len(rows), "composition")
-    text = f"{what} of training frames do not determine those of {names} one by one, only sums of them"
+    text = f"{what} of training frames determine only sums of the energies of {names}"
     hint = "add frames of other compositions or of the single atoms"
     asking = {
         name: int((~found.fixes(composition(dataset, numbers))).sum())

@@ -1,4 +1,4 @@
-"""What a check found."""
+"""Findings of checks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Finding:
 
     Attributes:
         check: what was looked at.
-        level: ``ok``; ``note`` where it could not be judged; ``warning``; ``error`` where training would be in vain.
+        level: ``ok``; ``note`` if it could not be judged; ``warning``; ``error`` if training would be pointless.
         text: what was found.
         hint: what would mend it.
     """

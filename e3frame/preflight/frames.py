@@ -58,7 +58,7 @@ def vanish(dataset: FrameSet, forces: str) -> bool:
 
 
 def check_vanishing(forces: str, allowed: bool) -> Finding:
-    """What is said of forces that are all zero."""
+    """Finding about forces that are all zero."""
     if allowed:
-        return Finding(forces, "note", "they are zero in all frames, which data.allow says is right")
+        return Finding(forces, "note", "they are zero in all frames, as data.allow permits")
     return Finding(forces, "error", "they are zero in all training frames", BY_SYMMETRY)

@@ -25,7 +25,7 @@ from e3frame.spec.units import ENERGY, LENGTH
 LEAST_EXPLAINED = 0.1
 """Part of the forces' variance; a potential of pairs explains more in any data but relaxed structures."""
 PLAIN = 0.3
-"""The same, of the forces of any potential on the frames, before anything is said against those of the file."""
+"""Least part for the forces of any made-up potential, before the forces of the file are doubted."""
 RELAXED = 0.3
 """eV/Å: root mean square of forces below which they may be what a relaxation left."""
 SURE = 0.7
@@ -35,7 +35,7 @@ FINE = (0.15, 1.5)
 
 
 def check_gradient(graphs: Sequence[Graph], energy: str = "energy", forces: str = "forces") -> Finding:
-    """Whether the forces are the negative gradients of the energies."""
+    """Check whether the forces are the negative gradients of the energies."""
     check = f"{forces} against {energy}"
     graphs = labelled(graphs, energy, forces)
     found, fitted = _by_differences(graphs, energy, forces), None
@@ -48,13 +48,13 @@ def check_gradient(graphs: Sequence[Graph], energy: str = "energy", forces: str 
     if found.tells:
         return _judged(check, found, _mean_size(graphs), energy, forces)
     if unrelated and abs(found.correlation) < 0.3:
-        text = f"between frames that are nearly the same, the {energy} does not change as the {forces} say{said(found)}"
-        return Finding(check, "warning", text, "do both come from the same calculation, and stand in the same order?")
-    return Finding(check, "note", f"sign and units could not be told from these frames{said(found)}")
+        text = f"between nearly identical frames, the {energy} does not change as the {forces} predict{said(found)}"
+        return Finding(check, "warning", text, "are both from the same calculation and in the same order?")
+    return Finding(check, "note", f"these frames do not show sign and units{said(found)}")
 
 
 def check_belonging(graphs: Sequence[Graph], forces: str = "forces", sampled: bool = False) -> Finding | None:
-    """Whether the forces have to do with the positions at all; None where it cannot be told.
+    """Check whether the forces are related to the positions at all; None if the frames do not show it.
 
     Args:
         sampled: the forces may hold noise, as those of coarse grains do; there are no energies then.
@@ -64,15 +64,15 @@ def check_belonging(graphs: Sequence[Graph], forces: str = "forces", sampled: bo
     if model is None or model.explained is None:
         return None
     check = f"{forces} against positions"
-    text = f"forces between pairs of atoms explain {max(model.explained, 0):.0%} of the {forces}"
+    text = f"a pair potential explains {max(model.explained, 0):.0%} of the {forces}"
     if model.explained > LEAST_EXPLAINED:
         return Finding(check, "ok", text)
     least = min((trial.fitted.explained or 0.0 for trial in fitted.trials()), default=0.0)
     if least < PLAIN:
-        return Finding(check, "note", f"whether they fit the positions could not be told from these frames: {text}")
+        return Finding(check, "note", f"these frames do not show whether they fit the positions: {text}")
     size = np.sqrt(np.mean([float(graph[forces].square().mean()) for graph in graphs]))
     level: Level = "error" if size > RELAXED and not sampled else "warning"
-    hint = "are they in the order of the atoms, of the same frames, and in the axes of the positions?"
+    hint = "do they have the atom order, the frames and the axes of the positions?"
     return Finding(check, level, f"the {forces} do not fit the positions: {text}, as in shuffled data", hint)
 
 
@@ -89,7 +89,7 @@ class Fitted(NamedTuple):
     model: PairModel | None = None
 
     def trials(self) -> list[Trial]:
-        """What the same fit makes of other potentials."""
+        """The same fit to made-up potentials."""
         return [] if self.fit is None else trials(self.fit)
 
 
@@ -135,7 +135,7 @@ def _judged(check: str, found: Trend, atoms: float, energy: str, forces: str) ->
         return Finding(check, "note", f"the sign fits, the size is off by a factor of {size:.3g}{said(found)}")
     text = f"the {forces} do not fit the {energy}: a factor of {size:.3g}{said(found)}"
     if found.slope < 0:
-        text += "; and they are its gradient, not the negative one"
+        text += "; they are also its gradient, not its negative"
     # A small factor, or one of no unit, may be the fault of the estimate, not of the file.
     level = "error" if names and abs(np.log(size)) > GROSS else "warning"
     return Finding(check, level, text, f"it looks as if {', or '.join(names)}" if names else "check data.units")

@@ -34,7 +34,7 @@ class PairModel(NamedTuple):
 
     Attributes:
         explained: part of the forces' variance that the fit explains, apart from what any fit would; None where there
-            are too few of them to tell.
+            are too few of them.
         energy: (frames,).
         stress: (frames, 3, 3), zero without a cell.
     """
@@ -45,7 +45,7 @@ class PairModel(NamedTuple):
 
 
 def thinned(graphs: Sequence[Graph]) -> list[Graph]:
-    """As many of the graphs, at even distances, as are needed for a fit."""
+    """As many graphs as a fit needs, at even distances."""
     edges = sum(graph.edge_index.shape[1] for graph in graphs)
     step = max(1, int(np.ceil(edges / MAX_EDGES)))
     return list(graphs[::step])
@@ -172,7 +172,7 @@ class MadeUp(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A made-up potential, and what the fit to its forces makes of it."""
+    """A made-up potential, and the fit to its forces."""
 
     right: MadeUp
     fitted: PairModel
@@ -185,7 +185,7 @@ def trials(fit: PairFit) -> list[Trial]:
 
 
 def doubt(tried: Sequence[Trial], compare: Callable[[MadeUp, PairModel], Trend | None]) -> float:
-    """By how much a slope may be off, as a factor's logarithm; infinite where a fit does not even tell the sign."""
+    """Logarithm of the factor by which a slope may be off; infinite if a fit does not even show the sign."""
     found = [compare(*trial) for trial in tried]
     if not found or any(t is None or not t.tells or t.correlation < CLEAR for t in found):
         return np.inf

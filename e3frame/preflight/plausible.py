@@ -1,5 +1,5 @@
-r"""Are lengths, energies and forces of the size that they have in nature? Where all are in a wrong unit, or of the
-wrong sign, they fit each other, and only this tells.
+r"""Check that lengths, energies and forces have the size that they have in nature. If all are in a wrong unit, or have
+the wrong sign, they fit each other, and only this check finds it.
 
 The stretching of a bond to hydrogen is as stiff in all molecules, at any temperature: :math:`F_H \cdot \hat r = -k (r -
 r_0)` with k of 30 to 50 eV/Å^2. Total energies with all electrons are those of the free atoms within a percent.
@@ -28,15 +28,16 @@ BOND = 1.3
 """Å: a longer one is not a bond."""
 MIN_BONDS = 50
 MIN_CORRELATION = 0.7
-"""Of the force with the length of the bond: it is 0.9 in molecular dynamics, and none in what a relaxation left."""
+"""Correlation of the force with the length of the bond: 0.9 in molecular dynamics, none after a relaxation."""
 TOLERANCE = 0.3
-"""Of the logarithm of a stiffness. Units differ by factors of 1.9 (bohr), 2 (Ry), 4.2 (kcal and kJ) and more."""
+"""Tolerance of the logarithm of a stiffness. Units differ by factors of 1.9 (bohr), 2 (Ry), 4.2 (kcal and kJ) and
+more."""
 LARGE = 30.0
 """eV/Å: the forces of most frames are smaller in any matter."""
 ORGANIC, LONGEST = {1, 6, 7, 8}, 1.5
 """Elements to which hydrogen has bonds that are shorter than that, in Å."""
 TOTALS = ("eV", "Hartree", "kcal/mol", "kJ/mol", "meV")
-"""Units of total energies that are told apart. Not Ry: valence electrons alone, in eV, come near."""
+"""Units of total energies that are recognised. Not Ry: energies of valence electrons in eV are close to it."""
 FREE = {
     "H": -0.5, "B": -24.65, "C": -37.85, "N": -54.58, "O": -75.07, "F": -99.73, "Si": -289.4, "P": -341.3, "S": -398.1,
     "Cl": -460.1,
@@ -47,19 +48,19 @@ OFF = 0.03
 
 
 def check_lengths(graphs: Sequence[Graph]) -> Finding | None:
-    """Whether organic molecules are of another size; None where they are plausible, or there are none."""
+    """Check the size of organic molecules; None if it is plausible, or there are none."""
     organic = [graph for graph in graphs if set(graph.z.tolist()) <= ORGANIC and 1 in graph.z]
     nearest = [length for graph in organic for length in _nearest(graph)]
     if len(nearest) < MIN_BONDS or (typical := float(np.median(nearest))) < LONGEST:
         return None
-    text = f"from hydrogen to the nearest atom it is {typical:.3g} Å; it is 0.9 to 1.1 Å in molecules"
+    text = f"the atom nearest to a hydrogen is {typical:.3g} Å away; in molecules it is 0.9 to 1.1 Å"
     is_bohr = typical < LONGEST / LENGTH["bohr"]
     hint = "it looks as if lengths were in bohr: data.units.length=bohr" if is_bohr else "check data.units.length"
     return Finding("size of the molecules", "warning", text, hint)
 
 
 def check_forces(graphs: Sequence[Graph], forces: str = "forces", factor: float = 1.0) -> Finding | None:
-    """Whether the forces are of another unit or sign; None where they are plausible, or it cannot be told.
+    """Check unit and sign of the forces by X-H bonds; None if they are plausible, or the frames do not show it.
 
     Args:
         graphs: frames that all have forces.
@@ -70,7 +71,7 @@ def check_forces(graphs: Sequence[Graph], forces: str = "forces", factor: float 
         return _large(graphs, forces)
     named = _named(abs(ratio) / factor) if abs(np.log(abs(ratio))) > GROSS else []
     if ratio < 0 and (named or abs(np.log(-ratio)) <= GROSS):
-        text = f"by the {forces}, bonds to hydrogen do not hold: what is stretched is pushed further apart"
+        text = f"the {forces} push stretched X-H bonds further apart: their sign looks inverted"
         return Finding(
             check,
             "warning",
@@ -79,14 +80,14 @@ def check_forces(graphs: Sequence[Graph], forces: str = "forces", factor: float 
         )
     if not named:  # a factor of no unit may be in the nature of the data, as of differences between two levels
         return None
-    text = f"by the {forces}, bonds to hydrogen are {ratio:.3g} times as stiff as they are in nature"
+    text = f"by the {forces}, X-H bonds are {ratio:.3g} times as stiff as in nature"
     hint = f"it looks as if the file had them in {', or '.join(named)}: check data.units"
     return Finding(check, "warning", text, hint)
 
 
 def check_totals(dataset: FrameSet, energy: str, factor: float = 1.0) -> Finding | None:
-    """Whether the energies are totals in another unit or of the wrong sign; None where they are plausible, or it cannot
-    be told, as of energies without those of the free atoms.
+    """Check unit and sign of total energies; None if they are plausible, or cannot be judged, such as energies without
+    those of the free atoms.
 
     Args:
         factor: by which the numbers of the files were multiplied.
@@ -103,7 +104,7 @@ def check_totals(dataset: FrameSet, energy: str, factor: float = 1.0) -> Finding
     for unit in TOTALS:
         if (np.abs(np.abs(ratio) * ENERGY[unit] / factor - 1) < OFF).mean() < 0.9:
             continue
-        text = f"it is about {np.median(values[heavy]):.5g} eV; with all electrons these atoms have "
+        text = f"it is about {np.median(values[heavy]):.5g} eV; the free atoms with all their electrons have "
         text += f"{np.median(free):.5g} eV"
         if np.median(ratio) < 0:
             hint = f"flip the sign of the {energy} in the file (multiply by -1), and that of the forces?"
@@ -114,7 +115,7 @@ def check_totals(dataset: FrameSet, energy: str, factor: float = 1.0) -> Finding
 
 
 def _stiffness(graphs: Sequence[Graph], forces: str) -> float | None:
-    """Of bonds to hydrogen, in units of what it is; None where it cannot be told."""
+    """Stiffness of X-H bonds, relative to nature; None if the frames do not show it."""
     rows = [_bonds(graph, forces) for graph in graphs]
     element, length, pull = (np.concatenate(parts) for parts in zip(*rows, strict=True)) if rows else [np.zeros(0)] * 3
     found, weight = [], []
@@ -132,7 +133,7 @@ def _stiffness(graphs: Sequence[Graph], forces: str) -> float | None:
 
 
 def _nearest(graph: Graph) -> list[float]:
-    """From each hydrogen to the atom that is nearest."""
+    """Distance of each hydrogen to the nearest atom."""
     target = graph.edge_index[1]
     length = (graph.pos[graph.edge_index[0]] + graph.edge_shift - graph.pos[target]).norm(dim=1)
     shortest = torch.full((graph.num_nodes,), torch.inf, dtype=length.dtype)
@@ -141,7 +142,7 @@ def _nearest(graph: Graph) -> list[float]:
 
 
 def _bonds(graph: Graph, forces: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """Of each hydrogen with one bond: the element at the other end, the length, and the force outwards."""
+    """Element, length and outward force of the bond of each hydrogen that has one bond."""
     hydrogen, other = graph.edge_index
     vectors = graph.pos[hydrogen] + graph.edge_shift - graph.pos[other]
     length = vectors.norm(dim=1)
@@ -163,11 +164,11 @@ def _named(size: float) -> list[str]:
 
 
 def _large(graphs: Sequence[Graph], forces: str) -> Finding | None:
-    """What can be said without hydrogen."""
+    """Check the size of forces without hydrogen."""
     sizes = [float(graph[forces].square().sum(1).mean().sqrt()) for graph in graphs if graph.num_nodes > 1]
     if len(sizes) < 10 or (typical := float(np.median(sizes))) < LARGE:
         return None
-    text = f"they are about {typical:.3g} eV/Å on an atom, far more than in any matter"
+    text = f"they are about {typical:.3g} eV/Å on an atom, far more than in any material"
     units = "meV/Å" if typical > 10 * LARGE else "kcal/mol/Å or kJ/mol/Å"
     hint = f"it looks as if the file had them in {units}: data.units"
     return Finding(f"size of the {forces}", "warning", text, hint)

@@ -29,7 +29,7 @@ UNITS = {
 }
 """By how much the numbers are too large in other units."""
 
-TURN = "multiply it by -1 in the file, as for VASP's; or read it as a virial: data.keys.virial=KEY"
+TURN = "multiply it by -1 in the file, as for VASP; or read it as a virial: data.keys.virial=KEY"
 STIFFEST = 1000 * PRESSURE["GPa"]
 """eV/Å^3: bulk modulus that no matter has but under great pressure; diamond's is 443 GPa."""
 IMPOSSIBLE = 10_000 * PRESSURE["GPa"]
@@ -95,7 +95,8 @@ def _by_strain(graphs: Sequence[Graph], energy: str, forces: str | None, stress:
 
 
 def _inverse(found: Trend | None, noisy: bool) -> Trend | None:
-    """Of the stress on the energies; of least squares where these have changed for other reasons than the strain."""
+    """Slope of the stress against the energies; of least squares if these also change for other reasons than the
+    strain."""
     if found is None:
         return None
     slope = found.slope * (abs(found.correlation) if noisy else 1.0)
@@ -117,14 +118,16 @@ def _by_volume(graphs: Sequence[Graph], stress: str) -> Finding | None:
         return None
     modulus = found.slope * abs(found.correlation)
     if modulus < 0:
-        text = f"its sign is turned: it falls as the volume grows{said(found)}"
+        text = f"its sign is inverted: it falls as the volume grows{said(found)}"
         return Finding(stress, "warning", text, TURN)  # hot frames may be larger, and push
     if modulus > STIFFEST:
         text = f"it grows with the volume as if the bulk modulus were {modulus / PRESSURE['GPa']:.0f} GPa"
         level: Level = "error" if modulus > IMPOSSIBLE else "warning"
         return Finding(stress, level, text, "it looks as if it were in GPa or kbar: data.units.stress")
     modulus /= PRESSURE["GPa"]
-    text = f"its sign fits the volumes (a bulk modulus of {modulus:.0f} GPa); its order was not told"
+    text = (
+        f"its sign fits the volumes (a bulk modulus of {modulus:.0f} GPa); the order of its components was not checked"
+    )
     return Finding(stress, "ok", text)
 
 
@@ -142,9 +145,9 @@ def _other_order(stress: str, found: Trend | None, others: dict[str, Trend | Non
 
 def _judged(stress: str, found: Trend | None, against: str, what: str) -> Finding:
     if found is None or not found.tells:
-        return Finding(stress, "note", f"sign and unit could not be told from these frames{said(found)}")
+        return Finding(stress, "note", f"these frames do not show sign and unit{said(found)}")
     if found.slope < 0:
-        text = f"its sign is turned: it must be positive where the energy grows under stretching{said(found)}"
+        text = f"its sign is inverted: it must be positive where stretching raises the energy{said(found)}"
         return Finding(stress, "error" if abs(found.correlation) > SURE else "warning", text, TURN)
     if found.is_about(1.0):
         return Finding(stress, "ok", f"{what} fit {against}{said(found)}")

@@ -22,17 +22,17 @@ from e3frame.preflight.pair_model import pair_types, thinned
 
 MIN_FRAMES = 60
 SEEN, UNSEEN = 5.0, 3.0
-"""Standard errors of the agreement above which a label turns with its frame, and below which it seems not to."""
+"""Standard errors of the agreement above which a label rotates with its frame, and below which it seems not to."""
 PLAIN = 0.6
 """Agreement that each of the made-up tensors must have before anything is said against a label."""
 ISOTROPIC = 1e-6
-"""Part of a matrix that is no multiple of the unit matrix, below which there is nothing to turn."""
+"""Anisotropic part of a matrix, below which it has no direction."""
 WEAK = 0.2
 """Times the median size of a label: frames with a smaller one count less."""
 
 
 class Agreement(NamedTuple):
-    """Of a fit to one half of the frames with the labels of the other half.
+    """Agreement of a fit to one half of the frames with the labels of the other half.
 
     Attributes:
         cosine: mean over the frames of the cosine between fit and label: 0 where they have nothing to do with each
@@ -50,7 +50,7 @@ class Agreement(NamedTuple):
 
 
 def check_frame(graphs: Sequence[Graph], name: str) -> Finding | None:
-    """Whether the label ``name``, (3,) or (3, 3) per graph, turns with the frames; None where there are too few."""
+    """Whether the label ``name``, (3,) or (3, 3) per graph, rotates with the frames; None where there are too few."""
     chosen = [g for g in thinned(graphs) if g.edge_index.shape[1] and bool(g[name].isfinite().all())]
     if len(chosen) < MIN_FRAMES:
         return None
@@ -61,22 +61,22 @@ def check_frame(graphs: Sequence[Graph], name: str) -> Finding | None:
     else:
         size = 0.0
     if float(labels.square().mean().sqrt()) <= ISOTROPIC * size:
-        return Finding(name, "note", "it is the same in all directions: there is nothing to turn")
+        return Finding(name, "note", "it is isotropic in all frames, so there is no direction to check")
     around = Surroundings(chosen, labels.dim() - 1)
     features = around.features()
     found = agreement(features, labels)
     said = f"directions of bonds explain {found.explained:.0%} of its variance"
     if found.errors > SEEN:
-        return Finding(name, "ok", f"it turns with the molecule ({said})")
+        return Finding(name, "ok", f"it rotates with the molecule ({said})")
     others = [agreement(features, other) for other in around.made_up()]
     if found.errors > UNSEEN or not others or min(other.cosine for other in others) < PLAIN:
-        text = f"whether it turns with the molecule could not be told from these frames: {said}"
+        text = f"these frames do not show whether it rotates with the molecule: {said}"
         return Finding(name, "note", text)
     if labels.dim() == 3 and not around.periodic:
-        text = f"it does not turn with the molecule: {said}"
-        return Finding(name, "error", text, "was it computed in another orientation than that of the positions?")
-    hint = "are positions and label of one frame?"
-    return Finding(name, "warning", f"it may not turn with the molecule: {said}", hint)
+        text = f"it does not rotate with the molecule: {said}"
+        return Finding(name, "error", text, "was it computed in a different orientation from the positions?")
+    hint = "do positions and label belong to the same frame?"
+    return Finding(name, "warning", f"it may not rotate with the molecule: {said}", hint)
 
 
 def traceless(matrices: Tensor) -> Tensor:
@@ -166,7 +166,7 @@ class Surroundings:
         return torch.cat([*pairs, *triples, self._by_element(shape)], -1)
 
     def made_up(self) -> Iterator[Tensor]:
-        """(frames, 3, ...): tensors that turn with the frames, each of another kind."""
+        """(frames, 3, ...): tensors that rotate with the frames, each of another kind."""
         random = np.random.default_rng(0)
         table = torch.from_numpy(random.uniform(0.5, 1.5, (self.kinds, self.kinds)))
         table = table[self.kind[self.source], self.kind[self.target]]

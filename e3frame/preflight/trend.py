@@ -8,21 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_FRAMES = 10
-"""Fewer say nothing."""
+"""Fewer show nothing."""
 MIN_CORRELATION = 0.4
 """Below it, nothing is concluded."""
 MIN_SIGNIFICANCE = 5.0
-"""Of a correlation, in standard deviations of that of unrelated series."""
+"""Least correlation, in standard deviations of the correlation of unrelated series."""
 GROSS = np.log(5.0)
-"""Of a slope's logarithm: what no crudeness of an estimate explains. Units differ by 23 and more, bohr apart."""
+"""Logarithm of a slope that no crude estimate explains. Units differ by factors of 23 and more, except bohr."""
 SLIGHT = np.log(1.8)
-"""A smaller factor is none of a unit, but of a crude estimate."""
+"""A smaller factor is due to a crude estimate, not to a unit."""
 CRUDE = np.log(3.0)
-"""An estimate that may be off by more does not even tell the sign."""
+"""An estimate that may be off by more does not even show the sign."""
 
 
 class Trend(NamedTuple):
-    """``slope`` and ``correlation`` of what a file holds on what is expected.
+    """``slope`` and ``correlation`` of values in a file against expected ones.
 
     ``crude`` says how far the expectation itself may be off, as a factor's logarithm at a perfect correlation, and how
     much more at a poor one.
@@ -41,18 +41,19 @@ class Trend(NamedTuple):
         return size > MIN_CORRELATION and size / scatter > MIN_SIGNIFICANCE
 
     def against(self, doubt: float) -> Trend:
-        """The same, which tells nothing where a slope of 1 may come out so, by a factor's logarithm ``doubt``."""
+        """The same trend, without correlation if a right slope of 1 may come out like this; ``doubt`` is the logarithm
+        of a factor."""
         off = abs(float(np.log(abs(self.slope))))
         is_sure = doubt < CRUDE if self.slope < 0 else off > 2 * doubt + self.tolerance
         return self if is_sure else self._replace(correlation=0.0)
 
     @property
     def tolerance(self) -> float:
-        """Of the slope's logarithm. Units differ by factors of 1.9 (bohr) or 23 and more."""
+        """Tolerance of the slope's logarithm. Units differ by factors of 1.9 (bohr) or 23 and more."""
         return self.crude[0] + self.crude[1] * (1 - abs(self.correlation))
 
     def distance(self, factor: float) -> float:
-        """Of the slope from a factor, as a logarithm."""
+        """Distance of the slope from a factor, as a logarithm."""
         return abs(np.log(abs(self.slope) / factor))
 
     def is_about(self, factor: float) -> bool:
@@ -65,7 +66,7 @@ def trend(
     nuisance: NDArray[np.float64] | None = None,
     crude: tuple[float, float] = (0.35, 1.75),
 ) -> Trend | None:
-    """Of two series, apart from what ``nuisance`` (n, k) explains in both; None where one of them does not vary.
+    """Trend of two series, apart from what ``nuisance`` (n, k) explains in both; None if one of them does not vary.
 
     The slope is the ratio of the deviations (the reduced major axis), as both have errors.
     """

@@ -115,7 +115,7 @@ CASES: dict[str, tuple[Change, str, tuple[str, ...]]] = {
     ),
     "an atom without neighbours": (
         _far, "atom 2 (O) has no neighbour within r_max = 4 Å\n  raise r_max, or check data.units.length\n"
-        "  if it is apart on purpose: data.allow=[isolated_atoms]",
+        "  if it is meant to be isolated: data.allow=[isolated_atoms]",
         ("xyz", "ase_db", "npz", "md17"),
     ),
     "a zero cell": (
@@ -165,7 +165,7 @@ def test_a_number_where_forces_are_needed(kind: str, ethanol: list[Atoms]) -> No
         np.savez("a.npz", **whole)
     keys = {"energy": "E" if kind == "npz" else "energy", "forces": "F"}
     hint = "forces is one value of shape (3,) per atom"
-    message = f"{FILES[kind]}, frame 0\n  F has the shape (), the label forces needs (9, 3)\n  {hint}"
+    message = f"{FILES[kind]}, frame 0\n  F has the shape (), but the label forces needs (9, 3)\n  {hint}"
     says({**raw, "keys": keys}, message)
 
 
@@ -249,7 +249,7 @@ def test_a_database_without_rows(ethanol: list[Atoms]) -> None:
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_split_larger_than_the_set(kind: str, ethanol: list[Atoms]) -> None:
     raw = WRITERS[kind](ethanol) | {"split": {"train": 9, "val": 1, "test": 2, "method": "time"}}
-    says(raw, f"{FILES[kind]}\n  the split asks for 9 (train) + 1 (val) + 2 (test) frames, there are 10")
+    says(raw, f"{FILES[kind]}\n  the split asks for 9 (train) + 1 (val) + 2 (test) frames, but there are 10")
 
 
 @pytest.mark.parametrize("kind", ["xyz", "ase_db", "npz"])
@@ -281,8 +281,8 @@ def test_mixed_periodicity(kind: str, ethanol: list[Atoms]) -> None:
     with pytest.raises(DataError) as caught:
         load(parse_data({**raw, "keys": {"stress": "S"}}), 4.0, {"stress": Label("graph", (3, 3))})
     assert str(caught.value) == (
-        f"{FILES[kind]}, frame 4\n  a stress needs a periodic cell, this frame has none\n"
-        "  leave the label out, or let it be missing: data.allow_missing=[stress], and no key in this frame"
+        f"{FILES[kind]}, frame 4\n  a stress needs a periodic cell, but this frame has none\n"
+        "  leave the label out, or allow it to be missing: data.allow_missing=[stress], and no key in this frame"
     )
 
 
@@ -290,7 +290,7 @@ def test_a_raw_file_of_another_set(frames: Callable[..., list[Atoms]], tmp_path:
     monkeypatch.chdir(tmp_path)
     says(
         _md17(frames(10, "CH3OH")),
-        "ethanol/raw/md17_ethanol.npz\n  holds CH4O, ethanol is C2H6O\n  this is the raw file of another set",
+        "ethanol/raw/md17_ethanol.npz\n  holds CH4O, ethanol is C2H6O\n  is it the raw file of another data set?",
     )
 
 

@@ -61,8 +61,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_array(kind: str, key: str) -> None:
     raw, names = trajectory(kind, lambda made: made.pop(key)), NAMES[kind]
     there = ", ".join(name for short, name in names.items() if short != key)
-    hint = "this is the raw file of another set"
-    says(raw, FORCES, f"{FILES[kind]}\n  has no array '{names[key]}', it holds {there}\n  {hint}")
+    hint = "is it the raw file of another data set?"
+    says(raw, FORCES, f"{FILES[kind]}\n  has no array '{names[key]}'; arrays there: {there}\n  {hint}")
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -74,13 +74,13 @@ def test_a_truncated_trajectory(kind: str) -> None:
 
 def test_a_trajectory_of_another_length() -> None:
     raw = trajectory("rmd17", lambda made: made.update(E=made["E"][:-1]))
-    says(raw, FORCES, f"{FILES['rmd17']}\n  energies has the shape (39,) for 40 frames")
+    says(raw, FORCES, f"{FILES['rmd17']}\n  energies has the shape (39,), but there are 40 frames")
     raw = raw | {"fold": 1}
     splits = Path("raw/rmd17/splits")
     splits.mkdir()
     for name in ("train", "test"):
         (splits / f"index_{name}_01.csv").write_text("3\n99999\n")
-    says(raw, FORCES, f"{splits}/index_train_01.csv\n  frame 99999 is listed, there are 40, counted from 0")
+    says(raw, FORCES, f"{splits}/index_train_01.csv\n  frame 99999 is listed, but there are 40, counted from 0")
 
 
 def test_the_test_file_of_ccsd_is_looked_at_too() -> None:
@@ -95,7 +95,7 @@ def test_the_test_file_of_ccsd_is_looked_at_too() -> None:
     np.savez(
         folder / "ethanol_ccsd_t-test.npz", z=water.numbers, R=water.positions[None], E=[0.0], F=np.ones((1, 3, 3))
     )
-    message = "holds H2O, ethanol is C2H6O\n  this is the raw file of another set"
+    message = "holds H2O, ethanol is C2H6O\n  is it the raw file of another data set?"
     says(raw, FORCES, f"{folder}/ethanol_ccsd_t-test.npz\n  {message}")
 
 
@@ -174,7 +174,7 @@ RAW_MISTAKES: dict[str, tuple[tuple[str, str, str], str]] = {
     ),
     "another format": (
         (SDF, "V2000", "V3000"),
-        f"{SDF}, frame 0\n  cannot be read as SDF: a V2000 record should stand here, not "
+        f"{SDF}, frame 0\n  cannot be read as SDF: a V2000 record is expected here, not "
         "'5  4  0     0  0  0  0  0  0999 V3000'",
     ),
     "no column": (
@@ -230,7 +230,7 @@ def test_broken_molecules_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: p
     for text in (
         "2 of 18: mu is not finite: nan (frames 5, 9 of data=qm9 (pyg))",
         "1 of 18: the row has 15 of 16 columns (frame 3 of gdb9.sdf.csv)",
-        "1 of 18: cannot be read as SDF: a V2000 record should stand here, not 'x 4 0 0 0 0 0 0 0999 V2000' (frame 7 ",
+        "1 of 18: cannot be read as SDF: a V2000 record is expected here, not 'x 4 0 0 0 0 0 0 0999 V2000' (frame 7 ",
         "4 of 18: the file ends here, but the table goes on (frames 15, 16, 17, 18 of gdb9.sdf)",
         "checked 10 valid frames",
     ):

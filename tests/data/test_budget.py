@@ -110,12 +110,12 @@ def test_a_frame_that_does_not_fit(splits: Splits) -> None:
     for spec, message in (
         (
             SampleSpec(batch_size={"atoms": 8}),
-            "data=sample, frame 0\n  the frame has 9 atoms, data.batch_size has room for 8\n"
+            "data=sample, frame 0\n  the frame has 9 atoms, but data.batch_size has room for 8\n"
             "  'data.batch_size={atoms: 9}' has room for the largest frame",
         ),
         (
             SampleSpec(eval_batch_size={"edges": 20}),
-            f"data=sample, frame 0\n  the frame has {edges[0]} edges, data.eval_batch_size has room for 20\n"
+            f"data=sample, frame 0\n  the frame has {edges[0]} edges, but data.eval_batch_size has room for 20\n"
             f"  'data.eval_batch_size={{edges: {edges.max()}}}' has room for the largest frame",
         ),
     ):

@@ -88,7 +88,7 @@ def test_a_damaged_file_is_made_anew(damage: str, xyz: Path, cache: Path, caplog
     path.write_bytes(damaged)
     with caplog.at_level(logging.WARNING):
         second = read(xyz)
-    assert f"{path} is damaged; it is made anew" in caplog.text
+    assert f"{path} is damaged; it is made again" in caplog.text
     assert same(first, second)
     assert path.read_bytes() == intact
 

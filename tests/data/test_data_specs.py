@@ -83,18 +83,18 @@ MISTAKES = {
     ),
     "label name": (
         {"kind": "xyz", "path": "a", "keys": {"pos": "p"}},
-        "data.keys\n  no label can be called pos\n"
-        "  taken: batch, cell, edge_index, edge_shift, edges, file, frame, group, num_graphs, num_nodes, pbc, pos, ptr,"
-        " slices, z",
+        "data.keys\n  pos is a reserved name; rename this label\n"
+        "  reserved: batch, cell, edge_index, edge_shift, edges, file, frame, group, num_graphs, num_nodes, pbc, pos,"
+        " ptr, slices, z",
     ),
     "neighbours of labelled edges": (
         {"kind": "xyz", "path": "a", "keys": {"J": "J"}, "edges": {"J": {"index": "ij"}}, "neighbors": "computed"},
-        "data\n  labels of edges belong to stored neighbours, neighbors: computed finds them anew\n"
+        "data\n  labels per edge need stored neighbours, but neighbors: computed finds new ones\n"
         "  leave out neighbors: computed",
     ),
     "noise on labelled edges": (
         {"kind": "xyz", "path": "a", "keys": {"J": "J"}, "edges": {"J": {"index": "ij"}}, "augment": {"noise": 0.1}},
-        "data\n  labels of edges belong to stored neighbours, augment finds them anew\n  leave out augment",
+        "data\n  labels per edge need stored neighbours, but augment finds new ones\n  leave out augment",
     ),
     "batch size": ({"kind": "sample", "batch_size": 0}, "data.batch_size\n  must be >= 1, got 0"),
     "batch size of another kind": (

@@ -120,7 +120,7 @@ def test_without_energies() -> None:
         (
             GraphDataset.from_graphs([make_graph(Atoms("H"), 5.0, {"energy": np.ones(1)})] * 3),
             "memory\n  no atom has a neighbour within r_max\n"
-            "  raise model.r_max\n  if they are apart on purpose: data.allow=[isolated_atoms]",
+            "  raise model.r_max\n  if they are meant to be isolated: data.allow=[isolated_atoms]",
         ),
     ],
 )

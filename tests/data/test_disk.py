@@ -243,7 +243,7 @@ def test_a_damaged_file_is_made_anew(damage: str, mixed: Path, caplog: pytest.Lo
         path.write_bytes({"cut": intact[:-4096], "emptied": b"", "replaced": b"no table"}[damage])
     with caplog.at_level(logging.WARNING):
         _, again = both(mixed)
-    assert f"{path} is damaged; it is made anew" in caplog.text
+    assert f"{path} is damaged; it is made again" in caplog.text
     assert_same(memory, again)
 
 
@@ -256,7 +256,7 @@ def test_a_frame_that_is_damaged_is_not_trained(mixed: Path) -> None:
     assert again[3].num_nodes == 6
     with pytest.raises(DataError) as caught:
         again[4]
-    assert str(caught.value) == f"{disk.cached}\n  entry 4 is damaged\n  delete the file: it is made anew"
+    assert str(caught.value) == f"{disk.cached}\n  entry 4 is damaged\n  delete the file: it is made again"
 
 
 def test_a_wrong_frame_leaves_nothing(mixed: Path, cache: Path) -> None:

@@ -173,29 +173,29 @@ def test_units_and_frames_without(tmp_path: Path) -> None:
 WATER: dict[str, Any] = {"ij": [[0, 1], [0, 2]], "J": [1.0, 2.0]}
 NO_SHIFT = {"index": "ij"}
 WRONG: list[tuple[dict[str, Any], Label, dict[str, Any], str]] = [
-    ({"ij": [[0, 1], [0, 3]]}, SCALAR, NO_SHIFT, "the pair (0, 3) of J names an atom that is not there\n"
+    ({"ij": [[0, 1], [0, 3]]}, SCALAR, NO_SHIFT, "the pair (0, 3) of J names an atom that does not exist\n"
      "  the frame has 3 atoms, which count from 0"),
-    ({"ij": [[0, 1], [-1, 2]]}, SCALAR, NO_SHIFT, "the pair (-1, 2) of J names an atom that is not there\n"
+    ({"ij": [[0, 1], [-1, 2]]}, SCALAR, NO_SHIFT, "the pair (-1, 2) of J names an atom that does not exist\n"
      "  the frame has 3 atoms, which count from 0"),
     ({"ij": [[0, 1], [2, 2]]}, SCALAR, NO_SHIFT, "the pair (2, 2) of J is an atom with itself\n"
      "  what belongs to one atom is a label per node"),
     ({"ij": [[0, 1], [0, 1]]}, SCALAR, NO_SHIFT, "the pair (0, 1) of J has two values: 1.0 and 2.0"),
     ({"ij": [[0, 1], [1, 0]]}, SCALAR, {"index": "ij", "reverse": "same"},
      "the pair (1, 0) of J has two values: 2.0 and 1.0\n"
-     "  data.edges.J.reverse is same: leave it out where both directions have their rows"),
-    ({"ij": [[0.0, 1], [0, 2.5]]}, SCALAR, NO_SHIFT, "ij must hold integers, it holds float64"),
+     "  data.edges.J.reverse is same: leave it out if both directions have rows"),
+    ({"ij": [[0.0, 1], [0, 2.5]]}, SCALAR, NO_SHIFT, "ij must hold integers, not float64"),
     ({"ij": [[0, 0, 1], [1, 2, 2]], "J": [1.0, 2.0, 3.0]}, SCALAR, NO_SHIFT,
      "ij has the shape (2, 3), (pairs, 2) is required\n  transpose it"),
     ({"ij": [0, 1, 2]}, SCALAR, NO_SHIFT, "ij has the shape (3,), (pairs, 2) is required"),
     ({"J": [1.0, 2.0, 3.0]}, SCALAR, NO_SHIFT,
-     "J has the shape (3,), 2 pairs of the label J need (2,)"),
-    ({}, VECTOR, NO_SHIFT, "J has the shape (2,), 2 pairs of the label J need (2, 3)"),
+     "J has the shape (3,), but 2 pairs of the label J need (2,)"),
+    ({}, VECTOR, NO_SHIFT, "J has the shape (2,), but 2 pairs of the label J need (2, 3)"),
     ({"J": [1.0, np.nan]}, SCALAR, NO_SHIFT, "J of the pair (0, 2) is not finite: nan"),
     ({}, SCALAR, {"index": "pairs"}, "no key 'pairs' for data.edges.J.index\n  keys there: J, ij"),
     ({"ijs": 1}, SCALAR, {"index": "ijd"},
      "no key 'ijd' for data.edges.J.index\n  keys there: J, ij, ijs; did you mean data.edges.J.index=ij?"),
     ({}, SCALAR, {"index": "ij", "shift": "S"}, "no key 'S' for data.edges.J.shift\n  keys there: J, ij"),
-    ({"S": [[0, 0, 0]]}, SCALAR, {"index": "ij", "shift": "S"}, "S has 1 rows, ij has 2"),
+    ({"S": [[0, 0, 0]]}, SCALAR, {"index": "ij", "shift": "S"}, "S has 1 rows, but ij has 2"),
     ({"S": [[0, 0, 0], [0, 0, 1]]}, SCALAR, {"index": "ij", "shift": "S"},
      "the pair (0, 2) with the image [0, 0, 1] of J has an image along a direction that is not periodic"),
     ({"J": None}, SCALAR, NO_SHIFT, "no key 'J' for the label J\n"
@@ -233,7 +233,7 @@ def test_a_number_that_is_no_measurement(tmp_path: Path) -> None:
     path.write_text('2\nProperties=species:S:1:pos:R:3 ij="0 1" J=1e200\nO 0 0 0\nH 0.9 0 0\n')
     with pytest.raises(DataError) as caught:
         loaded(path)
-    assert str(caught.value) == f"{path}, frame 0\n  J of the pair (0, 1) is 1e+200: no label is so large"
+    assert str(caught.value) == f"{path}, frame 0\n  J of the pair (0, 1) is 1e+200: too large for a label"
 
 
 def test_a_periodic_frame_needs_images(tmp_path: Path) -> None:
@@ -243,7 +243,7 @@ def test_a_periodic_frame_needs_images(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         loaded(tmp_path / "a.xyz")
     assert str(caught.value) == (
-        f"{tmp_path / 'a.xyz'}, frame 0\n  the frame is periodic: it is not known which images the pairs of J are\n"
+        f"{tmp_path / 'a.xyz'}, frame 0\n  the frame is periodic: the images of the pairs of J are not given\n"
         "  data.edges.J.shift names the key of the images"
     )
 
@@ -268,12 +268,12 @@ def test_specs_that_are_wrong(raw: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("edges", "label", "message"),
     [
-        ({}, SCALAR, "the data do not say which pairs of atoms the label 'J' is of\n"
+        ({}, SCALAR, "the data do not name the pairs of atoms of the label 'J'\n"
          "  data.edges.J={index: KEY} names the key of the pairs"),
-        ({"J": {"index": "ij"}}, Label("node"), "the label 'J' is per edge in the data, per node is asked for"),
+        ({"J": {"index": "ij"}}, Label("node"), "the label 'J' is per edge in the data, but is used per node"),
         ({"J": {"index": "ij", "reverse": "transposed"}}, VECTOR,
-         "transposed is for matrices, the label 'J' is (3,) per edge\n"
-         "  such as same or negative for data.edges.J.reverse"),
+         "transposed needs a matrix, but the label 'J' is (3,) per edge\n"
+         "  write same or negative for data.edges.J.reverse"),
     ],
 )  # fmt: skip
 def test_labels_that_are_asked_for_otherwise(edges: dict, label: Label, message: str, tmp_path: Path) -> None:

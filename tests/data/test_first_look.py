@@ -57,7 +57,7 @@ LIST = ["data.split.method=index", "data.split.train_index=list.txt"]
          "+ 199 (val) + 1 (test) of 200 frames\n"),
         ([LIST[0], "data.split.train_index=nothere.csv"], "nothere.csv\n  cannot be opened: No such file or "
          "directory\n"),
-        ([*LIST, "data.split.test=101"], "a.xyz\n  the split asks for 101 (test) frames, there are 100\n"),
+        ([*LIST, "data.split.test=101"], "a.xyz\n  the split asks for 101 (test) frames, but there are 100\n"),
         ([*LIST, "data.path=[a.xyz,a.xyz]", "data.split.test_index=400.txt"], "400.txt\n  frame 400 is listed, there "
          "are 400, counted from 0\n"),
         (["data.split.method=group", "data.split.key=name", "data.split.train=200"], "a.xyz, frame 0\n  no key 'name' "

@@ -147,7 +147,7 @@ def test_a_data_set() -> None:
     assert [len(dataset) for _, dataset in splits.items()] == [24, 3, 3]
     assert splits.train.files == ("data=morse",)
     assert len(load(parse_data({"kind": "morse", "points": 50}), 4.0, LABELS).train) == 40
-    with pytest.raises(DataError, match="the data do not declare a label forces"):
+    with pytest.raises(DataError, match="the data have no label forces"):
         load(parse_data({"kind": "morse"}), 4.0, {"forces": Label("node", (3,))})
 
 

@@ -38,7 +38,7 @@ def test_a_gradient_in_place_of_the_force(graphs: list[Graph]) -> None:
     found = check_gradient(changed(graphs, forces=-1.0))
     assert found.level == "error"
     assert found.text.startswith("the forces are the gradient of the energy, not its negative (slope -")
-    with pytest.raises(DataError, match=r"(?s)not its negative.*data.preflight=warn trains all the same"):
+    with pytest.raises(DataError, match=r"(?s)not its negative.*data.preflight=warn trains anyway"):
         require_sound([found])
 
 
@@ -71,9 +71,7 @@ def test_units_that_fit_are_let_pass(graphs: list[Graph]) -> None:
         graph.energy = torch.tensor([value])
     found = check_gradient(unrelated)
     assert found.level == "warning"
-    assert found.text.startswith(
-        "between frames that are nearly the same, the energy does not change as the forces say"
-    )
+    assert found.text.startswith("between nearly identical frames, the energy does not change as the forces predict")
 
 
 def _shuffled_atoms(graphs: list[Graph], rng: np.random.Generator) -> None:
@@ -98,14 +96,13 @@ def _other_axes(graphs: list[Graph], rng: np.random.Generator) -> None:
 def test_forces_that_have_nothing_to_do_with_the_positions(shuffle: Callable, graphs: list[Graph]) -> None:
     sound = check_belonging(graphs)
     assert sound.level == "ok"
-    assert sound.text == "forces between pairs of atoms explain 80% of the forces"
+    assert sound.text == "a pair potential explains 80% of the forces"
     copies = changed(graphs)
     shuffle(copies, np.random.default_rng(0))
     found = check_belonging(copies)
     assert found.level == "error"
     assert re.fullmatch(
-        "the forces do not fit the positions: forces between pairs of atoms explain [0-4]% of the forces, as in "
-        "shuffled data",
+        "the forces do not fit the positions: a pair potential explains [0-4]% of the forces, as in shuffled data",
         found.text,
     )
     assert check_belonging(changed(copies, forces=0.001)).level == "warning"  # what a relaxation may leave
@@ -121,7 +118,7 @@ def test_a_tensor_of_another_orientation(name: str, graphs: list[Graph]) -> None
         graph[name] = graph[name] @ q.T if name == "dipole" else q @ graph[name] @ q.T
     found = check_frame(turned, name)
     assert found.level == {"dipole": "warning", "polarizability": "error"}[name]
-    assert "turn with the molecule: directions of bonds explain" in found.text
+    assert "rotate with the molecule: directions of bonds explain" in found.text
     assert check_frame(graphs[:20], name) is None
 
 
@@ -149,7 +146,7 @@ def test_stress(metal: list[Graph]) -> None:
         return f"{found.level}: {found.text} {found.hint}"
 
     assert text(check_stress(metal)).startswith("ok: sign, unit and order fit the forces")
-    assert text(check_stress(changed(metal, stress=-1.0))).startswith("error: its sign is turned")
+    assert text(check_stress(changed(metal, stress=-1.0))).startswith("error: its sign is inverted")
     gigapascal = text(check_stress(changed(metal, stress=1 / PRESSURE["GPa"])))
     assert gigapascal.startswith("error: it does not fit the forces: a factor of ")
     assert gigapascal.endswith("it looks as if it were in GPa: data.units.stress")
@@ -164,7 +161,7 @@ def test_stress(metal: list[Graph]) -> None:
 
 STRESSES = {
     "good": (1.0, "ok: sign, unit and order fit the energies of strained cells"),
-    "sign": (-1.0, "error: its sign is turned: it must be positive where the energy grows under stretching"),
+    "sign": (-1.0, "error: its sign is inverted: it must be positive where stretching raises the energy"),
     "GPa": (1 / PRESSURE["GPa"], "error: it does not fit the energies of strained cells: a factor of 1"),
     "kbar": (1 / PRESSURE["kbar"], "error: it does not fit the energies of strained cells: a factor of 1"),
 }
@@ -212,9 +209,12 @@ def test_a_stress_by_the_volume_alone(strained: list[Graph]) -> None:
     found = check_stress(strained, None)
     assert found.level == "ok"
     assert re.fullmatch(
-        r"its sign fits the volumes \(a bulk modulus of 1[0-4]\d GPa\); its order was not told", found.text
+        r"its sign fits the volumes \(a bulk modulus of 1[0-4]\d GPa\); the order of its components was not checked",
+        found.text,
     )
-    assert check_stress(changed(strained, stress=-1.0), None).text.startswith("its sign is turned: it falls as the vol")
+    assert check_stress(changed(strained, stress=-1.0), None).text.startswith(
+        "its sign is inverted: it falls as the vol"
+    )
     found = check_stress(changed(strained, stress=1 / PRESSURE["GPa"]), None)
     assert found.level == "error"
     assert found.hint == "it looks as if it were in GPa or kbar: data.units.stress"

@@ -57,7 +57,7 @@ def test_every_frame_is_compared(splits: Splits) -> None:
         "1 of 50 val frames are in training too (1 identical, 0 nearly identical): frame 457 of data=sample is frame "
         "457 of memory"
     )
-    assert said[1].startswith("4040 of 4041 training frames are there more than once: frame 0 of memory is frame 0 of")
+    assert said[1].startswith("4040 of 4041 training frames appear more than once: frame 0 of memory is frame 0 of")
 
 
 def test_pieces_change_nothing(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:

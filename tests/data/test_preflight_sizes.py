@@ -57,7 +57,7 @@ def test_energies_and_forces_of_another_unit(unit: str, named: str, graphs: list
         assert check_gradient(held).level == "ok"
         found = check_forces(held)
         assert found.level == "warning"
-        assert found.text.startswith("by the forces, bonds to hydrogen are ")
+        assert found.text.startswith("by the forces, X-H bonds are ")
         told = found.hint.removeprefix("it looks as if the file had them in ").removesuffix(": check data.units")
         assert sorted(told.split(", or ")) == sorted(named.split(", or "))
         # declared so, but not so in the file
@@ -74,7 +74,7 @@ def test_the_message(totals: list[Graph]) -> None:
     assert check_totals(GraphDataset.from_graphs(held), "energy") == Finding(
         "size of the energy",
         "warning",
-        "it is about -132.64 eV; with all electrons these atoms have -3585.9 eV",
+        "it is about -132.64 eV; the free atoms with all their electrons have -3585.9 eV",
         "it looks as if it were in Hartree: data.units.energy=Hartree",
     )
     found = check_forces(held)
@@ -92,7 +92,7 @@ def test_all_of_the_wrong_sign(graphs: list[Graph], totals: list[Graph]) -> None
         assert check_forces(held) == Finding(
             "size of the forces",
             "warning",
-            "by the forces, bonds to hydrogen do not hold: what is stretched is pushed further apart",
+            "the forces push stretched X-H bonds further apart: their sign looks inverted",
             "flip the sign of the forces in the file (multiply by -1), and that of the energies?",
         )
     found = check_totals(GraphDataset.from_graphs(changed(totals, energy=-1.0)), "energy")
@@ -162,7 +162,7 @@ def test_positions_in_bohr() -> None:
     for atoms in held:
         atoms.positions /= LENGTH["bohr"]
     found = check_lengths([make_graph(atoms, 4.0) for atoms in held])
-    assert found.text.startswith("from hydrogen to the nearest atom it is 1.99 Å; ")
+    assert found.text.startswith("the atom nearest to a hydrogen is 1.99 Å away; ")
     assert found.hint == "it looks as if lengths were in bohr: data.units.length=bohr"
     for atoms in held:
         atoms.positions *= 2.0
@@ -202,7 +202,9 @@ def test_check_names_the_unit(
     given = ["check", "model=nequip_small", "data=xyz", "data.path=kcal.xyz"]
     assert main(given) == 0
     out = " ".join(capsys.readouterr().out.split())
-    told = r"warning size of the energy it is about -726\d\d eV; with all electrons these atoms have -3127\.1 eV"
+    told = (
+        r"warning size of the energy it is about -726\d\d eV; the free atoms with all their electrons have -3127\.1 eV"
+    )
     assert re.search(told, out)
     assert "it looks as if the file had them in kcal/mol/Å: check data.units" in out
     assert main([*given, "data.units.energy=kcal/mol"]) == 0

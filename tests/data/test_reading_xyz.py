@@ -156,7 +156,7 @@ WRONG = {
     "a column too many": (f"1\n{PROPERTIES}\nH 0 0 0 1\n", "line 3 has 5 columns, Properties names 4"),
     "a column too few": ("2\n\nH 0 0 0\nH 0 0\n", "line 4 has 3 columns, an element and a position are 4"),
     "small letters": (
-        '1\nlattice="9 0 0 0 9 0 0 0 9"\nH 0 0 0\n', "line 2 says lattice=, which nobody reads\n  write Lattice=",
+        '1\nlattice="9 0 0 0 9 0 0 0 9"\nH 0 0 0\n', "line 2 has the unknown key lattice=\n  write Lattice=",
     ),
     "pbc": (f'1\n{PROPERTIES} pbc="T T"\nH 0 0 0\n', 'line 2: pbc is [True, True]\n  for example pbc="T T F"'),
     "half a property": (
@@ -169,7 +169,7 @@ WRONG = {
         "line 2: Properties has no elements\n  species:S:1 are symbols, Z:I:1 atomic numbers",
     ),
     "two elements": (
-        "1\nProperties=species:S:1:pos:R:3:Z:I:1\nH 0 0 0 8\n", "line 3 is H by its species, and 8 by its Z",
+        "1\nProperties=species:S:1:pos:R:3:Z:I:1\nH 0 0 0 8\n", "line 3: species says H, but Z says 8",
     ),
     "five numbers": (
         '1\nstress="1 2 3 4 5"\nH 0 0 0\n',
@@ -198,7 +198,7 @@ def test_files_that_are_no_text(capsys: pytest.CaptureFixture[str]) -> None:
         (frame.decode().encode("utf-16"), "the file is UTF-16 text\n  save it as UTF-8"),
         (
             frame.replace(b"\n", b"\r") + b"x",
-            "line 1 has carriage returns in it\n  end the lines as Unix or Windows do",
+            "line 1 has carriage returns in it\n  use Unix or Windows line endings",
         ),
         (b"1000000000000\n\nH 0 0 0\n", "the file ends after 1 of 1000000000000 atoms"),
     ]:

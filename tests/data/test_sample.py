@@ -106,7 +106,7 @@ def test_mistakes(raw: dict, message: str) -> None:
 def test_label_of_another_shape_or_name() -> None:
     with pytest.raises(DataError, match=re.escape("dipole is of shape (3,) per graph, not (3,) per node")):
         load(SampleSpec(), 4.0, {"dipole": Label("node", (3,))})
-    with pytest.raises(DataError, match=re.escape("the data do not declare a label force\n  did you mean forces?")):
+    with pytest.raises(DataError, match=re.escape("the data have no label force\n  did you mean forces?")):
         load(SampleSpec(), 4.0, {"force": Label("node", (3,))})
 
 

@@ -76,12 +76,12 @@ def test_npz_of_molecules_that_differ_in_size(tmp_path: Path) -> None:
 NPZ_MISTAKES: dict[str, tuple[dict, str]] = {
     "no key": ({"R": None, "coords": 0.0}, "no array 'R' for the positions (data.structure.positions)\n"
                "  arrays there: z, E, F, coords"),
-    "an integer where an array is needed": ({"E": 3}, "E has the shape () for 30 frames"),
+    "an integer where an array is needed": ({"E": 3}, "E has the shape (), but there are 30 frames"),
     "numbers": ({"z": np.ones(8, int)},
                 "z has the shape (8,) and the type int64, atomic numbers of 9 atoms are needed"),
     "no such element": ({"z": np.full(9, 119)}, "119 is not an atomic number"),
     "positions": ({"R": np.zeros((30, 27))}, "R has the shape (30, 27), positions need (frames, atoms, 3)"),
-    "fewer energies": ({"E": np.zeros(29)}, "E has the shape (29,) for 30 frames"),
+    "fewer energies": ({"E": np.zeros(29)}, "E has the shape (29,), but there are 30 frames"),
 }  # fmt: skip
 
 
@@ -100,7 +100,7 @@ def test_a_truncated_npz(arrays: dict, tmp_path: Path, monkeypatch: pytest.Monke
     says("a.npz\n  cannot be read as npz: File is not a zip file", kind="npz", path="a.npz")
     np.save("b.npz.npy", arrays["R"])
     Path("b.npz.npy").rename("b.npz")
-    says("b.npz\n  holds one array, a .npz file with several is required", kind="npz", path="b.npz")
+    says("b.npz\n  holds a single array; a .npz file with several is required", kind="npz", path="b.npz")
 
 
 def test_ase_db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ def test_rmd17_and_its_published_splits(arrays: dict, raw_rmd17: str) -> None:
 
 def test_a_raw_file_of_the_wrong_molecule(raw_rmd17: str) -> None:
     file = Path(raw_rmd17) / "raw" / "rmd17" / "npz_data" / "rmd17_benzene.npz"
-    message = f"{file}\n  holds C2H6O, benzene is C6H6\n  this is the raw file of another set"
+    message = f"{file}\n  holds C2H6O, benzene is C6H6\n  is it the raw file of another data set?"
     says(message, kind="rmd17", molecule="benzene", root=raw_rmd17, split={"train": 7, "val": 3})
 
 
@@ -203,12 +203,13 @@ def test_a_download_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("torch_geometric.data.download_url", no_network)
     says(
         f"{tmp_path}\n  ethanol cannot be downloaded: no route to host\n"
-        "  fetch the files by another way and put them there: ethanol/raw/md17_ethanol.npz",
+        "  download the files by hand and put them into this folder: ethanol/raw/md17_ethanol.npz",
         kind="md17", molecule="ethanol", root=str(tmp_path),
     )  # fmt: skip
     says(
-        f"{tmp_path}\n  QM9 cannot be downloaded: no route to host\n  fetch the files by another way and put them there"
-        ": raw/gdb9.sdf, raw/gdb9.sdf.csv, raw/uncharacterized.txt",
+        f"{tmp_path}\n  QM9 cannot be downloaded: no route to host\n"
+        "  download the files by hand and put them into this folder: "
+        "raw/gdb9.sdf, raw/gdb9.sdf.csv, raw/uncharacterized.txt",
         kind="qm9", source="pyg", root=str(tmp_path), labels={"U0": Label("graph")},
     )  # fmt: skip
     assert not list(tmp_path.iterdir())
@@ -273,7 +274,7 @@ def test_raw_qm9_mistakes(raw_qm9: str) -> None:
     options = {"labels": QM9, "kind": "qm9", "source": "pyg", "root": raw_qm9}
     sdf, table = Path(raw_qm9) / "raw" / "gdb9.sdf", Path(raw_qm9) / "raw" / "gdb9.sdf.csv"
     says(
-        "data=qm9 (pyg)\n  the split asks for 110000 (train) + 10000 (val) + rest (test) frames, there are 10",
+        "data=qm9 (pyg)\n  the split asks for 110000 (train) + 10000 (val) + rest (test) frames, but there are 10",
         **options,
     )
     split = {"train": 8, "val": 1, "test": 1}
@@ -281,7 +282,7 @@ def test_raw_qm9_mistakes(raw_qm9: str) -> None:
     says(f"{sdf}, frame 4\n  the file ends here, but the table goes on", **options, split=split)
     sdf.write_text("something else\n" * 200)
     says(
-        f"{sdf}, frame 0\n  cannot be read as SDF: a V2000 record should stand here, not 'something else'",
+        f"{sdf}, frame 0\n  cannot be read as SDF: a V2000 record is expected here, not 'something else'",
         **options, split=split,
     )  # fmt: skip
     table.write_text("name,y\n" + "a,1\n" * 12)

@@ -101,8 +101,8 @@ def test_index_files(tmp_path: Path) -> None:
 
 
 INDEX_MISTAKES = {
-    "0 1 50": "frame 50 is listed, there are 50, counted from 0",
-    "0 1 -1": "frame -1 is listed, there are 50, counted from 0",
+    "0 1 50": "frame 50 is listed, but there are 50, counted from 0",
+    "0 1 -1": "frame -1 is listed, but there are 50, counted from 0",
     "0 1 1": "frame 1 is listed twice",
     "": "no frames are listed",
 }
@@ -128,7 +128,7 @@ def test_index_files_that_cannot_be_used(tmp_path: Path) -> None:
         SplitSpec(method="index", train_index=str(tmp_path / "c.txt")).divide(50)
     assert str(caught.value) == f"{tmp_path / 'c.txt'}\n  cannot be opened: No such file or directory"
     other.write_text("one two")
-    with pytest.raises(DataError, match="numbers of frames are required"):
+    with pytest.raises(DataError, match="frame numbers are required"):
         SplitSpec(method="index", train_index=str(other)).divide(50)
 
 
@@ -142,19 +142,19 @@ def cut(path: Path) -> None:
 
 
 ARRAY_MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "floats": (in_npy([1.5, 2.0]), "numbers of frames are required: the array holds float64"),
-    "a mask": (in_npy([True, False]), "numbers of frames are required: the array holds bool"),
-    "words": (in_npy(["a", "bc"]), "numbers of frames are required: the array holds <U2"),
+    "floats": (in_npy([1.5, 2.0]), "frame numbers are required: the array holds float64"),
+    "a mask": (in_npy([True, False]), "frame numbers are required: the array holds bool"),
+    "words": (in_npy(["a", "bc"]), "frame numbers are required: the array holds <U2"),
     "nothing": (in_npy([]), "no frames are listed"),
     "an empty file": (
         lambda path: path.write_bytes(b""),
-        "numbers of frames are required: EOF: reading magic string, expected 8 bytes got 0",
+        "frame numbers are required: EOF: reading magic string, expected 8 bytes got 0",
     ),
-    "a cut file": (cut, "numbers of frames are required: …"),
-    "text": (lambda path: path.write_text("1 2 3 4 5"), "numbers of frames are required: …"),
+    "a cut file": (cut, "frame numbers are required: …"),
+    "text": (lambda path: path.write_text("1 2 3 4 5"), "frame numbers are required: …"),
     "several arrays": (
         lambda path: np.savez(path.with_suffix(".npz"), a=[1]) or path.with_suffix(".npz").rename(path),
-        "numbers of frames are required: …",
+        "frame numbers are required: …",
     ),
 }
 
@@ -172,14 +172,14 @@ def test_arrays_that_are_no_index(case: str, tmp_path: Path) -> None:
 def test_a_number_that_is_far_too_large(tmp_path: Path) -> None:
     path = tmp_path / "i.txt"
     path.write_text("1 99999999999999999999")
-    with pytest.raises(DataError, match=r"numbers of frames are required: .*too large") as caught:
+    with pytest.raises(DataError, match=r"frame numbers are required: .*too large") as caught:
         SplitSpec(method="index", train_index=str(path)).divide(50)
     assert str(caught.value).startswith(f"{path}\n")
 
 
 SPEC_MISTAKES = [
-    ({"key": "a"}, "key\n  key is for method: group, method is time\n  write method: group, or leave it out"),
-    ({"method": "group"}, "method group needs a key: that of the frames to keep together\n  for example key: molecule"),
+    ({"key": "a"}, "key\n  key needs method: group, but method is time\n  write method: group, or leave it out"),
+    ({"method": "group"}, "method group needs a key, by whose value frames stay together\n  for example key: molecule"),
     ({"method": "index"}, "method index needs train_index: a file with the numbers of the training frames"),
     (
         {"method": "index", "train_index": "a", "val_index": "b", "val": 3},

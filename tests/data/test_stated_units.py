@@ -114,9 +114,9 @@ def test_a_contradiction_is_refused_and_agreement_is_not(frames: Callable[..., M
     ]:
         with pytest.raises(DataError) as caught:
             factors(raw | {"units": given}, made)
-        assert str(caught.value) == f"a.db\n  {said}, or mend the file"
+        assert str(caught.value) == f"a.db\n  {said}, or correct the file"
     database(made, {"unit": "eV"}, "b.db")
-    with pytest.raises(DataError, match=r"^b.db\n  states other units than a.db\n  read them one by one"):
+    with pytest.raises(DataError, match=r"^b.db\n  states other units than a.db\n  convert them to the same units"):
         factors(raw | {"path": ["a.db", "b.db"]}, made)
     both = load(parse_data(raw | {"test_path": "b.db"}), 60.0, LABELS)
     assert float(both.train[0].energy) == pytest.approx(KCAL * float(both.test[0].energy))
@@ -166,7 +166,7 @@ def test_it_is_said(frames: Callable[..., Made], capsys: pytest.CaptureFixture[s
     database(frames(8), SCHNETPACK)
     main(["check", "model=nequip_small", "data=ase_db", "data.path=a.db"])
     out = " ".join(capsys.readouterr().out.split())
-    assert "a.db states its units: length in Å, energy in kcal/mol, forces in kcal/mol/Å; read so" in out
+    assert "a.db states its units, which are used: length in Å, energy in kcal/mol, forces in kcal/mol/Å" in out
 
 
 def test_lengths_of_files_that_are_predicted(frames: Callable[..., Made]) -> None:

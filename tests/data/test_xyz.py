@@ -234,4 +234,4 @@ def test_several_files_and_patterns(frames: MakeFrames, tmp_path: Path, monkeypa
 def test_a_label_that_is_not_declared(xyz: Path) -> None:
     with pytest.raises(DataError) as caught:
         load(spec(xyz), 4.0, {"dipole": Label("graph", (3,))})
-    assert str(caught.value) == "  the data do not declare a label dipole\n  declared: energy, forces"
+    assert str(caught.value) == "  the data have no label dipole\n  declared: energy, forces"

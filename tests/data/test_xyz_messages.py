@@ -129,16 +129,16 @@ FRAMES_AND_MESSAGES = {
     ),
     "forces beyond all sizes": (
         in_info("f", np.full((6, 3), 1e300)), {"keys": {"energy": "energy", "forces": "f"}},
-        "train.xyz, frame 0\n  f of atom 0 is [1e+300, 1e+300, 1e+300]: no label is so large",
+        "train.xyz, frame 0\n  f of atom 0 is [1e+300, 1e+300, 1e+300]: too large for a label",
     ),
     "a vector where a number is needed": (
         in_info("e", np.array([1.0, 2.0])), {"keys": {"energy": "e", "forces": "forces"}},
-        "train.xyz, frame 0\n  e has the shape (2,), the label energy needs ()\n"
+        "train.xyz, frame 0\n  e has the shape (2,), but the label energy needs ()\n"
         "  energy is one value of shape () per graph",
     ),
     "a number where forces are needed": (
         in_info("f", 3), {"keys": {"energy": "energy", "forces": "f"}},
-        "train.xyz, frame 0\n  f has the shape (), the label forces needs (6, 3)\n"
+        "train.xyz, frame 0\n  f has the shape (), but the label forces needs (6, 3)\n"
         "  forces is one value of shape (3,) per atom",
     ),
     "a word where a number is needed": (
@@ -155,12 +155,12 @@ FRAMES_AND_MESSAGES = {
     "isolated atom": (
         moved(50.0), {},
         "train.xyz, frame 4\n  atom 2 (H) has no neighbour within r_max = 4 Å\n"
-        "  raise r_max, or check data.units.length\n  if it is apart on purpose: data.allow=[isolated_atoms]",
+        "  raise r_max, or check data.units.length\n  if it is meant to be isolated: data.allow=[isolated_atoms]",
     ),
     "wrong unit of length": (
         lambda frames: None, {"units": {"length": "nm"}},
         "train.xyz, frame 0\n  atom 0 (C) has no neighbour within r_max = 4 Å\n"
-        "  raise r_max, or check data.units.length\n  if it is apart on purpose: data.allow=[isolated_atoms]",
+        "  raise r_max, or check data.units.length\n  if it is meant to be isolated: data.allow=[isolated_atoms]",
     ),
     "unseen element in the last frames": (
         replaced(Atoms("HF", [[0, 0, 0], [0, 0, 1]])), {"split": {"train": 4, "val": "rest", "test": 1}},
@@ -176,7 +176,7 @@ FRAMES_AND_MESSAGES = {
     ),
     "split larger than the set": (
         lambda frames: None, {"split": {"train": 9, "val": 1, "test": 2}},
-        "train.xyz\n  the split asks for 9 (train) + 1 (val) + 2 (test) frames, there are 10",
+        "train.xyz\n  the split asks for 9 (train) + 1 (val) + 2 (test) frames, but there are 10",
     ),
     "nothing left for training": (
         lambda frames: None, {"split": {"val": 8, "test": 2}},
@@ -212,13 +212,13 @@ TEXTS_AND_MESSAGES = {
     "cut before the first atom": (FRAME + "3\n", "some.xyz, frame 1\n  the file ends after 0 of 3 atoms"),
     "a blank line among the atoms": (
         FRAME + "\n" + WATER.format(count=3) + ROWS[0] + "\n" + ROWS[2],
-        "some.xyz, frame 1\n  cannot be read as extxyz: line 10 is blank, 3 atoms should stand here",
+        "some.xyz, frame 1\n  cannot be read as extxyz: line 10 is blank, 3 atoms are expected here",
     ),
     "more atoms than announced": (
         FRAME + WATER.format(count=2) + "".join(ROWS),
-        "some.xyz, frame 2\n  line 10: the number of atoms should stand here, not 'H 0 1 0 0 0 -1'",
+        "some.xyz, frame 2\n  line 10: the number of atoms are expected here, not 'H 0 1 0 0 0 -1'",
     ),
-    "no atoms": (FRAME + "0\n\n", "some.xyz, frame 1\n  line 6: the number of atoms should stand here, not '0'"),
+    "no atoms": (FRAME + "0\n\n", "some.xyz, frame 1\n  line 6: the number of atoms are expected here, not '0'"),
     "a row too short": (
         FRAME + WATER.format(count=3) + ROWS[0] + "H 0 0 1\n" + ROWS[2],
         "some.xyz, frame 1\n  cannot be read as extxyz: …",

@@ -183,13 +183,13 @@ def test_a_matrix_without_its_symmetry_names_its_frame(tmp_path: Path) -> None:
 UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"data.edges": {"exchange": EDGES["exchange"]}},
-        "task.targets.coupling\n  the data do not say which pairs of atoms the label 'coupling' is of\n"
+        "task.targets.coupling\n  the data do not name the pairs of atoms of the label 'coupling'\n"
         "  data.edges.coupling={index: KEY} names the key of the pairs",
     ),
     (
         {"model.outputs.coupling": {"kind": "linear", "of": "conv", "irreps_out": "0e"},
          "task.targets.coupling": {"irreps": "0e", "per": "node"}},
-        "task.targets.coupling\n  the label 'coupling' is per edge in the data, per node is asked for",
+        "task.targets.coupling\n  the label 'coupling' is per edge in the data, but is used per node",
     ),
     (
         {"model.outputs.coupling": {"kind": "linear", "of": "conv", "irreps_out": "0e"}},
@@ -197,8 +197,8 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"data.edges": {**EDGES, "coupling": {"index": "ij", "reverse": "transposed"}}},
-        "task.targets.coupling\n  transposed is for matrices, the label 'coupling' is () per edge\n"
-        "  such as same or negative for data.edges.coupling.reverse",
+        "task.targets.coupling\n  transposed needs a matrix, but the label 'coupling' is () per edge\n"
+        "  write same or negative for data.edges.coupling.reverse",
     ),
     (
         {"task.targets.spin": TASK["coupling"], "data.keys": {"spin": "J", "coupling": "J", "exchange": "X"}},

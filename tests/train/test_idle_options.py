@@ -80,32 +80,32 @@ FILE = ["data=xyz", "data.path=a.xyz"]
 IDLE = {
     "data.keys.stress": (
         [*FILE, "data.keys.stress=virial_stress"],
-        "nobody learns 'stress', so it is not read",
+        "no target or input uses 'stress', so it is not read",
         "task.targets.stress={derive: strain_gradient, of: energy} learns it",
     ),
     "data.keys.virial": (
         [*FILE, "data.keys.virial=V"],
-        "nobody learns 'stress', so it is not read",
+        "no target or input uses 'stress', so it is not read",
         "task.targets.stress={derive: strain_gradient, of: energy} learns it",
     ),
     "data.keys.dipole": (
         [*FILE, "data.keys.dipole=mu"],
-        "nobody learns 'dipole', so it is not read",
+        "no target or input uses 'dipole', so it is not read",
         "task.targets.dipole={irreps: 1o, per: graph} learns it",
     ),
     "data.keys.gap": (
         [*FILE, "data.keys.gap=g"],
-        "nobody learns 'gap', so it is not read",
+        "no target or input uses 'gap', so it is not read",
         "task.targets.gap={irreps: ..., per: ...} learns it",
     ),
     "data.units.forces": (
         [*FILE, "task=energy", "~model.outputs.forces", "data.units.forces=Hartree/bohr"],
-        "nobody learns 'forces', so its unit is not used",
+        "no target or input uses 'forces', so its unit is not used",
         "leave it out",
     ),
     "data.allow_missing": (
         [*FILE, "task=energy", "~model.outputs.forces", "data.allow_missing=[forces]"],
-        "nobody learns 'forces', so no frame needs it",
+        "no target or input uses 'forces', so no frame needs it",
         "leave it out, or task.targets.forces={derive: negative_gradient, of: energy} learns it",
     ),
     "data.split.seed": (
@@ -162,7 +162,9 @@ DATA += [((group, choice), overrides_for(group, choice)) for group, choice in SH
 def test_what_is_shipped_has_no_such_option(overrides: list[str]) -> None:
     more = [] if any("=a.xyz" in given for given in overrides) or not _needs_path(overrides) else ["data.path=a.xyz"]
     found = warnings_of([*overrides, *more])
-    assert not [path for path, (problem, _) in found.items() if "nothing" in problem or "nobody learns" in problem]
+    assert not [
+        path for path, (problem, _) in found.items() if "nothing" in problem or "no target or input uses" in problem
+    ]
 
 
 def _needs_path(overrides: list[str]) -> bool:
@@ -171,8 +173,8 @@ def _needs_path(overrides: list[str]) -> bool:
 
 def test_pairs_of_a_label_that_nobody_learns() -> None:
     found = warnings_of([*FILE, "+data.keys.J=couplings", "+data.edges.J={index: pairs}"])
-    assert found["data.edges.J"] == ("nobody learns 'J', so its pairs are not read", "leave it out")
-    assert found["data.keys.J"][0] == "nobody learns 'J', so it is not read"
+    assert found["data.edges.J"] == ("no target or input uses 'J', so its pairs are not read", "leave it out")
+    assert found["data.keys.J"][0] == "no target or input uses 'J', so it is not read"
 
 
 def test_learning_rates_of_frozen_layers(finished: Finished, make_config: MakeConfig) -> None:

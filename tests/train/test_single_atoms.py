@@ -63,9 +63,10 @@ def test_single_atoms_are_references(place: str, make_config: MakeConfig, tmp_pa
     if place == "references":
         assert shift == pytest.approx(expected, abs=1e-9)
         assert (
-            "4 frames of single atoms (H, C, O) are reference energies and not trained on; data.single_atoms=fr" in said
+            "4 frames of single atoms (H, C, O) are used as reference energies, not for training; data.single_atoms=fr"
+            in said
         )
-        assert "of the several energies of a single H the lowest is taken" in said
+        assert "a single H has several energies; the lowest is used" in said
         assert frames == 24
         longer = config.replace(trainer=config.trainer.replace(max_epochs=2))
         again = run(longer, tmp_path / "run", Console(quiet=True))  # the config there has numbers
@@ -75,7 +76,7 @@ def test_single_atoms_are_references(place: str, make_config: MakeConfig, tmp_pa
         assert "single atoms" not in said
         assert frames == 28
     else:
-        assert "do not go with the energy of the other frames, which are -503 eV per atom above them" in said
+        assert "do not match the energy of the other frames, which are -503 eV per atom higher" in said
         assert frames == 28
 
 
@@ -109,7 +110,7 @@ def require_same_errors(result: RunResult, config: RunConfig) -> list[str]:
 def test_numbers_that_agree(off: float, make_config: MakeConfig, tmp_path: Path) -> None:
     config = with_numbers(make_config, tmp_path, off)
     result, said = trained(config, tmp_path / "run")
-    assert "4 frames of single atoms (H, C, O) are reference energies and not trained on" in said
+    assert "4 frames of single atoms (H, C, O) are used as reference energies, not for training" in said
     assert sum(evaluation.frames for evaluation in result.errors.values()) == 24
     text = "4 frames of single atoms (H, C, O) are the model's reference energies and set apart; data.single_atoms=fr"
     assert sum(remark.startswith(text) for remark in require_same_errors(result, config)) == 1
@@ -125,7 +126,7 @@ def test_numbers_that_differ(off: float, make_config: MakeConfig, tmp_path: Path
     assert caught.value.frame in range(4)
     config = with_numbers(make_config, tmp_path, off, ("isolated_atoms",))
     result, said = trained(config, tmp_path / "run")
-    sentence = f"4 frames of single atoms (H, C, O) are frames like all others: {differ}"
+    sentence = f"4 frames of single atoms (H, C, O) are treated like all other frames: {differ}"
     assert sentence in said
     assert "reference energies and not trained on" not in said
     assert sum(evaluation.frames for evaluation in result.errors.values()) == 28

@@ -194,7 +194,7 @@ def test_a_derived_target_brings_its_output() -> None:
     config = validate(RunConfig, raw)
     assert list(config.model.outputs) == ["energy", "forces", "stress"]
     typed = config.typed()
-    assert [warning.path for warning in typed.warnings] == [("data", "keys", "q")]  # which nobody learns
+    assert [warning.path for warning in typed.warnings] == [("data", "keys", "q")]  # which no target learns
     assert typed.model.outputs["stress"].irreps == Irreps("0e + 2e")
     assert (typed.energy_label, typed.forces_label) == ("energy", "forces")
     assert validate(RunConfig, config.model_dump(mode="json")) == config

@@ -1,1 +1,1 @@
-"""From files to frames: one reader for each format."""
+"""Readers of file formats: from files to ASE atoms."""

@@ -1,4 +1,4 @@
-"""Frames from files, by ASE: everything that can be wrong with one is said here, with its file and number."""
+"""Frames of files that ASE reads, with the file and the number of each frame that is broken."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ XYZ = ("xyz", "extxyz")
 
 
 class Held(NamedTuple):
-    """Consecutive frames on their way to the process that makes their graphs, which need not open the file if it has no
-    way to find them there: their texts, their numbers in a trajectory, or the frames themselves."""
+    """Consecutive frames for the process that makes their graphs: their texts, their numbers in a trajectory, which it
+    opens itself, or the frames themselves."""
 
     format: str
     frames: Sequence[Any]
 
 
 def count_frames(file: str, format: str | None) -> int | None:
-    """How many frames there are; None where only reading them all would tell.
+    """Return the number of frames of a file; None where only reading them all tells.
 
     Raises:
         DataError: no frames, an unknown format, or a file that ends within a frame.
@@ -46,13 +46,13 @@ def count_frames(file: str, format: str | None) -> int | None:
         try:
             with TrajectoryReader(file) as frames:
                 return len(frames)
-        except Exception as error:  # whatever a damaged file makes of it
+        except Exception as error:  # a damaged file raises anything
             raise unreadable(file, format, error) from error
     return None
 
 
 def held_frames(file: str, format: str | None, frames: Sequence[int] | None, size: int) -> Iterator[Held]:
-    """Some frames of a file (in rising order; None: all), found in one pass, in portions of ``size``.
+    """Find some frames of a file (in rising order; None: all) in one pass, ``size`` at a time.
 
     Raises:
         DataError: no frames, or an unknown format.
@@ -69,7 +69,7 @@ def held_frames(file: str, format: str | None, frames: Sequence[int] | None, siz
 
 
 def read_held(file: str, held: Held) -> Iterator[Frame]:
-    """The frames of a portion, with their numbers; in place of one that cannot be read, what is wrong with it."""
+    """Make the frames of a portion, with their numbers; an error in place of a frame that cannot be read."""
     if held.format in XYZ:
         yield from (_xyz(text, file, held.format) for text in held.frames)
     elif held.frames and isinstance(held.frames[0], tuple):
@@ -79,8 +79,8 @@ def read_held(file: str, held: Held) -> Iterator[Frame]:
 
 
 def read_frames(file: str, format: str | None, frames: Sequence[int] | None = None) -> Iterator[Frame]:
-    """Some frames of a file (in rising order; None: all) as they stand there, with their numbers; in place of a frame
-    that cannot be read, what is wrong with it. Where nobody knows how many there are, it is the last one.
+    """Read some frames of a file (in rising order; None: all) in its units, with their numbers; an error in place of a
+    frame that cannot be read, which is the last one where frames cannot be counted.
 
     Raises:
         DataError: no frames, or an unknown format.
@@ -94,10 +94,10 @@ def read_frames(file: str, format: str | None, frames: Sequence[int] | None = No
 
 
 def stated_units(file: str, format: str | None) -> dict[str, Any]:
-    """What a file says of its units: the keys of its first frame, or the metadata of a database."""
+    """Units that a file states in the keys of its first frame, or in the metadata of a database."""
     format = _format(file, format)
     found: dict[str, Any] = {}
-    with suppress(Exception):  # whatever is wrong with the file is told when its frames are read
+    with suppress(Exception):  # a broken file is an error when its frames are read
         if format == "extxyz":
             found = read_header(first_comment(file), 2)
         elif format in ("db", "json"):
@@ -106,7 +106,7 @@ def stated_units(file: str, format: str | None) -> dict[str, Any]:
 
 
 def six_components(file: str, format: str | None) -> list[str]:
-    """Which of stress and virial the first frame gives in six numbers."""
+    """Those of stress and virial that the first frame gives in six numbers."""
     if _format(file, format) != "extxyz":
         return []
     with suppress(Exception):  # as above
@@ -164,7 +164,7 @@ def _format(file: str, format: str | None) -> str:
 
 
 def _index(file: str, format: str) -> int:
-    """How many frames an XYZ file has, all of which are whole."""
+    """Number of frames of an XYZ file, of which each is whole."""
     try:
         return index(file).frames
     except DataError as error:

@@ -1,4 +1,4 @@
-"""Raw files that are fetched once: a download that is interrupted leaves nothing behind."""
+"""Download of raw files; one that is interrupted leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from e3frame.spec.errors import DataError
 
 
 def fetched(root: Path, names: Sequence[str], fetch: Callable[[str], None], what: str) -> list[Path]:
-    """The files ``names`` below ``root``; if one is not there, what ``fetch`` puts into a folder is moved there.
+    """Return the files ``names`` below ``root``; if one is missing, download them.
 
     Args:
         names: relative to ``root``, as ``fetch`` leaves them relative to its folder.
@@ -28,7 +28,7 @@ def fetched(root: Path, names: Sequence[str], fetch: Callable[[str], None], what
             try:
                 fetch(str(part))
             except Exception as error:  # the network, the server, the archive
-                hint = f"fetch the files by another way and put them there: {', '.join(names)}"
+                hint = f"download the files by hand and put them into this folder: {', '.join(names)}"
                 raise DataError(f"{what} cannot be downloaded: {error}", file=root, hint=hint) from None
     except OSError as error:
         raise DataError(f"cannot be written: {error.strerror}", file=root, hint="set data.root") from None

@@ -1,4 +1,4 @@
-"""Keys of a frame, wherever ASE keeps them."""
+"""Values of a frame by key, from the places where ASE keeps them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Fail = Callable[..., DataError]
 
 
 def present_keys(atoms: Atoms, per: str) -> dict[str, Any]:
-    """What stands in the ``info``, the ``arrays`` and the results of a frame, for labels per graph or per atom."""
+    """Values in the ``info``, the ``arrays`` and the results of a frame, for labels per graph or per atom."""
     results = {} if atoms.calc is None else {k: v for k, v in atoms.calc.results.items() if v is not None}
     arrays = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
     # Where a key is in two places, the later mapping wins: the one that holds values of the label's kind.
@@ -26,13 +26,13 @@ def present_keys(atoms: Atoms, per: str) -> dict[str, Any]:
 
 
 def as_array(value: Any) -> NDArray[Any]:
-    """What stands under a key as an array, of objects where it is no array of numbers; NaN where it is masked out."""
+    """Convert a value to an array: of objects if it holds no numbers; NaN where it is masked."""
     if type(value).__module__ == "torch":  # it may have gradients, or a type that NumPy lacks
         value = value.detach().cpu()
         value = value.double() if value.is_floating_point() else value
     try:
         array = np.asarray(value)
-    except Exception:  # lists of different lengths, or whatever another object's conversion makes of it
+    except Exception:  # lists of different lengths, or another object's conversion fails
         array = np.empty((), dtype=object)
         array[()] = value
     if np.ma.is_masked(value) and array.dtype.kind in "fiu":

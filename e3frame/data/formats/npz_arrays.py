@@ -1,4 +1,4 @@
-"""Arrays of a NumPy file: what they claim to be is known before any of them is read."""
+"""Arrays of a NumPy file, whose shapes and types are checked before any of them is read."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Arrays(Mapping[str, "NDArray[Any]"]):
         return key in self.headers
 
     def __getitem__(self, key: str) -> NDArray[Any]:
-        """Raises DataError where the array is damaged, or memory has no room for it."""
+        """Read an array; raise DataError if it is damaged, or memory has no room for it."""
         if key not in self._read:
             self._read[key] = self._array(key)
         return self._read[key]
@@ -71,7 +71,7 @@ class Arrays(Mapping[str, "NDArray[Any]"]):
 
 
 def arrays_of(file: str) -> Arrays:
-    """Every array of a file; what has been read of it stays in memory until another file is asked for.
+    """Return the arrays of a file; those that were read stay in memory until another file is opened.
 
     Raises:
         DataError: it is not a NumPy file, is cut short, holds pickled objects, or claims to hold what it does not.
@@ -91,7 +91,7 @@ def _headers(file: str) -> dict[str, Header]:
     with open(file, "rb") as raw:
         start = raw.read(6)
     if start.startswith(b"\x93NUMPY"):
-        raise DataError("holds one array, a .npz file with several is required", file=file)
+        raise DataError("holds a single array; a .npz file with several is required", file=file)
     if start and not start.startswith(b"PK"):
         raise DataError("is not a NumPy file", file=file, hint="other formats: data=xyz")
     if not start:
@@ -107,7 +107,7 @@ def _headers(file: str) -> dict[str, Header]:
 
 
 def _header(member: IO[bytes], size: int) -> Header:
-    """Raises ValueError for what is no array, or one that is larger than its member of the file."""
+    """Read a header; raise ValueError if there is no array, or one that is larger than its member of the file."""
     from numpy.lib import format as npy
 
     version = npy.read_magic(member)
@@ -122,13 +122,13 @@ def _header(member: IO[bytes], size: int) -> Header:
         raise ValueError("it holds pickled objects, which are not read")
     claimed, held = math.prod(shape) * dtype.itemsize, size - member.tell()
     if min(shape, default=0) < 0 or claimed != held:
-        raise ValueError(f"an array of shape {shape} takes {_bytes(claimed)}, {_bytes(held)} are there")
+        raise ValueError(f"an array of shape {shape} needs {_bytes(claimed)}, but the file holds {_bytes(held)}")
     return Header(shape, dtype)
 
 
 @contextmanager
 def _told(file: str) -> Iterator[None]:
-    """Whatever the zip file or NumPy finds wrong, as a DataError."""
+    """Turn errors of the zip file and of NumPy into a DataError."""
     try:
         yield
     except DataError:

@@ -1,4 +1,4 @@
-"""Frames in portions: the form in which they reach the processes that make graphs of them."""
+"""Portions of frames, the form in which frames reach the processes that make graphs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     Frame = tuple[int, Atoms | DataError]
-    """Number of a frame, and its atoms or what is wrong with it."""
+    """Number of a frame, and its atoms or its error."""
 
 T = TypeVar("T")
 

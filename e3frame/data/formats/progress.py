@@ -1,4 +1,4 @@
-"""Progress on a terminal, for what takes long."""
+"""Progress bar for long tasks on a terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rich.progress import Progress
 
 @contextmanager
 def progress(what: str, total: float | None, wanted: bool = True) -> Iterator[Callable[[float], None]]:
-    """A bar, gone at the end; a call sets how much is done of ``total`` (None: nobody knows)."""
+    """Show a bar that disappears at the end; a call sets how much of ``total`` (None: unknown) is done."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (wanted and console.is_terminal)) as bar:
         task = bar.add_task(what, total=total)

@@ -38,12 +38,12 @@ PACK = {
 COMPONENTS = ("A_xx", "A_xy", "A_xz", "A_xy", "A_yy", "A_yz", "A_xz", "A_yz", "A_zz")
 RAW = ("gdb9.sdf", "gdb9.sdf.csv", "uncharacterized.txt")
 MOLECULES = {"raw": 133_885, "pack": 130_831}
-"""Of the raw files all, of qm9pack those that are characterized."""
+"""Molecules in the raw files (all) and in qm9pack (those that are characterized)."""
 CUT_SHORT = "cut short? delete it: it is fetched again"
 
 
 def is_installed() -> bool:
-    """Whether qm9pack is there."""
+    """Whether qm9pack is installed."""
     spec = find_spec("qm9pack")
     return spec is not None and bool(spec.submodule_search_locations)
 
@@ -96,7 +96,7 @@ def _whole(found: int, what: str, place: Path, hint: str) -> int:
 
 
 Molecule = tuple[int, Atoms | DataError]
-"""The number of a molecule in GDB-9, from 0, and what is wrong with it in place of one that cannot be read."""
+"""Number of a molecule in GDB-9, from 0, and its atoms, or an error if it cannot be read."""
 
 
 def pack_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[Molecule]:
@@ -129,7 +129,7 @@ def _packed(row: dict[str, str], tensors: Mapping[str, _Row]) -> tuple[int, Atom
 
 
 def raw_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[Molecule]:
-    """The same of the raw files, without the molecules that uncharacterized.txt lists."""
+    """Molecules of the raw files, without those that uncharacterized.txt lists; as :func:`pack_molecules`."""
     structures, table, skipped = files
     skip = _skipped(skipped)
     kept = [number for number in range(_count_lines(table) - 1) if number not in skip]
@@ -252,10 +252,10 @@ def _next_record(sdf: Iterator[str]) -> tuple[list[str], bool]:
 
 
 def _molecule(lines: Sequence[str], whole: bool) -> Atoms:
-    """Of a record in the V2000 format; raises ValueError or KeyError where it is not."""
+    """Atoms of a record in the V2000 format; raises ValueError or KeyError for anything else."""
     head = lines[3] if len(lines) > 3 else ""
     if not ("V2000" in head and head[:3].strip().isdecimal()) and (head or whole):
-        raise ValueError(f"cannot be read as SDF: a V2000 record should stand here, not '{head.strip()[:40]}'")
+        raise ValueError(f"cannot be read as SDF: a V2000 record is expected here, not '{head.strip()[:40]}'")
     if not whole:
         raise ValueError("the file ends here, but the table goes on")
     count = int(head[:3])

@@ -59,7 +59,7 @@ _FACTOR = re.compile(r"([/*]?)([^\W\d]+0?)(?:\^?([+-]?\d+))?")
 
 
 def is_unit_key(key: str) -> bool:
-    """Whether what has this name says something of units."""
+    """Whether a key with this name states units."""
     name = key.lower().strip("_")
     return name in TABLES_OF_UNITS or name.endswith(("_unit", "_units")) or name.startswith(("unit_", "units_"))
 
@@ -85,7 +85,7 @@ def statements(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def combined(
     given: Units, found: Mapping[str, Any], keys: Mapping[str, str], file: str, quantities: Iterable[str] | None = None
 ) -> Units:
-    """The units of a file: those that the user gave, and else those that it states.
+    """Return the units of a file: the user's, else those that it states.
 
     Args:
         found: what the file says, as :func:`statements` takes it.
@@ -93,7 +93,7 @@ def combined(
         quantities: those that are read; None: all that have units.
 
     Raises:
-        DataError: the user says one thing and the file another, the file two, or something that is no unit.
+        DataError: the file contradicts the user or itself, or states something that is no unit.
     """
     said = list(statements(found))
     changes = {}
@@ -107,7 +107,7 @@ def combined(
             raise DataError(f"states the {quantity} in {' and in '.join(sorted(units))}", file=file)
         for unit in units:
             if own is not None and not math.isclose(table[own], table[unit], rel_tol=1e-6):
-                hint = f"leave data.units.{quantity} out, or mend the file"
+                hint = f"leave data.units.{quantity} out, or correct the file"
                 raise DataError(
                     f"states the {quantity} in {unit}, data.units.{quantity} is {own}", file=file, hint=hint
                 )
@@ -116,14 +116,14 @@ def combined(
 
 
 def _of(quantity: str, key: str | None, said: list[tuple[str, Any]]) -> list[Any]:
-    """What is said of a quantity: under the key of the label, else under any of its names."""
+    """Units stated for a quantity: under the key of the label, else under any of its names."""
     exact = [unit for name, unit in said if name == key]
     spellings = LENGTHS if quantity == "length" else QUANTITIES[quantity].spellings | {quantity}
     return exact or [unit for name, unit in said if name.lower() in spellings]
 
 
 def _resolved(unit: Any, quantity: str, own: str | None, file: str) -> str | None:
-    """The name of a unit in our tables; None for what says nothing, or of what the user says."""
+    """Name of a unit in our tables; None if it is empty, or unknown where the user gives the unit."""
     if unit is None or unit in ("", "1"):
         return None
     name = unit_named(unit, quantity)

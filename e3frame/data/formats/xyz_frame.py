@@ -31,7 +31,7 @@ def read_frame(found: Text, extended: bool) -> Atoms:
 
     Args:
         extended: the comment line holds keys and the names of the columns; else the first four columns are the element
-            and the position, and the rest is passed over.
+            and the position, and the rest is ignored.
 
     Raises:
         TextError: what is wrong, with its line.
@@ -79,7 +79,7 @@ def _cells(rows: Sequence[str], width: int, exact: bool, line: int) -> list[list
         if len(row) == width or (len(row) > width and not exact):
             continue
         if not row:
-            raise TextError(f"line {line + k} is blank, {len(rows)} atoms should stand here")
+            raise TextError(f"line {line + k} is blank, {len(rows)} atoms are expected here")
         what = f"line {line + k} has {len(row)} column{'s' * (len(row) != 1)}, "
         raise TextError(what + (f"Properties names {width}" if exact else f"an element and a position are {width}"))
     return cells
@@ -98,7 +98,7 @@ def _values(cells: Sequence[Sequence[str]], column: Column, line: int) -> NDArra
 
 
 def _careful(text: str, kind: str, name: str, line: int) -> Any:
-    """A value that may be written as Fortran does."""
+    """Convert a value that may have Fortran's form."""
     if kind == "R" and (match := _FORTRAN.fullmatch(text)):
         return float(f"{match[1]}e{match[2] or match[3]}")
     try:
@@ -130,15 +130,15 @@ def _elements(arrays: dict[str, NDArray[Any]], line: int) -> list[int]:
         if isinstance(number, str):
             raise TextError(f"line {line + k}: {shown(symbol)} is not an element", number)
         if given is not None and given[k] != number:
-            raise TextError(f"line {line + k} is {symbol} by its species, and {given[k]} by its Z")
+            raise TextError(f"line {line + k}: species says {symbol}, but Z says {given[k]}")
         numbers.append(number)
     return numbers
 
 
 @lru_cache(maxsize=4096)
 def element(text: str) -> int | str:
-    """The atomic number of what stands for an element: a symbol in any case, an atomic number, an isotope (D, 13C), a
-    label with a number (C1) or a charge (Fe3+); or a hint for what cannot be told.
+    """Atomic number of an element as files write it: a symbol in any case, an atomic number, an isotope (D, 13C), a
+    label with a number (C1) or a charge (Fe3+); or a hint if it is ambiguous.
 
     >>> element("CL"), element("8"), element("D"), element("13C"), element("C12"), element("HG1")
     (17, 8, 1, 6, 6, 'write its symbol: H, or Hg')
@@ -160,11 +160,11 @@ def element(text: str) -> int | str:
 
 
 def _cell_of(vectors: Sequence[Sequence[str]], line: int) -> tuple[NDArray[np.float64], list[bool]]:
-    """Vectors as ADF writes them, VEC1 to VEC3, below the atoms."""
+    """Cell and periodicity from vectors below the atoms, VEC1 to VEC3, as ADF writes them."""
     cell, pbc = np.zeros((3, 3)), [False] * 3
     for k, (name, *numbers) in enumerate(vectors):
         if k > 2 or name != f"VEC{k + 1}" or len(numbers) != 3:
-            raise TextError(f"line {line + k}: VEC1 to VEC3 with three numbers each should stand here")
+            raise TextError(f"line {line + k}: VEC1 to VEC3 with three numbers each are expected here")
         cell[k], pbc[k] = [_careful(text, "R", name, line + k) for text in numbers], True
     return cell, pbc
 

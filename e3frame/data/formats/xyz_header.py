@@ -1,4 +1,4 @@
-"""The comment line of extended XYZ: ASE's reader, and around it what that refuses or takes amiss without a word."""
+"""The comment line of extended XYZ: ASE's reader, and checks of what it refuses or silently misreads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _FULL = (0, 5, 4, 5, 1, 3, 4, 3, 2)
 LONGEST = 1 << 23
 """Bytes of a comment line, which is read character by character."""
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
-"""Keys that say what the frame is; in another spelling they would be passed over."""
+"""Keys of the structure; in another spelling, they would be ignored."""
 KINDS = "RISL"
 
 _MATRIX = re.compile(r"""(?<!\S)(Lattice|stress|virial)\s*=\s*(["'{\[])([^"'{}\[\]]*)(["'}\]])""")
@@ -42,19 +42,19 @@ def read_header(comment: str, line: int) -> dict[str, Any]:
         TextError: a matrix of another number of components, or a key in the wrong spelling.
     """
     if len(comment) > LONGEST:
-        raise TextError(f"line {line} is longer than {LONGEST >> 20} MiB", "give labels of that size in a .npz file")
+        raise TextError(f"line {line} is longer than {LONGEST >> 20} MiB", "store labels of this size in a .npz file")
     comment = _FORTRAN.sub(r"\1e\2", comment)
     comment = _MATRIX.sub(lambda match: _matrix(match, line), comment)
     info = key_val_str_to_dict(comment) if comment else {}
     for key in info:
         right = SPELLED.get(key.lower(), key)
         if key != right:
-            raise TextError(f"line {line} says {key}=, which nobody reads", f"write {right}=")
+            raise TextError(f"line {line} has the unknown key {key}=", f"write {right}=")
     return info
 
 
 def six_of(comment: str) -> list[str]:
-    """Which of stress and virial are given in six numbers."""
+    """Those of stress and virial that are given in six numbers."""
     return [match[1] for match in _MATRIX.finditer(comment) if len(re.findall(r"[^\s,]+", match[3])) == 6]
 
 
@@ -73,7 +73,7 @@ def _matrix(match: re.Match[str], line: int) -> str:
 
 
 def periodicity(info: dict[str, Any], default: bool, line: int) -> list[bool]:
-    """Along which vectors of the cell a frame is periodic; taken from ``info``."""
+    """Periodicity along each cell vector, removed from ``info``."""
     given = np.ravel(info.pop("pbc", default)).tolist()
     if len(given) not in (1, 3) or not all(along in (0, 1) and not isinstance(along, str) for along in given):
         raise TextError(f"line {line}: pbc is {shown(given)}", 'for example pbc="T T F"')
@@ -82,7 +82,7 @@ def periodicity(info: dict[str, Any], default: bool, line: int) -> list[bool]:
 
 @lru_cache(maxsize=64)  # all frames of a file say the same
 def columns(text: Any) -> tuple[Column, ...]:
-    """What ``Properties`` says of the columns.
+    """Parse the columns that ``Properties`` describes.
 
     Raises:
         TextError: it is not a list of name:kind:width.
@@ -108,8 +108,8 @@ def columns(text: Any) -> tuple[Column, ...]:
 def _require_structure(found: Sequence[Column]) -> None:
     widths = {column.name: (column.kind, column.last - column.first) for column in found}
     if widths.get("pos") != ("R", 3):
-        raise TextError("Properties has no pos:R:3", "it names the columns of the positions so")
+        raise TextError("Properties has no pos:R:3", "it names the columns of the positions")
     if widths.get("species", ("S", 1)) != ("S", 1) or widths.get("Z", ("I", 1)) != ("I", 1):
-        raise TextError("Properties gives the elements more than one column, or another kind", "species:S:1, or Z:I:1")
+        raise TextError("Properties gives the elements several columns, or the wrong kind", "species:S:1, or Z:I:1")
     if not widths.keys() & {"species", "Z"}:
         raise TextError("Properties has no elements", "species:S:1 are symbols, Z:I:1 atomic numbers")

@@ -30,7 +30,7 @@ class Text(NamedTuple):
 
 
 class Index(NamedTuple):
-    """The frames of a file: how many, and the byte and the line at which each of them begins."""
+    """Number of frames of a file, and the byte and the line at which each frame begins."""
 
     frames: int
     places: array[int]
@@ -38,7 +38,7 @@ class Index(NamedTuple):
 
 
 class TextError(ValueError):
-    """What is wrong with the text of a frame, which the caller knows."""
+    """An error in the text of a frame; the caller knows which one."""
 
     def __init__(self, problem: str, hint: str | None = None) -> None:
         super().__init__(problem)
@@ -72,7 +72,7 @@ class Lines:
         return self.held[self.at] if self.at < len(self.held) else None
 
     def take(self, number: int) -> list[bytes]:
-        """The next lines, or what is left of them; raises TextError where they are more than memory should hold."""
+        """Take the next lines, or the rest; raise TextError if they are too long for memory."""
         if len(self.held) - self.at < number:
             self._fill(number)
         lines = self.held[self.at : self.at + number]
@@ -108,7 +108,7 @@ class Lines:
 
 
 def first_comment(file: str) -> str:
-    """The second line of the first frame, or as good as nothing."""
+    """Second line of the first frame; empty if there is none."""
     with opened(file) as (contents, _, _):
         lines = Lines(contents, 1 << 24)
         while (head := lines.peek()) is not None and not _bare(head, lines.number):
@@ -141,7 +141,7 @@ def walk(lines: Lines, frame: int = 0) -> Iterator[Text]:
 
 
 def atoms_in(head: bytes, line: int) -> int:
-    """The number of atoms in the first line of a frame; raises TextError, or UnicodeError for what is no text."""
+    """Number of atoms in the first line of a frame; raises TextError, or UnicodeError if it is no text."""
     text = _bare(head, line)
     if text.isdigit() and len(text) < 18 and int(text):
         return int(text)
@@ -150,11 +150,11 @@ def atoms_in(head: bytes, line: int) -> int:
     if line == 1 and text.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
         raise TextError("the file is compressed", "its name must end in .gz, .bz2 or .xz")
     if b"\r" in text:
-        raise TextError(f"line {line} has carriage returns in it", "end the lines as Unix or Windows do")
+        raise TextError(f"line {line} has carriage returns in it", "use Unix or Windows line endings")
     shown = text[:40].decode("ascii", "replace")
     if not shown.isprintable() or "\ufffd" in shown:
         raise UnicodeError(f"line {line} is not text")
-    raise TextError(f"line {line}: the number of atoms should stand here, not '{shown}'")
+    raise TextError(f"line {line}: the number of atoms are expected here, not '{shown}'")
 
 
 def _bare(head: bytes, line: int) -> bytes:
@@ -164,7 +164,7 @@ def _bare(head: bytes, line: int) -> bytes:
 
 @once_per_state
 def index(file: str) -> Index:
-    """Where the frames of a file begin, found by one pass over its lines.
+    """Find where the frames of a file begin, in one pass over its lines.
 
     Raises:
         DataError: of the first frame that is not whole.
@@ -185,8 +185,7 @@ def index(file: str) -> Index:
 
 
 def texts(file: str, frames: Sequence[int] | None) -> Iterator[Text]:
-    """Some frames, in rising order (None: all); others are passed over, in a file that is not compressed without being
-    read."""
+    """Texts of some frames, in rising order (None: all); in a file that is not compressed, others are not read."""
     if frames is None:
         with opened(file) as (contents, _, _):
             yield from walk(Lines(contents))

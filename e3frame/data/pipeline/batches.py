@@ -19,11 +19,11 @@ from e3frame.data.sources.budget import Budget
 from e3frame.spec.errors import DataError
 
 TRIALS = 8
-"""Orders that tell how many batches an epoch has."""
+"""Shuffled orders that determine how many batches an epoch has."""
 
 
 class Place(NamedTuple):
-    """Where a training is, and which part of each batch a process takes.
+    """Position in the training, and the part of each batch that a process takes.
 
     Attributes:
         epoch, batch: the first batch that is asked for; later epochs begin with their first.
@@ -55,7 +55,7 @@ class ShuffleSampler(Sampler[int]):
         return iter(self.order())
 
     def order(self, attempt: int = 0) -> list[int]:
-        """The permutation of this epoch, or another one of it."""
+        """Permutation of this epoch; further attempts give other ones."""
         number = self.seed * 1_000_003 + self.epoch + attempt * 0x9E3779B97F4A7C15
         return torch.randperm(self.size, generator=torch.Generator().manual_seed(number % 2**63)).tolist()
 
@@ -80,10 +80,10 @@ class Packing:
         if counts.max() > budget.limit:
             file, frame = dataset.where(int(np.argmax(counts > budget.limit)))
             first, largest = counts[counts > budget.limit][0], counts.max()
-            problem = f"the frame has {first} {budget.unit}, data.{key} has room for {budget.limit}"
+            problem = f"the frame has {first} {budget.unit}, but data.{key} has room for {budget.limit}"
             hint = f"'data.{key}={{{budget.unit}: {largest}}}' has room for the largest frame"
             raise DataError(problem, file=file, frame=frame, hint=hint)
-        # Lone atoms have no edges, but a batch of them is not for nothing.
+        # Lone atoms have no edges, but a batch of them still costs something.
         self.sizes, self.limit = np.maximum(counts, 1), budget.limit
 
     @cached_property
@@ -117,7 +117,7 @@ class Packing:
 
 
 def require_room(splits: Splits, spec: DataSpec) -> None:
-    """Raises DataError for a frame that does not fit into the budgets of training, validation or test."""
+    """Raise DataError for a frame that does not fit into the budgets of training, validation or test."""
     for name, dataset in splits.items():
         for key in ("batch_size", "eval_batch_size") if name == "train" else ("eval_batch_size",):
             if isinstance(budget := getattr(spec, key), Budget):
@@ -214,7 +214,7 @@ class DisplacedFrames(Dataset[Graph]):
 
 
 class DrawnBatches(SharedBatches):
-    """The same batches as those of :class:`SharedBatches`, which say of what epoch they are: workers do not know it."""
+    """Batches of :class:`SharedBatches` with their epoch, which workers do not know."""
 
     def __iter__(self) -> Iterator[list[Draw]]:  # type: ignore[override]  # torch's samplers yield numbers alone
         for frames in super().__iter__():

@@ -29,7 +29,8 @@ from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 
 VERSION = 3
-"""Of the processed form: raise it with every change of what graphs or statistics hold, and old files are left alone."""
+"""Version of prepared frames: raise it with every change of what graphs or statistics hold; older files are not
+read."""
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class GraphDataset(FrameSet, InMemoryDataset):
 
     @classmethod
     def from_graphs(cls, graphs: Sequence[Graph], files: Sequence[str] = ("memory",)) -> GraphDataset:
-        """A data set of graphs that all hold the same keys."""
+        """Build a data set from graphs that all hold the same keys."""
         graph, slices = cls.collate(graphs)
         if slices is None:  # torch_geometric does not collate a single graph
             slices = {key: torch.tensor([0, value.shape[graph.__cat_dim__(key, value)]]) for key, value in graph}
@@ -60,7 +61,7 @@ class GraphDataset(FrameSet, InMemoryDataset):
 
     @classmethod
     def from_chunks(cls, chunks: Iterable[Chunk], files: Sequence[str] = ("memory",)) -> GraphDataset:
-        """The same of packed graphs.
+        """Build a data set from packed graphs.
 
         Raises:
             DataError: there are none.
@@ -153,7 +154,7 @@ class Splits:
 
 
 def content_key(files: Iterable[str | Path], options: Any) -> str:
-    """A name for what a function of these files' bytes and these (JSON) options gives."""
+    """Hash of the bytes of some files and of options that are JSON: a name for what follows from them."""
     digest = hashlib.blake2b(json.dumps([VERSION, options], sort_keys=True).encode(), digest_size=16)
     for file in files:
         with open(file, "rb") as raw:
@@ -190,7 +191,8 @@ def load_or_build(
 
 
 def write_atomically(path: Path, content: bytes) -> Path | None:
-    """Write a cache file in one step, so that no reader ever sees half of it; None where the folder is not writable."""
+    """Write a cache file in one step, so that no reader sees a part of it; return None if the folder is not
+    writable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)
@@ -220,12 +222,12 @@ def _load(path: Path, files: Sequence[str]) -> GraphDataset | None:
         slices = {key.removeprefix("slices."): tensors.pop(key) for key in list(tensors) if key.startswith("slices.")}
         if _sliced(tensors, slices) and sound(tensors, {key: s.diff() for key, s in slices.items()}, len(files)):
             return GraphDataset(Graph(**tensors), slices, files, path)
-    log.warning("%s is damaged; it is made anew", path)
+    log.warning("%s is damaged; it is made again", path)
     return None
 
 
 def _sliced(tensors: dict[str, Tensor], slices: dict[str, Tensor]) -> bool:
-    """Whether the slices begin and end with what they are of, and rise in between."""
+    """Whether the slices rise from 0 to the size of their tensors."""
     if tensors.keys() != slices.keys() or not slices or any(not tensor.ndim for tensor in tensors.values()):
         return False
     frames = {len(each) if each.ndim == 1 and each.dtype == torch.int64 else 0 for each in slices.values()}

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 class Contents(NamedTuple):
-    """What stands in the file besides the frames.
+    """Contents of the file besides the frames.
 
     Attributes:
         keys: of each frame: type and size of its tensor, in the order of the columns.
@@ -130,7 +130,7 @@ class DiskDataset(FrameSet, OnDiskDataset):
         return found
 
     def _damaged(self, index: int) -> DataError:
-        return DataError(f"entry {index} is damaged", file=self.cached, hint="delete the file: it is made anew")
+        return DataError(f"entry {index} is damaged", file=self.cached, hint="delete the file: it is made again")
 
     def _select(self, columns: Sequence[int], index: int) -> tuple[Any, ...]:
         names = ", ".join(f"COL_{number}" for number in columns)
@@ -138,7 +138,7 @@ class DiskDataset(FrameSet, OnDiskDataset):
         try:
             found = self.db.cursor.execute(query, (index,)).fetchone()
         except sqlite3.Error as error:
-            raise DataError(f"cannot be read: {error}", file=self.cached, hint="delete it: it is made anew") from None
+            raise DataError(f"cannot be read: {error}", file=self.cached, hint="delete it: it is made again") from None
         return found
 
 
@@ -154,7 +154,7 @@ def open_or_write(path: Path, files: Sequence[str], build: Callable[[], Iterable
         write(path, files, build)
         contents = read_contents(path)
     if contents is None:  # another process wrote something else there
-        raise DataError("is damaged", file=path, hint="delete it: it is made anew")
+        raise DataError("is damaged", file=path, hint="delete it: it is made again")
     return DiskDataset(path, files, contents)
 
 
@@ -189,12 +189,12 @@ def read_contents(path: Path) -> Contents | None:
                 return contents
     except (OSError, sqlite3.Error, AttributeError, KeyError, TypeError, ValueError, RecursionError):
         pass
-    log.warning("%s is damaged; it is made anew", path)
+    log.warning("%s is damaged; it is made again", path)
     return None
 
 
 def _is_described(contents: Contents) -> bool:
-    """Whether columns and counts are such as are written; what the columns hold, each frame shows when it is read."""
+    """Whether columns and counts are well-formed; the contents of the columns are checked as each frame is read."""
     for key, about in contents.keys.items():
         sizes, open_at = about["size"], 1 if key == "edge_index" else 0
         whole = all(type(size) is int and size >= 0 for k, size in enumerate(sizes) if k != open_at)

@@ -1,4 +1,4 @@
-"""Labels of pairs of atoms: read with the pairs they are of, and put on the edges of the graph."""
+"""Labels per edge: read with their pairs of atoms, and assigned to the edges of the graph."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def beyond_key(name: str) -> str:
-    """The key of a graph under which stands how many pairs of a label are no edges of it."""
+    """Key of a graph for the number of pairs of a label that are no edges of it."""
     return f"{name}.beyond"
 
 
@@ -77,7 +77,7 @@ def images(edge_shift: NDArray[np.float64], atoms: Atoms) -> NDArray[np.int64]:
 def read_pairs(
     present: Mapping[str, Any], name: str, key: str, stored: EdgeLabelSpec, label: Label, atoms: Atoms, fail: Fail
 ) -> Pairs:
-    """The label ``name`` under ``key``, with its pairs, in the file's units; both ways, where it is said for both.
+    """Read the label ``name`` under ``key`` with its pairs, in the file's units; in both directions if one gives both.
 
     Raises:
         DataError: a key is not there, an array is not of its kind or shape, a value is not finite, a pair is none, or
@@ -87,12 +87,12 @@ def read_pairs(
     if stored.shift is None:
         if atoms.pbc.any():
             hint = f"data.edges.{name}.shift names the key of the images"
-            raise fail(f"the frame is periodic: it is not known which images the pairs of {name} are", hint=hint)
+            raise fail(f"the frame is periodic: the images of the pairs of {name} are not given", hint=hint)
         image = np.zeros((len(index), 3), dtype=np.int64)
     else:
         image = _integers(present, stored.shift, f"data.edges.{name}.shift", 3, fail)
         if len(image) != len(index):
-            raise fail(f"{stored.shift} has {len(image)} rows, {stored.index} has {len(index)}")
+            raise fail(f"{stored.shift} has {len(image)} rows, but {stored.index} has {len(index)}")
     values = _values(present, name, key, label, len(index), fail)
     pairs = Pairs(index, image, values)[(index != -1).any(1)]
     _require_pairs(pairs, name, key, atoms, fail)
@@ -102,10 +102,10 @@ def read_pairs(
 
 
 def _integers(present: Mapping[str, Any], key: str, option: str, width: int, fail: Fail) -> NDArray[np.int64]:
-    """(k, width); written flat, too."""
+    """(k, width), also if it is written flat."""
     array = as_array(find(present, key, f"for {option}", option, fail))
     if array.dtype.kind not in "iu" and array.size:
-        raise fail(f"{key} must hold integers, it holds {array.dtype}")
+        raise fail(f"{key} must hold integers, not {array.dtype}")
     flat = array.ndim == 1 and array.size % width == 0
     if not flat and array.shape[1:] != (width,):
         hint = "transpose it" if array.shape[:1] == (width,) and array.ndim == 2 else None
@@ -122,7 +122,9 @@ def _values(
     width = int(np.prod(label.shape))
     accepted = {(count, *label.shape), (count, width), (count * width,)} | ({()} if count * width == 1 else set())
     if array.shape not in accepted:
-        raise fail(f"{key} has the shape {array.shape}, {count} pairs of the label {name} need {(count, *label.shape)}")
+        raise fail(
+            f"{key} has the shape {array.shape}, but {count} pairs of the label {name} need {(count, *label.shape)}"
+        )
     return array.astype(np.float64).reshape(count, *label.shape)
 
 
@@ -132,7 +134,7 @@ def _require_pairs(pairs: Pairs, name: str, key: str, atoms: Atoms, fail: Fail) 
     a, b = pairs.index.T
     outside = ((pairs.index < 0) | (pairs.index >= len(atoms))).any(1)
     checks = {
-        "names an atom that is not there": (outside, f"the frame has {len(atoms)} atoms, which count from 0"),
+        "names an atom that does not exist": (outside, f"the frame has {len(atoms)} atoms, which count from 0"),
         "is an atom with itself": (
             (a == b) & (pairs.image == 0).all(1),
             "what belongs to one atom is a label per node",
@@ -149,7 +151,7 @@ def _require_pairs(pairs: Pairs, name: str, key: str, atoms: Atoms, fail: Fail) 
     large = (np.abs(pairs.values.reshape(len(pairs.values), -1)) > LABEL).any(1)
     if large.any():
         row = int(large.argmax())
-        raise fail(f"{key} of {_shown(pairs, row)} is {pairs.values[row].tolist()}: no label is so large")
+        raise fail(f"{key} of {_shown(pairs, row)} is {pairs.values[row].tolist()}: too large for a label")
 
 
 def _require_one_value(pairs: Pairs, name: str, stored: EdgeLabelSpec, fail: Fail) -> None:
@@ -166,7 +168,7 @@ def _require_one_value(pairs: Pairs, name: str, stored: EdgeLabelSpec, fail: Fai
         given = f"{pairs.values[one].tolist()} and {pairs.values[two].tolist()}"
         hint = None
         if stored.reverse is not None:
-            hint = f"data.edges.{name}.reverse is {stored.reverse}: leave it out where both directions have their rows"
+            hint = f"data.edges.{name}.reverse is {stored.reverse}: leave it out if both directions have rows"
         raise fail(f"{_shown(pairs, one)} of {name} has two values: {given}", hint=hint)
 
 
@@ -177,5 +179,5 @@ def _shown(pairs: Pairs, row: int) -> str:
 
 
 def _code(index: NDArray[np.int64], atoms: int) -> NDArray[np.int64]:
-    """A number for each pair of so many atoms."""
+    """A number for each pair of ``atoms`` atoms."""
     return index[:, 0] * atoms + index[:, 1]

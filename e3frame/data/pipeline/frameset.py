@@ -1,4 +1,4 @@
-"""What a set of graphs offers wherever it is held, in memory or on disk."""
+"""A set of graphs, in memory or on disk."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FrameSet(Dataset):
     """A torch_geometric data set of :class:`Graph`; indexing with a slice, a list or an index tensor gives a subset.
 
     Attributes:
-        files: where the frames come from, for messages; ``graph.file`` counts in it.
+        files: files of the frames, for messages; ``graph.file`` is a place in this list.
         cached: the file on disk, if any; what is computed from the data is kept next to it.
         r_max: cutoff in Å of the neighbours, which are found when a graph is asked for that is held without edges.
     """

@@ -19,8 +19,8 @@ from e3frame.spec.errors import DataError
 
 
 class _Store(GlobalStorage):
-    """What a graph holds. torch_geometric's takes any value called ``x``, ``feat``, ``n_id`` and so on, which may be a
-    label per frame, for one row per atom."""
+    """Values of a graph. torch_geometric's store takes any value called ``x``, ``feat``, ``n_id`` and so on, which may
+    be a label per frame, for one row per atom."""
 
     @property
     def num_nodes(self) -> int | None:
@@ -78,7 +78,7 @@ def checked(atoms: Atoms | DataError, length: float, file: str, frame: int) -> A
 def make_graph(
     atoms: Atoms, r_max: float, labels: Mapping[str, NDArray[Any]] | None = None, frame: int = 0, file: int = 0
 ) -> Graph:
-    """The graph of ``atoms`` with neighbours within ``r_max`` (Å); ``labels`` are (1, ...) or (n, ...) already.
+    """Make the graph of ``atoms`` with neighbours within ``r_max`` (Å); ``labels`` have the shape (1, ...) or (n, ...).
 
     Raises:
         ValueError: positions or a cell that make no graph; see `neighbors`.
@@ -98,14 +98,14 @@ def make_graph(
 
 
 def without_edges(graph: Graph) -> Graph:
-    """The graph with the number of its edges, ``edges`` (1,), in their place."""
+    """Replace the edges of a graph by their number, ``edges`` (1,)."""
     graph.edges = torch.tensor([graph.edge_index.shape[1]])
     del graph.edge_index, graph.edge_shift
     return graph
 
 
 def with_neighbors(graph: Graph, r_max: float, closest: float = CLOSEST) -> Graph:
-    """The graph with the edges within ``r_max`` (Å) that its positions have; arguments as for `neighbors`."""
+    """Find the edges of a graph within ``r_max`` (Å) anew; arguments as for `neighbors`."""
     atoms = Atoms(graph.z.numpy(), graph.pos.numpy(), cell=graph.cell[0].numpy(), pbc=graph.pbc[0].numpy())
     graph.edge_index, graph.edge_shift = map(torch.from_numpy, neighbors(atoms, r_max, closest))
     if "edges" in graph:
@@ -117,7 +117,7 @@ def model_input(batch: Batch | Graph, dtype: torch.dtype | None = None, inputs: 
     """``pos`` (n, 3), ``z`` (n,), ``edge_index`` (2, e), ``edge_shift`` (e, 3), ``cell`` (g, 3, 3), ``batch`` (n,),
     int ``num_graphs``, and the model's ``inputs``, (g, ...) each.
 
-    ``pos``, ``edge_shift``, ``cell`` and the inputs are cast to ``dtype`` (None: as they are); labels stay behind. A
+    ``pos``, ``edge_shift``, ``cell`` and the inputs are cast to ``dtype`` (None: unchanged); labels are left out. A
     single graph is a batch of one.
     """
     owner: Tensor | None = batch.batch

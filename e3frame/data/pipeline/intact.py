@@ -1,5 +1,5 @@
-"""Whether prepared frames that were kept on disk are such as are written there. Anyone can write a digest that fits,
-and an index out of bounds would be followed into memory that is not there."""
+"""Check that prepared frames on disk are well-formed. Anyone can write a digest that fits, and an index out of bounds
+would read memory outside of the arrays."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ UNIT = 1e3
 
 
 def sound(values: Mapping[str, Tensor], counts: Mapping[str, Tensor], files: int) -> bool:
-    """Whether these are frames.
+    """Whether these values form whole frames.
 
     Args:
         values: each key of all frames, one after another.
@@ -52,7 +52,7 @@ def sound(values: Mapping[str, Tensor], counts: Mapping[str, Tensor], files: int
 
 
 def about(tensor: Tensor, key: str) -> tuple[torch.dtype, tuple[int, ...]]:
-    """What a key holds of each entry."""
+    """Type and shape of each entry of a key."""
     shape = list(tensor.shape)
     if shape:
         shape.pop(Graph().__cat_dim__(key, None) if len(shape) > 1 else 0)
@@ -60,7 +60,7 @@ def about(tensor: Tensor, key: str) -> tuple[torch.dtype, tuple[int, ...]]:
 
 
 def _formed(kinds: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> bool:
-    """Whether all keys are there that make a frame, and hold what they should; labels hold numbers of any shape."""
+    """Whether a frame has all its keys, with the right types; labels may have any shape."""
     known: dict[str, Any] = PER_FRAME | PER_ATOM | (EDGES if "edge_index" in kinds else {"edges": OPTIONAL["edges"]})
     if not known.keys() <= kinds.keys():
         return False

@@ -1,4 +1,4 @@
-"""Labels of a frame: from what stands in a file to an array of known shape, in eV, Å and e."""
+"""Labels of a frame: from a value in a file to an array of known shape, in eV, Å and e."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from e3frame.spec.units import Units
 
 @dataclass(frozen=True)
 class LabelReader:
-    """Which labels to take from a frame, and how.
+    """Reads the labels of frames.
 
     Args:
         labels: those to read.
@@ -40,7 +40,7 @@ class LabelReader:
     edges: Mapping[str, EdgeLabelSpec] = field(default_factory=dict)
 
     def read(self, atoms: Atoms, file: str, frame: int) -> dict[str, NDArray[np.float64]]:
-        """Every label per graph as (1, *shape), or per node as (n, *shape); ``atoms`` are in Å already.
+        """Read every label per graph as (1, *shape) and per node as (n, *shape); ``atoms`` are in Å already.
 
         Raises:
             DataError: a label is not there, not numeric, not finite, or of another shape.
@@ -55,8 +55,8 @@ class LabelReader:
     def read_edges(
         self, atoms: Atoms, edge_index: NDArray[np.int64], edge_shift: NDArray[np.float64], file: str, frame: int
     ) -> dict[str, NDArray[Any]]:
-        """Every label per edge as (e, *shape), NaN on edges without one; and (1,) how many pairs are no edges, under
-        :func:`beyond_key`.
+        """Read every label per edge as (e, *shape), NaN on edges without one; and (1,) how many pairs are no edges,
+        under :func:`beyond_key`.
 
         Raises:
             DataError: as :func:`e3frame.data.pipeline.edge_labels.read_pairs`.
@@ -132,7 +132,7 @@ def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame
     if np.abs(value).max(initial=0.0) > LABEL:
         row = int(np.argwhere(np.abs(value) > LABEL)[0, 0])
         where = f" of atom {row}" if label.per == "node" else ""
-        raise DataError(f"{key}{where} is {value[row].tolist()}: no label is so large", file=file, frame=frame)
+        raise DataError(f"{key}{where} is {value[row].tolist()}: too large for a label", file=file, frame=frame)
     return value
 
 
@@ -157,7 +157,7 @@ def _misfit(key: str, value: NDArray[Any], name: str, label: Label, rows: int, o
     hint = f"{name} is one value of shape {label.shape} per {each}"
     if of_file and label.shape == () and value.shape == (2,) and value.dtype.kind == "i" and value[1] >= 0:
         hint += f"; or does the file say {value[0]},{value[1]}? numbers need a point: {value[0]}.{value[1]}"
-    return f"{key} has the shape {value.shape}, the label {name} needs {expected}", hint
+    return f"{key} has the shape {value.shape}, but the label {name} needs {expected}", hint
 
 
 def read_group(atoms: Atoms, key: str, file: str, frame: int) -> str:
@@ -196,8 +196,8 @@ def _stress(value: NDArray[np.float64], atoms: Atoms, source: str, file: str, fr
     """Symmetric, in eV/Å^3, positive where the energy grows under stretching, as ASE has it."""
     volume = atoms.cell.volume
     if not atoms.pbc.any() or volume <= 0:
-        hint = "leave the label out, or let it be missing: data.allow_missing=[stress], and no key in this frame"
-        raise DataError("a stress needs a periodic cell, this frame has none", file=file, frame=frame, hint=hint)
+        hint = "leave the label out, or allow it to be missing: data.allow_missing=[stress], and no key in this frame"
+        raise DataError("a stress needs a periodic cell, but this frame has none", file=file, frame=frame, hint=hint)
     if source == "virial":
         value = -value / volume
     matrix = value[0]

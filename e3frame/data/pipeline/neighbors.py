@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 CLOSEST = 0.05
-"""Distance in Å below which two atoms are taken for one that stands in the file twice."""
+"""Distance in Å below which two atoms are taken for one that is listed twice."""
 
 SMALLEST = 0.1
 """Volume in Å^3 that an atom of a crystal has at the very least; solid hydrogen at 400 GPa has 1.2."""
@@ -31,7 +31,7 @@ CHECKED = 4_000_000
 
 
 class _Seen(NamedTuple):
-    """Atoms and images of them near the cell: whose they are, positions in Å, and translations as integers."""
+    """Atoms and their images near the cell: number of the atom, position in Å, and translation in cell vectors."""
 
     atom: NDArray[np.int64]
     position: NDArray[np.float64]
@@ -81,7 +81,7 @@ def neighbors(atoms: Atoms, r_max: float, closest: float = CLOSEST) -> tuple[NDA
 
 
 def _order(*keys: NDArray[Any]) -> NDArray[np.int64]:
-    """What sorts rows by their first key, then by the second, and so on; of integers."""
+    """Order that sorts rows of integers by their first key, then by the second, and so on."""
     if not len(keys[0]):
         return np.zeros(0, dtype=np.int64)
     lowest = [int(key.min()) for key in keys]
@@ -144,7 +144,7 @@ def _require_room(atoms: Atoms, reduced: NDArray[np.float64], closest: float) ->
 def _images(
     inside: NDArray[np.float64], reduced: NDArray[np.float64], inverse: NDArray[np.float64], reach: float
 ) -> _Seen:
-    """Atoms that stand in the cell, and their images within ``reach`` of the smallest box that holds the atoms."""
+    """Atoms in the cell, and their images within ``reach`` of the smallest box around the atoms."""
     seen = _Seen(np.arange(len(inside)), inside, np.zeros((len(inside), len(reduced)), dtype=np.int64))
     if not len(inside):
         return seen
@@ -188,7 +188,7 @@ def _within(
 
 
 def _require_apart(inside: NDArray[np.float64], closest: float) -> None:
-    """No two atoms in one cube that is smaller than ``closest``: found without a look at their many pairs."""
+    """Raise ValueError if two atoms are in one cube smaller than ``closest``, without looking at all their pairs."""
     if closest <= 0:
         return
     cube = np.floor(inside * (np.sqrt(3) / closest))

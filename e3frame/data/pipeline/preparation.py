@@ -29,15 +29,15 @@ from e3frame.spec.errors import DataError
 
 
 class Piece(NamedTuple):
-    """Frames of a file, by its number in the list of files: what its reader makes them of."""
+    """A portion of the frames of one file, which is given by its place in the list of files."""
 
     file: int
     held: Any
 
 
 class Chunk(NamedTuple):
-    """Consecutive graphs: each key's values one after another, how many of them each graph has, and what is wrong with
-    frames that have been left out."""
+    """Consecutive graphs: the values of each key, concatenated, how many of them each graph has, and the errors of
+    frames that were left out."""
 
     values: dict[str, NDArray[Any]]
     counts: dict[str, NDArray[np.int64]]
@@ -46,14 +46,14 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that it takes to make the graphs of some files.
+    """How the graphs of some files are made.
 
     Args:
-        source: reads the files, which stand in its order.
+        source: reads the files.
         files: names of the files; ``graph.file`` counts in them.
         r_max: cutoff of the neighbours in Å.
         labels: what to take from each frame.
-        chosen: the frames to make, counted through all files, in rising order; None: all.
+        chosen: numbers of the frames to make, counted through all files, in rising order; None: all.
         piece: frames that one process makes at a time.
         edges: whether the graphs keep their edges, or only the number of them.
         tolerant: whether broken frames are left out and reported with their chunk; else the first is an error.
@@ -87,7 +87,7 @@ class Recipe:
         return sum(counts) if len(counts) == len(self.files) else None
 
     def chunk(self, piece: Piece) -> Chunk:
-        """The graphs of a piece; raises DataError for the first frame that is wrong, unless such are left out."""
+        """Make the graphs of a piece; raise DataError for the first broken frame, unless these are left out."""
         broken: list[DataError] = []
         packed = pack(self._graphs(piece, broken))
         return packed._replace(broken=tuple(broken))
@@ -104,7 +104,7 @@ class Recipe:
                 yield graph
 
     def graph(self, atoms: Atoms | DataError, frame: int, number: int) -> Graph:
-        """One frame; raises DataError."""
+        """Make the graph of one frame; raise DataError if it is broken."""
         file = self.files[number]
         atoms = checked(atoms, self.labels.units.length_factor(), file, frame)
         labels = self.labels.read(atoms, file, frame)
@@ -143,7 +143,7 @@ def prepared(recipe: Recipe, processes: int | None = None) -> Iterator[Chunk]:
 
 
 def pack(graphs: Iterable[Graph]) -> Chunk:
-    """Graphs that all hold the same keys, one after another."""
+    """Concatenate graphs that all hold the same keys."""
     rows = [{key: value.numpy() for key, value in graph} for graph in graphs]
     if not rows:
         return Chunk({}, {})
@@ -159,7 +159,7 @@ def _cores() -> Sequence[int]:
 
 
 def _by_processes(recipe: Recipe, pieces: Iterable[Piece], workers: int) -> Iterator[Chunk]:
-    """As ``map`` would, with few pieces under way at a time, so that a large set is never in memory as a whole."""
+    """Like ``map``, but with few pieces under way at a time, so that a large set is never in memory as a whole."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pending: deque[Future[Chunk]] = deque()
     with ProcessPoolExecutor(workers, context, initializer=_begin) as pool:
@@ -171,7 +171,7 @@ def _by_processes(recipe: Recipe, pieces: Iterable[Piece], workers: int) -> Iter
             while pending:
                 yield pending.popleft().result()
         except BrokenProcessPool as error:
-            hint = "was it short of memory? data.processes=1 takes the least"
+            hint = "out of memory? data.processes=1 needs the least"
             raise DataError("a process that prepares the data was killed", hint=hint) from error
         finally:
             for future in pending:
@@ -179,7 +179,7 @@ def _by_processes(recipe: Recipe, pieces: Iterable[Piece], workers: int) -> Iter
 
 
 def _begin() -> None:
-    """Of a worker: one thread computes, and another sees to it that it ends with its parent, however that ends."""
+    """Start a worker: one thread computes, another ends the process when its parent ends, however that happens."""
     torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()
 
@@ -192,15 +192,15 @@ def _end_with_parent() -> None:
 
 
 def _code(group: str) -> int:
-    """The same number for the same text, in every process."""
+    """Hash of a text that is the same in every process."""
     return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def require_connected(graph: Graph, file: str, r_max: float) -> None:
     """Raise DataError where an atom has no neighbour.
 
-    A single atom is a legitimate frame (a reference energy); one that is out of reach of all others is, unless the user
-    says otherwise, a mistake.
+    A frame of a single atom is legitimate (a reference energy). An atom out of reach of all others is a mistake, unless
+    the user allows it.
     """
     if graph.num_nodes > 1:
         alone = np.bincount(graph.edge_index[1].numpy(), minlength=graph.num_nodes) == 0
@@ -210,5 +210,5 @@ def require_connected(graph: Graph, file: str, r_max: float) -> None:
                 f"atom {atom} ({SYMBOLS[graph.z[atom]]}) has no neighbour within r_max = {r_max:g} Å",
                 file=file,
                 frame=int(graph.frame),
-                hint=f"raise r_max, or check data.units.length\nif it is apart on purpose: {ALLOW_ISOLATED}",
+                hint=f"raise r_max, or check data.units.length\nif it is meant to be isolated: {ALLOW_ISOLATED}",
             )

@@ -105,7 +105,7 @@ def _prior(
     known: NDArray[np.float64],
     free: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """(species,) where the fit begins; what is known stays."""
+    """(species,) energies at which the fit begins; known energies stay."""
     atoms = np.array([free_atom_energy(symbol) for symbol in species])
     totals = rows @ atoms
     if (np.abs(values - totals) < TOTALS * np.abs(totals)).mean() > 0.9:
@@ -120,8 +120,8 @@ NOISE = 1e-12
 
 
 class Rounding(NamedTuple):
-    """Numbers that were rounded to multiples of ``step`` (in eV), in a unit; ``digits`` behind the point, None where
-    they were stored in float32."""
+    """Energies rounded to multiples of ``step`` (eV): written in ``unit`` with some ``digits`` after the point, or
+    stored in float32 (None)."""
 
     step: float
     unit: str

@@ -1,4 +1,4 @@
-"""Frames of one atom without neighbours: their energies are the reference energies, not something to train on."""
+"""Frames of one atom without neighbours, whose energies are reference energies and no training data."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class SingleAtoms(NamedTuple):
 
 
 def set_apart(splits: Splits, shifts: Shifts | None, allowed: bool = True) -> tuple[Splits, SingleAtoms]:
-    """The splits without single atoms that have an energy, and these energies.
+    """Take single atoms that have an energy out of the splits; return the other frames and these energies.
 
     Args:
         shifts: the model's reference energies; where they are numbers that the single atoms do not have, all frames
@@ -66,8 +66,8 @@ def set_apart(splits: Splits, shifts: Shifts | None, allowed: bool = True) -> tu
     what = f"{counted(number, 'frame')} of single atoms ({', '.join(energies)})"
     off = _off(rest["train"], energy, energies)
     if abs(off) > BINDING:
-        text = f"{what} do not go with the {energy} of the other frames, which are {off:.4g} eV per atom above them: "
-        return splits, SingleAtoms({}, (text + "another level of theory? They are frames like all others",))
+        text = f"{what} do not match the {energy} of the other frames, which are {off:.4g} eV per atom higher: "
+        return splits, SingleAtoms({}, (text + "another level of theory? They are treated like all other frames",))
     differ = None if shifts.values is None else _differ(energies, shifts)
     if differ is not None and not allowed:
         name = next(name for name, mask in masks.items() if mask.any())
@@ -75,15 +75,15 @@ def set_apart(splits: Splits, shifts: Shifts | None, allowed: bool = True) -> tu
         hint = f"to train on them: {ALLOW_ISOLATED}\nor write shift: auto, which takes their energies"
         raise DataError(f"{what} are not the model's references: {differ}", file=file, frame=frame, hint=hint)
     if differ is not None:
-        return splits, SingleAtoms({}, (f"{what} are frames like all others: {differ}",))
-    said = [f"{what} are reference energies and not trained on; {KEY} trains on them"]
+        return splits, SingleAtoms({}, (f"{what} are treated like all other frames: {differ}",))
+    said = [f"{what} are used as reference energies, not for training; {KEY} trains on them"]
     if several:
-        said.append(f"of the several energies of a single {', '.join(several)} the lowest is taken")
+        said.append(f"a single {', '.join(several)} has several energies; the lowest is used")
     return Splits.of(rest), SingleAtoms(energies, tuple(said), what, energy)
 
 
 def _differ(energies: Mapping[str, float], shifts: Shifts) -> str | None:
-    """Which energy is not that of the model, in words; None where all are."""
+    """Description of the energy that differs most from the model's; None if all agree."""
     off = {s: abs(e - given) if (given := shifts.of(s)) is not None else float("inf") for s, e in energies.items()}
     worst = max(off, key=lambda symbol: off[symbol])
     if off[worst] <= SAME:

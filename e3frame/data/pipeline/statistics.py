@@ -23,7 +23,7 @@ from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 from e3frame.spec.statistics import Statistics
 
-APART = f"raise model.r_max\nif they are apart on purpose: {ALLOW_ISOLATED}"
+APART = f"raise model.r_max\nif they are meant to be isolated: {ALLOW_ISOLATED}"
 BY_SYMMETRY = "if they vanish by symmetry: data.allow=[zero_forces]"
 VANISHING = 1e-6
 """eV/Å: smaller forces are what rounding leaves of none."""
@@ -31,14 +31,14 @@ VANISHING = 1e-6
 
 @dataclass(frozen=True)
 class Measured:
-    """What the statistics are of.
+    """Labels that the statistics describe.
 
     Args:
         energy: label that a sum over the atoms predicts.
         forces: label whose root mean square is the scale, where it is there.
         mean: a mean over the atoms predicts ``energy``.
         known: reference energies that are given, such as those of isolated atoms.
-        allow: what is no mistake in these data, as ``DataSpec.allow``.
+        allow: ``DataSpec.allow``.
     """
 
     energy: str = "energy"
@@ -72,7 +72,7 @@ def compute_statistics(
         forces_key: label whose root mean square is the scale, where it is there.
         mean: a mean over the atoms predicts ``energy_key``: :math:`n_{fs}` are fractions of the atoms.
         known: reference energies that are given, such as those of isolated atoms.
-        allow: what is no mistake in these data, as ``DataSpec.allow``.
+        allow: ``DataSpec.allow``.
 
     Raises:
         DataError: no atom has a neighbour, or all forces (or energies) are the same, so that there is no scale.

@@ -15,6 +15,6 @@ class AugmentSpec(Spec):
 
     noise: float = Field(gt=0, le=0.2)
     """Standard deviation in Å of a random shift of each coordinate of each atom, after which neighbours are found anew.
-    The labels stay those of the frame as it is, which makes it a regularizer (arXiv 2106.07971), not more data: the
+    The labels stay those of the original frame, which makes it a regularizer (arXiv 2106.07971), not more data: the
     model learns to overlook such shifts. Forces and stresses, which change in proportion to the shifts, are refused;
     an energy does not change in first order only where the structures are relaxed."""

@@ -62,29 +62,29 @@ class DataSpec(Kinded, family="data set"):
     """Frames per training step, or what fits: ``{atoms: 500}`` or ``{edges: 10000}``. Every frame comes once in an
     epoch, and all epochs have the same number of steps; some batches are a little smaller for it."""
     eval_batch_size: BatchSize = 64
-    """The same per step of validation and test."""
+    """Frames per step of validation and test, or what fits."""
     num_workers: int = Field(default=0, ge=0)
     """Processes that prepare batches; 0: the training process itself, which is best for frames held in memory."""
     processes: int | None = Field(default=None, ge=1)
     """Processes that read frames and find neighbours before the training; null: one per core."""
     storage: Literal["memory", "disk"] = "memory"
-    """Where the prepared frames, with their neighbours, are while training reads them. disk: in one file in the folder
+    """Where the prepared frames are held during training. disk: in one file in the folder
     of the processed data, from which each batch is read, for sets larger than memory; nothing holds them all, the
     results have the same bits, and a few ``num_workers`` read ahead. An .npz file is read as a whole; and after the
     training, predictions and labels of all frames are compared in memory."""
     cache_dir: str | None = None
     """Folder of the processed data; null: $E3FRAME_CACHE, else ~/.cache/e3frame."""
     neighbors: Literal["stored", "computed"] = "stored"
-    """Whether prepared frames hold their neighbours, or they are found each time a frame is read, by the processes that
-    prepare batches. computed: the frames take a tenth of the room or less, each step some more time, and the results
-    have the same bits."""
+    """Whether neighbours are stored with the prepared frames, or computed each time a frame is read. computed: the
+    processes that prepare batches find them; frames take a tenth of the room or less, each step some more time, and
+    the results have the same bits."""
     augment: AugmentSpec | None = None
     """Random changes of the training frames; null: none."""
     allow: tuple[Literal["isolated_atoms", "zero_forces"], ...] = ()
-    """What is no mistake in these data. isolated_atoms: atoms that have no neighbour within r_max, as at the end of a
-    dissociation. zero_forces: forces that are all zero, as by the symmetry of cells with one atom."""
+    """Oddities to accept in these data. isolated_atoms: atoms that have no neighbour within r_max, as at the end
+    of a dissociation. zero_forces: forces that are all zero, as by the symmetry of cells with one atom."""
     single_atoms: Literal["references", "frames"] = "references"
-    """How frames of one atom without neighbours are used where the model has reference energies. references: their
+    """How to use frames of one atom without neighbours if the model has reference energies. references: their
     energies are the reference energies, and nothing is trained on them or tested by them, unless the model's are
     numbers that differ by more than 1 meV; frames: they are frames like all others."""
     preflight: Literal["refuse", "warn", "off"] = "refuse"
@@ -297,9 +297,7 @@ class DataSpec(Kinded, family="data set"):
         """Raise DataError for a label that the source does not declare, or declares with another type."""
         for name, label in labels.items():
             if name not in self.label_names:
-                raise DataError(
-                    f"the data do not declare a label {name}", hint=did_you_mean(name, self.label_names, "declared")
-                )
+                raise DataError(f"the data have no label {name}", hint=did_you_mean(name, self.label_names, "declared"))
             held = self.prepared_labels.get(name, label)
             if held != label:
                 raise DataError(f"{name} is of shape {held.shape} per {held.per}, not {label.shape} per {label.per}")
@@ -313,12 +311,12 @@ class DataSpec(Kinded, family="data set"):
             if label.per != "edge":
                 return None
             hint = f"data.edges.{name}={{index: KEY}} names the key of the pairs"
-            return f"the data do not say which pairs of atoms the label '{name}' is of", hint
+            return f"the data do not name the pairs of atoms of the label '{name}'", hint
         if label.per != "edge":
-            return f"the label '{name}' is per edge in the data, per {label.per} is asked for", None
+            return f"the label '{name}' is per edge in the data, but is used per {label.per}", None
         if stored.reverse == "transposed" and len(label.shape) != 2:
-            hint = f"such as same or negative for data.edges.{name}.reverse"
-            return f"transposed is for matrices, the label '{name}' is {label.shape} per edge", hint
+            hint = f"write same or negative for data.edges.{name}.reverse"
+            return f"transposed needs a matrix, but the label '{name}' is {label.shape} per edge", hint
         return None
 
 

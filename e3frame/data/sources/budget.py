@@ -11,7 +11,7 @@ from e3frame.spec.base import Spec, mistake, shown
 
 
 class Budget(Spec):
-    """As many frames as fit, so that batches of frames of any sizes take about the same memory and time. One of:"""
+    """Limit of a batch, which takes as many frames as fit, so that all need about the same memory and time. One of:"""
 
     atoms: int | None = Field(default=None, ge=1)
     """Atoms of a batch, at most."""
@@ -27,17 +27,17 @@ class Budget(Spec):
 
     @property
     def unit(self) -> str:
-        """What is counted."""
+        """Unit that is counted: atoms or edges."""
         return "edges" if self.atoms is None else "atoms"
 
     @property
     def limit(self) -> int:
-        """How many there may be."""
+        """Largest number of this unit."""
         return getattr(self, self.unit)
 
 
 def _batch_size(raw: Any, info: ValidationInfo) -> Any:
-    """Checked here, as a union would complain of each of its types."""
+    """Validate by hand, as a union would report an error for each of its types."""
     if isinstance(raw, Mapping):
         return Budget.model_validate(raw, context=info.context)
     if isinstance(raw, Budget):

@@ -66,7 +66,9 @@ class FilesSpec(DividedSpec):
     def _names(cls, keys: dict[str, str]) -> dict[str, str]:
         for name in keys:
             if name in RESERVED or not name.isidentifier():
-                raise mistake(f"no label can be called {shown(name)}", f"taken: {', '.join(sorted(RESERVED))}")
+                raise mistake(
+                    f"{shown(name)} is a reserved name; rename this label", f"reserved: {', '.join(sorted(RESERVED))}"
+                )
         if "stress" in keys and "virial" in keys:
             raise mistake("the stress is given twice, by stress and by virial", "leave one of them out")
         return keys
@@ -87,7 +89,7 @@ class FilesSpec(DividedSpec):
         unknown = [name for name in self.keys if name not in converted()]
         if unknown and (self.units.length or "Å", self.units.energy or "eV") != ("Å", "eV"):
             raise mistake(
-                f"units convert {', '.join(converted())} alone; it is not known what '{unknown[0]}' is",
+                f"units convert only {', '.join(converted())}; the unit of '{unknown[0]}' is unknown",
                 f"if it is an energy, write keys: {{energy: {self.keys[unknown[0]]}}}",
             )
         return self
@@ -97,7 +99,7 @@ class FilesSpec(DividedSpec):
         for label, unit in self.units.of_labels.items():
             if label not in self.keys:
                 hint = f"give data.keys.{label}, or leave data.units.{label} out"
-                raise mistake_at(("units", label), unit, mistake(f"{label} is in {unit}, but no key holds it", hint))
+                raise mistake_at(("units", label), unit, mistake(f"a unit of {label} is given, but no key", hint))
         return self
 
     @model_validator(mode="after")
@@ -108,7 +110,7 @@ class FilesSpec(DividedSpec):
                 raise mistake_at("edges", name, mistake(f"data.keys has no label {shown(name)}", hint))
         if self.edges and (self.neighbors == "computed" or self.augment is not None):
             key = "neighbors: computed" if self.neighbors == "computed" else "augment"
-            raise mistake(f"labels of edges belong to stored neighbours, {key} finds them anew", f"leave out {key}")
+            raise mistake(f"labels per edge need stored neighbours, but {key} finds new ones", f"leave out {key}")
         return self
 
     @model_validator(mode="after")
@@ -165,7 +167,7 @@ class FilesSpec(DividedSpec):
         found = [combined(self.units, self.stated(file), self.keys, file) for file in files]
         for file, units in zip(files, found, strict=True):
             if units != found[0]:
-                hint = "read them one by one, as path, val_path and test_path, or give all in the same units"
+                hint = "convert them to the same units, or read them apart, as path, val_path and test_path"
                 raise DataError(f"states other units than {files[0]}", file=file, hint=hint)
         return found[0] if found else self.units
 
@@ -176,7 +178,7 @@ class FilesSpec(DividedSpec):
             units = {name: unit for name, unit in said if unit is not None and self.units.unit_of(name) is None}
             if units:
                 told = ", ".join(f"{name} in {unit}" for name, unit in units.items())
-                found.append(f"{', '.join(paths)} states its units: {told}; read so")
+                found.append(f"{', '.join(paths)} states its units, which are used: {told}")
         return found
 
     def idle(self, asked: Collection[str], way: Callable[[str], str]) -> Iterator[SpecError]:
@@ -186,15 +188,19 @@ class FilesSpec(DividedSpec):
             if label in asked:
                 continue
             if default.get(name) != key:
-                yield SpecError(("keys", name), f"nobody learns '{label}', so it is not read", way(label))
+                yield SpecError(("keys", name), f"no target or input uses '{label}', so it is not read", way(label))
             if name in self.units.of_labels:
-                yield SpecError(("units", name), f"nobody learns '{label}', so its unit is not used", "leave it out")
+                yield SpecError(
+                    ("units", name), f"no target or input uses '{label}', so its unit is not used", "leave it out"
+                )
             if name in self.edges:
-                yield SpecError(("edges", name), f"nobody learns '{label}', so its pairs are not read", "leave it out")
+                yield SpecError(
+                    ("edges", name), f"no target or input uses '{label}', so its pairs are not read", "leave it out"
+                )
         for label in self.allow_missing:
             if label not in asked:
                 hint = f"leave it out, or {way(label)}"
-                yield SpecError(("allow_missing",), f"nobody learns '{label}', so no frame needs it", hint)
+                yield SpecError(("allow_missing",), f"no target or input uses '{label}', so no frame needs it", hint)
         for error in self.split.idle(self.elsewhere):
             yield error.under("split")
 

@@ -132,13 +132,13 @@ class _Trajectory(DividedSpec):
         present, structure = arrays_of(file), source.structure
         for key in (structure.positions, structure.numbers, *source.keys.values()):
             if key not in present:
-                problem = f"has no array '{key}', it holds {', '.join(present)}"
-                raise DataError(problem, file=file, hint="this is the raw file of another set")
+                problem = f"has no array '{key}'; arrays there: {', '.join(present)}"
+                raise DataError(problem, file=file, hint="is it the raw file of another data set?")
         _, numbers, _ = source.structures(file)
         found = Formula.from_list([SYMBOLS[z] for z in numbers[:1].flatten().tolist()])
         if len(numbers) and found.count() != Formula(FORMULAS[self.molecule]).count():
             problem = f"holds {found:hill}, {self.molecule} is {Formula(FORMULAS[self.molecule]):hill}"
-            raise DataError(problem, file=file, hint="this is the raw file of another set")
+            raise DataError(problem, file=file, hint="is it the raw file of another data set?")
 
 
 class Md17Spec(_Trajectory):
@@ -156,9 +156,9 @@ class Md17Spec(_Trajectory):
         known = {"ccsd": tuple(CCSD), "fhi_aims": ("benzene",)}.get(self.level, tuple(FORMULAS))
         if self.molecule not in known:
             problem = f"there are no {self.level} data of {self.molecule}"
-            raise mistake_at("level", self.level, mistake(problem, f"there are of {', '.join(known)}"))
+            raise mistake_at("level", self.level, mistake(problem, f"available for {', '.join(known)}"))
         if self.level == "ccsd" and self.split.test is not None:
-            raise mistake("the test frames of ccsd are given", "leave out split.test")
+            raise mistake("the test frames of ccsd are fixed", "leave out split.test")
         return self
 
     def _read_as(self, files: list[str]) -> NpzSpec:

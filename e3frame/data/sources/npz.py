@@ -68,7 +68,7 @@ class NpzSpec(FilesSpec):
         labels = {key: arrays[key] for key in {*self.keys.values(), *rows, *groups} if key in arrays}
         for key, values in labels.items():
             if values.ndim == 0 or len(values) != len(positions):
-                raise DataError(f"{key} has the shape {values.shape} for {len(positions)} frames", file=file)
+                raise DataError(f"{key} has the shape {values.shape}, but there are {len(positions)} frames", file=file)
         for frame in portion:
             real = numbers[frame] > 0
             full = bool(real.all())

@@ -37,7 +37,7 @@ LABELS = {
     "dipole": Label("graph", (3,)),
     "polarizability": Label("graph", (3, 3)),
 }
-"""In eV, eV/Å, e*Å, Å^3. The minimal basis makes the polarizability about half of what is measured."""
+"""Units: eV, eV/Å, e*Å, Å^3. The minimal basis makes the polarizability about half of the measured one."""
 TRAIN_FRAMES = 450
 """Training frames of each molecule."""
 

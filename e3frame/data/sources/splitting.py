@@ -1,4 +1,4 @@
-"""Which frames of one set are for training, validation and test."""
+"""Division of a set of frames into training, validation and test."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class SplitSpec(Spec):
     same ``val`` and ``test``. group: shuffled by seed, but frames with the same value of ``key`` stay
     together; sizes are then reached as nearly as that allows. index: the frames that files list."""
     seed: int = Field(default=0, ge=0)
-    """Of the methods random and group, and of what index leaves open."""
+    """Random seed of the methods random and group, and of the sizes that index leaves open."""
     key: str | None = Field(default=None, min_length=1)
     """For group: the key of the frames, such as the name of their molecule."""
     train_index: str | None = None
@@ -85,10 +85,10 @@ class SplitSpec(Spec):
             "test_index": "index",
         }.items():
             if getattr(self, key) is not None and self.method != method:
-                problem = f"{key} is for method: {method}, method is {self.method}"
+                problem = f"{key} needs method: {method}, but method is {self.method}"
                 raise mistake_at(key, getattr(self, key), mistake(problem, f"write method: {method}, or leave it out"))
         if self.method == "group" and self.key is None:
-            raise mistake("method group needs a key: that of the frames to keep together", "for example key: molecule")
+            raise mistake("method group needs a key, by whose value frames stay together", "for example key: molecule")
         if self.method == "index" and self.train_index is None:
             raise mistake("method index needs train_index: a file with the numbers of the training frames")
         for name in ("val", "test"):
@@ -158,7 +158,7 @@ class SplitSpec(Spec):
         return chosen
 
     def _listed(self, total: int, elsewhere: frozenset[str]) -> dict[str, NDArray[np.int64]]:
-        """For the method index: listed frames, and what is drawn from them and from the rest."""
+        """Divide by lists: listed frames, and frames drawn from them and from the rest."""
         import numpy as np
 
         random = np.random.default_rng(self.seed)
@@ -195,10 +195,10 @@ def read_index(file: str, total: int) -> NDArray[np.int64]:
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror or error}", file=path) from None
     except (ValueError, OverflowError) as error:
-        raise DataError(f"numbers of frames are required: {error}", file=path) from None
+        raise DataError(f"frame numbers are required: {error}", file=path) from None
     outside = index[(index < 0) | (index >= total)]
     if len(outside):
-        raise DataError(f"frame {outside[0]} is listed, there are {total}, counted from 0", file=path)
+        raise DataError(f"frame {outside[0]} is listed, but there are {total}, counted from 0", file=path)
     unique, times = np.unique(index, return_counts=True)
     if len(unique) < len(index):
         raise DataError(f"frame {unique[times > 1][0]} is listed twice", file=path)
@@ -208,7 +208,7 @@ def read_index(file: str, total: int) -> NDArray[np.int64]:
 
 
 def _whole_numbers(path: Path) -> NDArray[np.int64]:
-    """Of a text, or of an array; raises ValueError or OverflowError where it holds something else."""
+    """Whole numbers in a text or an array; raises ValueError or OverflowError for anything else."""
     import numpy as np
 
     if path.suffix != ".npy":
@@ -263,7 +263,7 @@ def _counted(size: Any, name: str, total: int) -> Any:
 def _resolved(wanted: Mapping[str, Any], total: int) -> dict[str, int]:
     fixed = sum(size for size in wanted.values() if size != "rest")
     if fixed > total:
-        raise TooFew(f"the split asks for {_sum(wanted)} frames, there are {total}")
+        raise TooFew(f"the split asks for {_sum(wanted)} frames, but there are {total}")
     sizes = {name: total - fixed if size == "rest" else size for name, size in wanted.items()}
     if sizes.get("train") == 0:
         raise TooFew(f"the split leaves no frame for training: {_sum(wanted)} of {total} frames")
