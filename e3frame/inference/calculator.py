@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,35 +25,35 @@ _ELSEWHERE = {
     **dict.fromkeys(("use_gpu", "gpu", "cuda"), "device"),
     **dict.fromkeys(("charge_key", "info_keys"), "keys"),
 }
-"""What other calculators call a keyword of ours."""
+"""Names of our keywords in other calculators."""
 
 
 class E3FrameCalculator(Calculator):
-    """Energy in eV, forces in eV/Å and stress in eV/Å^3 of a saved model, as far as it has them; periodic or not.
+    """Energy in eV, forces in eV/Å and stress in eV/Å^3 of a saved model, for molecules and periodic systems.
 
-    A model with an output ``energy`` has forces and, in a cell that is periodic in three directions, a stress, whether
-    it was trained on them or not; where the energy is a sum over atoms, also ``energies`` (n,) of the atoms.
+    A model with an output ``energy`` also gives forces and, in a cell that is periodic in three directions, a stress,
+    whether it was trained on them or not; if the energy is a sum over atoms, also the ``energies`` (n,) of the atoms.
 
-    ``results`` holds all outputs of the model: those that ASE has no name for under their own, such as a
-    polarizability (3, 3); with outputs per edge also ``edge_index`` (e, 2) and, of a periodic system, ``edge_shift``
-    (e, 3), as ``data.edges`` describes them. Its arrays cannot be changed in place.
-    What the model reads besides the structure is taken from ``atoms.info``: a total charge from
-    ``atoms.info["total_charge"]``, or ``atoms.info["charge"]``.
+    ``results`` holds all outputs of the model; those without a name in ASE keep their own, such as a polarizability
+    (3, 3). With outputs per edge it also holds ``edge_index`` (e, 2) and, in a periodic system, ``edge_shift`` (e, 3),
+    as ``data.edges`` describes them. Its arrays cannot be changed in place.
+    Inputs of the model besides the structure are read from ``atoms.info``: a total charge from
+    ``atoms.info["total_charge"]`` or ``atoms.info["charge"]``.
 
     Args:
         model: the file of a trained model, the folder of its run, or ``runs/<name>`` for the newest run of that name.
-        device: where to run it.
-        dtype: of its weights; None: as it was trained. float64 for vibrations and the like.
+        device: device on which the model runs.
+        dtype: type of its weights; None: that of the training. Use float64 for vibrations.
         plugins: as for :func:`e3frame.load_model`.
-        keys: input of the model: the key of ``atoms.info`` that holds it, where it has another name there.
-        kwargs: of ASE's calculators: ``atoms``, ``label``, ``directory``.
+        keys: for an input of the model, the key of ``atoms.info`` that holds it, if that is another name.
+        kwargs: keywords of ASE's calculators: ``atoms``, ``label``, ``directory``.
 
     Raises:
-        UserError: the model cannot be read, a keyword is unknown, or the atoms lack an input of the model or hold an
-            element that it does not know, or what it predicts for them is not finite.
+        UserError: the model cannot be read, a keyword is unknown, the atoms lack an input of the model or have an
+            element that is unknown to it, or a prediction is not finite.
     """
 
-    implemented_properties: ClassVar[list[str]] = [
+    implemented_properties: list[str] = [  # noqa: RUF012
         *(quantity.ase for quantity in QUANTITIES.values() if quantity.ase is not None),
         ENERGIES,
         "free_energy",
@@ -71,7 +71,7 @@ class E3FrameCalculator(Calculator):
         _require_known(kwargs)
         if model is None:
             raise UserError("E3FrameCalculator needs a model\n  model='runs/.../model.safetensors'")
-        super().__init__(**kwargs)
+        super().__init__(**kwargs)  # type: ignore[no-untyped-call]  # ASE has no types
         self.predictor = Predictor(model, device, dtype, plugins, keys)
         given = [called for name in self.predictor.names if (called := ase_name(name)) is not None]
         self.implemented_properties = [*given, *(["free_energy"] if "energy" in given else [])]
@@ -79,14 +79,14 @@ class E3FrameCalculator(Calculator):
         self._weights: torch.Tensor | None = None
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
-        """Nothing of a calculator can be changed once it is made."""
+        """Refuse all changes: a calculator keeps its settings."""
         if kwargs:
             raise UserError(f"{', '.join(kwargs)} cannot be set\n  make a new calculator")
         return {}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; ASE looks neither at ``atoms.info`` nor at the model."""
-        changes = super().check_state(atoms, tol)
+        """Changes since the last calculation, also of ``atoms.info`` and the weights, which ASE does not compare."""
+        changes: list[str] = super().check_state(atoms, tol)  # type: ignore[no-untyped-call]
         if not changes and self.predictor.inputs.changed(self._read, atoms):
             return ["info"]
         if not changes and (self._weights is None or not torch.equal(self._weights, _content(self.predictor.model))):
@@ -99,15 +99,15 @@ class E3FrameCalculator(Calculator):
         properties: Collection[str] = ("energy",),
         system_changes: Collection[str] = tuple(all_changes),
     ) -> None:
-        self.results = {}  # a calculation that fails leaves none that could be taken for its own
-        super().calculate(atoms, properties, system_changes)
+        self.results = {}  # a failed calculation must not leave results of an earlier one
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         if self.atoms is None:
             raise UserError("the calculator has no atoms\n  atoms.calc = calculator, or give it atoms")
         with without_modes(self.predictor.device):
             graph = self.predictor.graph(self.atoms)
             self._read, self._weights = self.predictor.inputs.read(self.atoms), _content(self.predictor.model)
             (values,) = self.predictor.run([graph])
-        results = {ase_name(name) or name: as_ase(name, value) for name, value in values.items()}
+        results: dict[str, Any] = {ase_name(name) or name: as_ase(name, value) for name, value in values.items()}
         if any(output.domain == "edge" for output in self.predictor.outputs.values()):
             index, shift = edges_of(self.atoms, graph)
             results |= {"edge_index": index} | ({} if shift is None else {"edge_shift": shift})
@@ -129,6 +129,6 @@ def _require_known(given: Mapping[str, Any]) -> None:
 
 
 def _content(model: torch.nn.Module) -> torch.Tensor:
-    """All numbers of a model as bytes."""
+    """All numbers of a model, as bytes."""
     tensors = [*model.parameters(), *model.buffers()]
     return torch.cat([tensor.detach().contiguous().reshape(-1).view(torch.uint8) for tensor in tensors])

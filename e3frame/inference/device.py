@@ -1,4 +1,4 @@
-"""Where a model runs and in which numbers, as a user writes it."""
+"""Device and floating-point type of a model, from the names that users write."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SHORT = {
     **dict.fromkeys(("fp16", "f16", "half", "16"), "float16"),
     **dict.fromkeys(("bf16", "brain"), "bfloat16"),
 }
-"""What others call them."""
+"""Other names of the types."""
 
 
 def read_dtype(dtype: torch.dtype | str) -> torch.dtype:
-    """The type of that name.
+    """The floating-point type of a name.
 
     Raises:
-        UserError: it is none that a model can have.
+        UserError: no model can have this type.
     """
     name = str(dtype).removeprefix("torch.").strip()
     if name in _DTYPES and isinstance(dtype, torch.dtype | str):
@@ -35,14 +35,14 @@ def read_dtype(dtype: torch.dtype | str) -> torch.dtype:
     plain = getattr(dtype, "__name__", name).lower()
     match = _SHORT.get(plain) or nearest(plain, WEIGHTS)
     hint = f"did you mean {match}?\n  " if match else ""
-    raise UserError(f"dtype={shown(name)}: there is no such type of numbers\n  {hint}known: {', '.join(WEIGHTS)}")
+    raise UserError(f"dtype={shown(name)}: no such floating-point type\n  {hint}known: {', '.join(WEIGHTS)}")
 
 
 def read_device(device: Device) -> torch.device:
-    """The device of that name, which is there.
+    """The device of a name.
 
     Raises:
-        UserError: there is no such device, or not on this machine.
+        UserError: the name is unknown, or this machine has no such device.
     """
     there = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
     if torch.backends.mps.is_available():
@@ -51,7 +51,7 @@ def read_device(device: Device) -> torch.device:
         found = torch.device(device)
     except (RuntimeError, TypeError, ValueError):
         hint = did_you_mean(str(device), dict.fromkeys([*there, "cuda"]), "devices here")
-        raise UserError(f"device={shown(str(device))}: there is no such device\n  {hint}") from None
+        raise UserError(f"device={shown(str(device))}: no such device\n  {hint}") from None
     named = f"{found.type}:{found.index or 0}" if found.type == "cuda" else found.type
     if named not in there or (found.type != "cuda" and found.index):
         why = "" if found.type != "cuda" or torch.cuda.is_available() else ", or torch cannot use it"
@@ -61,11 +61,12 @@ def read_device(device: Device) -> torch.device:
 
 @contextmanager
 def without_modes(device: torch.device) -> Iterator[None]:
-    """As if the caller had set none of torch's modes that change where, how or in which numbers a model runs."""
+    """Switch off the modes of torch that a caller may have set and that change how a model runs: inference mode,
+    autocast, and a default device."""
     with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode(False))  # which leaves out what derivatives need
+        stack.enter_context(torch.inference_mode(False))  # derivatives need autograd
         if torch.is_autocast_enabled(device.type):
             stack.enter_context(torch.autocast(device.type, enabled=False))
-        if torch.get_default_device().type != "cpu":  # not in any case: native kernels look out for modes
+        if torch.get_default_device().type != "cpu":  # only then: native kernels avoid modes
             stack.enter_context(torch.device("cpu"))
         yield

@@ -1,4 +1,4 @@
-"""What a model reads of a frame besides its structure, where that is kept with the atoms."""
+"""Inputs of a model besides the structure, read from ``atoms.info``."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class FrameInputs:
     """Reads the inputs of a model from ``atoms.info``.
 
     Args:
-        inputs: their irreps.
-        keys: input: the key that holds it, where that is another.
+        inputs: irreps of each input.
+        keys: key that holds an input, if it differs from the name of the input.
 
     Raises:
-        UserError: a key is given for what is no input.
+        UserError: a key is given for an unknown input.
     """
 
     def __init__(self, inputs: Mapping[str, Irreps], keys: Mapping[str, str]) -> None:
@@ -39,7 +39,7 @@ class FrameInputs:
         """The value of each input, (1, ...).
 
         Raises:
-            DataError: it is not there, not numeric, not finite, or of another shape.
+            DataError: a value is missing, not numeric, not finite, or has the wrong shape.
         """
         found = {}
         for name, irreps in self.inputs.items():
@@ -50,18 +50,18 @@ class FrameInputs:
                 if file is not None:
                     hint = f"keys there: {', '.join(map(str, atoms.info)) or 'none'}; name it with keys.{name}=KEY"
                 raise DataError(problem, file=file, frame=frame, hint=hint)
-            bare = Atoms(info={key: atoms.info[key]})  # a result of the same name is not what was given
+            bare = Atoms(info={key: atoms.info[key]})  # without results, of which one may have the same name
             found[name] = read_label(bare, name, key, input_label(irreps), file, frame)
         return found
 
     def changed(self, before: Mapping[str, NDArray[np.float64]], atoms: Atoms) -> bool:
-        """Whether the atoms have other inputs than those that :meth:`read` gave before, by their values: arrays of
-        ``atoms.info`` may be changed in place, and ASE does not copy them."""
+        """Whether the inputs differ from those that :meth:`read` returned before. Values are compared, since arrays of
+        ``atoms.info`` may be changed in place and ASE does not copy them."""
         try:
             now = self.read(atoms)
         except DataError:
-            return True  # what is wrong is said by the calculation
-        return any(not np.array_equal(before.get(name), value) for name, value in now.items())
+            return True  # the calculation raises the error
+        return any(name not in before or not np.array_equal(before[name], value) for name, value in now.items())
 
     def _key(self, name: str, atoms: Atoms) -> str:
         if name in self.keys:

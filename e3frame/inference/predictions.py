@@ -1,4 +1,4 @@
-"""Files of structures with what a model predicts for them."""
+"""Predictions of a model for the structures of files."""
 
 from __future__ import annotations
 
@@ -38,29 +38,28 @@ def predict(
     keys: Mapping[str, str] | None = None,
     overwrite: bool = False,
 ) -> int:
-    """Write the frames of ``files`` with what the model predicts into an extended XYZ file.
+    """Write the frames of ``files`` with the model's predictions into an extended XYZ file.
 
-    What the frames hold besides is kept; lengths are written in Å, energies in eV, forces in eV/Å, stresses in eV/Å^3.
-    Tensors are Cartesian where they were trained so: matrices per frame, rows of components per atom. What the model
-    gives per edge is written per frame, with the pairs of atoms under ``<name>_index`` and, of a periodic frame, the
-    images under ``<name>_shift``, as ``data.edges`` reads them.
+    Other entries of the frames are kept. Lengths are in Å, energies in eV, forces in eV/Å, stresses in eV/Å^3. Tensors
+    that were trained as Cartesian are written so: matrices per frame, rows of components per atom. Outputs per edge are
+    written per frame, their pairs of atoms under ``<name>_index`` and, in periodic frames, the images under
+    ``<name>_shift``, as ``data.edges`` reads them.
 
     Args:
-        model: the file of a trained model.
-        files: in any format that ASE reads.
-        out: the file to write, in one step: nobody sees half of it.
-        format: ASE's name of the format of ``files``; None: by name and content.
-        units: of the lengths in ``files``.
-        batch_size: frames at once.
-        keys: input of the model: the key that holds it in the frames, where it has another name there.
-        overwrite: replace ``out`` if it exists.
+        model, device, plugins, keys: as for :class:`e3frame.inference.predictor.Predictor`.
+        files: files of any format that ASE reads.
+        out: file to write, in one step.
+        format: ASE's name of the format of ``files``; None: found by name and content.
+        units: units of the lengths in ``files``.
+        batch_size: number of frames that are predicted together.
+        overwrite: whether to replace ``out`` if it exists.
 
     Returns:
         The number of frames.
 
     Raises:
         UserError: ``out`` exists, or the model cannot be read.
-        DataError: a frame cannot be read, lacks an input of the model, or holds an element that it does not know.
+        DataError: a frame cannot be read, lacks an input of the model, or has an element that is unknown to it.
     """
     out = Path(out)
     require_new(out, overwrite)
@@ -96,7 +95,7 @@ def _frames(files: Sequence[str], format: str | None, units: Units) -> Iterator[
 
 
 def _with(atoms: Atoms, graph: Graph, values: Mapping[str, NDArray[np.float64]], predictor: Predictor) -> Atoms:
-    """A copy of the frame that holds these values in place of any of the same name."""
+    """A copy of the frame with these values, which replace entries of the same name."""
     labelled = atoms.copy()
     results = {}
     for name, value in values.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,25 +30,26 @@ from e3frame.spec.errors import DataError, SpecError
 from e3frame.spec.quantities import QUANTITIES, quantity_of
 
 ENERGY = "energy"
-"""The output that is an energy: what follows from it is called ``forces``, ``stress`` and ``energies``."""
+"""The output that is an energy, from which ``forces``, ``stress`` and ``energies`` are derived."""
 ENERGIES = "energies"
 """ASE's name of the energies of the atoms, which are no output of a model."""
 
 
 class Predictor:
-    """A saved model that takes atoms and gives NumPy arrays; the arguments of :func:`e3frame.load_model`.
+    """A saved model that takes atoms and returns NumPy arrays.
 
     Args:
-        keys: input of the model: the key of ``atoms.info`` that holds it, where it is not called so there. A
-            ``total_charge`` is also looked for under ``charge``.
+        model, device, dtype, plugins: as for :func:`e3frame.load_model`.
+        keys: for an input of the model, the key of ``atoms.info`` that holds it; by default the name of the input, or
+            ``charge`` for ``total_charge``.
 
     Attributes:
-        outputs: types of the model's outputs and of what follows from its energy.
-        names: of these, and of the energies of the atoms.
-        factors: what takes outputs from the units in which they were trained to eV, Å and e.
+        outputs: types of the model's outputs and of the quantities derived from its energy.
+        names: names of these, and of the energies of atoms.
+        factors: factors from the units of the training to eV, Å and e.
 
     Raises:
-        UserError: the model reads no such input.
+        UserError: the model cannot be read, or a key is given for an unknown input.
     """
 
     def __init__(
@@ -64,8 +66,8 @@ class Predictor:
         typed = spec.typed()
         self.model, self.device = saved.build(device, dtype, spec), read_device(device)
         self.outputs = typed.outputs
-        self.summand = summand(typed, self.model)
-        self.names = (*self.outputs, *([ENERGIES] if self.summand else []))
+        self.summand, self.pool = summand(typed, self.model)
+        self.names = (*self.outputs, *([] if self.pool is None else [ENERGIES]))
         derived = {name: layer.derives for name, layer in spec.outputs.items() if layer.derives is not None}
         self.stresses = [name for name, quantity in derived.items() if QUANTITIES[quantity].per_volume]
         self.trained = set(saved.spec.outputs)
@@ -76,9 +78,12 @@ class Predictor:
     def graph(self, atoms: Atoms, file: str | None = None, frame: int | None = None) -> Graph:
         """The graph of ``atoms``.
 
+        Args:
+            file, frame: place of the atoms, for messages.
+
         Raises:
-            DataError: no atoms, an element that the model has not learned, an input that it lacks, or a cell that is
-                none.
+            DataError: there are no atoms, an element is unknown to the model, an input is missing, or the cell is
+                invalid.
         """
         if len(atoms) == 0:
             raise DataError("no atoms", file=file, frame=frame)
@@ -102,26 +107,25 @@ class Predictor:
     def run(
         self, graphs: Sequence[Graph], places: Sequence[tuple[str, int]] | None = None
     ) -> list[dict[str, NDArray[np.float64]]]:
-        """The outputs of each graph: (components,) per graph, (atoms, components) per node, and for a Cartesian tensor
-        an axis of 3 for each index in place of the components. Energies are in eV, forces in eV/Å, and so on, in
-        whatever unit they were trained; outputs of other names are in their own.
+        """The outputs of each graph: (components,) per graph, (atoms, components) per node; a Cartesian tensor has an
+        axis of 3 for each index in place of the components. Energies are in eV, forces in eV/Å and so on, whatever the
+        units of the training; outputs of other names keep their units.
 
-        A stress is left out where the cell has no volume, or is not periodic; one that was not trained also where it is
-        not periodic in all directions.
+        A stress is left out if the cell has no volume or is not periodic; a stress that was not trained also if the
+        cell is not periodic in all directions.
 
         Args:
             places: file and frame of each graph, for messages.
 
         Raises:
-            DataError: what the model gives is not finite.
+            DataError: an output is not finite.
         """
         batch = Batch.from_data_list(list(graphs)).to(self.device)
         fields = () if self.summand is None else (self.summand,)
         with torch.no_grad():
             outputs = self.model(model_input(batch, inputs=self.model.spec.inputs), fields)
-            if self.summand is not None:
-                pool = self.model.layers[self.outputs["energy"].key]
-                outputs[ENERGIES] = pool.of_nodes(outputs.pop(self.summand), self.model.species_index(batch.z))
+            if self.summand is not None and self.pool is not None:
+                outputs[ENERGIES] = self.pool.of_nodes(outputs.pop(self.summand), self.model.species_index(batch.z))
         arrays = {name: self._shown(name, tensor).numpy() for name, tensor in outputs.items()}
         edges = torch.cumsum(torch.tensor([0, *(graph.edge_index.shape[1] for graph in graphs)]), 0).tolist()
         bounds = {"node": batch.ptr.tolist(), "edge": edges}
@@ -133,7 +137,9 @@ class Predictor:
             found.append(values)
         return found
 
-    def _of_graph(self, name: str, array: NDArray, k: int, bounds: Mapping[str, Sequence[int]]) -> NDArray[np.float64]:
+    def _of_graph(
+        self, name: str, array: NDArray[np.float64], k: int, bounds: Mapping[str, Sequence[int]]
+    ) -> NDArray[np.float64]:
         domain = self.outputs[name].domain if name in self.outputs else "node"
         return array[k] if domain == "graph" else array[bounds[domain][k] : bounds[domain][k + 1]]
 
@@ -148,15 +154,15 @@ class Predictor:
         return self.cartesian[name].to_cartesian(tensor) if name in self.cartesian else tensor
 
 
-def _require_finite(values: Mapping[str, NDArray], place: tuple[str | None, int | None]) -> None:
+def _require_finite(values: Mapping[str, NDArray[np.float64]], place: tuple[str | None, int | None]) -> None:
     for name, value in values.items():
         if not np.isfinite(value).all():
-            hint = "atoms that are much too close, or a number too large for the dtype of the model?"
+            hint = "are atoms much too close, or is a number too large for the dtype of the model?"
             raise DataError(f"the model's {name} is not finite", file=place[0], frame=place[1], hint=hint)
 
 
 def ase_name(name: str) -> str | None:
-    """What ASE's calculators call an output; None for one that becomes an entry of ``info`` or ``arrays``."""
+    """ASE's name of an output; None for an output that becomes an entry of ``info`` or ``arrays``."""
     if name == ENERGIES:
         return ENERGIES
     quantity = quantity_of(name)
@@ -164,7 +170,7 @@ def ase_name(name: str) -> str | None:
 
 
 def as_ase(name: str, value: NDArray[np.float64]) -> NDArray[np.float64] | float:
-    """A result in the form in which ASE keeps it: a number, Voigt's six components (xx, yy, zz, yz, xz, xy), ..."""
+    """A result in ASE's form: a number, the six Voigt components (xx, yy, zz, yz, xz, xy) of a stress, or an array."""
     quantity = quantity_of(name)
     if value.shape == (3, 3) and quantity is not None and quantity.per_volume:
         return full_3x3_to_voigt_6_stress(value)
@@ -174,13 +180,13 @@ def as_ase(name: str, value: NDArray[np.float64]) -> NDArray[np.float64] | float
 
 
 def edges_of(atoms: Atoms, graph: Graph) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """(e, 2) the atoms of each edge, the source first, and (e, 3) the images of the sources; None without a period."""
+    """(e, 2) atoms of each edge, source first, and (e, 3) images of the sources; None if the atoms are not periodic."""
     index = graph.edge_index.numpy().T
     return index, images(graph.edge_shift.numpy(), atoms) if atoms.pbc.any() else None
 
 
 def with_derivatives(spec: ModelSpec) -> ModelSpec:
-    """The model with forces and stress as further outputs, if it has an energy and they are none yet."""
+    """The model with forces and stress as further outputs, if it has an energy and lacks them."""
     added = {"forces": NegativeGradient(of=ENERGY), "stress": StrainGradient(of=ENERGY)}
     new = {name: layer for name, layer in added.items() if name not in spec.outputs and name not in spec.layers}
     derived = spec.replace(outputs={**spec.outputs, **new})
@@ -188,17 +194,24 @@ def with_derivatives(spec: ModelSpec) -> ModelSpec:
         return spec
     try:
         derived.typed()
-    except SpecError:  # it is no energy: several numbers, one that an inversion turns, or one without positions
+    except SpecError:  # no energy: several numbers, one that changes sign under inversion, or one without positions
         return spec
     return derived
 
 
-def summand(typed: TypedModel, model: Model) -> str | None:
-    """The key of the field per atom whose sum is the energy; None if the energy is no sum, or its module does not tell
-    the share of each atom (``of_nodes``)."""
+@runtime_checkable
+class SharedPool(Protocol):
+    """A module that pools atoms and tells the share of each."""
+
+    def of_nodes(self, x: Tensor, species: Tensor) -> Tensor: ...
+
+
+def summand(typed: TypedModel, model: Model) -> tuple[str | None, SharedPool | None]:
+    """The key of the field per atom whose sum is the energy, and the module that adds it up; None if the energy is no
+    sum, or its module does not tell the share of each atom."""
     for step in typed.steps:
         if ENERGY in typed.outputs and step.binding.key == typed.outputs[ENERGY].key:
-            shares = step.spec.extensive and step.binding.irreps.dim == 1
-            tells = hasattr(model.layers[step.binding.key], "of_nodes")
-            return step.signature.inputs[0] if shares and tells else None
-    return None
+            pool = model.layers[step.binding.key]
+            if step.spec.extensive and step.binding.irreps.dim == 1 and isinstance(pool, SharedPool):
+                return step.signature.inputs[0], pool
+    return None, None

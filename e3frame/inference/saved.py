@@ -24,12 +24,12 @@ from e3frame.version import __version__
 
 
 def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> Path:
-    """Write a model into one file, in one step: no reader ever sees half of it.
+    """Write a model into one file, in one step.
 
     Args:
-        model: with its resolved spec.
-        path: ends in ``.safetensors`` by convention.
-        task: what it was trained on, so that an evaluation knows the labels and their units.
+        model: a model with a resolved spec.
+        path: the file; its name ends in ``.safetensors`` by convention.
+        task: the task of the training, from which an evaluation takes labels and their units.
     """
     path = Path(path)
     metadata = {
@@ -52,19 +52,17 @@ def load_model(
     dtype: torch.dtype | str | None = None,
     plugins: Collection[str] = (),
 ) -> Model:
-    """The model in a file that :func:`save_model` wrote, ready to predict: in eval mode, its weights frozen.
+    """Load a model from a file of :func:`save_model`, in eval mode and with frozen weights.
 
     Args:
         path: the file, the folder of its run, or ``runs/<name>`` for the newest run of that name.
-        device: where to put it.
-        dtype: of the weights, such as float64; None: that in which it was trained, in which it predicts what it
-            predicted then.
-        plugins: modules that may be imported because the model's spec names them. Installed plugins of e3frame need
-            not be listed.
+        device: device of the model.
+        dtype: type of the weights, such as float64; None: that of the training, which repeats its predictions.
+        plugins: modules named by the model's spec that may be imported. Installed plugins need not be listed.
 
     Raises:
-        UserError: there is no such file, it is not a model, it is of a newer version, its weights are not those of its
-            spec, or not finite, or there is no such device.
+        UserError: the file does not exist, is not a model or is of a newer version, its weights do not fit its spec or
+            are not finite, or there is no such device.
     """
     return SavedModel.read(path, plugins).build(device, dtype)
 
@@ -94,15 +92,15 @@ class SavedModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights, as they were trained."""
+        """Type of the weights in the training."""
         return read_dtype(self.header.dtype)
 
     @property
     def weights(self) -> dict[str, Tensor]:
-        """The tensors of the file, by name.
+        """The tensors of the file by name.
 
         Raises:
-            FileError: the file is another than that whose header was read.
+            FileError: the file has changed since its header was read.
         """
         held = self.header.tensors
         count = max((each.end for each in held.values()), default=0)
@@ -117,11 +115,11 @@ class SavedModel:
         """The model with its weights; arguments and errors as for :func:`load_model`.
 
         Args:
-            spec: the file's with further outputs that have no weights; None: the file's.
+            spec: the spec of the file with further outputs without weights; None: that of the file.
         """
         device, wanted = read_device(device), self.dtype if dtype is None else read_dtype(dtype)
         with without_modes(device):
-            with torch.random.fork_rng(devices=[]):  # the weights drawn are replaced; the caller's seed is not touched
+            with torch.random.fork_rng(devices=[]):  # initial weights are replaced; the caller's random state stays
                 model = (spec or self.spec).build().to(self.dtype)
             self._require_fit(model.state_dict())
             weights = self.weights
@@ -148,7 +146,7 @@ class SavedModel:
             bad = int((~torch.isfinite(tensor)).sum())
             if bad:
                 problem = f"{bad:,} of the {tensor.numel():,} numbers in {name} are not finite"
-                hint = "its training has failed, or the file was changed: take the model of another run"
+                hint = "its training failed, or the file was changed: use the model of another run"
                 raise FileError(self.path, problem, hint)
 
 
@@ -175,10 +173,7 @@ def _tensor(held: Held, content: bytearray) -> Tensor:
 
 
 def cartesian_outputs(spec: ModelSpec, task: TaskSpec | None = None) -> dict[str, str]:
-    """The symmetry of the indices of those outputs that are Cartesian tensors to the user, by name.
-
-    A stress is one in any case; others are where they were trained as such.
-    """
+    """Index symmetry of the outputs that are Cartesian tensors, by name: stresses, and outputs trained as such."""
     derived = {name: QUANTITIES[layer.derives] for name, layer in spec.outputs.items() if layer.derives is not None}
     tensors = {name: quantity.cartesian for name, quantity in derived.items() if quantity.cartesian is not None}
     trained = task.targets if task is not None else {}
@@ -186,7 +181,7 @@ def cartesian_outputs(spec: ModelSpec, task: TaskSpec | None = None) -> dict[str
 
 
 def _ordered(content: bytes) -> bytes:
-    """The same safetensors file with its header in order, so that equal models are equal files."""
+    """The safetensors file with a sorted header, so that equal models give equal files."""
     start = 8 + int.from_bytes(content[:8], "little")
     header = json.dumps(json.loads(content[8:start]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)

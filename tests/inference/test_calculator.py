@@ -283,7 +283,7 @@ def test_an_unknown_keyword_is_an_error(name: str, plain: Path) -> None:
 def test_other_keywords(plain: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"needs a model\n  model='runs"):
         E3FrameCalculator()
-    with pytest.raises(UserError, match=r"dtype=fp64: there is no such type of numbers\n  did you mean float64\?"):
+    with pytest.raises(UserError, match=r"dtype=fp64: no such floating-point type\n  did you mean float64\?"):
         E3FrameCalculator(plain, dtype="fp64")
     with pytest.raises(UserError, match=r"device=cuda:77: this machine has none"):
         E3FrameCalculator(plain, device="cuda:77")

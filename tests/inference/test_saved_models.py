@@ -300,7 +300,7 @@ def test_weights_that_are_no_numbers_are_said_aloud(
     path = rewritten(finished, tmp_path / "m.safetensors", header, **{name: weights[name]})
     assert message(path) == (
         f"{path}\n  2 of the {weights[name].numel()} numbers in {name} are not finite\n"
-        "  its training has failed, or the file was changed: take the model of another run"
+        "  its training failed, or the file was changed: use the model of another run"
     )
 
 
@@ -321,7 +321,7 @@ def test_weights_that_are_no_numbers_are_said_aloud(
 def test_there_is_no_such_dtype(dtype: Any, hint: str | None, finished: Finished) -> None:
     lines = message(finished.result.model, dtype=dtype).splitlines()
     assert lines[0].startswith("dtype=")
-    assert lines[0].endswith(": there is no such type of numbers")
+    assert lines[0].endswith(": no such floating-point type")
     if hint is not None:
         assert lines[1].strip() == hint
     assert lines[-1] == "  known: float32, float64, bfloat16, float16"
@@ -330,12 +330,12 @@ def test_there_is_no_such_dtype(dtype: Any, hint: str | None, finished: Finished
 @pytest.mark.parametrize(
     ("device", "problem"),
     [
-        ("gpu", "there is no such device"),
-        ("cpu:0:0", "there is no such device"),
+        ("gpu", "no such device"),
+        ("cpu:0:0", "no such device"),
         ("cuda:99", "this machine has none"),
         ("meta", "this machine has none"),
         ("xla", "this machine has none"),
-        (None, "there is no such device"),
+        (None, "no such device"),
     ],
 )
 def test_there_is_no_such_device(device: Any, problem: str, finished: Finished) -> None:

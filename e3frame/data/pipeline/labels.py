@@ -101,7 +101,9 @@ class LabelReader:
         return _stress(value, atoms, source, file, frame)
 
 
-def read_label(atoms: Atoms, name: str, key: str, label: Label, file: str, frame: int) -> NDArray[np.float64]:
+def read_label(
+    atoms: Atoms, name: str, key: str, label: Label, file: str | None, frame: int | None
+) -> NDArray[np.float64]:
     """The value under ``key`` in the file's units, as (1, *shape) per graph or (n, *shape) per node.
 
     It is looked for in the frame's ``info``, its ``arrays``, and the results that ASE keeps with the frame, where it
@@ -141,7 +143,7 @@ def _source(label: str, keys: Mapping[str, str]) -> str:
     return "virial" if label == "stress" and label not in keys else label
 
 
-def _absent(present: Mapping[str, Any], name: str, key: str, label: Label, rows: int, frame: int) -> Absent:
+def _absent(present: Mapping[str, Any], name: str, key: str, label: Label, rows: int, frame: int | None) -> Absent:
     """The key of a label that a frame lacks."""
     first = frame == 0  # what the first frame lacks, all may lack
     fitting = [other for other, value in present.items() if first and _fits(value, label, rows)]
