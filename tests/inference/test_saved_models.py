@@ -354,7 +354,8 @@ def test_a_file_does_not_decide_what_is_imported(
     with pytest.raises(UserError) as caught:
         load_model(path)
     assert str(caught.value) == (
-        f"{path}\n  its layers need the plugin somebodys_layers, which is not installed as one\n"
+        f"{path}\n  its layers need the plugin somebodys_layers, which is not installed: no entry point of "
+        "e3frame.plugins has this name\n"
         "  if you trust it: plugins=somebodys_layers on the command line, plugins=['somebodys_layers'] in Python"
     )
     assert load_model(path, plugins=["somebodys_layers"]).spec.plugins == ("somebodys_layers",)
