@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -113,6 +113,7 @@ def _type(target: TargetSpec) -> str:
 
 
 def _weight(target: TargetSpec) -> str:
-    if not isinstance(target.weight, dict):
-        return f"{target.weight:g}"
-    return ", ".join(f"{weight:g} from {epoch}" for epoch, weight in sorted(target.weight.items()))
+    weight: Any = target.weight  # a number, or numbers by epoch
+    if not isinstance(weight, dict):
+        return f"{weight:g}"
+    return ", ".join(f"{value:g} from {epoch}" for epoch, value in sorted(weight.items()))

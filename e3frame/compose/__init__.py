@@ -186,7 +186,8 @@ def _initialized(config_dir: str | None) -> Iterator[ConfigLoader]:
             for extra in own[1:]:
                 path.prepend("--config-dir", f"file://{extra.resolve()}", "schema")
             loader = ConfigLoaderImpl(config_search_path=path)
-            loader.repository = Repository(loader.repository)
+            # Hydra itself puts a caching repository there, which its annotation does not allow.
+            loader.repository = Repository(loader.repository)  # type: ignore[assignment]
             GlobalHydra.instance().hydra.config_loader = loader  # type: ignore[union-attr]
             yield GlobalHydra.instance().config_loader()
     finally:

@@ -6,6 +6,7 @@ import base64
 import html
 import shlex
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from e3frame.sweep.trials import Trial, best, front
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from optuna.trial import FrozenTrial
 
 _ENOUGH = 12
 """Complete trials needed to estimate the importance of the parameters."""
@@ -124,11 +126,13 @@ def _importances(search: Search, complete: int) -> dict[str, dict[str, float]]:
         return {}
     evaluator = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=1 / 3)
     return {
-        name: optuna.importance.get_param_importances(
-            search.study, evaluator=evaluator, target=lambda trial, k=k: trial.values[k]
-        )
+        name: optuna.importance.get_param_importances(search.study, evaluator=evaluator, target=partial(_objective, k))
         for k, name in enumerate(search.spec.objectives)
     }
+
+
+def _objective(number: int, trial: FrozenTrial) -> float:
+    return trial.values[number]
 
 
 def _page(search: Search, trials: Sequence[Trial], images: Sequence[Path], command: Sequence[str], found: Trial) -> str:
