@@ -54,10 +54,10 @@ class RunConfig(Spec):
     folder: _Place | None = Field(default=None, min_length=1)
     """Where the results go; null: runs/<name>/<date and time>. A run that stopped there goes on."""
     ckpt: _Place | None = Field(default=None, min_length=1)
-    """Checkpoint to go on from: its file, the folder of its run (the newest one there), or last (the newest of
+    """Checkpoint to resume: its file, the folder of its run (the newest one there), or last (the newest of
     runs/<name>); null: the newest in the folder."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of the initial weights, the order of the frames, and dropout."""
+    """Random seed for initial weights, frame order and dropout."""
     model: ModelSpec
     """Layers and outputs."""
     init: InitSpec | None = None

@@ -22,9 +22,9 @@ class OneCycleSpec(SchedulerSpec):
     rise: float = Field(default=0.3, gt=0, lt=1)
     """Part of the run over which the learning rate rises."""
     start_factor: float = Field(default=0.04, gt=0, le=1)
-    """Of the learning rate at the start."""
+    """Learning rate at the start, as a fraction of the highest."""
     end_factor: float = Field(default=1e-4, ge=0, le=1)
-    """Of the learning rate at the end."""
+    """Learning rate at the end, as a fraction of the highest."""
 
     def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
         def factor(step: int) -> float:

@@ -35,9 +35,9 @@ class Qm9Spec(DividedSpec):
 
     kind: Literal["qm9"] = "qm9"
     source: Literal["qm9pack", "pyg"] = "qm9pack"
-    """qm9pack: the package (``pip install 'e3frame[qm9]'``), which needs no network later on, has Mulliken charges too,
-    and polarizability tensors, which are not in the frame of the coordinates. pyg: the raw files that torch_geometric
-    downloads. The molecules are the same, in the same order; the coordinates of pyg have four decimals."""
+    """The package qm9pack (``pip install 'e3frame[qm9]'``), or pyg, the raw files that torch_geometric downloads.
+    qm9pack needs no network, and has Mulliken charges and polarizability tensors (not in the frame of the
+    coordinates). The molecules are the same, in the same order; the coordinates of pyg have four decimals."""
     root: str | None = None
     """For pyg: folder whose raw/ holds the raw files, downloaded if they are not there; null: in the folder of the
     processed data."""

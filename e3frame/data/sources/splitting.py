@@ -49,18 +49,18 @@ class SplitSpec(Spec):
     """Frames for the test; null: a tenth of the frames, unless they come from files of their own. With method index:
     none."""
     method: Literal["time", "random", "group", "index"] = "time"
-    """time: in the order of the files, first training, then validation, then test; frames left over are the gaps
-    between them, as neighbours in a trajectory are near copies of each other. random: shuffled by seed, for frames
-    that have nothing to do with each other; for learning curves, a smaller ``train`` is part of a larger one, with the
-    same ``val`` and ``test``. group: shuffled by seed, but frames with the same value of ``key`` stay
-    together; sizes are then reached as nearly as that allows. index: the frames that files list."""
+    """How the frames are divided. time: in the order of the files, first training, then validation, then test; frames
+    left over are the gaps between them, because neighbours in a trajectory are nearly equal. random: shuffled by seed,
+    for unrelated frames; for learning curves, a smaller ``train`` is part of a larger one, with the same ``val`` and
+    ``test``. group: shuffled by seed, but frames with the same value of ``key`` stay together, so that the sizes are
+    approximate. index: the frames that files list."""
     seed: int = Field(default=0, ge=0)
     """Random seed of the methods random and group, and of the sizes that index leaves open."""
     key: str | None = Field(default=None, min_length=1)
     """For group: the key of the frames, such as the name of their molecule."""
     train_index: str | None = None
-    """For index: a file of the numbers of the training frames, counted from 0: text with any of space, comma and line
-    end between them, or .npy. ``train`` and ``val`` are taken from these, at random, by the seed."""
+    """For index: a file with the numbers of the training frames, counted from 0. Text with spaces, commas or line ends
+    between them, or .npy; ``train`` and ``val`` are taken from these at random, by the seed."""
     val_index: str | None = None
     """For index: the same for validation; null: ``val`` of the training frames."""
     test_index: str | None = None
