@@ -19,6 +19,7 @@ from support.runs import MakeConfig, run
 from e3frame.config.run import RunConfig
 from e3frame.evaluate.evaluation import evaluate
 from e3frame.inference.saved import load_model
+from e3frame.run import worker
 from e3frame.run.training import RunResult
 from e3frame.spec.errors import DataError
 
@@ -42,6 +43,22 @@ def with_single_atoms(path: Path, offset: float = 0.0) -> dict[str, float]:
         frames.append(labelled(atoms, energy, forces - forces.mean(0)))
     write(path, frames, format="extxyz")
     return {symbol: energy + offset for symbol, energy in single.items()}
+
+
+def test_a_further_process_trains_on_the_same_frames(
+    make_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the config in the folder, whose references are numbers by then."""
+    with_single_atoms(tmp_path / "a.xyz")
+    data = {"kind": "xyz", "path": str(tmp_path / "a.xyz"), "cache_dir": str(tmp_path), "preflight": "off"}
+    config = make_config({"data": {**data, "split": {"method": "random"}}, "trainer.max_epochs": 1})
+    result = run(config, tmp_path / "run", Console(quiet=True))
+    trained: list[dict[str, int]] = []
+    record = lambda session, splits: trained.append({name: len(frames) for name, frames in splits.items()})  # noqa: E731
+    monkeypatch.setattr(worker, "train", record)
+    assert worker.main(str(tmp_path / "run")) == 0
+    assert trained == [{name: evaluation.frames for name, evaluation in result.errors.items()}]
+    assert sum(trained[0].values()) == 24
 
 
 @pytest.mark.parametrize("place", ["references", "frames", "another theory"])
