@@ -34,6 +34,32 @@ class Frames:
     single: SingleAtoms
     missing: Sequence[str]
 
+    @classmethod
+    def of(cls, typed: TypedRun, splits: Splits, whole: bool = True) -> Frames:
+        """Check loaded frames against a run, and set the single atoms apart.
+
+        Args:
+            typed: the run.
+            splits: the frames.
+            whole: they are all frames of the run, so that missing labels can be counted.
+
+        Raises:
+            DataError: the frames lack what the run asks for.
+            SpecError: the config does not fit them.
+        """
+        config = typed.config
+        splits, single = _set_apart(typed, splits)
+        require_room(splits, config.data)
+        require_file_units(config.task, config.data)
+        missing = require_labels(splits, config.task, config.monitors) if whole else []
+        for _, dataset in splits.items():
+            require_inputs(dataset, config.model.inputs)
+        return cls(splits, single, missing)
+
+    def asked(self, typed: TypedRun) -> Asked:
+        """Return what a run asks of these frames, with the reference energies of the single atoms."""
+        return replace(Asked.of(typed), known=self.single.known(typed.energy_label))
+
     def look(self, typed: TypedRun, console: Console) -> None:
         """Print what is odd about the frames.
 
@@ -44,7 +70,7 @@ class Frames:
         if mode == "off":
             return
         # An element that the model lacks is reported with its place in the config, when the model is resolved.
-        asked = replace(Asked.of(typed), species=None, known=self.single.known(typed.energy_label))
+        asked = replace(self.asked(typed), species=None)
         findings = [finding for finding in check_data(self.splits, asked) if finding.level in ODD]
         if mode == "refuse":
             require_sound(findings)
@@ -52,32 +78,28 @@ class Frames:
             console.print(findings_table(findings))
 
     def statistics(self, typed: TypedRun) -> Statistics:
-        """What replaces ``auto`` in the model."""
+        """Compute what replaces ``auto`` in the model."""
         known, allow = self.single.known(typed.energy_label), typed.config.data.allow
         labels = typed.energy_label or "", typed.forces_label or ""
         return compute_statistics(self.splits.train, *labels, mean=typed.is_mean, known=known, allow=allow)
 
 
 def load_frames(typed: TypedRun, console: Console) -> Frames:
-    """Load the frames of a run.
+    """Load the frames of a run and check them against it; the errors of :meth:`Frames.of` and of reading files."""
+    frames = Frames.of(typed, _load(typed))
+    say(console, *typed.config.data.remarks())
+    return frames
 
-    Raises:
-        DataError: they cannot be read, or lack what the run asks for.
-        SpecError: the config does not fit them.
-    """
+
+def load_splits(typed: TypedRun) -> Splits:
+    """Load the frames of a run that another process has checked."""
+    return _set_apart(typed, _load(typed))[0]
+
+
+def _load(typed: TypedRun) -> Splits:
     config = typed.config
-    splits, single = load_splits(typed)
-    require_room(splits, config.data)
-    require_file_units(config.task, config.data)
-    missing = require_labels(splits, config.task, config.monitors)
-    for _, dataset in splits.items():
-        require_inputs(dataset, config.model.inputs)
-    say(console, *config.data.remarks())
-    return Frames(splits, single, missing)
+    return load(config.data, config.model.r_max, config.asked_of_frames)
 
 
-def load_splits(typed: TypedRun) -> tuple[Splits, SingleAtoms]:
-    """The frames to train, validate and test on, and the single atoms that are reference energies instead."""
-    config = typed.config
-    splits = load(config.data, config.model.r_max, config.asked_of_frames)
-    return set_apart(splits, typed.shifts, "isolated_atoms" in config.data.allow)
+def _set_apart(typed: TypedRun, splits: Splits) -> tuple[Splits, SingleAtoms]:
+    return set_apart(splits, typed.shifts, "isolated_atoms" in typed.config.data.allow)

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from rich.table import Table
 
-from e3frame.config.output_units import require_file_units
 from e3frame.config.run import RunConfig, TypedRun
-from e3frame.data.pipeline.batches import require_room
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.loader import Excerpt, excerpt, load, survey
-from e3frame.data.pipeline.single_atoms import set_apart
-from e3frame.evaluate.labels import require_inputs, require_labels
-from e3frame.preflight.checks import Asked, check_data, report
+from e3frame.preflight.checks import check_data, report
 from e3frame.preflight.findings import Finding
 from e3frame.preflight.frames import broken_frames
+from e3frame.run.frames import Frames
 from e3frame.spec.errors import DataError
 
 
@@ -39,25 +36,19 @@ def inspect_data(run: TypedRun, full: bool) -> Inspection:
     """Check some frames of each split, or all of them with ``full``.
 
     Raises:
-        UserError: the data do not go with the config; a file cannot be read, or none of its frames.
+        UserError: the data do not fit the config, a file cannot be read, or none of its frames can.
     """
     config = run.config
     (splits, totals), broken = _loaded(config, full)
     held = {name: len(dataset) for name, dataset in splits.items()}
-    splits, single = set_apart(splits, run.shifts, "isolated_atoms" in config.data.allow)
-    require_file_units(config.task, config.data)
-    require_room(splits, config.data)
-    for _, dataset in splits.items():
-        require_inputs(dataset, config.model.inputs)
-    if full and not broken:
-        require_labels(splits, config.task, config.monitors)
-    asked = replace(Asked.of(run), known=single.known(run.energy_label))
-    findings = [*_remarks(config, single.said), *broken, *check_data(splits, asked, full)]
+    data = Frames.of(run, splits, whole=full and not broken)
+    asked = data.asked(run)
+    findings = [*_remarks(config, data.single.said), *broken, *check_data(data.splits, asked, full)]
     frames = ", ".join(f"{held[name]:,} of {total:,} {name}" for name, total in totals.items())
     frames = f"{held['train']:,} valid" if broken else frames
     more = "" if full or held == totals else "; use --full for all"
     failed = any(finding.level == "error" for finding in findings)
-    return Inspection(list(report(splits, asked, findings)), f"checked {frames} frames{more}", failed)
+    return Inspection(list(report(data.splits, asked, findings)), f"checked {frames} frames{more}", failed)
 
 
 def _remarks(config: RunConfig, said: tuple[str, ...] | list[str]) -> Iterator[Finding]:
@@ -66,7 +57,7 @@ def _remarks(config: RunConfig, said: tuple[str, ...] | list[str]) -> Iterator[F
 
 
 def _loaded(config: RunConfig, full: bool) -> tuple[Excerpt, list[Finding]]:
-    """The frames, and what is wrong with those that are broken; the others are then all taken together.
+    """Load the frames, and findings about broken ones; if there are such, the others form one split.
 
     Raises:
         DataError: a file cannot be read, or every frame is broken.

@@ -39,8 +39,7 @@ def _train(folder: Path, checkpoint: Path | None, plugins: Sequence[str]) -> Non
     typed = typed_run(read_yaml(folder / "config.yaml").with_plugins(plugins))
     start = None if checkpoint is None else read_checkpoint(checkpoint)
     with settings(typed.config):
-        splits, _ = load_splits(typed)
-        train(Session(typed, folder, Console(quiet=True), start), splits)
+        train(Session(typed, folder, Console(quiet=True), start), load_splits(typed))
 
 
 if __name__ == "__main__":
