@@ -20,7 +20,6 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,15 +134,10 @@ def train(what: What = None, /, **overrides: Any) -> RunResult:
     with _in_python():
         given = _given(what, overrides)
         typed = typed_run(given.run())
+        from e3frame.run.resume import chosen_folder, new_folder
         from e3frame.run.training import run
 
-        return run(typed, given.folder or _folder(typed.config))
-
-
-def _folder(config: RunConfig) -> Path:
-    if config.folder is not None:
-        return Path(config.folder)
-    return Path("runs") / config.name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        return run(typed, given.folder or chosen_folder(typed.config) or new_folder(typed.config.name))
 
 
 @dataclass(frozen=True)

@@ -142,6 +142,8 @@ def test_train_and_load(
         **{"trainer.max_epochs": 1},
     )
     assert chosen.model == Path("here/model.safetensors")
+    with pytest.raises(UserError, match=r"^ckpt=last: runs/none has no run"):
+        e3frame.train(TEXT, data="sample", task="energy", ckpt="last", name="none")
 
 
 def test_nothing_heavy_is_imported() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from omegaconf import DictConfig
 from e3frame.cli.arguments import Parser
 from e3frame.cli.shorthand import beginning, expanded, read_run
 from e3frame.compose import compose_config, compose_job, config_folder, normalize_overrides, typed_run
-from e3frame.config.run import RunConfig, TypedRun
+from e3frame.config.run import TypedRun
 from e3frame.files.regular import with_home
 from e3frame.files.yaml_text import read_text
 from e3frame.spec.errors import SpecError, UserError
@@ -79,7 +78,9 @@ def _from_groups(overrides: Sequence[str], config_dir: str | None) -> int:
     composed, job = compose_job(overrides, config_dir)
     typed = typed_run(composed)
     _warn(typed.warnings)
-    folder = _chosen_folder(typed.config)
+    from e3frame.run.resume import chosen_folder
+
+    folder = chosen_folder(typed.config)
     return _run(typed, folder, lambda task: job.run(task, folder))
 
 
@@ -87,9 +88,10 @@ def _from_file(start: Path, overrides: Sequence[str]) -> int:
     """Train the run of a config.yaml; given the folder of a run, resume that run."""
     typed = typed_run(read_run(start, overrides))
     _warn(typed.warnings)
+    from e3frame.run.resume import new_folder
+
     folder = start if start.is_dir() else None
-    new = Path("runs") / typed.config.name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return _run(typed, folder, lambda task: task(folder or new))
+    return _run(typed, folder, lambda task: task(folder or new_folder(typed.config.name)))
 
 
 def _run(typed: TypedRun, folder: Path | None, call: Callable[[Callable[[Path], None]], None]) -> int:
@@ -136,27 +138,6 @@ def _hydra(arguments: Sequence[str], task: Callable[[DictConfig], None]) -> None
     sys.argv = [sys.argv[0], *arguments]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # else Hydra would print errors in its own words
     hydra.main(version_base="1.3", config_path=str(config_folder().resolve()), config_name="config")(task)()
-
-
-def _chosen_folder(config: RunConfig) -> Path | None:
-    """The folder that the user has chosen for a run; None for a new one.
-
-    Raises:
-        UserError: there is no run to resume.
-    """
-    folder = None if config.folder is None else Path(config.folder)
-    if folder is None and config.ckpt == "last":
-        runs = sorted((Path("runs") / config.name).glob("*/config.yaml"))
-        if not runs:
-            raise UserError(f"ckpt=last: runs/{config.name} has no run\n  give name= or folder= of the run")
-        folder = runs[-1].parent
-    elif folder is None and config.ckpt is not None:
-        from e3frame.run.resume import checkpoint_path
-
-        folder = checkpoint_path(config.ckpt).parent.parent
-    if folder is None and config.trainer.world > 1 and "RANK" in os.environ:
-        raise UserError("several processes must share one folder\n  set folder=runs/...")
-    return folder
 
 
 def _require_own_sweep(folders: Sequence[str]) -> None:

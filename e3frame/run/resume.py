@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -175,6 +177,30 @@ def find(folder: Path, config: RunConfig, before: int | None = None) -> tuple[Ch
     if notes or before is not None or (folder / "config.yaml").exists():
         notes.append(f"{folder} holds no whole checkpoint yet: this run starts from the beginning")
     return None, notes
+
+
+def chosen_folder(config: RunConfig) -> Path | None:
+    """The folder that the user has chosen for a run; None for a new one.
+
+    Raises:
+        UserError: there is no run to resume.
+    """
+    folder = None if config.folder is None else Path(config.folder)
+    if folder is None and config.ckpt == "last":
+        runs = sorted((Path("runs") / config.name).glob("*/config.yaml"))
+        if not runs:
+            raise UserError(f"ckpt=last: runs/{config.name} has no run\n  give name= or folder= of the run")
+        folder = runs[-1].parent
+    elif folder is None and config.ckpt is not None:
+        folder = checkpoint_path(config.ckpt).parent.parent
+    if folder is None and config.trainer.world > 1 and "RANK" in os.environ:
+        raise UserError("several processes must share one folder\n  set folder=runs/...")
+    return folder
+
+
+def new_folder(name: str) -> Path:
+    """``runs/<name>/<date and time>``."""
+    return Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
 def checkpoint_path(ckpt: str) -> Path:
