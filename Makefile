@@ -9,7 +9,7 @@ WORKERS ?= 2
 DOCS := .github/docs
 DOCS_STAMP := $(VENV)/.docs-installed
 
-.PHONY: help install train test bench docs lint format clean
+.PHONY: help install train test bench docs lint types format clean
 
 help:
 	@echo "make train    install into .venv, train on the embedded data, show the errors"
@@ -17,6 +17,7 @@ help:
 	@echo "make bench    speed against e3nn, and against nequip if it is installed: quiet machine, some minutes"
 	@echo "make docs     build the documentation into build/docs: some minutes, as its tutorials are run"
 	@echo "make lint     ruff"
+	@echo "make types    the type checker over the whole package"
 	@echo "make format   let ruff mend what it can"
 	@echo "make clean    remove .venv and caches; runs stay"
 
@@ -58,9 +59,12 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+types: $(STAMP)
+	$(BIN)/mypy
+
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis build dist
