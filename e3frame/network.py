@@ -35,7 +35,7 @@ class _Steps(nn.ModuleDict):
     """Modules by the names of a model, which may be those of methods of ``nn.ModuleDict`` (``train``, ``type``)."""
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
-        self._modules[name] = module
+        self._modules[name] = module  # type: ignore[assignment]  # torch declares modules as never None
 
 
 Pairs = tuple[Tensor, Tensor]
@@ -75,7 +75,7 @@ class _Paired:
             return None
         return edge_pairs(graph["edge_index"], graph["edge_shift"], graph["z"].shape[0])
 
-    def given(self, key: str, values: list, pairs: Pairs) -> list:
+    def given(self, key: str, values: list[Any], pairs: Pairs) -> list[Any]:
         """The inputs of a step as it takes them."""
         if key not in self.changes:
             return values
@@ -141,7 +141,7 @@ class Model(nn.Module):
         """Of the weights, and of what runs between input and output."""
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
-    def forward(self, graph: Mapping[str, Tensor], fields: Collection[str] = ()) -> dict[str, Tensor]:
+    def forward(self, graph: Mapping[str, Any], fields: Collection[str] = ()) -> dict[str, Tensor]:
         """The outputs by name; derivatives among them can be differentiated again where gradients are enabled.
 
         Args:
@@ -158,7 +158,8 @@ class Model(nn.Module):
             with torch.inference_mode(False), torch.no_grad():
                 return self.forward({key: _ordinary(value) for key, value in graph.items()}, fields)
         outer = torch.is_grad_enabled()
-        if self._differentiates and torch.jit.is_tracing():
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]  # which torch does not type
+        if self._differentiates and tracing:
             raise UserError("torch.jit.trace cannot follow derivatives, such as forces: trace a model without them")
         with torch.set_grad_enabled(outer or bool(self._differentiates)):
             values = self._inputs(graph, create_graph=outer or has_tangents())
@@ -172,7 +173,7 @@ class Model(nn.Module):
         outputs = {name: values[key] for name, key in self._outputs.items()} | {key: values[key] for key in fields}
         return outputs if outer else {name: detached(value) for name, value in outputs.items()}
 
-    def _inputs(self, graph: Mapping[str, Tensor], create_graph: bool) -> dict[str, Tensor]:
+    def _inputs(self, graph: Mapping[str, Any], create_graph: bool) -> dict[str, Any]:
         pos, edge_shift = graph["pos"].double(), graph["edge_shift"].double()
         batch, num_graphs = graph.get("batch"), graph.get("num_graphs", 1)
         batch = torch.zeros_like(graph["z"]) if batch is None else batch
@@ -197,7 +198,7 @@ class Model(nn.Module):
             **{input_key(name): self._input(name, graph, num_graphs) for name in self.spec.inputs},
         }
 
-    def _input(self, name: str, graph: Mapping[str, Tensor], num_graphs: int) -> Tensor:
+    def _input(self, name: str, graph: Mapping[str, Any], num_graphs: int) -> Tensor:
         irreps, value = self.spec.inputs[name], graph.get(name)
         if value is None or value.numel() != num_graphs * irreps.dim:
             given = "there is none" if value is None else f"its shape is {tuple(value.shape)}"

@@ -116,7 +116,7 @@ def _of_files(label: str, unit: str, data: DataSpec) -> str:
 def _no_output(path: tuple[str, ...], name: str, target: TargetSpec, model: TypedModel) -> SpecError:
     if target.derive is not None:
         if target.of not in model.outputs:
-            hint = did_you_mean(target.of, model.outputs, "outputs")
+            hint = did_you_mean(target.of or "", model.outputs, "outputs")
             return SpecError((*path, "of"), f"the model has no output '{target.of}'", hint)
         problem = f"'{name}' is the name of a layer of the model, so that its {target.derive} cannot be added as output"
         return SpecError(path, problem, "give that layer another name", at_key=True)

@@ -138,8 +138,8 @@ class RunConfig(Spec):
         return asked_of_frames(self.model, self.task)
 
     def _check_species(self) -> None:
-        held, known = self.data.known_species, self.model.species
-        unknown = [symbol for symbol in held or () if known != "auto" and symbol not in known]
+        held, known = self.data.known_species or (), self.model.species
+        unknown = [symbol for symbol in held if known != "auto" and symbol not in known]
         if unknown:
             raise SpecError(
                 ("model", "species"),
@@ -153,7 +153,7 @@ class RunConfig(Spec):
         return tuple(self._monitors().values())
 
     def _monitors(self) -> dict[tuple[str, ...], str]:
-        monitors = {("trainer", "monitor"): self.trainer.monitor}
+        monitors: dict[tuple[str, ...], str] = {("trainer", "monitor"): self.trainer.monitor}
         if self.scheduler.monitored is not None:
             monitors["scheduler", "monitor"] = self.scheduler.monitored
         return monitors
@@ -245,7 +245,8 @@ class RunConfig(Spec):
 
     def _idle(self, transfer: Transfer | None) -> Iterator[SpecError]:
         """Options that do nothing."""
-        idle = {("trainer",): self.trainer.idle(), ("scheduler",): self.scheduler.idle(self.trainer)}
+        idle: dict[tuple[str, ...], Iterator[SpecError]] = {("trainer",): self.trainer.idle()}
+        idle["scheduler",] = self.scheduler.idle(self.trainer)
         idle |= {("data",): self.data.idle(self.asked_of_frames, way_to_learn), ("optimizer",): self.optimizer.idle()}
         idle |= {("task", "targets", name): target.idle() for name, target in self.task.targets.items()}
         if self.init is not None and transfer is not None:

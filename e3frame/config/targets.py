@@ -167,6 +167,8 @@ class TargetSpec(Spec):
         if (derived := self.derived) is not None:
             return layer.Field(derived.type, derived.per)
         irreps = self.irreps if self.cartesian is None else cartesian_irreps(self.cartesian)
+        assert irreps is not None, "a validated target says what it is"
+        assert self.per is not None, "a validated target says what has a value"
         return layer.Field(irreps, self.per)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, WithJsonSchema, WrapValidator
 
@@ -24,20 +24,23 @@ def _weight(raw: Any, number: Callable[[Any], float]) -> Any:
     return dict(sorted(weights.items()))
 
 
-Weight = Annotated[
-    float,
-    Field(ge=0),
-    WrapValidator(_weight),
-    PlainSerializer(lambda given: dict(given) if isinstance(given, Mapping) else given),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "number", "minimum": 0},
-                {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
-            ]
-        }
-    ),
-]
+if TYPE_CHECKING:
+    Weight = float | dict[int, float]
+else:
+    Weight = Annotated[
+        float,
+        Field(ge=0),
+        WrapValidator(_weight),
+        PlainSerializer(lambda given: dict(given) if isinstance(given, Mapping) else given),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "number", "minimum": 0},
+                    {"type": "object", "additionalProperties": {"type": "number", "minimum": 0}},
+                ]
+            }
+        ),
+    ]
 """A number, or a mapping from epochs to the numbers that hold from them on."""
 
 

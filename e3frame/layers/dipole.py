@@ -61,6 +61,7 @@ class Dipole(LayerSpec):
         from e3frame.nn.dipole import Dipole
         from e3frame.spec.elements import ATOMIC_NUMBERS
 
+        assert scope.species is not None
         masses = [float(atomic_masses[ATOMIC_NUMBERS[symbol]]) for symbol in scope.species]
         return Dipole(masses, 0.0 if isinstance(self.total_charge, str) else self.total_charge)
 

@@ -150,7 +150,7 @@ class TensorProduct(LayerSpec):
         if self.product == "fully_connected":
             return plan_fully_connected(a, b, self.irreps_out)
         if self.product == "elementwise":
-            return self._elementwise(x1, x2)
+            return self._elementwise(x1, x2 or x1)
         return self._explicit(a, b)
 
     def _require_keys(self) -> None:
@@ -174,7 +174,7 @@ class TensorProduct(LayerSpec):
             raise SpecError(("x2",), str(error)) from None
 
     def _explicit(self, a: Irreps, b: Irreps) -> ProductPlan:
-        paths = [(p.in1, p.in2, p.out, p.mode, p.weight, p.path_weight) for p in self.paths]
+        paths = [(p.in1, p.in2, p.out, p.mode, p.weight, p.path_weight) for p in self.paths or ()]
         try:
             plan = plan_explicit(a, b, self.irreps_out, paths)
         except ValueError as error:

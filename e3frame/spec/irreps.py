@@ -17,7 +17,7 @@ from e3frame.spec.limits import COMPONENTS, DEGREE, TERMS
 _NAME = re.compile(r"[A-Za-z_]\w*")
 LONGEST = 1_000
 """Characters of an expression; ``gate(`` within ``gate(`` takes the stack of Python."""
-_SPACE = re.compile(r"\s*")
+_NO_SPACE = re.compile(r"\S")
 
 
 def parse_irreps(text: str, names: Mapping[str, Irreps]) -> Irreps:
@@ -50,18 +50,24 @@ def _sum(text: str, start: int, names: Mapping[str, Irreps]) -> tuple[Irreps, in
     return total, position
 
 
+def _after_space(text: str, start: int) -> int:
+    """Index of the next character that is no space, or of the end."""
+    found = _NO_SPACE.search(text, start)
+    return len(text) if found is None else found.start()
+
+
 def _term(text: str, start: int, names: Mapping[str, Irreps]) -> tuple[Irreps, int]:
-    position = _SPACE.match(text, start).end()
+    position = _after_space(text, start)
     name = _NAME.match(text, position)
     if name is None:
         end = next((i for i in range(position, len(text)) if text[i] in "+)"), len(text))
         return _literal(text, position, end), end
-    end = _SPACE.match(text, name.end()).end()
+    end = _after_space(text, name.end())
     if name[0] == "gate" and text[end : end + 1] == "(":
         inner, close = _sum(text, end + 1, names)
         if text[close : close + 1] != ")":
             raise IrrepsSyntaxError(text, close, "')' to close 'gate('")
-        return gate_input(inner), _SPACE.match(text, close + 1).end()
+        return gate_input(inner), _after_space(text, close + 1)
     if name[0] not in names:
         raise IrrepsSyntaxError(
             text, position, f"an irrep such as 8x1o, or a name from irreps; {_known(name[0], names)}"

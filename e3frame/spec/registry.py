@@ -61,7 +61,7 @@ class Kinded(Spec):
                 f"{cls.family} kind {field.default!r} is defined twice: "
                 f"{known.__module__}.{known.__qualname__} and {cls.__module__}.{cls.__qualname__}"
             )
-        cls.members[field.default] = cls
+        cls.members[field.default] = cls  # type: ignore[assignment]  # a subclass, among those of its family
 
     @classmethod
     def families(cls) -> list[type[Kinded]]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from pydantic import ConfigDict, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from e3frame.spec.base import Spec, mistake, mistake_at, shown
 from e3frame.spec.errors import nearest
@@ -70,7 +71,7 @@ class Units(Spec):
             given = found.pop(quantity)
             try:
                 found |= {} if given is None else {quantity: _known(given, quantity)}
-            except Exception as error:
+            except PydanticCustomError as error:
                 raise mistake_at(str(quantity), given, error) from None
         return found
 

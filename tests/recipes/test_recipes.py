@@ -20,6 +20,7 @@ from e3frame.cli import main
 from e3frame.config.header import Header
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.saved import load_model
+from e3frame.kernels import backends
 from e3frame.spec.errors import FileError
 from e3frame.spec.plugins import Origin, installed
 from e3frame.spec.quantities import QUANTITIES
@@ -39,7 +40,8 @@ Cook = Callable[[str], list[str]]
 @pytest.fixture
 def cook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterator[Cook]:
     """Build the package of a recipe, installed as pip would do it, and return the words of its command."""
-    site, modules, quantities = tmp_path / "site", set(sys.modules), set(QUANTITIES)
+    site, modules = tmp_path / "site", set(sys.modules)
+    quantities, known = set(QUANTITIES), set(backends.BACKENDS)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("E3FRAME_CACHE", cache)
 
@@ -77,6 +79,8 @@ def cook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterato
         del sys.modules[name]
     for name in set(QUANTITIES) - quantities:
         del QUANTITIES[name]
+    for name in set(backends.BACKENDS) - known:
+        backends.unregister(name)
 
 
 def trained(command: list[str], *overrides: str) -> Header:
@@ -88,7 +92,7 @@ def trained(command: list[str], *overrides: str) -> Header:
 def test_every_recipe_is_here() -> None:
     recipes = [name for name, text in SECTIONS.items() if NAMED.search(text)]
     assert recipes == [
-        *("A layer", "A file format", "A loss", "An optimizer", "A physical quantity"),
+        *("A layer", "A file format", "A loss", "An optimizer", "A physical quantity", "A kernel backend"),
     ]
 
 
@@ -156,3 +160,13 @@ def test_a_physical_quantity(cook: Cook) -> None:
     atoms.calc = E3FrameCalculator("run")
     assert atoms.get_magnetic_moments().shape == (3,)
     assert "magmoms" in atoms.calc.implemented_properties
+
+
+def test_a_kernel_backend(cook: Cook) -> None:
+    trained(cook("A kernel backend"), *SMALL, "data.num_train=20")
+    linear = load_model("run").layers["readout"]
+    assert backends.find("linear", linear.plan)[0] == "matmul"
+    x = torch.randn(3, 16)
+    found = linear(x)
+    with backends.use("reference"):
+        torch.testing.assert_close(found, linear(x))

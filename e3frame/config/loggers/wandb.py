@@ -28,5 +28,12 @@ class WandbSpec(LoggerSpec):
         from lightning.pytorch.loggers import WandbLogger
 
         own = hashlib.blake2b(str(folder.resolve()).encode(), digest_size=8).hexdigest()
-        settings = {"project": self.project, "entity": self.entity, "offline": self.offline}
-        return WandbLogger(folder.name, folder, id=own, resume="allow", **settings)
+        return WandbLogger(
+            folder.name,
+            folder,
+            id=own,
+            resume="allow",
+            project=self.project,
+            entity=self.entity,
+            offline=self.offline,
+        )
