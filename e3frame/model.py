@@ -63,14 +63,14 @@ class ModelSpec(Spec):
     species: auto(Annotated[tuple[Element, ...], Field(min_length=1)], lambda s: s.species) = "auto"  # type: ignore[valid-type]
     """Chemical symbols the model knows; ``auto``: those of the training data."""
     irreps: dict[Name, IrrepsField] = Field({})
-    """Names that may stand wherever an irreps string may; later ones may use earlier ones."""
+    """Names for irreps, which may be used wherever irreps are written; later ones may use earlier ones."""
     inputs: dict[Name, IrrepsField] = Field({})
-    """What each frame brings along besides its structure, one value per graph, with its irreps: ``total_charge: 0e``,
-    ``electric_field: 1o``. Layers read it by its name; it stands in the data under ``data.keys.<name>``."""
+    """Values that each frame has besides its structure, one per graph, with their irreps: ``total_charge: 0e``,
+    ``electric_field: 1o``. Layers read them by name; ``data.keys.<name>`` is their key in the data."""
     layers: Layers
     """Layers in the order in which they run."""
     outputs: Layers
-    """What the model returns, by name; each is a layer that may read all fields, and the outputs before it."""
+    """Results of the model, by name; each is a layer that may read all fields, and the outputs before it."""
 
     @field_validator("plugins", mode="after")
     @classmethod
@@ -86,7 +86,7 @@ class ModelSpec(Spec):
     def _names_of_inputs(cls, inputs: dict[str, Irreps]) -> dict[str, Irreps]:
         for name in inputs:
             if name in RESERVED:
-                raise mistake_at(name, name, mistake(f"every graph has its {name}: no input can be called so"))
+                raise mistake_at(name, name, mistake(f"'{name}' is a reserved name; rename this input"))
         return inputs
 
     @field_validator("species", mode="after")
@@ -94,7 +94,7 @@ class ModelSpec(Spec):
     def _once(cls, species: tuple[str, ...] | str) -> tuple[str, ...] | str:
         twice = next((s for s, n in Counter(species).items() if n > 1), None) if species != "auto" else None
         if twice is not None:
-            raise mistake(f"{twice} stands there twice")
+            raise mistake(f"{twice} is listed twice")
         return species
 
     @field_validator("irreps", mode="before")
@@ -121,7 +121,7 @@ class ModelSpec(Spec):
         """Type-check the whole model.
 
         Args:
-            num_species: stands for the number of species while they are ``auto`` (1 if not given).
+            num_species: number of species to assume while they are ``auto``; None: 1.
 
         Raises:
             SpecError: the first layer that is ill-typed, and why.
@@ -142,7 +142,7 @@ class ModelSpec(Spec):
         return TypedModel(self, tuple(steps), named, _warnings(steps, named, self.inputs))
 
     def resolve(self, statistics: Statistics) -> ModelSpec:
-        """The same model with every ``auto`` replaced by what the training data say."""
+        """The same model with every ``auto`` replaced by the value that the training data give."""
         return resolve(self, statistics)
 
     def build(self) -> Model:
@@ -193,9 +193,9 @@ def _warnings(steps: Sequence[Step], outputs: Mapping[str, Binding], inputs: Col
 
 
 def _require_room(steps: Sequence[Step]) -> None:
-    """Raise SpecError at the layer with which the model has too many weights for any machine that it may run on.
+    """Raise SpecError at the layer with which the model has too many weights to be run on any machine.
 
-    Where the species are those of data that are not read yet, all of them are counted.
+    If the species are those of data that are not read yet, all elements are counted.
     """
     total = 0
     for step in steps:
@@ -209,7 +209,7 @@ def _require_room(steps: Sequence[Step]) -> None:
 
 
 def _require_positions(steps: Sequence[Step]) -> None:
-    """A derivative of what does not depend on the positions would be zero, and untrained, without a word."""
+    """Raise SpecError for a derivative of a quantity that does not depend on the positions: it would be zero."""
     sources: dict[str, set[str]] = {}
     for step in steps:
         inputs = step.signature.inputs

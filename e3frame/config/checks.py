@@ -30,12 +30,12 @@ def with_derived(model: ModelSpec, task: TaskSpec) -> ModelSpec:
 
 
 def input_label(irreps: Irreps) -> Label:
-    """What the data are asked for by an input of a model: one number for 0e, a vector for 1o."""
+    """Label that the data must have for an input of the model: one number for 0e, a vector for 1o."""
     return Label("graph", () if irreps.dim == 1 else (irreps.dim,))
 
 
 def asked_of_frames(model: ModelSpec, task: TaskSpec) -> dict[str, Label]:
-    """All that frames must hold besides their structure: what the model learns, and what it reads."""
+    """Labels that frames must have: those of targets and those of inputs."""
     return task.labels | {name: input_label(irreps) for name, irreps in model.inputs.items()}
 
 
@@ -106,7 +106,7 @@ def _check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
 
 
 def _of_files(label: str, unit: str, data: DataSpec) -> str:
-    """What would work where another unit is asked for than that in which a label is learned."""
+    """Hint for a target whose unit is not the one in which the label is learned."""
     quantity = quantity_of(label)
     if data.file_units is None or quantity is None or canonical(unit) not in quantity.units:
         return "leave it out"

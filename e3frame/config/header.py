@@ -31,7 +31,7 @@ from e3frame.version import __version__
 S = TypeVar("S", bound=Spec)
 
 FORMAT = 1
-"""Of the file: raise it when older versions of e3frame could not read what is written."""
+"""Number of the file format; raise it when older versions of e3frame cannot read the new files."""
 
 LONGEST = 8 << 20
 """Bytes of the longest header that is read. That of a large model has some 50,000."""
@@ -57,7 +57,7 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of its model, all of it valid, and possible with so many weights.
+    """The header of a model file, validated, with a spec that fits the number of weights.
 
     Attributes:
         version: of e3frame that wrote it.
@@ -110,7 +110,7 @@ def not_a_model(path: Path, problem: str, hint: str | None = None) -> FileError:
 
 
 def read_bytes(path: Path, start: int, count: int) -> bytes:
-    """So many bytes of a file; of what is none, such as a named pipe, nothing is waited for.
+    """Read ``count`` bytes of a regular file from ``start``; a named pipe is refused without waiting.
 
     Raises:
         FileError: they cannot be read.
@@ -185,7 +185,7 @@ def _metadata(path: Path, given: Any) -> dict[str, str]:
 
 
 def _tensors(path: Path, entries: Mapping[str, Any], room: int) -> dict[str, Held]:
-    """All tensors, which fill the rest of the file without a gap.
+    """Read the places of all tensors, which must fill the rest of the file without a gap.
 
     Args:
         room: bytes after the header.
@@ -243,7 +243,7 @@ def _typed(path: Path, spec: ModelSpec) -> TypedModel:
 
 
 def _require_outputs(path: Path, task: TaskSpec, typed: TypedModel) -> None:
-    """What it was trained on must be what it gives."""
+    """Raise FileError unless every target of the task is an output of the model."""
     for name in task.targets:
         try:
             check_output(name, task, typed)
@@ -285,7 +285,7 @@ def _plugin(plugin: str, origins: Mapping[str, Origin]) -> str:
 
 
 def _installation(plugin: str, origins: Mapping[str, Origin]) -> list[str]:
-    """How to install a plugin, by the word of the file, which may come from anyone."""
+    """Command to install a plugin, if the file names its package; the file may come from anyone."""
     if plugin not in origins:
         return []
     name, version = origins[plugin]

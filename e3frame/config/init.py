@@ -42,7 +42,7 @@ class InitSpec(Spec):
                 yield SpecError(("lr", pattern), problem, "leave one of them out")
 
     def plan(self, spec: ModelSpec, typed: TypedModel) -> Transfer:
-        """What comes from the file.
+        """Decide which layers take their weights from the file.
 
         Raises:
             SpecError: there is no such model, a pattern fits nothing, or a layer does not fit and is not reset.
@@ -73,7 +73,7 @@ class InitSpec(Spec):
 
 @dataclass(frozen=True)
 class Transfer:
-    """What a run takes from a trained model.
+    """Weights that a run takes from a trained model.
 
     Attributes:
         path, spec: of the trained model.

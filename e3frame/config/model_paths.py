@@ -1,4 +1,4 @@
-"""Where a trained model is: in its file, in the folder of its run, or in the newest run of a name."""
+"""Paths of trained models: a file, the folder of a run, or the newest run of a name."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from e3frame.spec.errors import FileError, nearest
 
 MODEL = "model.safetensors"
 GRID = "multirun.yaml"
-"""What Hydra writes into the folder of a grid of runs, of which none is meant before the others."""
+"""File that Hydra writes into the folder of a grid of runs; none of these runs comes before the others."""
 _OF_A_RUN = ("config.yaml", MODEL)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 
@@ -72,7 +72,7 @@ def _expanded(path: str | Path) -> Path:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether it is one.
+    """Whether the path is a folder.
 
     Raises:
         FileError: there is nothing of this name, or it cannot be looked at.

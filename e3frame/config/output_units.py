@@ -96,6 +96,6 @@ def _derived(root: str, outputs: Mapping[str, LayerSpec]) -> Iterator[str]:
 
 
 def _factor(quantity: str, unit: str) -> float | None:
-    """What a value in this unit is times in eV, Å and e; None where that is not known."""
+    """Factor from this unit to eV, Å and e; None if the unit is not known."""
     known = QUANTITIES.get(quantity)
     return None if known is None else known.value_of(unit)

@@ -52,7 +52,7 @@ class RunConfig(Spec):
     name: str = "run"
     """Name of the run."""
     folder: _Place | None = Field(default=None, min_length=1)
-    """Where the results go; null: runs/<name>/<date and time>. A run that stopped there goes on."""
+    """Folder of the results; null: runs/<name>/<date and time>. If a run stopped there, it goes on."""
     ckpt: _Place | None = Field(default=None, min_length=1)
     """Checkpoint to resume: its file, the folder of its run (the newest one there), or last (the newest of
     runs/<name>); null: the newest in the folder."""
@@ -65,7 +65,7 @@ class RunConfig(Spec):
     data: AnyData
     """Frames to learn from."""
     task: TaskSpec
-    """What to learn."""
+    """Targets to learn."""
     optimizer: OneOf[OptimizerSpec]
     """How gradients become steps."""
     scheduler: OneOf[SchedulerSpec]
@@ -78,7 +78,7 @@ class RunConfig(Spec):
     @model_validator(mode="before")
     @classmethod
     def _plugins_first(cls, raw: Any, info: ValidationInfo) -> Any:
-        """What plugins define is known before anything is read."""
+        """Import plugins before anything that they may define is read."""
         listed = raw.get("plugins") if isinstance(raw, Mapping) else None
         if isinstance(listed, list | tuple) and all(isinstance(plugin, str) for plugin in listed):
             try:
@@ -91,15 +91,14 @@ class RunConfig(Spec):
     @classmethod
     def _a_folder_name(cls, name: str) -> str:
         if not name or name.startswith(".") or not all(char.isalnum() or char in "-_.+" for char in name):
-            raise mistake(f"letters, digits and any of - _ . + make the name of a run, got {shown(name)}")
+            raise mistake(f"a name consists of letters, digits and - _ . +, and begins with no dot; got {shown(name)}")
         if len(name.encode()) > LONGEST_NAME:
             raise mistake(f"at most {LONGEST_NAME} letters are allowed, got {len(name)}")
         return name
 
     @model_validator(mode="after")
     def _completed(self) -> RunConfig:
-        """What the task derives from an energy is an output of the model, also where the model does not name it; the
-        model lists the plugins that it needs without the run."""
+        """Add the outputs that targets derive from an energy, and list in the model the plugins that it needs."""
         model = with_derived(self.model, self.task)
         plugins = tuple(dict.fromkeys([*self.plugins, *model.plugins]))
         needed = tuple(plugin for plugin in plugins if plugin in model.plugins or _is_for_models(plugin))
@@ -134,7 +133,7 @@ class RunConfig(Spec):
 
     @property
     def asked_of_frames(self) -> dict[str, Label]:
-        """What is loaded of each frame besides its structure."""
+        """Labels and inputs that are loaded with each frame."""
         return asked_of_frames(self.model, self.task)
 
     def _check_species(self) -> None:
@@ -177,7 +176,7 @@ class RunConfig(Spec):
                 raise SpecError(path, *problem)
 
     def _check_noise(self) -> None:
-        """Random shifts of the atoms leave the labels, which must not be those that change with the shifts at once."""
+        """Raise SpecError if labels that change with the positions are trained on randomly shifted atoms."""
         if self.data.augment is None:
             return
         for name, target in self.task.targets.items():
@@ -225,7 +224,7 @@ class RunConfig(Spec):
         return target.label == ("graph", ()) and target.sum is None and self.model.outputs[name].extensive is not None
 
     def _unsound(self) -> Iterator[SpecError]:
-        """What runs, but probably not as it is meant."""
+        """Warnings about choices that probably are not meant."""
         if self.trainer.dtype == "bf16-mixed":
             problem = "bfloat16 has 3 digits: fine for a first look, too few for the last meV of energies and forces"
             yield SpecError(("trainer", "dtype"), problem, "train in float32 to the end")
@@ -255,7 +254,7 @@ class RunConfig(Spec):
             yield from (error.under(*path) for error in errors)
 
     def _untrained(self, outputs: Mapping[str, Binding]) -> Iterator[SpecError]:
-        """What the model returns and nobody trains."""
+        """Warnings about outputs that no target trains."""
         for name in outputs:
             layer = self.model.outputs[name]
             follows = layer.derives is not None and layer.source in self.task.targets
@@ -270,7 +269,7 @@ class RunConfig(Spec):
 
 
 def _is_for_models(plugin: str) -> bool:
-    """Whether a trained model needs the plugin, which is not so if all that it defines are kinds of a run."""
+    """Whether a trained model needs the plugin, which may define kinds of data or optimizers alone."""
     package = package_of(plugin)
     kinds = [
         family.saved

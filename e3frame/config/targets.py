@@ -1,4 +1,4 @@
-"""What a model learns: its outputs, each with the label that trains it, a loss and a weight."""
+"""Targets: outputs of the model, each with the label that trains it, a loss and a weight."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from e3frame.spec.quantities import QUANTITIES, Quantity, quantity_of, value_sha
 from e3frame.spec.registry import KindOf
 
 ROWS = {"graph": "frame", "node": "atom", "edge": "edge"}
-"""What has one value each, in words."""
+"""Names of what has one value each."""
 
 
 def way_to_learn(label: str) -> str:
@@ -100,7 +100,7 @@ class TargetSpec(Spec):
     """mse (mean squared error), mae (mean absolute error), huber (squared up to ``huber_delta``, absolute beyond), or a
     mapping with the keys of a loss: ``{kind: huber, delta: 0.1}``."""
     huber_delta: float | None = Field(default=None, gt=0)
-    """Where Huber's loss turns from squared to absolute, in the unit of the target; null: 0.01."""
+    """Difference at which the Huber loss turns from squared to absolute, in the unit of the target; null: 0.01."""
     per_atom: bool = False
     """Train the value divided by the graph's number of atoms, so that large and small molecules weigh alike."""
     species_weights: dict[Element, float] | None = None
@@ -115,17 +115,17 @@ class TargetSpec(Spec):
         if not ways:
             raise mistake("one of irreps, cartesian, derive is required: what the target is", "for example irreps: 0e")
         if len(ways) > 1:
-            problem = f"{ways[0]} says what the target is, {ways[1]} as well"
+            problem = f"{ways[0]} and {ways[1]} both say what the target is"
             raise mistake_at(ways[1], getattr(self, ways[1]), mistake(problem, "leave one of them out", at_key=True))
         if self.derive is not None and self.per is not None:
-            problem = f"{self.derive} is per {self.type.domain} in any case"
+            problem = f"{self.derive} is always per {self.type.domain}"
             raise mistake_at("per", self.per, mistake(problem, "leave per out", at_key=True))
         if self.derive is None and self.per is None:
             raise mistake("per is required: graph, node or edge")
         if (self.derive is None) != (self.of is None):
             if self.of is None:
                 raise mistake("of is required: the output that is derived", "for example of: energy")
-            raise mistake_at("of", self.of, mistake("of is for derive", "leave it out", at_key=True))
+            raise mistake_at("of", self.of, mistake("of needs derive", "leave it out", at_key=True))
         return self
 
     @model_validator(mode="after")
@@ -163,7 +163,7 @@ class TargetSpec(Spec):
 
     @property
     def type(self) -> layer.Field:
-        """What the model's output must be."""
+        """Type that the model's output must have."""
         if (derived := self.derived) is not None:
             return layer.Field(derived.type, derived.per)
         irreps = self.irreps if self.cartesian is None else cartesian_irreps(self.cartesian)
@@ -183,7 +183,7 @@ class TargetSpec(Spec):
 
     @property
     def label(self) -> Label:
-        """What the data are asked for: one number for 0e, a vector for 1o, a matrix for ij=ji."""
+        """Label that the data must have: one number for 0e, a vector for 1o, a matrix for ij=ji."""
         field = self.type
         return Label("graph" if self.sum is not None else field.domain, value_shape(field.irreps, self.formula))
 
@@ -220,7 +220,7 @@ class TargetSpec(Spec):
 
 
 class TaskSpec(Spec):
-    """What to learn."""
+    """Targets of a run."""
 
     targets: dict[Name, TargetSpec] = Field(min_length=1)
     """Outputs of the model that are trained or watched."""
@@ -231,7 +231,7 @@ class TaskSpec(Spec):
         if not any(target.trained for target in targets.values()):
             raise mistake("no target has a weight above 0: there is nothing to train")
         if not any(target.last_weight > 0 for target in targets.values()):
-            raise mistake("no target's last weight is above 0: the best checkpoint could not be told")
+            raise mistake("no target has a last weight above 0, so no checkpoint would be the best")
         return targets
 
     @model_validator(mode="after")
@@ -264,5 +264,5 @@ class TaskSpec(Spec):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """What a validation computes, as schedulers and checkpoints may monitor it."""
+        """Names of the metrics of a validation, which schedules and checkpoints may monitor."""
         return ("val_loss", *(f"val_{name}_{error}" for name in self.targets for error in ("mae", "rmse")))

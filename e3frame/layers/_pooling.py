@@ -23,7 +23,7 @@ class Pooling(LayerSpec):
     per_species_scale_shift: AutoScaleShift | None = None
     """``auto``, or ``{scale: ..., shift: ...}``; only for one even scalar."""
     irreps_out: IrrepsField | None = None
-    """Irreps of the result; checked where given."""
+    """Irreps of the result; checked if given."""
 
     @property
     def extensive(self) -> bool:

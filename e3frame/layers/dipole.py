@@ -35,7 +35,7 @@ class Dipole(LayerSpec):
     """Q in e: one number for every graph, or the name of a field that holds that of each, such as an input of the model
     (``inputs: {total_charge: 0e}``, ``total_charge: total_charge``)."""
     irreps_out: IrrepsField | None = None
-    """What the result should be; checked where given."""
+    """Irreps of the result; checked if given."""
     equation: ClassVar[str] = (
         r"\mu = \sum_n q_n (r_n - R) + v_n, \qquad "
         r"q_n = x_n + \frac{1}{N} \left( Q - \sum_m x_m \right)"

@@ -24,7 +24,7 @@ class Gate(OneInput):
 
     kind: Literal["gate"] = "gate"
     irreps_out: IrrepsField | None = None
-    """What the result should be; checked where given."""
+    """Irreps of the result; checked if given."""
     scalars: Activations = ByParity()
     """Activation of the scalars, or one for each parity: ``{e: silu, o: tanh}``."""
     gates: Activations = ByParity(e="sigmoid")
@@ -44,7 +44,7 @@ class Gate(OneInput):
         if self.irreps_out is not None and plan.irreps_out.regroup() != self.irreps_out.regroup():
             raise SpecError(
                 ("irreps_out",),
-                f"{self.irreps_out} is claimed, the gate of {x} gives {plan.irreps_out}",
+                f"irreps_out says {self.irreps_out}, but the gate of {x} gives {plan.irreps_out}",
                 f"for {self.irreps_out} it must read {gate_input(self.irreps_out)}",
             )
         return Signature((x.key,), Field(plan.irreps_out, x.domain))

@@ -22,7 +22,7 @@ class NegativeGradient(LayerSpec):
     of: str
     """A field per graph with one scalar."""
     irreps_out: IrrepsField | None = None
-    """What the result should be; checked where given."""
+    """Irreps of the result; checked if given."""
     equation: ClassVar[str] = r"F_n = -\frac{\partial E}{\partial r_n}"
     example: ClassVar[str] = "{kind: negative_gradient, of: energy}"
 

@@ -26,7 +26,7 @@ class StrainGradient(LayerSpec):
     of: str
     """A field per graph with one even scalar."""
     irreps_out: IrrepsField | None = None
-    """What the result should be; checked where given."""
+    """Irreps of the result; checked if given."""
     equation: ClassVar[str] = (
         r"\sigma = \frac{1}{V} \frac{\partial E}{\partial \varepsilon}, \qquad "
         r"r \mapsto (1 + \varepsilon)\, r"

@@ -1,4 +1,4 @@
-"""What a layer is to the type checker: a spec that reads fields and writes one.
+"""Layers as the type checker sees them: specs that read fields and write one.
 
 A model is a fold over named layers. The checker threads a :class:`Scope` through them; each layer's ``infer`` says
 which tensors its module is called with and the type of what it returns, and ``build`` makes that module.
@@ -39,7 +39,7 @@ DTYPE = "graph.dtype"
 """The type of the model's numbers. Positions, shifts, cells and strains are float64, so that their differences do not
 depend on where a molecule stands; a layer that reads them gives what it has computed of them in this type."""
 EDGE_PAIRS = "graph.edge_pairs"
-"""Where inputs stand once for an edge and its reverse (``Signature.per_pair``), the row of each edge in them."""
+"""The row of each edge in inputs that have one row for an edge and its reverse (``Signature.per_pair``)."""
 NUM_GRAPHS = "graph.num_graphs"
 CELL, STRAIN = "graph.cell", "graph.strain"
 """Lattice vectors (g, 3, 3); a strain of zero that positions and shifts depend on, for derivatives."""
@@ -65,11 +65,11 @@ RESERVED = frozenset(
         "num_nodes",
     ]
 )
-"""Keys of a graph, and of a batch of them, that no label and no input of a model can have."""
+"""Keys of graphs and batches, which cannot be names of labels or inputs."""
 
 
 def input_key(name: str) -> str:
-    """The key of what a frame brings along besides its structure, such as its total charge."""
+    """The key of an input that a frame has besides its structure, such as its total charge."""
     return f"graph.inputs.{name}"
 
 
@@ -80,10 +80,10 @@ class Field:
     irreps: Irreps
     domain: Domain
     per_species: bool = field(default=False, compare=False)
-    """Whether nodes of one species have the same value, so that what is computed of it need be computed once."""
+    """Whether nodes of one species have the same value, so that results can be computed once per species."""
     reversal: Literal[-1, 0, 1] = field(default=0, compare=False)
-    """What the reverse of an edge has: the same (1), the opposite (-1), or anything (0). A layer whose result is marked
-    1 must compute each edge from that edge alone, since it is run on one of the two."""
+    """Value of the reverse of an edge: the same (1), the opposite (-1), or any (0). If a layer's result is marked 1,
+    the layer must compute each edge from that edge alone, because it runs on one of the two only."""
 
     def __str__(self) -> str:
         return f"{self.irreps} per {self.domain}"
@@ -132,7 +132,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a layer sees: the fields written so far, in order, and the model's own numbers."""
+    """The fields written so far, in order, and the cutoff and species of the model."""
 
     r_max: float
     num_species: int
@@ -262,7 +262,7 @@ class LayerSpec(Kinded, family="layer"):
             signature = self.infer(scope)
             problem = too_large(signature.output.irreps)
             if problem is not None:
-                raise SpecError((), f"what this layer gives is too large: {problem}")
+                raise SpecError((), f"the result of this layer is too large: {problem}")
         except SpecError as error:
             raise error.under(*path) from None
         binding = Binding(name, key, signature.output)

@@ -47,7 +47,7 @@ def untrusted(plugins: Iterable[str], named: Collection[str] = ()) -> str | None
 
 
 def way_to_trust(plugin: str) -> str:
-    """What to write if the plugin is to be imported."""
+    """Hint for the import of a plugin that only a file names."""
     return f"if you trust it: plugins={plugin} on the command line, plugins=[{plugin!r}] in Python"
 
 

@@ -45,7 +45,9 @@ def unread_terms(key: str, x: Binding, read: Iterable[Irrep]) -> tuple[tuple[str
 def require_claim(claimed: Irreps | None, actual: Irreps, what: str) -> None:
     """Where a spec says what its result should be, it must be right."""
     if claimed is not None and claimed.simplify() != actual.simplify():
-        raise SpecError(("irreps_out",), f"{claimed} is claimed, {what} is {actual}", f"write irreps_out: {actual}")
+        raise SpecError(
+            ("irreps_out",), f"irreps_out says {claimed}, but {what} is {actual}", f"write irreps_out: {actual}"
+        )
 
 
 def require_scalars(key: str, x: Binding, what: str) -> None:

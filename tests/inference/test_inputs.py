@@ -278,7 +278,7 @@ def test_an_input_may_not_be_missing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [
-        ({"pos": "1o"}, "inputs.pos\n  every graph has its pos: no input can be called so"),
+        ({"pos": "1o"}, "inputs.pos\n  'pos' is a reserved name; rename this input"),
         ({"q": "0x0e"}, "inputs.q\n  0x0e holds no irreps\n  write at least one, such as 16x0e"),
         ({"q-2": "0e"}, "inputs.q-2\n  a name is letters, digits and _, and begins with no digit; got q-2"),
     ],

@@ -100,7 +100,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"trainer.epochs": 3}, "trainer.epochs\n  unknown key\n  did you mean max_epochs?"),
     (
         {"name": "a b/c"},
-        "name\n  letters, digits and any of - _ . + make the name of a run, got a b/c",
+        "name\n  a name consists of letters, digits and - _ . +, and begins with no dot; got a b/c",
     ),
     ({"seed": -1}, "seed\n  must be >= 0, got -1"),
 ]

@@ -66,7 +66,7 @@ ENERGY = {"irreps": "0e", "per": "graph"}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"per": "graph"}, "one of irreps, cartesian, derive is required: what the target is\n  for example irreps: 0e"),
     (ENERGY | {"cartesian": "ij"},
-     "cartesian\n  irreps says what the target is, cartesian as well\n  leave one of them out"),
+     "cartesian\n  irreps and cartesian both say what the target is\n  leave one of them out"),
     ({"irreps": "0e"}, "per is required: graph, node or edge"),
     (ENERGY | {"per": "atom"}, "per\n  must be one of graph, node, edge; got atom"),
     (ENERGY | {"per": "edge", "per_atom": True},
@@ -76,10 +76,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
      "  leave species_weights out"),
     (ENERGY | {"per": "edge", "sum": "q"}, "sum\n  sum is for per: node\n  leave sum out"),
     ({"derive": "negative_gradient"}, "of is required: the output that is derived\n  for example of: energy"),
-    (ENERGY | {"of": "energy"}, "of\n  of is for derive\n  leave it out"),
+    (ENERGY | {"of": "energy"}, "of\n  of needs derive\n  leave it out"),
     (
         {"derive": "strain_gradient", "of": "energy", "per": "graph"},
-        "per\n  strain_gradient is per graph in any case\n  leave per out",
+        "per\n  strain_gradient is always per graph\n  leave per out",
     ),
     (
         {"derive": "laplacian", "of": "energy"},
@@ -130,7 +130,7 @@ def test_weights_that_end_with_zero() -> None:
     with pytest.raises(SpecErrors) as caught:
         target(**ENERGY, weight={0: 1, 10: 0})
     assert str(caught.value.errors[0]) == (
-        "targets\n  no target's last weight is above 0: the best checkpoint could not be told"
+        "targets\n  no target has a last weight above 0, so no checkpoint would be the best"
     )
 
 

@@ -64,5 +64,5 @@ def _require_answer(uri: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """What is wrong, without the advice and the links that follow."""
+    """First line of an error, without the advice and the links that follow."""
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0].split(". ")[0]

@@ -1,4 +1,4 @@
-"""What all losses have in common."""
+"""The base of all losses."""
 
 from __future__ import annotations
 

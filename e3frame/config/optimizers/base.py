@@ -1,4 +1,4 @@
-"""What all optimizers have in common."""
+"""The base of all optimizers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Groups = Sequence[dict[str, Any]]
 
 
 class OptimizerSpec(Kinded, family="optimizer"):
-    """How gradients become steps."""
+    """A rule by which gradients change weights."""
 
     averages: ClassVar[bool] = False
     """Whether the optimizer averages the weights itself, so that a running mean and a schedule are not needed."""

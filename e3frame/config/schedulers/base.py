@@ -1,4 +1,4 @@
-"""What all schedules have in common."""
+"""The base of all schedules."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SchedulerSpec(Kinded, family="scheduler"):
-    """How the learning rate changes during a run."""
+    """A change of the learning rate during a run."""
 
     @property
     def lowers(self) -> bool:

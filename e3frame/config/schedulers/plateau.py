@@ -20,15 +20,15 @@ class PlateauSpec(SchedulerSpec):
 
     kind: Literal["plateau"] = "plateau"
     monitor: str = "val_loss"
-    """What should fall: val_loss, or an error such as val_forces_mae."""
+    """Metric that should fall: val_loss, or an error such as val_forces_mae."""
     factor: float = Field(default=0.5, gt=0, lt=1)
-    """What the learning rate is multiplied by."""
+    """Factor by which the learning rate is multiplied."""
     patience: int = Field(default=10, ge=0)
     """Validations without improvement to wait for."""
     threshold: float = Field(default=1e-4, ge=0, lt=1)
     """Relative improvement that counts as one."""
     min_lr: float = Field(default=0.0, ge=0)
-    """Where it stops falling."""
+    """Lowest learning rate."""
 
     @property
     def monitored(self) -> str:
