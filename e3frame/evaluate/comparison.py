@@ -134,7 +134,7 @@ class Comparison:
             match = _alike(key, self.task.targets[name].label, present)
             yield problem + (f": did you mean data.keys.{key}={match}?" if match else "")
         if present:
-            yield f"keys there: {', '.join(sorted(present))}"
+            yield f"existing keys: {', '.join(sorted(present))}"
 
 
 def _targets(saved: SavedModel, data: DataSpec) -> dict[str, TargetSpec]:

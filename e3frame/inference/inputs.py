@@ -48,7 +48,7 @@ class FrameInputs:
                 problem = f"the model reads {name} ({irreps} per graph), the frame has no key '{key}'"
                 hint = f"set atoms.info['{key}']"
                 if file is not None:
-                    hint = f"keys there: {', '.join(map(str, atoms.info)) or 'none'}; name it with keys.{name}=KEY"
+                    hint = f"existing keys: {', '.join(map(str, atoms.info)) or 'none'}; name it with keys.{name}=KEY"
                 raise DataError(problem, file=file, frame=frame, hint=hint)
             bare = Atoms(info={key: atoms.info[key]})  # without results, of which one may have the same name
             found[name] = read_label(bare, name, key, input_label(irreps), file, frame)

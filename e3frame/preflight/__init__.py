@@ -1,4 +1,4 @@
-"""Checks of data before the first step: whether they can be what they are said to be.
+"""Checks of the data before training: completeness, signs, units and plausibility.
 
-Each file has checks of one kind, functions from graphs to findings; :mod:`~e3frame.preflight.checks` runs them all.
+Each file holds one kind of check, functions from graphs to findings; :mod:`~e3frame.preflight.checks` runs them all.
 """

@@ -1,4 +1,4 @@
-"""All checks of data, and their report."""
+"""Runs all checks of the data and builds the report."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from e3frame.spec.errors import DataError, terse
 from e3frame.spec.words import counted, printable
 
 SAMPLE = 400
-"""Frames that the checks of labels look at, unless all are asked for."""
+"""Frames used by the checks of labels, unless ``full``."""
 MAX_ROWS = 5_000_000
-"""Values of a label among which outliers are sought, unless all are asked for."""
+"""Values of a label that are searched for outliers, unless ``full``."""
 MAX_EDGES = 10_000_000
-"""Edges of the frames that are held at a time (0.4 GB)."""
+"""Edges of the frames that are in memory at a time (0.4 GB)."""
 OUTLIER = 20.0
 """Deviations from the median, in units of the median deviation, that make a value an outlier."""
 TAIL = 5.0
@@ -48,17 +48,17 @@ COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red
 
 @dataclass(frozen=True)
 class Asked:
-    """What a task asks of the data.
+    """Requirements of a task on the data.
 
     Attributes:
-        labels: those that are learned.
-        energy, forces: the two labels that belong together, if there are such.
-        species: elements that the model knows; None: whichever come.
-        units: of the labels, for the report.
-        factors: from numbers in the files to the labels; 1 for those that are not named.
-        references: whether the model adds up reference energies of the atoms.
+        labels: labels that the model learns.
+        energy, forces: names of the energy and of its negative gradient; None if the task lacks them.
+        species: elements that the model knows; None: any.
+        units: unit of each label, for the report.
+        factors: conversion factor from the numbers in the files to each label; 1 for labels without an entry.
+        references: whether the model adds reference energies of the atoms.
         is_mean: whether ``energy`` is a mean over the atoms, not a sum.
-        known: reference energies of single atoms.
+        known: given reference energies of single atoms.
         allow: ``DataSpec.allow``.
     """
 
@@ -75,7 +75,7 @@ class Asked:
 
     @classmethod
     def of(cls, run: TypedRun) -> Asked:
-        """What a run asks of its data."""
+        """Return the requirements of a run."""
         task, data, model = run.config.task, run.config.data, run.config.model
         files = data.found_units()
         return cls(
@@ -92,7 +92,7 @@ class Asked:
 
 
 def check_data(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
-    """Run every check that the labels allow, on some frames or in full on all."""
+    """Run every check that the labels allow, on a sample or (``full``) on all frames."""
     findings = [
         *_structure(splits.train, asked.species),
         *check_neighbors(splits.train, "isolated_atoms" in asked.allow),
@@ -114,7 +114,7 @@ def check_data(splits: Splits, asked: Asked, full: bool = False) -> list[Finding
 
 
 def _physics(seen: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
-    """Signs, units, and what rotates with the molecule."""
+    """Check signs and units, and whether tensors rotate with the molecule."""
     found = [check_lengths(graphs), *_energies(seen, graphs, asked)]
     if "stress" in asked.labels:
         found.append(check_stress(graphs, asked.forces, energy=asked.energy))
@@ -125,7 +125,7 @@ def _physics(seen: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Find
 
 
 def _also(name: str, dataset: FrameSet, asked: Asked, known: Sequence[Finding], full: bool) -> list[Finding]:
-    """What is odd about another split, and not about the training frames. It does not make training pointless."""
+    """Return findings of another split that the training frames do not show; they are never errors."""
     odd = {finding.check for finding in known if finding.level in ODD}
     graphs = [dataset[k] for k in _chosen(dataset, full)]
     found = _physics(dataset if full else _thinned(dataset, asked.labels), graphs, asked)
@@ -137,8 +137,8 @@ def _also(name: str, dataset: FrameSet, asked: Asked, known: Sequence[Finding], 
 
 
 def _chosen(dataset: FrameSet, full: bool) -> Sequence[int]:
-    """Frames to hold labels of against each other: pairs of neighbours at even distances, as those of a trajectory are
-    alike; in full, as many as memory has room for."""
+    """Choose frames to compare with each other: evenly spaced pairs of consecutive frames, because these are similar in
+    a trajectory; in full, as many frames as fit into memory."""
     total, edges = len(dataset), int(dataset.counts("edge_index").sum())
     room = max(total * MAX_EDGES // max(edges, MAX_EDGES), 2)
     number = min(room, total if full else SAMPLE)
@@ -149,7 +149,7 @@ def _chosen(dataset: FrameSet, full: bool) -> Sequence[int]:
 
 
 def _energies(dataset: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
-    """Energies and forces, by themselves and against each other."""
+    """Check energies and forces, separately and against each other."""
     found: list[Finding] = []
     if asked.energy is not None and not asked.is_mean and (asked.forces is not None or asked.energy == "energy"):
         found += check_energies(dataset, asked.energy, asked.references)
@@ -158,23 +158,24 @@ def _energies(dataset: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[
         belonging = check_belonging(graphs, asked.forces, sampled=asked.energy is None)
         size = check_forces(labelled(graphs, asked.forces), asked.forces, asked.factors.get(asked.forces, 1.0))
         found += filter(None, [belonging, size])
-        # Forces that have to do with nothing cannot be the gradient of anything.
+        # Forces that are unrelated to the positions cannot be the gradient of an energy.
         if asked.energy is not None and (belonging is None or belonging.level == "ok"):
             found.append(check_gradient(graphs, asked.energy, asked.forces))
     return found
 
 
 def require_sound(findings: Sequence[Finding]) -> None:
-    """Raise DataError for the first finding that makes training pointless."""
+    """Raise DataError for the first finding that is an error."""
     for finding in findings:
         if finding.level == "error":
-            no_way = finding.hint is not None and "data.allow=" in finding.hint  # without it there is no scale
-            hints = [finding.hint, None if no_way else "data.preflight=warn trains anyway"]
+            # Without data.allow, statistics raise the same error: there is nothing to scale by.
+            no_way = finding.hint is not None and "data.allow=" in finding.hint
+            hints = [finding.hint, None if no_way else "set data.preflight=warn to train anyway"]
             raise DataError(f"{finding.check}: {finding.text}", hint="\n".join(filter(None, hints)))
 
 
 def report(splits: Splits, asked: Asked, findings: Sequence[Finding]) -> list[Table]:
-    """The labels with their ranges, and the findings."""
+    """Return tables of the labels with their ranges, and of the findings."""
     held = Table(title="labels of the training frames", title_justify="left", box=None, pad_edge=False)
     for heading in ("label", "per", "shape", "unit", "smallest", "mean", "largest", "missing"):
         held.add_column(heading, justify="left" if heading in ("label", "per", "shape", "unit") else "right")
@@ -188,7 +189,7 @@ def report(splits: Splits, asked: Asked, findings: Sequence[Finding]) -> list[Ta
 
 
 def findings_table(findings: Sequence[Finding]) -> Table:
-    """Table with a line for each finding."""
+    """Return a table with a line for each finding."""
     table = Table(title="findings", title_justify="left", box=None, pad_edge=False, show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
@@ -212,13 +213,14 @@ def _structure(dataset: FrameSet, species: Sequence[str] | None) -> list[Finding
 
 
 def _thinned(dataset: FrameSet, labels: Mapping[str, Label]) -> FrameSet:
-    """Frames at even distances, each of whose labels fits into memory; of most sets all."""
+    """Return evenly spaced frames whose labels fit into memory; for most data sets, all frames."""
     rows = max(int(rows_of(dataset, per).sum()) for per in {"node", *(label.per for label in labels.values())})
     return dataset[:: 1 + rows // MAX_ROWS]
 
 
 def _periodicity(dataset: FrameSet) -> Finding:
-    """Molecules and crystals in one set are sound; the same atoms with and without a cell are probably a slip."""
+    """Check ``pbc``. Molecules and crystals may be mixed; the same atoms with and without a cell are probably a
+    mistake."""
     periodic = dataset.stacked("pbc").numpy()
     kinds = Counter(map(_along, periodic.tolist()))
     said = ", ".join(f"{counted(count, 'frame')} {kind}" for kind, count in sorted(kinds.items()))
@@ -233,22 +235,22 @@ def _periodicity(dataset: FrameSet) -> Finding:
     file, frame = dataset.where(mixed[0][0][0])
     formula = Formula.from_list([SYMBOLS[z] for z in dataset[mixed[0][0][0]].z.tolist()]).format("hill")
     odd = _along(periodic[mixed[0][0][0]])
-    few, many = len(mixed[0][0]), sum(map(len, mixed[0][1:]))
-    text = f"{said}; {formula}: {few} {odd} (frame {frame} of {file}), {many} otherwise"
-    return Finding("periodicity", "warning", text, "is pbc, or the cell, missing or left over in some frames?")
+    few, total = len(mixed[0][0]), sum(map(len, mixed[0]))
+    text = f"{said}; {formula}: {few} of {total} frames {odd} (first frame {frame} of {file})"
+    return Finding("periodicity", "warning", text, "check pbc and the cell of these frames")
 
 
 def _along(row: Sequence[bool]) -> str:
-    """Along which vectors of the cell a frame is periodic, in words."""
+    """Describe along which cell vectors a frame is periodic."""
     names = [name for name, along in zip("abc", row, strict=True) if along]
     return {0: "not periodic", 3: "periodic"}.get(len(names), f"periodic along {' and '.join(names)}")
 
 
 def _values(dataset: FrameSet, name: str, label: Label, extensive: bool) -> list[Finding]:
-    """Outliers, and labels that are all the same.
+    """Check for outliers and constant labels.
 
     Args:
-        extensive: compare it per atom, apart from what the composition explains.
+        extensive: compare values per atom, after subtracting the part that the composition explains.
     """
     values = dataset.stacked(name).numpy()
     if not len(values):
@@ -256,7 +258,7 @@ def _values(dataset: FrameSet, name: str, label: Label, extensive: bool) -> list
     flat = values.reshape(len(values), -1)
     known = np.isfinite(flat).all(1)
     if known.sum() > 1 and np.ptp(flat[known], axis=0).max() == 0:
-        return [Finding(name, "warning", "it is the same in all frames")]
+        return [Finding(name, "warning", "all frames have the same value")]
     rows = np.flatnonzero(known)
     size = np.linalg.norm(flat[known], axis=1) if flat.shape[1] > 1 else flat[known, 0]
     if extensive:
@@ -272,14 +274,14 @@ def _values(dataset: FrameSet, name: str, label: Label, extensive: bool) -> list
     frames = np.repeat(np.arange(len(dataset)), rows_of(dataset, label.per))
     file, frame = dataset.where(int(frames[rows][deviation.argmax()]))
     text = (
-        f"{int(far.sum())} of {len(size)} {ROWS[label.per]} are outliers: up to "
+        f"{int(far.sum())} of {len(size)} {ROWS[label.per]} are outliers, the largest "
         f"{deviation.max() / typical:.0f} typical deviations away, in frame {frame} of {file}"
     )
     return [Finding(name, "warning", text, "check these values")]
 
 
 def rows_of(dataset: FrameSet, per: str) -> NDArray[np.int64]:
-    """(frames,) how many values of a label each frame has."""
+    """Return the number of values of a label in each frame, (frames,)."""
     if per == "graph":
         return np.ones(len(dataset), np.int64)
     return dataset.counts("z" if per == "node" else "edge_index").numpy()

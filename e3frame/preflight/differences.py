@@ -1,8 +1,8 @@
-r"""Differences of energies between frames that are nearly the same, and the work of forces and stresses between them.
+r"""Energy differences between similar frames, and the work of forces and stresses between them.
 
 The trapezoidal rule :math:`E_2 - E_1 \approx -\frac{1}{2} \sum_a (F_{1a} + F_{2a}) \cdot \Delta x_a + \frac{1}{2} (V_1
-\sigma_1 + V_2 \sigma_2) : \epsilon` is exact in a harmonic potential, so that frames need not be close enough for a
-tangent: consecutive frames of a trajectory will do, and so will the most alike of some hundred random ones.
+\sigma_1 + V_2 \sigma_2) : \epsilon` is exact in a harmonic potential. So frames need not be as close as for a
+derivative: consecutive frames of a trajectory suffice, and so do the most similar of some hundred random frames.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ from numpy.typing import NDArray
 from e3frame.data.pipeline.graphs import Graph
 
 FAR = 0.45
-"""Å: two frames of which some atom has moved by more are not compared."""
+"""Largest displacement of an atom, in Å, between two frames that are compared."""
 CLOSEST = 0.3
-"""Part of the pairs that is used, the closest ones."""
+"""Fraction of the pairs that is used, the closest ones."""
 MIN_PAIRS = 20
 MAX_FRAMES = 500
-"""Frames of one kind among which the most similar are sought."""
+"""Largest number of frames with the same atoms that are searched for similar pairs."""
 OUTLIER = 30.0
-"""Times the median difference: larger ones are left out, as a calculation that has failed would outweigh all others."""
+"""Multiple of the median energy difference above which a pair is dropped, because one failed calculation would outweigh
+all others."""
 MAX_DISTANCES = 3_000
 BULK = 3.0
-"""Å: a strain counts as this times its largest component."""
+"""Length in Å that converts the largest component of a strain into a displacement."""
 
 
 _Row = tuple[float, float, NDArray[np.float64], NDArray[np.float64], float]
@@ -38,11 +39,11 @@ class Differences(NamedTuple):
     """Differences between ``n`` pairs of frames.
 
     Attributes:
-        energy: (n,) of the second above the first, eV.
-        by_forces: (n,) the same from the work of the forces; zero where these are not known.
-        virial: (n, 3, 3) volume times stress, of which each component does work on its strain; zero where not known.
-        strain: (n, 3, 3) of the cell, symmetric.
-        distance: (n,) Å.
+        energy: (n,) energy of the second frame minus that of the first, eV.
+        by_forces: (n,) the same difference from the work of the forces; zero if these are not given.
+        virial: (n, 3, 3) volume times stress, eV: each component does work on its strain; zero if not given.
+        strain: (n, 3, 3) strain of the cell, symmetric.
+        distance: (n,) largest displacement of an atom, with the strain converted to a length, Å.
     """
 
     energy: NDArray[np.float64]
@@ -80,20 +81,20 @@ def differences(
 
 
 def _pairs(graphs: Sequence[Graph]) -> Iterator[tuple[Graph, Graph]]:
-    """Each frame with the next, and with the one that is most like it."""
+    """Yield each frame with the next one, and with the most similar one."""
     if len(graphs) < 2:
         return
     shape = _shapes(graphs)
     square = np.square(shape).sum(1)
     distance = square[:, None] + square - 2 * shape @ shape.T
-    distance[distance < 1e-9 * square.max() + 1e-12] = np.inf  # itself, and copies
+    distance[distance < 1e-9 * square.max() + 1e-12] = np.inf  # the frame itself, and copies
     alike = {(min(k, int(j)), max(k, int(j))) for k, j in enumerate(distance.argmin(1))}
     for i, j in sorted(alike | set(pairwise(range(len(graphs))))):
         yield graphs[i], graphs[j]
 
 
 def _shapes(graphs: Sequence[Graph]) -> NDArray[np.float64]:
-    """Rows that are near each other where frames with the same atoms are."""
+    """Return a row of numbers per frame: rows of similar frames with the same atoms are close."""
     positions = np.stack([graph.pos.numpy() for graph in graphs])
     if bool(graphs[0].pbc.all()):
         cells = np.stack([graph.cell[0].numpy() for graph in graphs])
@@ -109,7 +110,7 @@ def _shapes(graphs: Sequence[Graph]) -> NDArray[np.float64]:
 
 
 def _difference(one: Graph, other: Graph, energy: str, forces: str | None, stress: str | None) -> _Row | None:
-    """A row of :class:`Differences`; None where the two are the same, or too far from each other."""
+    """Return a row of :class:`Differences`; None if the two frames are equal, or too far from each other."""
     zero = np.zeros((3, 3))
     if bool(one.pbc.all()):
         cell, next_cell = one.cell[0].numpy(), other.cell[0].numpy()
@@ -136,6 +137,6 @@ def _difference(one: Graph, other: Graph, energy: str, forces: str | None, stres
 
 
 def _turn(fixed: NDArray[np.float64], turned: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation Q for which ``turned`` @ Q is nearest to ``fixed`` (Kabsch 1976, Acta Cryst. A32, 922)."""
+    """Return the rotation Q for which ``turned`` @ Q is closest to ``fixed`` (Kabsch 1976, Acta Cryst. A32, 922)."""
     u, _, vt = np.linalg.svd(turned.T @ fixed)
     return u @ np.diag([1.0, 1.0, np.sign(np.linalg.det(u @ vt))]) @ vt

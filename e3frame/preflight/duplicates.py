@@ -1,4 +1,4 @@
-"""Frames that are in two splits, so that the test frames were trained on, or twice in one."""
+"""Duplicate frames, within training or between splits (test frames that were trained on)."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ from e3frame.data.pipeline.frameset import FrameSet
 from e3frame.preflight.findings import Finding
 
 NEAR = 0.01
-"""Å: root mean square difference of the sorted interatomic distances, below which frames are nearly identical."""
+"""Root mean square difference of the sorted interatomic distances, in Å, below which frames are nearly identical."""
 SAME = 1e-4
-"""Å: below which they are identical, apart from rounding, rotation and translation."""
+"""The same difference, in Å, below which frames are identical up to rounding, rotation and translation."""
 CANDIDATES = 24
-"""Most similar frames, by their keys, that are compared distance by distance."""
+"""Number of frames with the closest keys whose distances are compared."""
 PIECE = 1_000_000
-"""Edges of the frames whose keys are computed at a time."""
+"""Edges of the frames that are processed at a time."""
 WIDTHS = np.array([0.7, 1.0, 1.5, 2.0, 2.5, 3.0])
 PROBED = 48
-"""Pairs of frames of a composition that tell how far two frames are from each other."""
+"""Number of random pairs of frames of a composition that estimate their typical distance."""
 FEWEST = 6
-"""Frames of a composition below which that is not known; in a set of fewer frames only copies are found."""
+"""Smallest number of frames for that estimate; in a set of fewer frames only identical frames are reported."""
 CHANCE = 3.0
-"""Times as many near pairs as come by chance are a finding."""
+"""Factor by which near pairs must outnumber those expected by chance."""
 CHECK = "frames in two splits"
 
 
 class _Keys(NamedTuple):
-    """Invariants of ``n`` frames under rotation, translation and renumbering: ``kind`` (n,) of the composition, and
-    ``sums`` (n, k) over smooth functions of the interatomic distances."""
+    """Invariants of ``n`` frames under rotation, translation and renumbering: ``kind`` (n,), a hash of the composition,
+    and ``sums`` (n, k) of smooth functions of the interatomic distances."""
 
     kind: NDArray[np.int64]
     sums: NDArray[np.float64]
 
 
 class _Twins(NamedTuple):
-    """Pairs of frames (n,) and how far they are from each other in Å."""
+    """Pairs of frames (n,) and their distance in Å."""
 
     frame: NDArray[np.int64]
     other: NDArray[np.int64]
@@ -48,10 +48,11 @@ class _Twins(NamedTuple):
 
 
 def check_duplicates(splits: Splits) -> list[Finding]:
-    """Whether a frame of one split is, turned or not, in another one too, or nearly so; and copies within training.
+    """Find frames of one split that are also in another one, rotated or nearly equal ones included, and copies within
+    training.
 
-    All frames are compared, in O(n log n): those of a composition whose keys are nearest, in a k-d tree, and of these
-    all sorted interatomic distances.
+    All frames are compared, in O(n log n): a k-d tree finds frames of the same composition with the closest keys, and
+    these are compared by all sorted interatomic distances.
     """
     names = [name for name, _ in splits.items()]
     sets = dict(splits.items())
@@ -77,7 +78,7 @@ def _told(twins: _Twins, name: str, first: str, sets: dict[str, FrameSet]) -> Fi
     number, same = len(np.unique(twins.frame)), int((twins.distance < SAME).sum())
     kind = f"{same} identical, {number - same} nearly identical"
     into = "training" if first == "train" else first
-    text = f"{number} of {len(sets[name])} {name} frames are in {into} too ({kind}): "
+    text = f"{number} of {len(sets[name])} {name} frames are also in {into} ({kind}): "
     hint = "split by time, or by a key: data.split.method=group"
     return Finding(CHECK, "warning", text + _places(twins, sets[name], sets[first]), hint)
 
@@ -85,11 +86,11 @@ def _told(twins: _Twins, name: str, first: str, sets: dict[str, FrameSet]) -> Fi
 def _places(twins: _Twins, one: FrameSet, other: FrameSet) -> str:
     best = int(twins.distance.argmin())
     (file, frame), (other_file, twin) = one.where(int(twins.frame[best])), other.where(int(twins.other[best]))
-    return f"frame {frame} of {file} is frame {twin} of {other_file}"
+    return f"frame {frame} of {file} equals frame {twin} of {other_file}"
 
 
 class _Edges(NamedTuple):
-    """Edges of a piece: the frame of each edge, its atoms, both counted in the piece, and its length in Å."""
+    """Edges of a piece: the frame of each edge and its two atoms, numbered within the piece, and its length in Å."""
 
     frame: NDArray[np.int64]
     i: NDArray[np.int64]
@@ -98,7 +99,7 @@ class _Edges(NamedTuple):
 
 
 def _longest(dataset: FrameSet) -> float:
-    """Where the sums end smoothly, so that an edge at the cutoff does not matter."""
+    """Return the distance at which the sums go smoothly to zero, so that an edge at the cutoff does not matter."""
     return float(_edges(next(_pieces(dataset))).r.max(initial=0.1))
 
 
@@ -108,14 +109,14 @@ def _keys(dataset: FrameSet, r_max: float) -> _Keys:
 
 
 def _costs(dataset: FrameSet) -> NDArray[np.int64]:
-    """(frames,) what each takes in memory, in edges."""
+    """Return the memory that each frame needs, in edges (frames,)."""
     if dataset.has("edge_index"):
         return dataset.counts("edge_index").numpy()
     return np.square(dataset.counts("z").numpy())
 
 
 def _parts(costs: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Places of the frames that are compared at a time."""
+    """Return the indices of the frames that are compared at a time."""
     number = (costs.cumsum() - costs) // PIECE
     return np.split(np.arange(len(costs)), np.flatnonzero(np.diff(number)) + 1)
 
@@ -126,9 +127,9 @@ def _pieces(dataset: FrameSet) -> Iterator[FrameSet]:
 
 
 def _edges(piece: FrameSet) -> _Edges:
-    """Those that the frames hold; else all that molecules have within the cutoff, or those that are found."""
+    """Return the stored edges of the frames, or compute them within the cutoff."""
     atoms, pos = piece.counts("z").numpy(), piece.stacked("pos").numpy()
-    first = np.cumsum(atoms) - atoms  # edges count the atoms of their own frame
+    first = np.cumsum(atoms) - atoms  # edges number the atoms within their frame
     if piece.has("edge_index"):
         edges = piece.counts("edge_index").numpy()
         j, i = piece.stacked("edge_index").numpy() + np.repeat(first, edges)
@@ -145,7 +146,7 @@ def _edges(piece: FrameSet) -> _Edges:
 
 
 def _ranges(first: NDArray[np.int64], number: NDArray[np.int64]) -> NDArray[np.int64]:
-    """``number`` integers from each of ``first`` on, one range after another."""
+    """Concatenate ranges: ``number`` consecutive integers from each of ``first`` on."""
     return np.arange(number.sum()) + np.repeat(first - np.cumsum(number) + number, number)
 
 
@@ -154,7 +155,7 @@ def _keys_of(piece: FrameSet, r_max: float) -> tuple[NDArray[np.int64], NDArray[
     frame, i, j, r = _edges(piece)
     weight = np.sqrt(z[i] * z[j]) / atoms[frame] * np.square(np.clip(1 - np.square(r / r_max), 0, None))
     shape = [np.bincount(frame, weight * np.exp(-np.square(r / width)), len(piece)) for width in WIDTHS]
-    # An element is a random number of 60 bits, so that the sum over the atoms tells the composition.
+    # Each element gets a random number of 60 bits, so that the sum over the atoms identifies the composition.
     code = np.random.default_rng(0).integers(2**60, size=128)
     kind = np.zeros(len(piece), np.int64)
     np.add.at(kind, np.repeat(np.arange(len(piece)), atoms), code[z])
@@ -162,13 +163,14 @@ def _keys_of(piece: FrameSet, r_max: float) -> tuple[NDArray[np.int64], NDArray[
 
 
 def _twins(mine: _Keys, theirs: _Keys, one: FrameSet, other: FrameSet, near: float = NEAR) -> _Twins:
-    """Frames of ``one`` that are in ``other``, each with the most similar one; within one set, apart from itself."""
+    """Return the frames of ``one`` that are also in ``other``, each with its most similar frame. If both are the same
+    set, a frame is not compared with itself."""
     frame, twin = _candidates(mine, theirs, near, one is other)
     costs = _costs(one)[frame] + _costs(other)[twin]
     parts = _parts(costs) if len(frame) else []
     found = [_differences(one, other, frame[part], twin[part]) for part in parts]
     distance = np.concatenate(found) if found else np.zeros(0)
-    # Fragments that are out of each other's reach share no edge that would tell how far they are apart.
+    # No edge between distant fragments shows how far apart they are.
     extent = _extents(one), _extents(other)
     distance = np.maximum(distance, np.abs(extent[0][frame] - extent[1][twin]))
     best = np.lexsort((twin, distance, frame))
@@ -181,8 +183,8 @@ def _twins(mine: _Keys, theirs: _Keys, one: FrameSet, other: FrameSet, near: flo
 def _unexpected(
     twins: _Twins, mine: NDArray[np.int64], theirs: NDArray[np.int64], one: FrameSet, other: FrameSet, near: float
 ) -> _Twins:
-    """Without those that come by chance, as between frames of a dimer, or of a crystal that hardly moves: of ``n``
-    pairs that are typically ``d`` apart, in ``k`` dimensions, n (near / d)^k are nearer than that."""
+    """Drop pairs that are expected by chance, such as frames of a dimer, or of a crystal whose atoms hardly move. Of
+    ``n`` pairs with the typical distance ``d`` in ``k`` dimensions, n (near / d)^k are closer than ``near``."""
     if not len(twins.frame):
         return twins
     kept = np.zeros(len(twins.frame), bool)
@@ -192,7 +194,7 @@ def _unexpected(
         left = members
         if min(len(ours), len(others)) + (one is not other) * len(ours) >= FEWEST:
             typical, freedom = _typical(one, other, ours, others)
-            for limit in (near, SAME):  # copies are reported even where near frames are not
+            for limit in (near, SAME):  # copies are reported even if near frames are not
                 left = members[twins.distance[members] < limit]
                 part = 0.0 if typical < SAME == limit else min(1.0, limit / max(typical, SAME))
                 expected = len(ours) * len(others) * part**freedom
@@ -206,8 +208,8 @@ def _unexpected(
 
 
 def _typical(one: FrameSet, other: FrameSet, ours: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[float, float]:
-    """How far frames of a composition are from each other, and in how many dimensions: a sum of k squares deviates by
-    sqrt(2 / k) of its mean."""
+    """Return the typical distance between frames of a composition, and their effective dimension k: a sum of k squares
+    has the relative standard deviation sqrt(2 / k)."""
     random = np.random.default_rng(0)
     frame, twin = random.choice(ours, PROBED), random.choice(others, PROBED)
     apart = (frame != twin) | (one is not other)
@@ -220,7 +222,8 @@ def _typical(one: FrameSet, other: FrameSet, ours: NDArray[np.int64], others: ND
 
 
 def _extents(dataset: FrameSet) -> NDArray[np.float64]:
-    """(frames,) radius of gyration in Å, which differs by no more than the atoms have moved; 0 where it is periodic."""
+    """Return the radius of gyration in Å, (frames,), 0 for periodic frames. It changes by no more than the atoms
+    move."""
     found = []
     for block in dataset.blocks("pos", "pbc"):
         atoms, frame, pos = block.atoms.numpy(), block.frame.numpy(), block.values["pos"].numpy()
@@ -231,7 +234,7 @@ def _extents(dataset: FrameSet) -> NDArray[np.float64]:
 
 
 def _candidates(mine: _Keys, theirs: _Keys, near: float, within: bool) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Pairs of frames of one composition whose keys are near each other."""
+    """Return pairs of frames of the same composition with similar keys."""
     pairs, groups = [np.zeros((2, 0), np.int64)], _groups(theirs.kind)
     for kind, a in _groups(mine.kind).items():
         b = groups.get(kind)
@@ -249,7 +252,7 @@ def _candidates(mine: _Keys, theirs: _Keys, near: float, within: bool) -> tuple[
 
 
 def _groups(kind: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
-    """Places of each kind."""
+    """Return the indices of each kind."""
     order = np.argsort(kind, kind="stable")
     kinds, first = np.unique(kind[order], return_index=True)
     return dict(zip(kinds.tolist(), np.split(order, first[1:]), strict=True))
@@ -258,8 +261,8 @@ def _groups(kind: NDArray[np.int64]) -> dict[int, NDArray[np.int64]]:
 def _differences(
     one: FrameSet, other: FrameSet, frame: NDArray[np.int64], twin: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Root mean square difference of the sorted distances of pairs of frames, by pairs of elements; those at the cutoff
-    that only one has are left out."""
+    """Return the root mean square difference of the interatomic distances of pairs of frames, sorted by pair of
+    elements and length; distances at the cutoff that only one frame has are ignored."""
     (mine, a), (theirs, b) = (np.unique(frames, return_inverse=True) for frames in (frame, twin))
     sets = one[mine.tolist()], other[theirs.tolist()]
     edges = [_edges(piece) for piece in sets]

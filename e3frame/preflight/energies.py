@@ -1,5 +1,5 @@
-"""Checks of energies by themselves: per atom where totals are needed, rounded, too large for float32, or with reference
-energies that the training frames do not determine."""
+"""Checks of energies: mixed units, per atom instead of total, rounded, too large for float32, and reference energies
+that the training frames do not determine."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ from e3frame.spec.units import ENERGY
 from e3frame.spec.words import counted
 
 APART = np.log(1.5)
-"""Difference of logarithms of energies of the same atoms that may be due to another unit."""
+"""Smallest log ratio of energies of the same composition that suggests another unit."""
 MIN_OTHERS = 5
-"""Fewer are outliers."""
+"""Smallest number of frames with another unit; fewer are outliers."""
 CHARGED = np.log(3.0)
-"""A smaller factor, such as that of Hartree and Ry, may be that of two states of the same atoms, or of two charges."""
+"""Log ratio above which a factor that matches two units is due to them. Two states or charges of the same atoms may
+differ by a smaller factor, such as the 2 of Hartree and Ry."""
 STRAYS = 0.01
-"""Part of the frames that may be of neither size."""
+"""Largest fraction of frames that have neither of the two sizes."""
 COARSE = 0.005
-"""Rounding, in typical deviations of the energies, that hides what is to be learned."""
+"""Rounding step, relative to the standard deviation of the energies, that is too coarse to learn from."""
 
 
 def check_energies(dataset: FrameSet, energy: str, references: bool) -> list[Finding]:
-    """Check the energies of all frames.
+    """Check energies: per atom instead of total, mixed units, rounding, float32.
 
     Args:
-        references: whether the model adds up reference energies of the atoms.
+        references: whether the model adds reference energies of the atoms.
     """
     values = dataset.stacked(energy).numpy().reshape(-1)
     known = np.isfinite(values)
@@ -41,7 +42,7 @@ def check_energies(dataset: FrameSet, energy: str, references: bool) -> list[Fin
         return []
     counts, values = composition(dataset)[known], values[known]
     mixed = _of_two_units(dataset, np.flatnonzero(known), values, counts, energy)
-    if mixed is not None and mixed.level == "error":  # of which nothing else can be told
+    if mixed is not None and mixed.level == "error":  # the other checks need one unit
         return [mixed]
     found = [mixed, _per_atom(values, counts, energy), _rounded(values, counts, energy)]
     if not references:
@@ -50,7 +51,11 @@ def check_energies(dataset: FrameSet, energy: str, references: bool) -> list[Fin
 
 
 def composition(dataset: FrameSet, numbers: NDArray[np.int64] | None = None) -> NDArray[np.float64]:
-    """(frames, elements): how many atoms of each element, which are those in the data or, in rising order, given."""
+    """Return the number of atoms of each element, (frames, elements).
+
+    Args:
+        numbers: atomic numbers of the columns, in ascending order; None: those in the data.
+    """
     z = dataset.stacked("z").numpy()
     numbers = np.unique(z) if numbers is None else numbers
     column = np.searchsorted(numbers, z)
@@ -61,8 +66,8 @@ def composition(dataset: FrameSet, numbers: NDArray[np.int64] | None = None) -> 
 
 
 def residual(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What is left of (frames,) above a sum over the atoms; zero where that is but rounding, as of as many frames as
-    elements."""
+    """Return ``values`` (frames,) minus the best fit by energies of the elements; zero where only rounding remains, or
+    if there are no more frames than elements."""
     solution, _, rank, _ = np.linalg.lstsq(counts, values, rcond=None)
     left = values - counts @ solution
     return np.zeros_like(left) if len(left) <= rank else np.where(np.abs(left) < NOISE * np.abs(values).max(), 0, left)
@@ -71,8 +76,8 @@ def residual(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArra
 def _of_two_units(
     dataset: FrameSet, frames: NDArray[np.int64], values: NDArray[np.float64], counts: NDArray[np.float64], energy: str
 ) -> Finding | None:
-    """Check for two units. Energies of the same atoms differ little, whatever the temperature; those in two units, of
-    two levels of theory, or with and without free atoms, have two sizes, with nothing between them."""
+    """Check for two units. Energies of the same atoms differ little at any temperature; those in two units, of two
+    levels of theory, or with and without free atoms, have two distinct sizes."""
     frames, values, counts = (rows[values != 0] for rows in (frames, values, counts))
     size = np.log(np.abs(values))
     _, kind = np.unique(counts, axis=0, return_inverse=True)
@@ -92,18 +97,19 @@ def _of_two_units(
     nearest = min(named, key=lambda known: abs(known - factor))
     is_named = abs(nearest - factor) < 0.003 + min(2 * scatter, 0.08)  # Hartree and kcal/mol are 0.17 apart
     file, frame = dataset.where(int(frames[other[0]]))
-    what = f"as of {named[nearest]}" if is_named else "as of two levels of theory"
+    what = f"as {named[nearest]} do" if is_named else "perhaps two levels of theory"
     text = (
-        f"frames of the same formula have two sizes of {energy}, a factor of {np.exp(factor):.4g} apart, {what}: "
-        f"{len(other)} of {len(values)} frames differ from the others (frame {frame} of {file} first)"
+        f"the {energy} of equal compositions differs by a factor of {np.exp(factor):.4g}, {what}, "
+        f"in {len(other)} of {len(values)} frames (frame {frame} of {file} first)"
     )
-    hint = "were files merged? convert all frames to one unit" if is_named else "were files merged?"
+    hint = "if files were merged, convert all frames to one " + ("unit" if is_named else "level of theory and unit")
     sure = is_named and factor > CHARGED
     return Finding(energy, "error" if sure else "warning", text, hint)
 
 
 def _per_atom(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
-    """Totals are nearly sums over the atoms, energies per atom nearly means; frames of one size do not tell."""
+    """Check for energies per atom: total energies are nearly sums over the atoms, energies per atom nearly means.
+    Frames of equal size do not show the difference."""
     atoms = counts.sum(1)
     if atoms.max() < 1.2 * atoms.min() or len(values) < 2 * counts.shape[1] + 2:
         return None
@@ -112,7 +118,7 @@ def _per_atom(values: NDArray[np.float64], counts: NDArray[np.float64], energy: 
     if of_means > 0.1 * of_sums or of_means > 0.1 * np.square(values).sum():
         return None
     text = f"the {energy} does not grow with the number of atoms: it looks like an energy per atom"
-    return Finding(energy, "error", text, "energies of whole frames are required: multiply by the number of atoms")
+    return Finding(energy, "error", text, "total energies are needed: multiply by the number of atoms")
 
 
 def _rounded(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
@@ -120,39 +126,42 @@ def _rounded(values: NDArray[np.float64], counts: NDArray[np.float64], energy: s
     found = rounding(values)
     if found is None or not found.step > COARSE * deviation > 0:
         return None
-    part = f"{found.step / deviation:.1%} of its deviation"
+    part = f"{found.step / deviation:.1%} of its standard deviation"
     if found.digits is not None:
         text = f"the {energy} was rounded to {10.0**-found.digits:g} {found.unit}, {part}"
         return Finding(energy, "warning", text, "write more digits")
     text = (
-        f"the {energy}, of about {np.median(values):.6g} eV, was stored in float32 (in {found.unit}): its steps of "
-        f"{1000 * found.step:.2g} meV are {part}"
+        f"the {energy} (about {np.median(values):.6g} eV) was stored in float32 (in {found.unit}), with steps of "
+        f"{1000 * found.step:.2g} meV, {part}"
     )
-    return Finding(energy, "warning", text, "store energies in float64, or without those of the free atoms")
+    return Finding(energy, "warning", text, "store energies in float64, or subtract those of the free atoms")
 
 
 def _large(values: NDArray[np.float64], counts: NDArray[np.float64], energy: str) -> Finding | None:
     deviation = float(np.std(residual(values, counts)))
-    deviation = deviation or 1.0  # eV: not known
+    deviation = deviation or 1.0  # eV, if unknown
     step = float(np.spacing(np.abs(values).max().astype(np.float32)))
     if step < 1e-3 * deviation and np.abs(values).max() < 1e3 * deviation:
         return None
     text = (
         f"the {energy} is about {np.median(values):.6g} eV, but the model has no reference energies of the atoms: "
-        f"a float32 of this size moves in steps of {1000 * step:.2g} meV"
+        f"float32 has steps of {1000 * step:.2g} meV at this size"
     )
-    return Finding(energy, "warning", text, f"model.outputs.{energy}.per_species_scale_shift=auto subtracts them")
+    hint = f"set model.outputs.{energy}.per_species_scale_shift=auto to subtract reference energies"
+    return Finding(energy, "warning", text, hint)
 
 
 CHECK = "reference energies"
 
 
 def check_references(splits: Splits, energy: str, known: Mapping[str, float]) -> Finding | None:
-    """A warning where validation or test frames have compositions whose energy the training frames do not determine, a
-    note where only frames to come could have; None where all is determined.
+    """Check whether the training frames determine all reference energies.
+
+    A warning if they do not determine those of validation or test frames, a note if only future frames can need them;
+    None if all are determined.
 
     Args:
-        known: reference energies that are given.
+        known: given reference energies.
     """
     numbers = np.unique(splits.train.stacked("z").numpy())
     values = splits.train.stacked(energy).numpy().reshape(-1)
@@ -171,7 +180,7 @@ def check_references(splits: Splits, energy: str, known: Mapping[str, float]) ->
         return None
     names = ", ".join(symbol for symbol, is_open in zip(species, found.undetermined, strict=True) if is_open)
     what = counted(len(rows), "composition")
-    text = f"{what} of training frames determine only sums of the energies of {names}"
+    text = f"{what} of training frames determine only sums of the reference energies of {names}, not each one"
     hint = "add frames of other compositions or of the single atoms"
     asking = {
         name: int((~found.fixes(composition(dataset, numbers))).sum())
@@ -180,7 +189,6 @@ def check_references(splits: Splits, energy: str, known: Mapping[str, float]) ->
     }
     said = [f"{counted(count, f'{name} frame')}" for name, count in asking.items() if count]
     if not said:
-        return Finding(CHECK, "note", f"{text}: energies of other compositions are a guess", hint)
-    return Finding(
-        CHECK, "warning", f"{text}: energies of {' and '.join(said)} of other compositions are a guess", hint
-    )
+        return Finding(CHECK, "note", f"{text}: predicted energies of other compositions are unreliable", hint)
+    text += f": predicted energies of {' and '.join(said)} of other compositions are unreliable"
+    return Finding(CHECK, "warning", text, hint)

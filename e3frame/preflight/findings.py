@@ -13,10 +13,10 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        check: what was looked at.
-        level: ``ok``; ``note`` if it could not be judged; ``warning``; ``error`` if training would be pointless.
-        text: what was found.
-        hint: what would mend it.
+        check: name of the check.
+        level: ``ok``; ``note`` if the frames do not show it; ``warning``; ``error`` if training is pointless.
+        text: result of the check.
+        hint: what to do about it.
     """
 
     check: str

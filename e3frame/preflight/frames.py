@@ -1,4 +1,4 @@
-"""Frames that cannot be used, and neighbours and forces that are missing."""
+"""Checks for broken frames, missing neighbours and zero forces."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from e3frame.preflight.findings import Finding
 from e3frame.spec.errors import DataError
 
 NAMED = 4
-"""Frames of a kind of mistake that are named."""
+"""Number of frames that are listed per kind of error."""
 
 
 def broken_frames(found: Survey) -> list[Finding]:
-    """One finding for each kind of mistake: how many frames, and the first of them."""
+    """Return one finding for each kind of error: the number of frames, and the first of them."""
     kinds: dict[str, list[DataError]] = {}
     for error in found.broken:
         kinds.setdefault(_kind(error), []).append(error)
@@ -29,7 +29,7 @@ def broken_frames(found: Survey) -> list[Finding]:
 
 
 def _kind(error: DataError) -> str:
-    """The problem without what differs from frame to frame."""
+    """Return the problem with numbers and elements replaced, to group equal errors."""
     return re.sub(r"\[.*\]|\([A-Z][a-z]?\)|[-+]?\b\d[\d.]*(e[-+]?\d+)?|\bnan\b|\binf\b", "*", error.problem)
 
 
@@ -42,7 +42,7 @@ def _told(errors: Sequence[DataError]) -> str:
 
 
 def check_neighbors(dataset: FrameSet, allowed: bool) -> list[Finding]:
-    """Whether any atom has a neighbour."""
+    """Check that there are neighbours at all."""
     if int(dataset.counts("edge_index").sum()):
         return []
     text = "no atom has a neighbour within r_max"
@@ -52,13 +52,13 @@ def check_neighbors(dataset: FrameSet, allowed: bool) -> list[Finding]:
 
 
 def vanish(dataset: FrameSet, forces: str) -> bool:
-    """Whether all forces are zero but for rounding."""
+    """Whether all forces are zero up to rounding."""
     size = force_scale(dataset, forces)
     return size is not None and size < VANISHING
 
 
 def check_vanishing(forces: str, allowed: bool) -> Finding:
-    """Finding about forces that are all zero."""
+    """Return the finding for forces that are all zero."""
     if allowed:
         return Finding(forces, "note", "they are zero in all frames, as data.allow permits")
     return Finding(forces, "error", "they are zero in all training frames", BY_SYMMETRY)

@@ -1,10 +1,10 @@
-r"""Forces against energies and positions: sign, units, and whether they belong together.
+r"""Checks forces against energies and positions: sign, units, and whether they belong together.
 
-Between frames that are nearly the same, the work of the forces is the difference of the energies
-(:mod:`~e3frame.preflight.differences`). Where no two frames are alike, a potential of pairs is fitted to the
-forces, which fixes its energies up to a constant for each composition, and those of the file should run along with it.
-Either way the slope is 1; it is -1 if the gradient stands in place of the force; it is the ratio of two units if
-energies and forces are in different ones.
+Between similar frames, the work of the forces is the difference of the energies
+(:mod:`~e3frame.preflight.differences`). If no two frames are similar, a pair potential is fitted to the forces, which
+determines its energies up to a constant per composition, and the energies of the file are compared with these. Either
+way the slope is 1; it is -1 if the file has gradients instead of forces, and the ratio of two units if energies and
+forces are in different ones.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from e3frame.preflight.trend import GROSS, MIN_FRAMES, SLIGHT, Trend, said, tren
 from e3frame.spec.units import ENERGY, LENGTH
 
 LEAST_EXPLAINED = 0.1
-"""Part of the forces' variance; a potential of pairs explains more in any data but relaxed structures."""
+"""Smallest fraction of the force variance that a pair potential explains in valid data, except relaxed structures."""
 PLAIN = 0.3
-"""Least part for the forces of any made-up potential, before the forces of the file are doubted."""
+"""Smallest fraction that the fit must explain for every synthetic potential before it counts against the file."""
 RELAXED = 0.3
-"""eV/Å: root mean square of forces below which they may be what a relaxation left."""
+"""Root mean square force in eV/Å below which the frames may be relaxed structures."""
 SURE = 0.7
-"""Correlation that no crudeness of an estimate turns into its opposite."""
+"""Correlation above which the sign is certain."""
 FINE = (0.15, 1.5)
-"""How far a slope of differences may be off: 16 % at a perfect correlation."""
+"""Tolerance of a slope of differences, see ``Trend.crude``: 16 % at a perfect correlation."""
 
 
 def check_gradient(graphs: Sequence[Graph], energy: str = "energy", forces: str = "forces") -> Finding:
@@ -48,8 +48,8 @@ def check_gradient(graphs: Sequence[Graph], energy: str = "energy", forces: str 
     if found.tells:
         return _judged(check, found, _mean_size(graphs), energy, forces)
     if unrelated and abs(found.correlation) < 0.3:
-        text = f"between nearly identical frames, the {energy} does not change as the {forces} predict{said(found)}"
-        return Finding(check, "warning", text, "are both from the same calculation and in the same order?")
+        text = f"between similar frames, the {energy} does not change as the {forces} predict{said(found)}"
+        return Finding(check, "warning", text, "check that both are from the same calculation and in the same order")
     return Finding(check, "note", f"these frames do not show sign and units{said(found)}")
 
 
@@ -57,7 +57,7 @@ def check_belonging(graphs: Sequence[Graph], forces: str = "forces", sampled: bo
     """Check whether the forces are related to the positions at all; None if the frames do not show it.
 
     Args:
-        sampled: the forces may hold noise, as those of coarse grains do; there are no energies then.
+        sampled: whether the forces may be noisy, as in coarse graining, where there are no energies.
     """
     fitted = fitted_pairs(labelled(graphs, forces), forces)
     model = fitted.model
@@ -72,29 +72,29 @@ def check_belonging(graphs: Sequence[Graph], forces: str = "forces", sampled: bo
         return Finding(check, "note", f"these frames do not show whether they fit the positions: {text}")
     size = np.sqrt(np.mean([float(graph[forces].square().mean()) for graph in graphs]))
     level: Level = "error" if size > RELAXED and not sampled else "warning"
-    hint = "do they have the atom order, the frames and the axes of the positions?"
+    hint = "check that they have the same atom order, frame order and axes as the positions"
     return Finding(check, level, f"the {forces} do not fit the positions: {text}, as in shuffled data", hint)
 
 
 def labelled(graphs: Sequence[Graph], *keys: str) -> list[Graph]:
-    """Those that have all the labels."""
+    """Return the graphs that have all the labels."""
     return [g for g in graphs if all(key in g and bool(g[key].isfinite().all()) for key in keys)]
 
 
 class Fitted(NamedTuple):
-    """Some of the frames, and the pair model of their forces; None where there are too few."""
+    """Some of the frames, and the pair model of their forces; None if there are too few."""
 
     graphs: list[Graph]
     fit: PairFit | None = None
     model: PairModel | None = None
 
     def trials(self) -> list[Trial]:
-        """The same fit to made-up potentials."""
+        """Return the same fit to synthetic potentials."""
         return [] if self.fit is None else trials(self.fit)
 
 
 def fitted_pairs(graphs: Sequence[Graph], forces: str) -> Fitted:
-    """A fit to the forces of as many frames as are needed."""
+    """Fit a pair potential to the forces of as many frames as it needs."""
     chosen = thinned([graph for graph in graphs if graph.edge_index.shape[1]])
     if len(chosen) < MIN_FRAMES:
         return Fitted(chosen)
@@ -106,7 +106,7 @@ def _by_differences(graphs: Sequence[Graph], energy: str, forces: str) -> Trend 
     found = differences(graphs, energy, forces)
     if found is None:
         return None
-    # A cell that changes does work of its own: what a mean stress would do, is left out.
+    # Changes of the cell do work, too: the part that a mean stress explains is fitted and removed.
     strain = found.strain.reshape(len(found.strain), 9)[:, [0, 4, 8, 5, 2, 1]]
     return trend(found.energy, found.by_forces, strain[:, np.abs(strain).max(0) > 1e-6], FINE)
 
@@ -132,11 +132,12 @@ def _judged(check: str, found: Trend, atoms: float, energy: str, forces: str) ->
         return Finding(check, level, text, f"flip the sign of the {forces} in the file (multiply by -1)")
     names = _named(found, atoms)
     if found.slope > 0 and not names and abs(np.log(size)) < SLIGHT:
-        return Finding(check, "note", f"the sign fits, the size is off by a factor of {size:.3g}{said(found)}")
-    text = f"the {forces} do not fit the {energy}: a factor of {size:.3g}{said(found)}"
+        text = f"the sign is right, but the size is off by a factor of {size:.3g}{said(found)}"
+        return Finding(check, "note", text)
+    text = f"the {forces} do not fit the {energy}: they differ by a factor of {size:.3g}{said(found)}"
     if found.slope < 0:
-        text += "; they are also its gradient, not its negative"
-    # A small factor, or one of no unit, may be the fault of the estimate, not of the file.
+        text += "; their sign is inverted, too"
+    # A small factor, or one that matches no unit, may be an error of the estimate, not of the file.
     level = "error" if names and abs(np.log(size)) > GROSS else "warning"
     return Finding(check, level, text, f"it looks as if {', or '.join(names)}" if names else "check data.units")
 
@@ -146,7 +147,8 @@ def _mean_size(graphs: Sequence[Graph]) -> float:
 
 
 def _nuisance(graphs: Sequence[Graph]) -> NDArray[np.float64]:
-    """Composition, and in crystals the volume, whose energy a potential of pairs that knows the forces alone misses."""
+    """Return composition and, for crystals, volume (frames, k): a pair potential fitted to forces misses the energy
+    that depends on these."""
     numbers = np.unique(np.concatenate([graph.z.numpy() for graph in graphs]))
     columns = np.stack([(graph.z.numpy()[:, None] == numbers).sum(0) for graph in graphs]).astype(np.float64)
     if not any(bool(graph.pbc.all()) for graph in graphs):
@@ -156,7 +158,7 @@ def _nuisance(graphs: Sequence[Graph]) -> NDArray[np.float64]:
 
 
 def _named(found: Trend, atoms: float) -> list[str]:
-    """Mistakes in units that give this slope of the energies on the forces, the likeliest two."""
+    """Return the two most likely mistakes in units that give this slope of the energies on the forces."""
     energies = {name: ENERGY[name] for name in ("eV", "Hartree", "kcal/mol", "kJ/mol")}
     factors = {
         f"energies are in {one} and forces in {other}/Å": energies[other] / energies[one]

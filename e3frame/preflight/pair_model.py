@@ -1,11 +1,11 @@
-r"""A potential of pairs fitted to the forces alone, which shows what energies and stresses should look like.
+r"""Pair potential, fitted to forces only, that predicts energies and stresses.
 
 :math:`E = \frac{1}{2} \sum_{ij} \sum_k c_{s_i s_j k}\, \phi_k(r_{ij})`, with coefficients for each pair of elements, is
-linear in c, and so are its forces and stress. It is far too crude to predict any of them, but good enough to tell their
-sign and unit.
+linear in c, and so are its forces and stress. It is far too crude for predictions, but good enough to check sign and
+unit.
 
-Small or symmetric cells, and atoms that hardly move, leave much undetermined. So the same fit is tried on potentials
-that are made up: if it gets one of them wrong, it says nothing against the labels of the same frames.
+Small or symmetric cells, and atoms that hardly move, leave much undetermined. So the same fit is tried on synthetic
+potentials: if it fails for one of them, a misfit of the labels of the same frames proves nothing.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from e3frame.preflight.trend import Trend
 
 MAX_EDGES = 120_000
 DEGREE = 12
-"""Polynomials per pair of elements."""
+"""Number of polynomials per pair of elements."""
 RANGE = 1.5
-"""Å: the polynomials are in exp(-r / RANGE), which puts most of them where the bonds are."""
+"""Length in Å: the polynomials are in exp(-r / RANGE), which gives the finest resolution at bond lengths."""
 
 
 class PairModel(NamedTuple):
     """Predictions of the fitted model, frame by frame.
 
     Attributes:
-        explained: part of the forces' variance that the fit explains, apart from what any fit would; None where there
-            are too few of them.
+        explained: fraction of the force variance that the fit explains, corrected for the number of coefficients; None
+            if there are too few forces.
         energy: (frames,).
         stress: (frames, 3, 3), zero without a cell.
     """
@@ -45,21 +45,21 @@ class PairModel(NamedTuple):
 
 
 def thinned(graphs: Sequence[Graph]) -> list[Graph]:
-    """As many graphs as a fit needs, at even distances."""
+    """Return as many evenly spaced graphs as a fit needs."""
     edges = sum(graph.edge_index.shape[1] for graph in graphs)
     step = max(1, int(np.ceil(edges / MAX_EDGES)))
     return list(graphs[::step])
 
 
 class Edges:
-    """The edges of some frames, one after another.
+    """Concatenated edges of some frames.
 
     Attributes:
-        source, target, r, vectors: of each edge.
-        pair, types: which two elements an edge joins, and how many such pairs there are.
-        frame: of each edge; ``frame_of_atom`` of each atom; ``frames`` how many there are.
-        z: of each atom.
-        volume: of each frame, infinite without a full cell.
+        source, target, r, vectors: atoms, length and vector of each edge.
+        pair, types: number of the pair of elements of each edge, and how many such pairs there are.
+        frame, frame_of_atom, frames: frame of each edge and of each atom, and the number of frames.
+        z: atomic number of each atom.
+        volume: volume of each frame, infinite unless it is periodic in three dimensions.
     """
 
     def __init__(self, graphs: Sequence[Graph]) -> None:
@@ -79,15 +79,15 @@ class Edges:
         self.volume = torch.where(periodic, cells.det().abs(), torch.inf)
 
     def per_frame(self, values: Tensor) -> Tensor:
-        """Sum of (edges, ...) over the edges of each frame."""
+        """Return the sum of ``values`` (edges, ...) over the edges of each frame, (frames, ...)."""
         return values.new_zeros(self.frames, *values.shape[1:]).index_add_(0, self.frame, values)
 
 
 class PairFit:
-    """Fits of pairs to forces of the same frames.
+    """Fits of a pair potential to forces of the same frames.
 
     Args:
-        graphs: each has edges.
+        graphs: frames that all have edges.
     """
 
     def __init__(self, graphs: Sequence[Graph]) -> None:
@@ -99,12 +99,12 @@ class PairFit:
         self._energy, self._stress = (of.numpy()[..., self._used] for of in (of_energy, of_stress))
         self._scale = np.sqrt(np.square(self._rows).mean(0))
         scaled = self._rows / self._scale
-        # A ridge, as polynomials of distances that hardly vary are nearly dependent
+        # A ridge, because polynomials of distances that hardly vary are nearly dependent
         self._normal = scaled.T @ scaled + 1e-6 * len(rows) * np.eye(len(self._scale))
 
     def __call__(self, forces: NDArray[np.float64]) -> PairModel | None:
-        """Least squares on ``forces`` (atoms of all graphs, 3); None where they are fewer than twice the coefficients,
-        or all zero."""
+        """Fit to ``forces`` (atoms of all graphs, 3) by least squares; None if there are fewer values than twice the
+        coefficients, or all are zero."""
         rows, target = self._rows, forces.reshape(-1)
         number = int(self._used.sum())
         if len(rows) < 2 * number or not number or not target.any():
@@ -117,7 +117,8 @@ class PairFit:
 
 
 def _design(edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
-    """Derivatives of forces (atoms, 3, c), energies (frames, c) and stresses (frames, 3, 3, c) by the coefficients."""
+    """Return derivatives of forces (atoms, 3, c), energies (frames, c) and stresses (frames, 3, 3, c) with respect to
+    the coefficients."""
     vectors, pair, types = edges.vectors, edges.pair, edges.types
     value, slope = _basis(edges.r)
     direction = vectors / edges.r[:, None]
@@ -131,7 +132,7 @@ def _design(edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def summed(values: Tensor, owner: Tensor, pair: Tensor, owners: int, types: int) -> Tensor:
-    """Sum of (edges, ..., k) over the edges of each owner and pair: (owners, ..., types * k)."""
+    """Return the sum of ``values`` (edges, ..., k) over the edges of each owner and pair, (owners, ..., types * k)."""
     summed = values.new_zeros(owners * types, *values.shape[1:]).index_add_(0, owner * types + pair, values)
     return summed.unflatten(0, (owners, types)).movedim(1, -2).flatten(-2)
 
@@ -142,7 +143,8 @@ def pair_types(one: Tensor, other: Tensor) -> tuple[Tensor, int]:
 
 
 def _basis(r: Tensor) -> tuple[Tensor, Tensor]:
-    """Chebyshev polynomials of exp(-r / RANGE), smoothly zero at the longest distance, and their derivatives by r."""
+    """Return Chebyshev polynomials of exp(-r / RANGE), which go smoothly to zero at the longest distance, and their
+    derivatives with respect to r."""
     low, high = float(torch.exp(-r.max() / RANGE)), float(torch.exp(-r.min() / RANGE))
     fall = torch.exp(-r / RANGE)
     x = 2 * (fall - low) / max(high - low, 1e-12) - 1
@@ -156,15 +158,15 @@ def _basis(r: Tensor) -> tuple[Tensor, Tensor]:
 
 
 STEEP = 1.6
-"""1/Å, of a bond."""
+"""Steepness of a bond potential in 1/Å."""
 ANGLE_RANGE = 1.35
-"""Times the length of a bond, where angles no longer matter."""
+"""Cutoff of the angle term, in bond lengths."""
 CLEAR = 0.5
-"""Correlation that the fit must have with each potential."""
+"""Correlation that the fit must reach for every synthetic potential."""
 
 
 class MadeUp(NamedTuple):
-    """Labels of a made-up potential: energy (frames,), forces (atoms, 3), stress (frames, 3, 3) in any unit."""
+    """Labels of a synthetic potential: energy (frames,), forces (atoms, 3), stress (frames, 3, 3) in any unit."""
 
     energy: NDArray[np.float64]
     forces: NDArray[np.float64]
@@ -172,20 +174,20 @@ class MadeUp(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """A made-up potential, and the fit to its forces."""
+    """Labels of a synthetic potential, and the fit to its forces."""
 
     right: MadeUp
     fitted: PairModel
 
 
 def trials(fit: PairFit) -> list[Trial]:
-    """One for each potential; none where nothing can be fitted."""
+    """Return one trial for each synthetic potential that can be fitted."""
     found = [(right, fit(right.forces)) for right in made_up(fit.edges)]
     return [Trial(right, model) for right, model in found if model is not None]
 
 
 def doubt(tried: Sequence[Trial], compare: Callable[[MadeUp, PairModel], Trend | None]) -> float:
-    """Logarithm of the factor by which a slope may be off; infinite if a fit does not even show the sign."""
+    """Return the uncertainty of a slope, as the logarithm of a factor; infinite if a fit does not show the sign."""
     found = [compare(*trial) for trial in tried]
     if not found or any(t is None or not t.tells or t.correlation < CLEAR for t in found):
         return np.inf
@@ -193,7 +195,7 @@ def doubt(tried: Sequence[Trial], compare: Callable[[MadeUp, PairModel], Trend |
 
 
 def made_up(edges: Edges) -> Iterator[MadeUp]:
-    """Bonds alone, with angles, as in a metal, and as between ions."""
+    """Yield labels of synthetic potentials: bonds, bonds and angles, metallic, and ionic (weak and strong)."""
     rest = _bond_lengths(edges)
     for energy in (_bonds, _angles, _metal, partial(_ions, strength=2.0), partial(_ions, strength=12.0)):
         vectors = edges.vectors.clone().requires_grad_()
@@ -208,7 +210,7 @@ def made_up(edges: Edges) -> Iterator[MadeUp]:
 
 
 def _bond_lengths(edges: Edges) -> Tensor:
-    """(edges,): the distance from which a pair of elements would not move on, nearly that of the nearest atoms."""
+    """Return the bond length of the two elements of each edge, (edges,): the mean over the nearest atoms."""
     nearest = torch.full((len(edges.z),), torch.inf, dtype=edges.r.dtype)
     nearest = nearest.scatter_reduce(0, edges.target, edges.r, "amin")
     is_bond = edges.r < 1.2 * nearest[edges.target]
@@ -232,7 +234,7 @@ def _bonds(edges: Edges, direction: Tensor, r: Tensor, rest: Tensor) -> Tensor:
 
 
 def _angles(edges: Edges, direction: Tensor, r: Tensor, rest: Tensor) -> Tensor:
-    """Square of cos + 1/3 between each two neighbours (Stillinger and Weber 1985), as sums of moments."""
+    """Add the square of cos + 1/3 for each two neighbours (Stillinger and Weber 1985), computed from moments."""
     near = torch.where(r < ANGLE_RANGE * rest, torch.cos(torch.pi * r / (2 * ANGLE_RANGE * rest)) ** 2, 0.0)
     square = _summed(edges, near[:, None, None] * direction[:, :, None] * direction[:, None, :]).square().sum((1, 2))
     vector = _summed(edges, near[:, None] * direction).square().sum(1)
@@ -242,7 +244,7 @@ def _angles(edges: Edges, direction: Tensor, r: Tensor, rest: Tensor) -> Tensor:
 
 
 def _metal(edges: Edges, direction: Tensor, r: Tensor, rest: Tensor) -> Tensor:
-    """Repulsion, and the root of a density (Finnis and Sinclair 1984)."""
+    """Repulsion minus the square root of a density (Finnis and Sinclair 1984)."""
     x = torch.exp(-STEEP * (r - rest))
     density = _summed(edges, x**2 * _fade(edges, r))
     push = 0.2 * _summed(edges, x**3 * _fade(edges, r))

@@ -1,5 +1,5 @@
-"""The sign, the unit and the order of the components of a stress: from forces, from energies of strained cells, or from
-how it grows with the volume."""
+"""Checks sign, unit and component order of the stress, using forces, energies of strained cells, or its change with the
+volume."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ ORDERS = {
     "xx, yy, zz, xy, yz, xz (VASP)": ((0, 1), (1, 2), (0, 2)),
     "xx, yy, zz, xy, xz, yz (LAMMPS)": ((0, 1), (0, 2), (1, 2)),
 }
-"""Orders of six components other than ASE's, by what stands in the places of yz, xz, xy."""
+"""Orders of six components that differ from ASE's: the components in place of yz, xz, xy."""
 UNITS = {
     "GPa": 1 / PRESSURE["GPa"],
     "kbar": 1 / PRESSURE["kbar"],
     "Hartree/bohr^3": LENGTH["bohr"] ** 3 / ENERGY["Hartree"],
 }
-"""By how much the numbers are too large in other units."""
+"""Factor by which the numbers are too large in other units."""
 
-TURN = "multiply it by -1 in the file, as for VASP; or read it as a virial: data.keys.virial=KEY"
+TURN = "multiply it by -1 in the file (VASP's sign is opposite), or read it as a virial: data.keys.virial=KEY"
 STIFFEST = 1000 * PRESSURE["GPa"]
-"""eV/Å^3: bulk modulus that no matter has but under great pressure; diamond's is 443 GPa."""
+"""Largest bulk modulus at ambient pressure in eV/Å^3; diamond has 443 GPa."""
 IMPOSSIBLE = 10_000 * PRESSURE["GPa"]
-"""eV/Å^3: that of iron at 2 TPa is half of it."""
+"""Impossible bulk modulus in eV/Å^3: twice that of iron at 2 TPa."""
 
 
 def check_stress(
     graphs: Sequence[Graph], forces: str | None = "forces", stress: str = "stress", energy: str | None = None
 ) -> Finding:
-    """Against a potential of pairs that is fitted to the forces; without forces, or where that does not tell, against
-    the energies of cells that differ by a small strain; at last against the volume."""
+    """Check the stress against a pair potential that is fitted to the forces. If there are no forces, or that is not
+    conclusive, against the energies of cells that differ by a small strain; finally, against the volume."""
     periodic = labelled([graph for graph in graphs if bool(graph.pbc.all())], stress)
     found = None if forces is None else _by_pairs(labelled(periodic, forces), forces, stress)
     if (found is None or found.level == "note") and energy is not None:
@@ -95,8 +95,11 @@ def _by_strain(graphs: Sequence[Graph], energy: str, forces: str | None, stress:
 
 
 def _inverse(found: Trend | None, noisy: bool) -> Trend | None:
-    """Slope of the stress against the energies; of least squares if these also change for other reasons than the
-    strain."""
+    """Return the slope of the stress on the energies.
+
+    Args:
+        noisy: whether the energies change for other reasons than the strain, too; then by least squares.
+    """
     if found is None:
         return None
     slope = found.slope * (abs(found.correlation) if noisy else 1.0)
@@ -104,7 +107,8 @@ def _inverse(found: Trend | None, noisy: bool) -> Trend | None:
 
 
 def _by_volume(graphs: Sequence[Graph], stress: str) -> Finding | None:
-    """Matter that is stretched pulls: a third of the trace grows with the volume, by the bulk modulus."""
+    """Check how a third of the trace changes with the logarithm of the volume: the slope is the bulk modulus, and
+    positive."""
     members: dict[bytes, list[tuple[float, float]]] = defaultdict(list)
     for graph in graphs:
         volume, trace = float(graph.cell[0].det().abs()), float(graph[stress][0].trace())
@@ -118,21 +122,20 @@ def _by_volume(graphs: Sequence[Graph], stress: str) -> Finding | None:
         return None
     modulus = found.slope * abs(found.correlation)
     if modulus < 0:
-        text = f"its sign is inverted: it falls as the volume grows{said(found)}"
-        return Finding(stress, "warning", text, TURN)  # hot frames may be larger, and push
+        text = f"its sign is inverted: it decreases with the volume{said(found)}"
+        return Finding(stress, "warning", text, TURN)  # no error: hot frames may be larger and under pressure
     if modulus > STIFFEST:
-        text = f"it grows with the volume as if the bulk modulus were {modulus / PRESSURE['GPa']:.0f} GPa"
+        size = f"{modulus / PRESSURE['GPa']:.0f} GPa"
+        text = f"its change with the volume gives a bulk modulus of {size}, more than any material has"
         level: Level = "error" if modulus > IMPOSSIBLE else "warning"
-        return Finding(stress, level, text, "it looks as if it were in GPa or kbar: data.units.stress")
+        return Finding(stress, level, text, "it looks as if it were in GPa or kbar: check data.units.stress")
     modulus /= PRESSURE["GPa"]
-    text = (
-        f"its sign fits the volumes (a bulk modulus of {modulus:.0f} GPa); the order of its components was not checked"
-    )
+    text = f"its sign fits the volumes (bulk modulus {modulus:.0f} GPa); the order of its components was not checked"
     return Finding(stress, "ok", text)
 
 
 def _other_order(stress: str, found: Trend | None, others: dict[str, Trend | None]) -> Finding | None:
-    """The finding that the components are in one of the other orders, if that fits much better."""
+    """Return a finding if another order of the components fits much better."""
     best = abs(found.correlation) if found is not None else 0.0
     fitting = {name: other for name, other in others.items() if other is not None and other.tells}
     name = max(fitting, key=lambda key: abs(fitting[key].correlation), default=None)
@@ -153,9 +156,10 @@ def _judged(stress: str, found: Trend | None, against: str, what: str) -> Findin
         return Finding(stress, "ok", f"{what} fit {against}{said(found)}")
     named = [name for name, factor in UNITS.items() if found.is_about(factor)]
     if not named and abs(np.log(found.slope)) < SLIGHT:
-        return Finding(stress, "note", f"its sign fits {against}, its size is off by a factor of {found.slope:.3g}")
-    text = f"it does not fit {against}: a factor of {found.slope:.3g}{said(found)}"
-    hint = f"it looks as if it were in {named[0]}: data.units.stress" if named else "check data.units.stress"
+        text = f"its sign fits {against}, but its size is off by a factor of {found.slope:.3g}"
+        return Finding(stress, "note", text)
+    text = f"it does not fit {against}: it differs by a factor of {found.slope:.3g}{said(found)}"
+    hint = f"it looks as if it were in {named[0]}: check data.units.stress" if named else "check data.units.stress"
     return Finding(stress, "error" if named and abs(np.log(found.slope)) > GROSS else "warning", text, hint)
 
 

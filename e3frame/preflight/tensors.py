@@ -1,9 +1,9 @@
-r"""Check whether a vector or a matrix rotates with its molecule. One that was computed in another orientation does not.
+r"""Checks that vectors and matrices rotate with the molecule; those computed in another orientation do not.
 
-A linear fit of the label by directions of neighbours, to half of the frames, is compared with the other half. A label
-that rotates has something in common with it; one that does not has nothing. How much to expect depends on the frames,
-as small cells of high symmetry may hide everything. So tensors are made up that rotate with the same frames, of pairs
-and of triples, of long and of short range; only if each of them is recognised is anything said against the label.
+The label is fitted linearly by directions of neighbours in half of the frames, and the fit is compared with the other
+half. It agrees with a label that rotates, and is unrelated to one that does not. How well it agrees depends on the
+frames: small cells of high symmetry may hide everything. So the same fit is tried on synthetic tensors that rotate with
+the frames, of pairs and triples, of long and short range; only if it recognizes all of them can a label be wrong.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from e3frame.preflight.pair_model import pair_types, thinned
 
 MIN_FRAMES = 60
 SEEN, UNSEEN = 5.0, 3.0
-"""Standard errors of the agreement above which a label rotates with its frame, and below which it seems not to."""
+"""Standard errors of the agreement above which a label rotates with its frame, and below which it may not."""
 PLAIN = 0.6
-"""Agreement that each of the made-up tensors must have before anything is said against a label."""
+"""Smallest agreement for every synthetic tensor before a label can be wrong."""
 ISOTROPIC = 1e-6
-"""Anisotropic part of a matrix, below which it has no direction."""
+"""Relative size of the anisotropic part of a matrix below which it has no direction."""
 WEAK = 0.2
-"""Times the median size of a label: frames with a smaller one count less."""
+"""Fraction of the median size of a label; frames with a smaller label count less."""
 
 
 class Agreement(NamedTuple):
     """Agreement of a fit to one half of the frames with the labels of the other half.
 
     Attributes:
-        cosine: mean over the frames of the cosine between fit and label: 0 where they have nothing to do with each
-            other, 1 where they have the same directions.
-        errors: the same, in standard errors of random orientations.
+        cosine: mean over the frames of the cosine between fit and label: 0 if they are unrelated, 1 if they have the
+            same direction.
+        errors: the same, in standard errors for random orientations.
     """
 
     cosine: float
@@ -45,12 +45,12 @@ class Agreement(NamedTuple):
 
     @property
     def explained(self) -> float:
-        """Part of the variance that the directions have in common."""
+        """Fraction of the variance of the label that the fit explains."""
         return max(self.cosine, 0.0) ** 2
 
 
 def check_frame(graphs: Sequence[Graph], name: str) -> Finding | None:
-    """Whether the label ``name``, (3,) or (3, 3) per graph, rotates with the frames; None where there are too few."""
+    """Check that the label ``name``, (3,) or (3, 3) per graph, rotates with the frames; None if there are too few."""
     chosen = [g for g in thinned(graphs) if g.edge_index.shape[1] and bool(g[name].isfinite().all())]
     if len(chosen) < MIN_FRAMES:
         return None
@@ -61,7 +61,7 @@ def check_frame(graphs: Sequence[Graph], name: str) -> Finding | None:
     else:
         size = 0.0
     if float(labels.square().mean().sqrt()) <= ISOTROPIC * size:
-        return Finding(name, "note", "it is isotropic in all frames, so there is no direction to check")
+        return Finding(name, "note", "it is isotropic in all frames: rotation cannot be checked")
     around = Surroundings(chosen, labels.dim() - 1)
     features = around.features()
     found = agreement(features, labels)
@@ -74,19 +74,20 @@ def check_frame(graphs: Sequence[Graph], name: str) -> Finding | None:
         return Finding(name, "note", text)
     if labels.dim() == 3 and not around.periodic:
         text = f"it does not rotate with the molecule: {said}"
-        return Finding(name, "error", text, "was it computed in a different orientation from the positions?")
-    hint = "do positions and label belong to the same frame?"
+        return Finding(name, "error", text, "it may have been computed in another orientation than the positions")
+    hint = "check that positions and label belong to the same frame"
     return Finding(name, "warning", f"it may not rotate with the molecule: {said}", hint)
 
 
 def traceless(matrices: Tensor) -> Tensor:
-    """(..., 3, 3) without the part that is the same in all directions."""
+    """Return ``matrices`` (..., 3, 3) without their isotropic part."""
     mean = matrices.diagonal(dim1=-2, dim2=-1).mean(-1)
     return matrices - mean[..., None, None] * torch.eye(3, dtype=matrices.dtype)
 
 
 def agreement(features: Tensor, labels: Tensor) -> Agreement:
-    """How far a linear fit of ``labels`` (frames, 3, ...) by ``features`` (frames, 3, ..., k) holds in other frames."""
+    """Return how well a linear fit of ``labels`` (frames, 3, ...) by ``features`` (frames, 3, ..., k) agrees with
+    frames that it was not fitted to."""
     y, x = labels.flatten(1).numpy(), features.flatten(1, -2).numpy()
     size = np.linalg.norm(y, axis=1)
     weight = 1 / np.maximum(size, max(WEAK * float(np.median(size)), 1e-12 * float(size.max()), 1e-300))
@@ -108,7 +109,7 @@ def agreement(features: Tensor, labels: Tensor) -> Agreement:
 
 
 def _guess(x: NDArray[np.float64], y: NDArray[np.float64], there: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ridge regression, its strength chosen by generalized cross-validation (Golub, Heath, Wahba 1979)."""
+    """Predict by ridge regression; generalized cross-validation (Golub, Heath, Wahba 1979) chooses its strength."""
     rows, target = x.reshape(-1, x.shape[-1]), y.reshape(-1)
     u, s, vt = np.linalg.svd(rows, full_matrices=False)
     c, best, solution = u.T @ target, np.inf, np.zeros(rows.shape[1])
@@ -122,17 +123,17 @@ def _guess(x: NDArray[np.float64], y: NDArray[np.float64], there: NDArray[np.flo
 
 
 WIDTHS = 6
-"""Ranges of distance."""
+"""Number of ranges of distance."""
 MAX_FEATURES = 150
-"""More pairs of elements are taken together."""
+"""Number of features above which all pairs of elements share their features."""
 
 
 class Surroundings:
-    """The neighbours in some frames.
+    """Vectors and matrices that rotate with a frame: sums over neighbours and triples, and the shape of molecules.
 
     Args:
-        graphs: the frames, of which each has edges.
-        rank: 1 for vectors, 2 for symmetric matrices without trace.
+        graphs: frames that all have edges.
+        rank: 1 for vectors, 2 for symmetric traceless matrices.
     """
 
     def __init__(self, graphs: Sequence[Graph], rank: int) -> None:
@@ -154,7 +155,7 @@ class Surroundings:
         self.kinds = int(self.kind.max()) + 1
 
     def features(self) -> Tensor:
-        """(frames, 3, ..., k): those that a label is fitted by."""
+        """Return the features to fit a label with, (frames, 3, ..., k)."""
         pair, types = pair_types(self.z[self.source], self.z[self.target])
         if types * WIDTHS > MAX_FEATURES:
             pair, types = torch.zeros_like(pair), 1
@@ -166,7 +167,7 @@ class Surroundings:
         return torch.cat([*pairs, *triples, self._by_element(shape)], -1)
 
     def made_up(self) -> Iterator[Tensor]:
-        """(frames, 3, ...): tensors that rotate with the frames, each of another kind."""
+        """Yield different synthetic tensors that rotate with the frames, (frames, 3, ...)."""
         random = np.random.default_rng(0)
         table = torch.from_numpy(random.uniform(0.5, 1.5, (self.kinds, self.kinds)))
         table = table[self.kind[self.source], self.kind[self.target]]
@@ -193,7 +194,7 @@ class Surroundings:
         yield self._frame_sum(traceless(inner @ inner))
 
     def _ranges(self) -> Tensor:
-        """(edges, WIDTHS): smooth bumps over the distances that there are, narrower where they are short."""
+        """Return smooth bumps over the range of distances, (edges, WIDTHS), narrower at short distances."""
         low, high = float(self.r.min()), float(self.r.max()) + 1e-6
         x = (torch.log(self.r) - np.log(low)) / max(np.log(high / low), 1e-6)
         centers = torch.linspace(0, 1, WIDTHS, dtype=self.r.dtype)
@@ -201,7 +202,7 @@ class Surroundings:
         return cut[:, None] * torch.exp(-(((x[:, None] - centers) * WIDTHS) ** 2))
 
     def _triples(self, weight: Tensor) -> Tensor:
-        """(frames, 3, ..., elements): of the pull that each atom's neighbours have on it, by its element."""
+        """Return products of each atom's sum over its neighbours, added up by element, (frames, 3, ..., elements)."""
         pull = self._at_atoms(self.direction * weight[:, None])
         if self.rank == 1:
             tensors = pull * self._at_atoms(weight)[:, None]
@@ -215,7 +216,8 @@ class Surroundings:
         return summed.unflatten(0, (self.frames, self.kinds)).movedim(1, -1)
 
     def _antisymmetric(self) -> Tensor:
-        """(edges,) from the lighter to the heavier element, or both directions of an edge would cancel."""
+        """Return the sign of each edge, (edges,), positive from the heavier to the lighter element: without it, the two
+        directions of an edge cancel."""
         return torch.sign(self.z[self.source] - self.z[self.target]).to(self.r)
 
     def _tensors(self, weight: Tensor) -> Tensor:

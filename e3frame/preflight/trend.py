@@ -1,4 +1,4 @@
-"""How one series follows another."""
+"""Linear trend of one series on another."""
 
 from __future__ import annotations
 
@@ -8,24 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 MIN_FRAMES = 10
-"""Fewer show nothing."""
+"""Smallest number of frames for a trend."""
 MIN_CORRELATION = 0.4
-"""Below it, nothing is concluded."""
+"""Smallest correlation from which anything is concluded."""
 MIN_SIGNIFICANCE = 5.0
-"""Least correlation, in standard deviations of the correlation of unrelated series."""
+"""Smallest correlation, in standard deviations of the correlation of unrelated series."""
 GROSS = np.log(5.0)
-"""Logarithm of a slope that no crude estimate explains. Units differ by factors of 23 and more, except bohr."""
+"""Logarithm of a slope that no inaccuracy of the estimate explains. Units differ by factors of 23 or more, except
+bohr."""
 SLIGHT = np.log(1.8)
-"""A smaller factor is due to a crude estimate, not to a unit."""
+"""Logarithm of a slope below which the estimate is inaccurate, not the unit."""
 CRUDE = np.log(3.0)
-"""An estimate that may be off by more does not even show the sign."""
+"""Uncertainty (logarithm of a factor) above which an estimate does not even show the sign."""
 
 
 class Trend(NamedTuple):
-    """``slope`` and ``correlation`` of values in a file against expected ones.
+    """``slope`` and ``correlation`` of the values in a file on ``number`` expected ones.
 
-    ``crude`` says how far the expectation itself may be off, as a factor's logarithm at a perfect correlation, and how
-    much more at a poor one.
+    ``crude`` is the uncertainty of the expected values, as the logarithm of a factor: at a perfect correlation, and the
+    increase at correlation zero.
     """
 
     slope: float
@@ -35,21 +36,24 @@ class Trend(NamedTuple):
 
     @property
     def tells(self) -> bool:
-        """Whether the two series have to do with each other."""
+        """Whether the two series are correlated significantly."""
         size = abs(self.correlation)
         scatter = np.sqrt(max(1 - size**2, 1e-6) / self.number)
         return size > MIN_CORRELATION and size / scatter > MIN_SIGNIFICANCE
 
     def against(self, doubt: float) -> Trend:
-        """The same trend, without correlation if a right slope of 1 may come out like this; ``doubt`` is the logarithm
-        of a factor."""
+        """Return the same trend, with correlation zero if a true slope of 1 may give this slope.
+
+        Args:
+            doubt: uncertainty of the slope, as the logarithm of a factor.
+        """
         off = abs(float(np.log(abs(self.slope))))
         is_sure = doubt < CRUDE if self.slope < 0 else off > 2 * doubt + self.tolerance
         return self if is_sure else self._replace(correlation=0.0)
 
     @property
     def tolerance(self) -> float:
-        """Tolerance of the slope's logarithm. Units differ by factors of 1.9 (bohr) or 23 and more."""
+        """Tolerance of the slope's logarithm. Units differ by factors of 1.9 (bohr) or of 23 or more."""
         return self.crude[0] + self.crude[1] * (1 - abs(self.correlation))
 
     def distance(self, factor: float) -> float:
@@ -66,9 +70,10 @@ def trend(
     nuisance: NDArray[np.float64] | None = None,
     crude: tuple[float, float] = (0.35, 1.75),
 ) -> Trend | None:
-    """Trend of two series, apart from what ``nuisance`` (n, k) explains in both; None if one of them does not vary.
+    """Return the trend of two series (n,), or None if one of them does not vary.
 
-    The slope is the ratio of the deviations (the reduced major axis), as both have errors.
+    The part that ``nuisance`` (n, k) explains is subtracted from both. The slope is the ratio of the standard
+    deviations (reduced major axis), because both series have errors.
     """
     if nuisance is None:
         nuisance = np.zeros((len(held), 0))
@@ -84,5 +89,5 @@ def trend(
 
 
 def said(found: Trend | None) -> str:
-    """For the end of a message."""
+    """Return slope and correlation as text for the end of a message."""
     return "" if found is None else f" (slope {found.slope:.3g}, correlation {found.correlation:.2f})"

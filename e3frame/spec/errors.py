@@ -90,10 +90,10 @@ class SpecError(UserError):
 class DataError(UserError):
     """Invalid data, with the file and the frame (counted from 0) if known.
 
-    >>> print(DataError("no forces", file="md.xyz", frame=3, hint="keys there: energy"))
+    >>> print(DataError("no forces", file="md.xyz", frame=3, hint="existing keys: energy"))
     md.xyz, frame 3
       no forces
-      keys there: energy
+      existing keys: energy
     """
 
     def __init__(

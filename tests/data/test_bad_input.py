@@ -125,12 +125,12 @@ CASES: dict[str, tuple[Change, str, tuple[str, ...]]] = {
     ),
     "NaN": (_nan, "{energy} is not finite: nan", ("xyz", "npz", "md17")),
     "a key of some frames": (
-        _without_forces, "no key 'forces' for the label forces\n  keys there: energy; "
-        "if frames may lack it: data.allow_missing=[forces]", ("xyz", "ase_db"),
+        _without_forces, "no key 'forces' for the label forces\n  existing keys: energy; "
+        "if some frames lack it: data.allow_missing=[forces]", ("xyz", "ase_db"),
     ),
     "frames with different keys": (
-        _other_keys, "no key 'energy' for the label energy\n  keys there: E0, forces; "
-        "if frames may lack it: data.allow_missing=[energy]", ("xyz", "ase_db"),
+        _other_keys, "no key 'energy' for the label energy\n  existing keys: E0, forces; "
+        "if some frames lack it: data.allow_missing=[energy]", ("xyz", "ase_db"),
     ),
 }  # fmt: skip
 
@@ -171,7 +171,7 @@ def test_a_number_where_forces_are_needed(kind: str, ethanol: list[Atoms]) -> No
 
 EMPTY = {
     "xyz": "no frames",
-    "ase_db": "is not an SQLite database of ASE\n  other formats: data=xyz",
+    "ase_db": "is not an SQLite database of ASE\n  for other formats use data=xyz",
     "npz": "cannot be read as npz: No data left in file",
     "md17": "cannot be read as npz: No data left in file",
 }
@@ -295,10 +295,10 @@ def test_a_raw_file_of_another_set(frames: Callable[..., list[Atoms]], tmp_path:
 
 
 WRONG_KIND = {
-    ("xyz", "npz"): "a.xyz\n  is not a NumPy file\n  other formats: data=xyz",
-    ("xyz", "ase_db"): "a.xyz\n  is not an SQLite database of ASE\n  other formats: data=xyz",
-    ("npz", "ase_db"): "a.npz\n  is not an SQLite database of ASE\n  other formats: data=xyz",
-    ("ase_db", "npz"): "a.db\n  is not a NumPy file\n  other formats: data=xyz",
+    ("xyz", "npz"): "a.xyz\n  is not a NumPy file\n  for other formats use data=xyz",
+    ("xyz", "ase_db"): "a.xyz\n  is not an SQLite database of ASE\n  for other formats use data=xyz",
+    ("npz", "ase_db"): "a.npz\n  is not an SQLite database of ASE\n  for other formats use data=xyz",
+    ("ase_db", "npz"): "a.db\n  is not a NumPy file\n  for other formats use data=xyz",
 }
 
 

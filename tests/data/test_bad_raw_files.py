@@ -174,12 +174,12 @@ RAW_MISTAKES: dict[str, tuple[tuple[str, str, str], str]] = {
     ),
     "another format": (
         (SDF, "V2000", "V3000"),
-        f"{SDF}, frame 0\n  cannot be read as SDF: a V2000 record is expected here, not "
+        f"{SDF}, frame 0\n  cannot be read as SDF: expected a V2000 record, found "
         "'5  4  0     0  0  0  0  0  0999 V3000'",
     ),
     "no column": (
         (TABLE, ",cv\n", ",c_v\n"),
-        f"{TABLE}\n  has no column cv\n  this is not a file of QM9, or one of another version",
+        f"{TABLE}\n  has no column cv\n  this is not a QM9 file, or its version is not supported",
     ),
     "another list": ((LIST, "    3", "  abc"), f"{LIST}\n  is not QM9's list of uncharacterized molecules"),
 }  # fmt: skip
@@ -195,22 +195,22 @@ def test_raw_qm9(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_raw_qm9_that_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
     raw = raw_qm9(monkeypatch)
     whole = {path: Path(path).read_bytes() for path in (SDF, TABLE, LIST)}
-    hint = "cut short? delete it: it is fetched again"
+    hint = "the file may be truncated; delete it to download it again"
     for lines in (0, 1, 12):
         Path(TABLE).write_bytes(b"".join(whole[TABLE].splitlines(keepends=True)[:lines]))
-        says(raw, QM9, f"{TABLE}\n  {max(lines - 1, 0)} molecules are there, not 20\n  {hint}")
+        says(raw, QM9, f"{TABLE}\n  has {max(lines - 1, 0)} molecules, expected 20\n  {hint}")
     Path(TABLE).write_bytes(whole[TABLE])
     Path(SDF).write_bytes(whole[SDF][: whole[SDF].index(b"gdb_8") + 100])
-    says(raw, QM9, f"{SDF}, frame 7\n  the file ends here, but the table goes on")
+    says(raw, QM9, f"{SDF}, frame 7\n  the file ends before the table does")
     Path(SDF).write_bytes(b"")
-    says(raw, QM9, f"{SDF}, frame 0\n  the file ends here, but the table goes on")
+    says(raw, QM9, f"{SDF}, frame 0\n  the file ends before the table does")
     Path(SDF).write_bytes(whole[SDF])
     Path(LIST).write_bytes(whole[LIST].replace(b"   20  C  C\n", b""))
-    says(raw, QM9, f"{LIST}\n  lists 1 uncharacterized molecules, not 2\n  {hint}")
+    says(raw, QM9, f"{LIST}\n  lists 1 uncharacterized molecules, expected 2\n  {hint}")
     Path(LIST).write_bytes(b"")
     says(raw, QM9, f"{LIST}\n  is not QM9's list of uncharacterized molecules")
     Path(TABLE).write_bytes(b"\xff\xfe\x00" * 100_000)  # another file altogether
-    says(raw, QM9, f"{TABLE}\n  0 molecules are there, not 20\n  {hint}")
+    says(raw, QM9, f"{TABLE}\n  has 0 molecules, expected 20\n  {hint}")
 
 
 def test_broken_molecules_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,8 +230,8 @@ def test_broken_molecules_are_counted(monkeypatch: pytest.MonkeyPatch, capsys: p
     for text in (
         "2 of 18: mu is not finite: nan (frames 5, 9 of data=qm9 (pyg))",
         "1 of 18: the row has 15 of 16 columns (frame 3 of gdb9.sdf.csv)",
-        "1 of 18: cannot be read as SDF: a V2000 record is expected here, not 'x 4 0 0 0 0 0 0 0999 V2000' (frame 7 ",
-        "4 of 18: the file ends here, but the table goes on (frames 15, 16, 17, 18 of gdb9.sdf)",
+        "1 of 18: cannot be read as SDF: expected a V2000 record, found 'x 4 0 0 0 0 0 0 0999 V2000' (frame 7 ",
+        "4 of 18: the file ends before the table does (frames 15, 16, 17, 18 of gdb9.sdf)",
         "checked 10 valid frames",
     ):
         assert text in out
@@ -257,14 +257,14 @@ PART, TENSORS = "qm9_part2.csv", "qm9_polarizability.csv"
 PACK_MISTAKES: dict[str, tuple[tuple[str, str, str], str]] = {
     "no polarizability": (
         (TENSORS, "dsgdb9nsd_000007", "dsgdb9nsd_999999"),
-        f"{PART}, frame 6\n  there is no polarizability of dsgdb9nsd_000007.xyz",
+        f"{PART}, frame 6\n  dsgdb9nsd_000007.xyz has no polarizability",
     ),
     "a row that is cut short": (
-        (TENSORS, ",18.560,0.000", ",18.560"), f"{PART}, frame 5\n  there is no polarizability of dsgdb9nsd_000006.xyz",
+        (TENSORS, ",18.560,0.000", ",18.560"), f"{PART}, frame 5\n  dsgdb9nsd_000006.xyz has no polarizability",
     ),
     "no column": (
         (PART, "Dipole_debye", "Dipole"),
-        f"{PART}\n  has no column Dipole_debye\n  this is not a file of QM9, or one of another version",
+        f"{PART}\n  has no column Dipole_debye\n  this is not a QM9 file, or its version is not supported",
     ),
 }  # fmt: skip
 
@@ -282,4 +282,4 @@ def test_qm9pack_that_is_cut_short(pack: list[str]) -> None:
     Path(PART).write_text(whole[: whole.rindex("\n", 0, -1) + 200])
     says(PACK, QM9, f"{PART}, frame 9\n  the row has 8 of 25 columns")
     Path(PART).write_text(whole[: whole.rindex("\n", 0, -1) + 1])
-    says(PACK, QM9, ".\n  9 molecules are there, not 10\n  pip install --force-reinstall qm9pack")
+    says(PACK, QM9, ".\n  has 9 molecules, expected 10\n  pip install --force-reinstall qm9pack")

@@ -191,15 +191,15 @@ WRONG: list[tuple[dict[str, Any], Label, dict[str, Any], str]] = [
      "J has the shape (3,), but 2 pairs of the label J need (2,)"),
     ({}, VECTOR, NO_SHIFT, "J has the shape (2,), but 2 pairs of the label J need (2, 3)"),
     ({"J": [1.0, np.nan]}, SCALAR, NO_SHIFT, "J of the pair (0, 2) is not finite: nan"),
-    ({}, SCALAR, {"index": "pairs"}, "no key 'pairs' for data.edges.J.index\n  keys there: J, ij"),
+    ({}, SCALAR, {"index": "pairs"}, "no key 'pairs' for data.edges.J.index\n  existing keys: J, ij"),
     ({"ijs": 1}, SCALAR, {"index": "ijd"},
-     "no key 'ijd' for data.edges.J.index\n  keys there: J, ij, ijs; did you mean data.edges.J.index=ij?"),
-    ({}, SCALAR, {"index": "ij", "shift": "S"}, "no key 'S' for data.edges.J.shift\n  keys there: J, ij"),
+     "no key 'ijd' for data.edges.J.index\n  existing keys: J, ij, ijs; did you mean data.edges.J.index=ij?"),
+    ({}, SCALAR, {"index": "ij", "shift": "S"}, "no key 'S' for data.edges.J.shift\n  existing keys: J, ij"),
     ({"S": [[0, 0, 0]]}, SCALAR, {"index": "ij", "shift": "S"}, "S has 1 rows, but ij has 2"),
     ({"S": [[0, 0, 0], [0, 0, 1]]}, SCALAR, {"index": "ij", "shift": "S"},
      "the pair (0, 2) with the image [0, 0, 1] of J has an image along a direction that is not periodic"),
     ({"J": None}, SCALAR, NO_SHIFT, "no key 'J' for the label J\n"
-     "  keys there: ij; did you mean data.keys.J=ij?"),
+     "  existing keys: ij; did you mean data.keys.J=ij?"),
 ]  # fmt: skip
 
 

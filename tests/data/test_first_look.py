@@ -61,7 +61,7 @@ LIST = ["data.split.method=index", "data.split.train_index=list.txt"]
         ([*LIST, "data.path=[a.xyz,a.xyz]", "data.split.test_index=400.txt"], "400.txt\n  frame 400 is listed, there "
          "are 400, counted from 0\n"),
         (["data.split.method=group", "data.split.key=name", "data.split.train=200"], "a.xyz, frame 0\n  no key 'name' "
-         "to split by\n  keys there: energy, forces\n"),
+         "to split by\n  existing keys: energy, forces\n"),
     ],
     ids=range(8),
 )  # fmt: skip
@@ -117,7 +117,9 @@ def test_labels_and_twins_of_the_test_frames(capsys: pytest.CaptureFixture[str])
     write("copies.xyz", made[140:], format="extxyz")
     assert main([*given, "data.path=whole.xyz", "data.test_path=copies.xyz"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    said = re.search(r"warning frames in two splits (\d+) of 24 test frames are in training too \(\1 identical, 0", out)
+    said = re.search(
+        r"warning frames in two splits (\d+) of 24 test frames are also in training \(\1 identical, 0", out
+    )
     assert 1 <= int(said[1]) <= 12
 
 

@@ -43,19 +43,19 @@ def written(**members: bytes) -> None:
 CLAIMS = {
     "terabytes": (
         member("(1000000000000, 3, 3)", body=bytes(144)),
-        "an array of shape (1000000000000, 3, 3) needs 72 TB, but the file holds 144 bytes",
+        "an array of shape (1000000000000, 3, 3) needs 72 TB, but the file has 144 bytes",
     ),
     "beyond all numbers": (
         member("(9" + "0" * 40 + ",)"),
-        "an array of shape (9" + "0" * 40 + ",) needs 7.2e+29 TB, but the file holds 0 bytes",
+        "an array of shape (9" + "0" * 40 + ",) needs 7.2e+29 TB, but the file has 0 bytes",
     ),
     "less than there is": (
-        member("(2,)", body=bytes(160)), "an array of shape (2,) needs 16 bytes, but the file holds 160 bytes",
+        member("(2,)", body=bytes(160)), "an array of shape (2,) needs 16 bytes, but the file has 160 bytes",
     ),
-    "negative": (member("(-1, 3, 3)"), "an array of shape (-1, 3, 3) needs -72 bytes, but the file holds 0 bytes"),
-    "objects": (member("(2,)", "'|O'"), "it holds pickled objects, which are not read"),
+    "negative": (member("(-1, 3, 3)"), "an array of shape (-1, 3, 3) needs -72 bytes, but the file has 0 bytes"),
+    "objects": (member("(2,)", "'|O'"), "it contains pickled objects, which are not supported (they can run code)"),
     "no shape": (member("("), "the header of an array is damaged: ('EOF in multi-line statement', (2, 0))"),
-    "version": (member("(2,)", version=b"\x09\x00"), "arrays of version 9.0 are not read"),
+    "version": (member("(2,)", version=b"\x09\x00"), "arrays of format version 9.0 are not supported"),
 }  # fmt: skip
 
 
@@ -74,7 +74,7 @@ def test_more_than_the_machine_holds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(npz_arrays, "_memory", lambda: 90)
     with pytest.raises(DataError) as caught:
         load(NpzSpec(path="a.npz", keys={"energy": "E"}), 4.0, ENERGY)
-    assert str(caught.value) == "a.npz\n  R needs 96 bytes of memory, this machine has 90 bytes"
+    assert str(caught.value) == "a.npz\n  R needs 96 bytes of memory, but this machine has 90 bytes"
 
 
 def test_what_is_not_asked_for_is_not_read(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,8 +26,8 @@ def test_first_frames_are_not_warned_about(number: int) -> None:
         assert [(f.level, f.check, f.text) for f in look_at(first) if f.level in ODD] == []
         copied = data._replace(frames=[*data.frames[: number - 1], data.frames[0]])
         said = [f.text for f in look_at(copied) if f.check == "frames in two splits"]
-        assert said == [f"1 of 1 val frames are in training too (1 identical, 0 nearly identical): frame {number - 1} "
-                        "of a.xyz is frame 0 of a.xyz"]  # fmt: skip
+        assert said == [f"1 of 1 val frames are also in training (1 identical, 0 nearly identical): frame {number - 1} "
+                        "of a.xyz equals frame 0 of a.xyz"]  # fmt: skip
 
 
 def test_noise_of_coarse_grains_is_no_error() -> None:

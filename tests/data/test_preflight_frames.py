@@ -36,7 +36,7 @@ def test_frames_in_two_splits(splits: Splits) -> None:
     twins[0] = renumbered(twins[0])
     (found,) = check_duplicates(Splits(splits.train, GraphDataset.from_graphs(twins, splits.val.files), None))
     assert found.level == "warning"
-    assert "3 of 20 val frames are in training too (2 identical, 1 nearly identical)" in found.text
+    assert "3 of 20 val frames are also in training (2 identical, 1 nearly identical)" in found.text
 
 
 def renumbered(graph: Graph) -> Graph:
@@ -54,10 +54,10 @@ def test_every_frame_is_compared(splits: Splits) -> None:
     val = splits.val[:50]  # ethanol
     said = [found.text for found in check_duplicates(Splits(GraphDataset.from_graphs(many), val, None))]
     assert said[0] == (
-        "1 of 50 val frames are in training too (1 identical, 0 nearly identical): frame 457 of data=sample is frame "
-        "457 of memory"
+        "1 of 50 val frames are also in training (1 identical, 0 nearly identical): frame 457 of data=sample equals "
+        "frame 457 of memory"
     )
-    assert said[1].startswith("4040 of 4041 training frames appear more than once: frame 0 of memory is frame 0 of")
+    assert said[1].startswith("4040 of 4041 training frames appear more than once: frame 0 of memory equals frame 0 of")
 
 
 def test_pieces_change_nothing(splits: Splits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,7 +65,7 @@ def test_pieces_change_nothing(splits: Splits, monkeypatch: pytest.MonkeyPatch) 
     train = GraphDataset.from_graphs([*splits.train[:30], splits.val[3]])
     both = Splits(train, splits.val[:10], None)
     whole = check_duplicates(both)
-    assert whole[0].text.startswith("1 of 10 val frames are in training too (1 identical")
+    assert whole[0].text.startswith("1 of 10 val frames are also in training (1 identical")
     bare, boxed = (
         Splits(*(without_neighbours(d, periodic) for _, d in both.items()), None) for periodic in (False, True)
     )
@@ -120,7 +120,7 @@ def test_outliers_and_mixed_periodicity_are_told(splits: Splits) -> None:
     said = {finding.check: (finding.level, finding.text) for finding in findings}
     assert said["periodicity"] == (
         "warning",
-        "99 frames not periodic, 1 frame periodic; C2H6O: 1 periodic (frame 8 of memory), 99 otherwise",
+        "99 frames not periodic, 1 frame periodic; C2H6O: 1 of 100 frames periodic (first frame 8 of memory)",
     )
     copies[8] = splits.train[1700].clone()  # furan
     copies[8].pbc = torch.tensor([[True, True, False]])
@@ -244,5 +244,5 @@ def test_an_outlier_among_labels_of_edges_is_found_in_its_frame() -> None:
     graphs[10].J[3] = 1e3
     findings = check_data(Splits(GraphDataset.from_graphs(graphs), None, None), Asked({"J": Label("edge")}))
     (text,) = [found.text for found in findings if found.check == "J"]
-    assert text.startswith("1 of 58 edges are outliers: up to ")
+    assert text.startswith("1 of 58 edges are outliers, the largest ")
     assert text.endswith("in frame 10 of memory")

@@ -57,16 +57,16 @@ def test_energies_and_forces_of_another_unit(unit: str, named: str, graphs: list
         assert check_gradient(held).level == "ok"
         found = check_forces(held)
         assert found.level == "warning"
-        assert found.text.startswith("by the forces, X-H bonds are ")
-        told = found.hint.removeprefix("it looks as if the file had them in ").removesuffix(": check data.units")
+        assert found.text.startswith("the forces make X-H bonds ")
+        told = found.hint.removeprefix("the file seems to have them in ").removesuffix(": check data.units")
         assert sorted(told.split(", or ")) == sorted(named.split(", or "))
         # declared so, but not so in the file
-        assert "had them in eV/Å" in check_forces(changed(sound, forces=1 / factor), factor=1 / factor).hint
+        assert "seems to have them in eV/Å" in check_forces(changed(sound, forces=1 / factor), factor=1 / factor).hint
         assert check_forces(sound, factor=1 / factor) is None
     found = check_totals(GraphDataset.from_graphs(changed(totals, energy=factor)), "energy")
     assert (found is None) == (unit == "Ry")
     if found is not None:
-        assert found.hint == f"it looks as if it were in {unit}: data.units.energy={unit}"
+        assert found.hint == f"it looks as if it were in {unit}: set data.units.energy={unit}"
 
 
 def test_the_message(totals: list[Graph]) -> None:
@@ -74,14 +74,14 @@ def test_the_message(totals: list[Graph]) -> None:
     assert check_totals(GraphDataset.from_graphs(held), "energy") == Finding(
         "size of the energy",
         "warning",
-        "it is about -132.64 eV; the free atoms with all their electrons have -3585.9 eV",
-        "it looks as if it were in Hartree: data.units.energy=Hartree",
+        "it is about -132.64 eV, but the all-electron energy of the free atoms is -3585.9 eV",
+        "it looks as if it were in Hartree: set data.units.energy=Hartree",
     )
     found = check_forces(held)
     assert found.check == "size of the forces"
-    assert found.hint == "it looks as if the file had them in Hartree/bohr: check data.units"
+    assert found.hint == "the file seems to have them in Hartree/bohr: check data.units"
     declared = check_totals(GraphDataset.from_graphs(changed(totals, energy=HARTREE)), "energy", HARTREE)
-    assert declared.hint == "it looks as if it were in eV: data.units.energy=eV"
+    assert declared.hint == "it looks as if it were in eV: set data.units.energy=eV"
     assert check_totals(GraphDataset.from_graphs(totals), "energy", HARTREE) is None
 
 
@@ -93,10 +93,10 @@ def test_all_of_the_wrong_sign(graphs: list[Graph], totals: list[Graph]) -> None
             "size of the forces",
             "warning",
             "the forces push stretched X-H bonds further apart: their sign looks inverted",
-            "flip the sign of the forces in the file (multiply by -1), and that of the energies?",
+            "flip the sign of the forces in the file (multiply by -1); check the energies, too",
         )
     found = check_totals(GraphDataset.from_graphs(changed(totals, energy=-1.0)), "energy")
-    assert found.hint == "flip the sign of the energy in the file (multiply by -1), and that of the forces?"
+    assert found.hint == "flip the sign of the energy in the file (multiply by -1); check the forces, too"
 
 
 def metals() -> list[Graph]:
@@ -153,8 +153,8 @@ def test_forces_of_metals_in_kcal_per_mol() -> None:
     """Where no hydrogen tells: more than matter can have."""
     found = check_forces(changed(metals(), forces=1 / ENERGY["kJ/mol"]))
     assert found.level == "warning"
-    assert found.hint == "it looks as if the file had them in kcal/mol/Å or kJ/mol/Å: data.units"
-    assert check_forces(changed(metals(), forces=1e3)).hint.endswith("in meV/Å: data.units")
+    assert found.hint == "the file seems to have them in kcal/mol/Å or kJ/mol/Å: check data.units"
+    assert check_forces(changed(metals(), forces=1e3)).hint.endswith("in meV/Å: check data.units")
 
 
 def test_positions_in_bohr() -> None:
@@ -162,8 +162,8 @@ def test_positions_in_bohr() -> None:
     for atoms in held:
         atoms.positions /= LENGTH["bohr"]
     found = check_lengths([make_graph(atoms, 4.0) for atoms in held])
-    assert found.text.startswith("the atom nearest to a hydrogen is 1.99 Å away; ")
-    assert found.hint == "it looks as if lengths were in bohr: data.units.length=bohr"
+    assert found.text.startswith("the distance from hydrogen to the nearest atom is 1.99 Å; ")
+    assert found.hint == "it looks as if lengths were in bohr: set data.units.length=bohr"
     for atoms in held:
         atoms.positions *= 2.0
     assert check_lengths([make_graph(atoms, 9.0) for atoms in held]).hint == "check data.units.length"
@@ -203,13 +203,14 @@ def test_check_names_the_unit(
     assert main(given) == 0
     out = " ".join(capsys.readouterr().out.split())
     told = (
-        r"warning size of the energy it is about -726\d\d eV; the free atoms with all their electrons have -3127\.1 eV"
+        r"warning size of the energy it is about -726\d\d eV, but the all-electron energy of the free atoms is "
+        r"-3127\.1 eV"
     )
     assert re.search(told, out)
-    assert "it looks as if the file had them in kcal/mol/Å: check data.units" in out
+    assert "the file seems to have them in kcal/mol/Å: check data.units" in out
     assert main([*given, "data.units.energy=kcal/mol"]) == 0
     assert "size of the" not in capsys.readouterr().out
     assert main([*given, "data.units.energy=kJ/mol"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "it looks as if it were in kcal/mol: data.units.energy=kcal/mol" in out
+    assert "it looks as if it were in kcal/mol: set data.units.energy=kcal/mol" in out
     assert all(name not in out for name in SIZES[2:])

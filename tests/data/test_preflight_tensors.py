@@ -70,7 +70,7 @@ def test_what_is_the_same_in_all_directions() -> None:
     graphs = [make_graph(a, 4.0, {"eps": 3.1 * np.eye(3)[None] + 1e-12}) for a in rattled("ethanol", 0.05, FRAMES)]
     found = check_frame(graphs, "eps")
     assert found is not None
-    assert (found.level, found.text) == ("note", "it is isotropic in all frames, so there is no direction to check")
+    assert (found.level, found.text) == ("note", "it is isotropic in all frames: rotation cannot be checked")
 
 
 def test_perfect_crystals_tell_nothing() -> None:

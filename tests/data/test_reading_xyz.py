@@ -143,37 +143,38 @@ def test_numbers_of_fortran_in_the_comment_line() -> None:
 
 
 WRONG = {
-    "decimal comma": ("1\n\nH 0,5 0 0\n", "line 3: 0,5 is not a number (pos)\n  write it with a point: 0.5"),
+    "decimal comma": ("1\n\nH 0,5 0 0\n", "line 3: 0,5 is not a number (pos)\n  use a decimal point: 0.5"),
     "decimal commas of a cell": (
         '1\nLattice="9,0 0,0 0,0 0,0 9,0 0,0 0,0 0,0 9,0"\nH 0 0 0\n',
-        "line 2: Lattice has 18 numbers, 9 are required\n  write numbers with a point: 0.5, not 0,5",
+        "line 2: Lattice has 18 numbers, 9 are required\n  use decimal points: 0.5, not 0,5",
     ),
     "a number that overflowed": (
         "1\n\nH ******** 0 0\n",
-        "line 3: ******** is not a number (pos)\n  a number that did not fit into its column; "
-        "print it with more digits",
+        "line 3: ******** is not a number (pos)\n  the number did not fit into its column; "
+        "write the file with wider columns",
     ),
-    "a column too many": (f"1\n{PROPERTIES}\nH 0 0 0 1\n", "line 3 has 5 columns, Properties names 4"),
-    "a column too few": ("2\n\nH 0 0 0\nH 0 0\n", "line 4 has 3 columns, an element and a position are 4"),
+    "a column too many": (f"1\n{PROPERTIES}\nH 0 0 0 1\n", "line 3 has 5 columns, but Properties lists 4"),
+    "a column too few": ("2\n\nH 0 0 0\nH 0 0\n", "line 4 has 3 columns, but an element and a position need 4"),
     "small letters": (
-        '1\nlattice="9 0 0 0 9 0 0 0 9"\nH 0 0 0\n', "line 2 has the unknown key lattice=\n  write Lattice=",
+        '1\nlattice="9 0 0 0 9 0 0 0 9"\nH 0 0 0\n', "line 2 has lattice=, which is ignored\n  write Lattice=",
     ),
     "pbc": (f'1\n{PROPERTIES} pbc="T T"\nH 0 0 0\n', 'line 2: pbc is [True, True]\n  for example pbc="T T F"'),
     "half a property": (
         "1\nProperties=species:S:1:pos:R:3:forces:R\nH 0 0 0 1 1 1\n",
         "line 2: Properties=species:S:1:pos:R:3:forces:R cannot be read\n"
-        "  it is a list of name:kind:columns, for example species:S:1:pos:R:3",
+        "  write a list of name:kind:columns, for example species:S:1:pos:R:3",
     ),
     "no elements": (
         "1\nProperties=pos:R:3\n0 0 0\n",
-        "line 2: Properties has no elements\n  species:S:1 are symbols, Z:I:1 atomic numbers",
+        "line 2: Properties has no elements\n  add species:S:1 for symbols, or Z:I:1 for atomic numbers",
     ),
     "two elements": (
         "1\nProperties=species:S:1:pos:R:3:Z:I:1\nH 0 0 0 8\n", "line 3: species says H, but Z says 8",
     ),
     "five numbers": (
         '1\nstress="1 2 3 4 5"\nH 0 0 0\n',
-        "line 2: stress has 5 numbers, 9 are required\n  write all nine, or six in the order xx, yy, zz, yz, xz, xy",
+        "line 2: stress has 5 numbers, 9 are required\n"
+        "  write nine components, or six in the order xx, yy, zz, yz, xz, xy",
     ),
     "Latin-1": ("1\nwässrig\nH 0 0 0\n".encode("latin-1"), "line 2 is not UTF-8 text\n  save the file as UTF-8"),
 }  # fmt: skip
@@ -198,7 +199,7 @@ def test_files_that_are_no_text(capsys: pytest.CaptureFixture[str]) -> None:
         (frame.decode().encode("utf-16"), "the file is UTF-16 text\n  save it as UTF-8"),
         (
             frame.replace(b"\n", b"\r") + b"x",
-            "line 1 has carriage returns in it\n  use Unix or Windows line endings",
+            "line 1 contains carriage returns\n  use Unix or Windows line endings",
         ),
         (b"1000000000000\n\nH 0 0 0\n", "the file ends after 1 of 1000000000000 atoms"),
     ]:

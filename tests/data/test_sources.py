@@ -100,7 +100,7 @@ def test_a_truncated_npz(arrays: dict, tmp_path: Path, monkeypatch: pytest.Monke
     says("a.npz\n  cannot be read as npz: File is not a zip file", kind="npz", path="a.npz")
     np.save("b.npz.npy", arrays["R"])
     Path("b.npz.npy").rename("b.npz")
-    says("b.npz\n  holds a single array; a .npz file with several is required", kind="npz", path="b.npz")
+    says("b.npz\n  contains a single array; a .npz file with several arrays is required", kind="npz", path="b.npz")
 
 
 def test_ase_db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +125,7 @@ def test_ase_db(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"^b.db\n  cannot be read as an ASE database: "):
         loaded(kind="ase_db", path="b.db")
     Path("c.db").write_text("no database")
-    says("c.db\n  is not an SQLite database of ASE\n  other formats: data=xyz", kind="ase_db", path="c.db")
+    says("c.db\n  is not an SQLite database of ASE\n  for other formats use data=xyz", kind="ase_db", path="c.db")
 
 
 @pytest.fixture
@@ -279,14 +279,18 @@ def test_raw_qm9_mistakes(raw_qm9: str) -> None:
     )
     split = {"train": 8, "val": 1, "test": 1}
     sdf.write_text("".join(METHANE.format(number=k + 1) for k in range(4)))
-    says(f"{sdf}, frame 4\n  the file ends here, but the table goes on", **options, split=split)
+    says(f"{sdf}, frame 4\n  the file ends before the table does", **options, split=split)
     sdf.write_text("something else\n" * 200)
     says(
-        f"{sdf}, frame 0\n  cannot be read as SDF: a V2000 record is expected here, not 'something else'",
+        f"{sdf}, frame 0\n  cannot be read as SDF: expected a V2000 record, found 'something else'",
         **options, split=split,
     )  # fmt: skip
     table.write_text("name,y\n" + "a,1\n" * 12)
-    says(f"{table}\n  has no column cv\n  this is not a file of QM9, or one of another version", **options, split=split)
+    says(
+        f"{table}\n  has no column cv\n  this is not a QM9 file, or its version is not supported",
+        **options,
+        split=split,
+    )
 
 
 def test_qm9pack() -> None:

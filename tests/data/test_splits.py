@@ -59,7 +59,7 @@ def test_groups_of_a_file(tmp_path: Path, frames: Callable[..., list[Atoms]]) ->
         load(wrong, 4.0, LABELS)
     assert str(caught.value) == (
         f"{path}, frame 0\n  no key 'molecul' to split by\n"
-        "  keys there: energy, forces, molecule; did you mean data.split.key=molecule?"
+        "  existing keys: energy, forces, molecule; did you mean data.split.key=molecule?"
     )
 
 

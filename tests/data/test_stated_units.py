@@ -105,12 +105,12 @@ def test_a_contradiction_is_refused_and_agreement_is_not(frames: Callable[..., M
     same = raw | {"units": {"energy": "kcal/mol", "length": "Å"}}
     np.testing.assert_allclose(factors(same, made), (KCAL, KCAL, 1.0), rtol=1e-6)
     for given, said in [
-        ({"energy": "eV"}, "states the energy in kcal/mol, data.units.energy is eV\n  leave data.units.energy out"),
+        ({"energy": "eV"}, "states the energy in kcal/mol, but data.units.energy is eV\n  remove data.units.energy"),
         (
             {"forces": "eV/A"},
-            "states the forces in kcal/mol/Å, data.units.forces is eV/Å\n  leave data.units.forces out",
+            "states the forces in kcal/mol/Å, but data.units.forces is eV/Å\n  remove data.units.forces",
         ),
-        ({"length": "bohr"}, "states the length in Å, data.units.length is bohr\n  leave data.units.length out"),
+        ({"length": "bohr"}, "states the length in Å, but data.units.length is bohr\n  remove data.units.length"),
     ]:
         with pytest.raises(DataError) as caught:
             factors(raw | {"units": given}, made)
@@ -132,7 +132,7 @@ def test_a_unit_that_is_none(frames: Callable[..., Made]) -> None:
         factors(raw, made)
     assert str(caught.value) == (
         "a.db\n  states the energy in furlong, which is not a unit of energy\n"
-        "  known: eV, meV, Hartree, Ry, kcal/mol, kJ/mol; say which with data.units.energy=UNIT"
+        "  known: eV, meV, Hartree, Ry, kcal/mol, kJ/mol; set it with data.units.energy=UNIT"
     )
     given = raw | {"units": {"energy": "Ha", "forces": "eV/A"}}
     np.testing.assert_allclose(factors(given, made), (HARTREE, 1.0, 1.0), rtol=1e-6)

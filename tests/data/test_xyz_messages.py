@@ -77,48 +77,50 @@ def in_info(key: str, value: object) -> Callable[[list[Atoms]], None]:
 FRAMES_AND_MESSAGES = {
     "forces missing in one frame": (
         changed(forces=None), {},
-        "train.xyz, frame 4\n  no key 'forces' for the label forces\n  keys there: energy; "
-        "if frames may lack it: data.allow_missing=[forces]",
+        "train.xyz, frame 4\n  no key 'forces' for the label forces\n  existing keys: energy; "
+        "if some frames lack it: data.allow_missing=[forces]",
     ),
     "energy missing in one frame": (
         changed(energy=None), {},
-        "train.xyz, frame 4\n  no key 'energy' for the label energy\n  keys there: forces; "
-        "if frames may lack it: data.allow_missing=[energy]",
+        "train.xyz, frame 4\n  no key 'energy' for the label energy\n  existing keys: forces; "
+        "if some frames lack it: data.allow_missing=[energy]",
     ),
     "nothing but positions": (
         changed(energy=None, forces=None), {},
         "train.xyz, frame 4\n  no key 'energy' for the label energy, no key 'forces' for the label forces\n"
-        "  the frame has no keys; if frames may lack them: data.allow_missing=[energy,forces]",
+        "  the frame has no keys; if some frames lack them: data.allow_missing=[energy,forces]",
     ),
     "both of other names": (
         lambda frames: (renamed("energy", "PBE")(frames), renamed("forces", "F_dft")(frames)), {},
         "train.xyz, frame 0\n  no key 'energy' for the label energy, no key 'forces' for the label forces\n"
-        "  keys there: F_dft, PBE; did you mean data.keys.energy=PBE data.keys.forces=F_dft?",
+        "  existing keys: F_dft, PBE; did you mean data.keys.energy=PBE data.keys.forces=F_dft?",
     ),
     "no forces at all": (
         renamed("forces", None), {},
-        "train.xyz, frame 0\n  no key 'forces' for the label forces\n  keys there: energy; to do without: task=energy",
+        "train.xyz, frame 0\n  no key 'forces' for the label forces\n"
+        "  existing keys: energy; to train without it: task=energy",
     ),
     "neither energies nor forces, and a stress": (
         lambda frames: [atoms.calc.results.clear() for atoms in frames],
         {"keys": {"energy": "energy", "forces": "forces", "stress": "stress"}},
         "train.xyz, frame 0\n  no key 'energy' for the label energy, no key 'forces' for the label forces\n"
-        "  the frame has no keys; to do without: task=energy; if frames may lack it: data.allow_missing=[energy]",
+        "  the frame has no keys; to train without it: task=energy; if some frames lack it: "
+        "data.allow_missing=[energy]",
     ),
     "forces of another name": (
         renamed("forces", "F_dft"), {},
         "train.xyz, frame 0\n  no key 'forces' for the label forces\n"
-        "  keys there: F_dft, energy; did you mean data.keys.forces=F_dft?",
+        "  existing keys: F_dft, energy; did you mean data.keys.forces=F_dft?",
     ),
     "energies of another name": (
         renamed("energy", "PBE"), {},
         "train.xyz, frame 0\n  no key 'energy' for the label energy\n"
-        "  keys there: PBE, forces; did you mean data.keys.energy=PBE?",
+        "  existing keys: PBE, forces; did you mean data.keys.energy=PBE?",
     ),
     "wrong key": (
         in_info("REF_energy", -1.0), {"keys": {"energy": "REF_energi", "forces": "forces"}},
         "train.xyz, frame 0\n  no key 'REF_energi' for the label energy\n"
-        "  keys there: REF_energy, energy, forces; did you mean data.keys.energy=REF_energy?",
+        "  existing keys: REF_energy, energy, forces; did you mean data.keys.energy=REF_energy?",
     ),
     "energy NaN": (
         changed(energy=float("nan")), {}, "train.xyz, frame 4\n  energy is not finite: nan",
@@ -184,7 +186,7 @@ FRAMES_AND_MESSAGES = {
     ),
     "unknown format": (
         lambda frames: None, {"format": "extxzy"},
-        "train.xyz\n  ASE knows no format extxzy\n  did you mean extxyz?",
+        "train.xyz\n  ASE has no format named extxzy\n  did you mean extxyz?",
     ),
 }  # fmt: skip
 
@@ -212,13 +214,13 @@ TEXTS_AND_MESSAGES = {
     "cut before the first atom": (FRAME + "3\n", "some.xyz, frame 1\n  the file ends after 0 of 3 atoms"),
     "a blank line among the atoms": (
         FRAME + "\n" + WATER.format(count=3) + ROWS[0] + "\n" + ROWS[2],
-        "some.xyz, frame 1\n  cannot be read as extxyz: line 10 is blank, 3 atoms are expected here",
+        "some.xyz, frame 1\n  cannot be read as extxyz: line 10 is blank, but 3 atoms are expected",
     ),
     "more atoms than announced": (
         FRAME + WATER.format(count=2) + "".join(ROWS),
-        "some.xyz, frame 2\n  line 10: the number of atoms are expected here, not 'H 0 1 0 0 0 -1'",
+        "some.xyz, frame 2\n  line 10: expected the number of atoms, found 'H 0 1 0 0 0 -1'",
     ),
-    "no atoms": (FRAME + "0\n\n", "some.xyz, frame 1\n  line 6: the number of atoms are expected here, not '0'"),
+    "no atoms": (FRAME + "0\n\n", "some.xyz, frame 1\n  line 6: expected the number of atoms, found '0'"),
     "a row too short": (
         FRAME + WATER.format(count=3) + ROWS[0] + "H 0 0 1\n" + ROWS[2],
         "some.xyz, frame 1\n  cannot be read as extxyz: …",
@@ -233,7 +235,7 @@ TEXTS_AND_MESSAGES = {
     "energy of some frames only": (
         FRAME + FRAME.replace("energy", "Energy"),
         "some.xyz, frame 1\n  no key 'energy' for the label energy\n"
-        "  keys there: Energy, forces; did you mean data.keys.energy=Energy?",
+        "  existing keys: Energy, forces; did you mean data.keys.energy=Energy?",
     ),
 }  # fmt: skip
 
@@ -253,7 +255,7 @@ PATHS_AND_MESSAGES = {
     "data/train.xyz": "data/train.xyz\n  no such file",
     "*.traj": "*.traj\n  no file matches",
     "folder": "folder\n  is a folder, not a file\n  all its files: folder/*",
-    "notes.abc": "notes.abc\n  ASE does not recognise the format\n  name it with data.format",
+    "notes.abc": "notes.abc\n  ASE does not recognize the format\n  set data.format to its name",
     "noise.xyz": "noise.xyz\n  cannot be read as extxyz: …",
 }
 

@@ -163,7 +163,7 @@ def test_predict_and_evaluate_read_the_charge(trained: Path, tmp_path: Path, cap
     assert main(["predict", *arguments, "overwrite=true", "keys.total_charge=Q"]) == 1
     assert capsys.readouterr().err == (
         f"{trained / 'ions.xyz'}, frame 0\n  the model reads field (1x1o per graph), the frame has no key 'field'\n"
-        "  keys there: Q, E, mu; name it with keys.field=KEY\n"
+        "  existing keys: Q, E, mu; name it with keys.field=KEY\n"
     )
     with pytest.raises(UserError) as caught:
         predict(path, [trained / "ions.xyz"], tmp_path / "more.xyz", keys={"charge": "Q"})
@@ -271,7 +271,7 @@ def test_an_input_may_not_be_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         run(config(tmp_path, {"kind": "xyz", "path": str(tmp_path / "some.xyz")}), tmp_path / "run")
     assert str(caught.value) == (
-        f"{tmp_path / 'some.xyz'}, frame 5\n  no key 'Q' for the label total_charge\n  keys there: E, mu"
+        f"{tmp_path / 'some.xyz'}, frame 5\n  no key 'Q' for the label total_charge\n  existing keys: E, mu"
     )
 
 

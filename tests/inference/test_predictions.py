@@ -199,7 +199,7 @@ def test_what_is_not_there_is_said_with_the_key_to_write(
     assert list(found.pairs) == ["energy", "forces"]
     assert list(found.errors) == ["energy"]
     assert said == [
-        "no frame has the key 'forces' of forces: did you mean data.keys.forces=F_dft?", "keys there: E_dft, F_dft"
+        "no frame has the key 'forces' of forces: did you mean data.keys.forces=F_dft?", "existing keys: E_dft, F_dft"
     ]  # fmt: skip
     data = labelled()
     with pytest.raises(DataError) as caught:
@@ -207,7 +207,7 @@ def test_what_is_not_there_is_said_with_the_key_to_write(
     assert str(caught.value) == (
         f"{data.path[0]}\n  no frame has a label energy, forces\n"
         "  no frame has the key 'energy' of energy: did you mean data.keys.energy=E_dft?\n"
-        "  no frame has the key 'forces' of forces: did you mean data.keys.forces=F_dft?\n  keys there: E_dft, F_dft"
+        "  no frame has the key 'forces' of forces: did you mean data.keys.forces=F_dft?\n  existing keys: E_dft, F_dft"
     )
     arguments = [f"model={model}", "data=xyz", f"data.path={data.path[0]}", f"data.cache_dir={data.cache_dir}"]
     for change in ("data.keys={energy: E_dft}", "data.allow_missing=[forces]"):

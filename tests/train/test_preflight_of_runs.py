@@ -37,7 +37,7 @@ def test_gradients_in_place_of_forces_are_refused(make_config: MakeConfig, cache
     assert lines[0].startswith("  forces against energy: the forces are the gradient of the energy, not its negative (")
     assert lines[1:] == [
         "  flip the sign of the forces in the file (multiply by -1)",
-        "  data.preflight=warn trains anyway",
+        "  set data.preflight=warn to train anyway",
     ]
     for mode, warned in (("warn", True), ("off", False)):
         console = Console(file=io.StringIO(), record=True, width=120)

@@ -1,1 +1,1 @@
-"""Readers of file formats: from files to ASE atoms."""
+"""Readers of file formats, from files to ASE atoms."""

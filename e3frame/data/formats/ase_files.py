@@ -1,4 +1,4 @@
-"""Frames of files that ASE reads, with the file and the number of each frame that is broken."""
+"""Reads frames with ASE. Every error names the file and the frame."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ XYZ = ("xyz", "extxyz")
 
 
 class Held(NamedTuple):
-    """Consecutive frames for the process that makes their graphs: their texts, their numbers in a trajectory, which it
+    """Consecutive frames to send to another process: their texts, their numbers in a trajectory that the other process
     opens itself, or the frames themselves."""
 
     format: str
@@ -34,7 +34,7 @@ class Held(NamedTuple):
 
 
 def count_frames(file: str, format: str | None) -> int | None:
-    """Return the number of frames of a file; None where only reading them all tells.
+    """Return the number of frames of a file, or None if that needs reading the whole file.
 
     Raises:
         DataError: no frames, an unknown format, or a file that ends within a frame.
@@ -52,7 +52,7 @@ def count_frames(file: str, format: str | None) -> int | None:
 
 
 def held_frames(file: str, format: str | None, frames: Sequence[int] | None, size: int) -> Iterator[Held]:
-    """Find some frames of a file (in rising order; None: all) in one pass, ``size`` at a time.
+    """Yield frames of a file (in ascending order; None: all) in portions of ``size``, in one pass.
 
     Raises:
         DataError: no frames, or an unknown format.
@@ -69,7 +69,7 @@ def held_frames(file: str, format: str | None, frames: Sequence[int] | None, siz
 
 
 def read_held(file: str, held: Held) -> Iterator[Frame]:
-    """Make the frames of a portion, with their numbers; an error in place of a frame that cannot be read."""
+    """Yield the frames of a portion with their numbers; for an unreadable frame, its error."""
     if held.format in XYZ:
         yield from (_xyz(text, file, held.format) for text in held.frames)
     elif held.frames and isinstance(held.frames[0], tuple):
@@ -79,8 +79,8 @@ def read_held(file: str, held: Held) -> Iterator[Frame]:
 
 
 def read_frames(file: str, format: str | None, frames: Sequence[int] | None = None) -> Iterator[Frame]:
-    """Read some frames of a file (in rising order; None: all) in its units, with their numbers; an error in place of a
-    frame that cannot be read, which is the last one where frames cannot be counted.
+    """Yield frames of a file (in ascending order; None: all), without unit conversion, with their numbers; for an
+    unreadable frame, its error. If the number of frames is unknown, an unreadable frame ends the file.
 
     Raises:
         DataError: no frames, or an unknown format.
@@ -94,7 +94,7 @@ def read_frames(file: str, format: str | None, frames: Sequence[int] | None = No
 
 
 def stated_units(file: str, format: str | None) -> dict[str, Any]:
-    """Units that a file states in the keys of its first frame, or in the metadata of a database."""
+    """Return the units that a file states, in the keys of its first frame or the metadata of a database."""
     format = _format(file, format)
     found: dict[str, Any] = {}
     with suppress(Exception):  # a broken file is an error when its frames are read
@@ -106,7 +106,7 @@ def stated_units(file: str, format: str | None) -> dict[str, Any]:
 
 
 def six_components(file: str, format: str | None) -> list[str]:
-    """Those of stress and virial that the first frame gives in six numbers."""
+    """Return which of stress and virial have six numbers in the first frame."""
     if _format(file, format) != "extxyz":
         return []
     with suppress(Exception):  # as above
@@ -120,7 +120,7 @@ def _xyz(text: Text, file: str, format: str) -> Frame:
     except TextError as error:
         problem = f"cannot be read as {format}: {error.problem}"
         return text.frame, DataError(problem, file=file, frame=text.frame, hint=error.hint)
-    except Exception as error:  # of ASE, for keys and columns that are not of their kind
+    except Exception as error:  # ASE raises various errors for keys and columns of a wrong type
         return text.frame, unreadable(file, format, error, text.frame)
 
 
@@ -134,7 +134,7 @@ def _trajectory(file: str, format: str, frames: Sequence[int]) -> Iterator[Frame
 
 
 def _others(file: str, format: str, frames: Sequence[int] | None) -> Iterator[Frame]:
-    """Frames of a format whose files have to be read from their beginning."""
+    """Yield frames of a format without random access."""
     end = None if frames is None else max(frames, default=-1) + 1
     found = iread(file, slice(0, end), format=format, parallel=False, do_not_split_by_at_sign=True)
     return in_order(found, file, format, frames)
@@ -154,20 +154,20 @@ def _format(file: str, format: str | None) -> str:
         name = ""
     except OSError as error:
         raise DataError(f"cannot be opened: {error.strerror or error}", file=file) from error
-    except Exception as error:  # of a compressed file that is damaged
+    except Exception as error:  # a damaged compressed file
         raise DataError(f"cannot be read: {str(error) or type(error).__name__}", file=file) from error
     if name in ioformats:
         return name
     if format is None:
-        raise DataError("ASE does not recognise the format", file=file, hint="name it with data.format")
-    raise DataError(f"ASE knows no format {format}", file=file, hint=did_you_mean(format, ioformats, "known"))
+        raise DataError("ASE does not recognize the format", file=file, hint="set data.format to its name")
+    raise DataError(f"ASE has no format named {format}", file=file, hint=did_you_mean(format, ioformats, "known"))
 
 
 def _index(file: str, format: str) -> int:
-    """Number of frames of an XYZ file, of which each is whole."""
+    """Return the number of frames of an XYZ file; raise DataError if one is incomplete."""
     try:
         return index(file).frames
     except DataError as error:
         raise DataError(error.problem, file=file, frame=error.frame, hint=error.hint) from None
-    except Exception as error:  # not text, or a compressed file that is damaged
+    except Exception as error:  # not text, or a damaged compressed file
         raise unreadable(file, format, error) from error

@@ -1,4 +1,4 @@
-"""Download of raw files; one that is interrupted leaves nothing behind."""
+"""Downloads raw files; an interrupted download leaves no files behind."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def fetched(root: Path, names: Sequence[str], fetch: Callable[[str], None], what
     """Return the files ``names`` below ``root``; if one is missing, download them.
 
     Args:
-        names: relative to ``root``, as ``fetch`` leaves them relative to its folder.
-        fetch: downloads into a folder.
+        names: paths relative to ``root``, and to the folder that ``fetch`` fills.
+        fetch: downloads the files into a given folder.
         what: name of the data, for messages.
 
     Raises:
@@ -34,5 +34,5 @@ def fetched(root: Path, names: Sequence[str], fetch: Callable[[str], None], what
         raise DataError(f"cannot be written: {error.strerror}", file=root, hint="set data.root") from None
     missing = [name for name, path in zip(names, paths, strict=True) if not path.exists()]
     if missing:
-        raise DataError(f"the download of {what} does not hold {missing[0]}", file=root)
+        raise DataError(f"the download of {what} lacks {missing[0]}", file=root)
     return paths

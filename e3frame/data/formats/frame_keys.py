@@ -1,4 +1,4 @@
-"""Values of a frame by key, from the places where ASE keeps them."""
+"""Values of a frame by key, from ``info``, ``arrays`` and the results of ASE."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Fail = Callable[..., DataError]
 
 
 def present_keys(atoms: Atoms, per: str) -> dict[str, Any]:
-    """Values in the ``info``, the ``arrays`` and the results of a frame, for labels per graph or per atom."""
+    """Return the values in ``info``, ``arrays`` and results of a frame, for labels per graph or per atom."""
     results = {} if atoms.calc is None else {k: v for k, v in atoms.calc.results.items() if v is not None}
     arrays = {key: value for key, value in atoms.arrays.items() if key not in ("numbers", "positions")}
-    # Where a key is in two places, the later mapping wins: the one that holds values of the label's kind.
+    # If a key is in two places, the later mapping wins: the one that holds values of the label's kind.
     return {**results, **arrays, **atoms.info} if per == "graph" else {**atoms.info, **results, **arrays}
 
 
 def as_array(value: Any) -> NDArray[Any]:
-    """Convert a value to an array: of objects if it holds no numbers; NaN where it is masked."""
+    """Return a value as an array, of dtype object if it is not numeric; masked entries become NaN."""
     if type(value).__module__ == "torch":  # it may have gradients, or a type that NumPy lacks
         value = value.detach().cpu()
         value = value.double() if value.is_floating_point() else value
@@ -48,7 +48,7 @@ class Absent(NamedTuple):
         what: purpose of its value, such as ``for the label energy``.
         option: key of the run config that names it.
         fitting: keys of the frame whose values have the right type.
-        without: what to write if there is no such value.
+        without: setting that does without the value.
         label: the label that some frames may lack.
     """
 
@@ -60,15 +60,15 @@ class Absent(NamedTuple):
     label: str | None = None
 
     def meant(self, present: Collection[str]) -> str | None:
-        """The override that names the key which is probably meant."""
+        """Return an override with the key that is probably meant."""
         match = nearest(self.key, self.fitting or present)
         match = match or (next(iter(self.fitting)) if len(self.fitting) == 1 else None)
         return None if match is None else f"{self.option}={match}"
 
 
 def absent_error(absent: Sequence[Absent], present: Collection[str], fail: Fail) -> DataError:
-    """One error for all keys that a frame lacks, with what to write instead."""
-    hints = [f"keys there: {', '.join(sorted(present))}" if present else "the frame has no keys"]
+    """Return one error for all keys that a frame lacks, with hints what to write instead."""
+    hints = [f"existing keys: {', '.join(sorted(present))}" if present else "the frame has no keys"]
     meant = {each.key: each.meant(present) for each in absent}
     if any(meant.values()):
         hints.append(f"did you mean {' '.join(filter(None, meant.values()))}?")
@@ -76,12 +76,12 @@ def absent_error(absent: Sequence[Absent], present: Collection[str], fail: Fail)
     hints += [each.without for each in others if each.without is not None][:1]  # a task without the first needs no more
     if labels := [each.label for each in others if each.label is not None]:
         them = "it" if len(labels) == 1 else "them"
-        hints.append(f"if frames may lack {them}: data.allow_missing=[{','.join(labels)}]")
+        hints.append(f"if some frames lack {them}: data.allow_missing=[{','.join(labels)}]")
     return fail(", ".join(f"no key '{each.key}' {each.what}" for each in absent), hint="; ".join(hints))
 
 
 def find(present: Mapping[str, Any], key: str, what: str, option: str, fail: Fail) -> Any:
-    """The value of ``key``; ``what`` and ``option`` as in :class:`Absent`.
+    """Return the value of ``key``; ``what`` and ``option`` as in :class:`Absent`.
 
     Raises:
         DataError: there is no such key.

@@ -1,4 +1,4 @@
-"""Arrays of a NumPy file, whose shapes and types are checked before any of them is read."""
+"""Arrays of a NumPy file. All headers are checked first; arrays are read on demand."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Header(NamedTuple):
 
 
 class Arrays(Mapping[str, "NDArray[Any]"]):
-    """Arrays of a file, each read when it is asked for.
+    """Arrays of a file, each read on first access.
 
     Attributes:
-        headers: of each array.
+        headers: shape and type of each array.
     """
 
     def __init__(self, file: str, headers: Mapping[str, Header]) -> None:
@@ -50,7 +50,7 @@ class Arrays(Mapping[str, "NDArray[Any]"]):
         return key in self.headers
 
     def __getitem__(self, key: str) -> NDArray[Any]:
-        """Read an array; raise DataError if it is damaged, or memory has no room for it."""
+        """Read an array; raise DataError if it is damaged, or does not fit into memory."""
         if key not in self._read:
             self._read[key] = self._array(key)
         return self._read[key]
@@ -61,7 +61,7 @@ class Arrays(Mapping[str, "NDArray[Any]"]):
         needed = self.headers[key].size * self.headers[key].dtype.itemsize
         if needed > _memory():
             raise DataError(
-                f"{key} needs {_bytes(needed)} of memory, this machine has {_bytes(_memory())}", file=self.file
+                f"{key} needs {_bytes(needed)} of memory, but this machine has {_bytes(_memory())}", file=self.file
             )
         try:
             with _told(self.file), ZipFile(self.file) as members, members.open(f"{key}.npy") as member:
@@ -71,29 +71,29 @@ class Arrays(Mapping[str, "NDArray[Any]"]):
 
 
 def arrays_of(file: str) -> Arrays:
-    """Return the arrays of a file; those that were read stay in memory until another file is opened.
+    """Return the arrays of a file. Arrays that were read stay in memory until another file is opened.
 
     Raises:
-        DataError: it is not a NumPy file, is cut short, holds pickled objects, or claims to hold what it does not.
+        DataError: the file is not a NumPy file, is truncated, holds pickled objects, or has a wrong header.
     """
     state = require_file(file)
     if _last.get("of") != (file, state):
-        _last.clear()  # first, so that there is room
+        _last.clear()  # first, to free memory
         _last.update({"of": (file, state), "arrays": Arrays(file, _headers(file))})
     return _last["arrays"]
 
 
 _last: dict[str, Any] = {}
-"""Pieces of one file follow each other."""
+"""Cache of one file, because its pieces are read one after another."""
 
 
 def _headers(file: str) -> dict[str, Header]:
     with open(file, "rb") as raw:
         start = raw.read(6)
     if start.startswith(b"\x93NUMPY"):
-        raise DataError("holds a single array; a .npz file with several is required", file=file)
+        raise DataError("contains a single array; a .npz file with several arrays is required", file=file)
     if start and not start.startswith(b"PK"):
-        raise DataError("is not a NumPy file", file=file, hint="other formats: data=xyz")
+        raise DataError("is not a NumPy file", file=file, hint="for other formats use data=xyz")
     if not start:
         raise DataError("cannot be read as npz: No data left in file", file=file)
     found = {}
@@ -107,28 +107,28 @@ def _headers(file: str) -> dict[str, Header]:
 
 
 def _header(member: IO[bytes], size: int) -> Header:
-    """Read a header; raise ValueError if there is no array, or one that is larger than its member of the file."""
+    """Read the header of an array; raise ValueError if it is damaged, or the array has another size."""
     from numpy.lib import format as npy
 
     version = npy.read_magic(member)
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
     if version not in readers:
-        raise ValueError(f"arrays of version {version[0]}.{version[1]} are not read")
+        raise ValueError(f"arrays of format version {version[0]}.{version[1]} are not supported")
     try:
         shape, _, dtype = readers[version](member)
-    except Exception as error:  # it is read as Python, and each way of not being that has its own error
+    except Exception as error:  # NumPy parses the header as Python, which fails with various errors
         raise ValueError(f"the header of an array is damaged: {str(error) or type(error).__name__}") from None
     if dtype.hasobject:
-        raise ValueError("it holds pickled objects, which are not read")
+        raise ValueError("it contains pickled objects, which are not supported (they can run code)")
     claimed, held = math.prod(shape) * dtype.itemsize, size - member.tell()
     if min(shape, default=0) < 0 or claimed != held:
-        raise ValueError(f"an array of shape {shape} needs {_bytes(claimed)}, but the file holds {_bytes(held)}")
+        raise ValueError(f"an array of shape {shape} needs {_bytes(claimed)}, but the file has {_bytes(held)}")
     return Header(shape, dtype)
 
 
 @contextmanager
 def _told(file: str) -> Iterator[None]:
-    """Turn errors of the zip file and of NumPy into a DataError."""
+    """Turn errors of zipfile and NumPy into a DataError."""
     try:
         yield
     except DataError:

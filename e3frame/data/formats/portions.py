@@ -1,4 +1,4 @@
-"""Portions of frames, the form in which frames reach the processes that make graphs."""
+"""Splits frames into portions, which are sent to the processes that make graphs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def numbered(total: int, frames: Sequence[int] | None, size: int) -> Iterator[Sequence[int]]:
-    """Numbers of frames, ``size`` at a time; None: all of ``total``.
+    """Yield frame numbers in portions of ``size``; None: all of ``total``.
 
     >>> [list(portion) for portion in numbered(5, None, 2)], list(numbered(5, [1, 4], 2))
     ([[0, 1], [2, 3], [4]], [[1, 4]])
@@ -28,20 +28,20 @@ def numbered(total: int, frames: Sequence[int] | None, size: int) -> Iterator[Se
 
 
 def portions(items: Iterable[T], size: int) -> Iterator[tuple[T, ...]]:
-    """Items, ``size`` at a time."""
+    """Yield items in portions of ``size``."""
     rest = iter(items)
     while portion := tuple(islice(rest, size)):
         yield portion
 
 
 def in_order(found: Iterator[Atoms], file: str, format: str, frames: Sequence[int] | None) -> Iterator[Frame]:
-    """Frames of a file that can only be read from its beginning, with their numbers; an error that the reader raises
-    takes the place of a frame and is the last one.
+    """Yield frames of a file without random access, with their numbers. If the reader raises an error, the error takes
+    the place of the frame and is the last item.
 
     Args:
         found: all frames.
         format: name of the format, for messages.
-        frames: those wanted, in rising order; None: all.
+        frames: numbers of the frames to yield, in ascending order; None: all.
 
     Raises:
         DataError: no frames.
@@ -56,7 +56,7 @@ def in_order(found: Iterator[Atoms], file: str, format: str, frames: Sequence[in
             frame = number if error.frame is None else error.frame
             yield number, DataError(error.problem, file=error.file or file, frame=frame, hint=error.hint)
             return
-        except Exception as error:  # readers raise whatever they stumble on, and then are at their end
+        except Exception as error:  # readers raise errors of any type, and cannot continue afterwards
             yield number, unreadable(file, format, error, number)
             return
         if atoms is None:
@@ -69,5 +69,5 @@ def in_order(found: Iterator[Atoms], file: str, format: str, frames: Sequence[in
 
 
 def unreadable(file: str, format: str, error: Exception, frame: int | None = None) -> DataError:
-    """Error of a file, or of one frame, that a reader failed on."""
+    """Return the error for a file, or one frame, that a reader failed on."""
     return DataError(f"cannot be read as {format}: {str(error) or type(error).__name__}", file=file, frame=frame)

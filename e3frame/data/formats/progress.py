@@ -11,7 +11,8 @@ from rich.progress import Progress
 
 @contextmanager
 def progress(what: str, total: float | None, wanted: bool = True) -> Iterator[Callable[[float], None]]:
-    """Show a bar that disappears at the end; a call sets how much of ``total`` (None: unknown) is done."""
+    """Show a progress bar until the end of the block; call the result with the amount done of ``total`` (None:
+    unknown)."""
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not (wanted and console.is_terminal)) as bar:
         task = bar.add_task(what, total=total)

@@ -1,5 +1,5 @@
-"""QM9 (Ramakrishnan et al. 2014) as two sources hold it: the raw files that torch_geometric downloads, and the package
-``qm9pack``. Both give the same 130,831 molecules in the same order."""
+"""QM9 (Ramakrishnan et al. 2014) from two sources: the raw files that torch_geometric downloads, or the package
+``qm9pack``. Both yield the same 130,831 molecules in the same order."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REFERENCES = {
     "H": {"H": -0.497912, "C": -37.844411, "N": -54.581501, "O": -75.062219, "F": -99.716370},
     "G": {"H": -0.510927, "C": -37.861317, "N": -54.598897, "O": -75.079532, "F": -99.733544},
 }
-"""Energies of free atoms in Hartree, at the level of the molecules (the data set's atomref.txt)."""
+"""Energies of free atoms in Hartree, at the molecules' level of theory (atomref.txt of the data set)."""
 PACK = {
     "A": "RotA_GHz", "B": "RotB_GHz", "C": "RotC_GHz", "mu": "Dipole_debye", "alpha": "Polarizability_bohr3",
     "homo": "HOMO_au", "lumo": "LUMO_au", "gap": "HOMO_LUMO_gap_au", "r2": "R2_bohr2", "zpve": "ZPVE_au",
@@ -38,8 +38,8 @@ PACK = {
 COMPONENTS = ("A_xx", "A_xy", "A_xz", "A_xy", "A_yy", "A_yz", "A_xz", "A_yz", "A_zz")
 RAW = ("gdb9.sdf", "gdb9.sdf.csv", "uncharacterized.txt")
 MOLECULES = {"raw": 133_885, "pack": 130_831}
-"""Molecules in the raw files (all) and in qm9pack (those that are characterized)."""
-CUT_SHORT = "cut short? delete it: it is fetched again"
+"""Number of molecules in the raw files (all) and in qm9pack (only the characterized ones)."""
+CUT_SHORT = "the file may be truncated; delete it to download it again"
 
 
 def is_installed() -> bool:
@@ -49,7 +49,7 @@ def is_installed() -> bool:
 
 
 def pack_files() -> list[str]:
-    """qm9pack's files.
+    """Return the paths of qm9pack's files.
 
     Raises:
         DataError: the package is not installed.
@@ -62,7 +62,7 @@ def pack_files() -> list[str]:
 
 
 def raw_files(root: Path) -> list[str]:
-    """The raw files in ``root``/raw, downloaded if they are not there."""
+    """Return the paths of the raw files in ``root``/raw; downloads them if they are missing."""
     from torch_geometric.data import download_url, extract_zip
     from torch_geometric.datasets import QM9
 
@@ -77,33 +77,33 @@ def raw_files(root: Path) -> list[str]:
 
 
 def count_pack(files: Sequence[str]) -> int:
-    """How many molecules qm9pack's files hold: a line each, below a header."""
+    """Return the number of molecules in qm9pack's files, which have a line each, below a header."""
     found = sum(_count_lines(file) - 1 for file in files[:-1])
     return _whole(found, "pack", Path(files[0]).parent, "pip install --force-reinstall qm9pack")
 
 
 def count_raw(files: Sequence[str]) -> int:
-    """How many characterized molecules the raw files hold."""
+    """Return the number of characterized molecules in the raw files."""
     found = _whole(_count_lines(files[1]) - 1, "raw", Path(files[1]), CUT_SHORT)
     return found - len(_skipped(files[2]))
 
 
 def _whole(found: int, what: str, place: Path, hint: str) -> int:
-    """The number of molecules found; raises DataError where some are missing."""
+    """Return the number of molecules; raise DataError if some are missing."""
     if found != MOLECULES[what]:
-        raise DataError(f"{max(found, 0):,} molecules are there, not {MOLECULES[what]:,}", file=place, hint=hint)
+        raise DataError(f"has {max(found, 0):,} molecules, expected {MOLECULES[what]:,}", file=place, hint=hint)
     return found
 
 
 Molecule = tuple[int, Atoms | DataError]
-"""Number of a molecule in GDB-9, from 0, and its atoms, or an error if it cannot be read."""
+"""Number of a molecule in GDB-9, from 0, with its atoms or its error."""
 
 
 def pack_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[Molecule]:
-    """Molecules with their labels under the names of the paper.
+    """Yield molecules with their labels, named as in the paper.
 
     Args:
-        wanted: their places in the set, in rising order.
+        wanted: indices of the molecules in the data set, in ascending order.
     """
     tensors = {
         row.cells[0]: row for row in _rows(files[-1:], {"XYZ_file", *COMPONENTS}) if len(row.cells) == len(row.header)
@@ -120,7 +120,7 @@ def _packed(row: dict[str, str], tensors: Mapping[str, _Row]) -> tuple[int, Atom
     symbols = row["Elements"].strip("[]").replace("'", "").split(",")
     atoms = Atoms([ATOMIC_NUMBERS[symbol] for symbol in symbols], _numbers(row["XYZ_Ang"]).reshape(-1, 3))
     if row["XYZ_file"] not in tensors:
-        raise ValueError(f"there is no polarizability of {row['XYZ_file']}")
+        raise ValueError(f"{row['XYZ_file']} has no polarizability")
     tensor = tensors[row["XYZ_file"]].read()
     matrix = np.array([float(tensor[key]) for key in COMPONENTS]).reshape(3, 3)
     atoms.info = _converted({name: float(row[key]) for name, key in PACK.items()}, atoms)
@@ -129,7 +129,7 @@ def _packed(row: dict[str, str], tensors: Mapping[str, _Row]) -> tuple[int, Atom
 
 
 def raw_molecules(files: Sequence[str], wanted: Sequence[int]) -> Iterator[Molecule]:
-    """Molecules of the raw files, without those that uncharacterized.txt lists; as :func:`pack_molecules`."""
+    """Yield molecules of the raw files, without those in uncharacterized.txt, like :func:`pack_molecules`."""
     structures, table, skipped = files
     skip = _skipped(skipped)
     kept = [number for number in range(_count_lines(table) - 1) if number not in skip]
@@ -159,7 +159,7 @@ _BRACKETS = str.maketrans("", "", "[] ")
 
 
 def _numbers(text: str) -> NDArray[np.float64]:
-    """A list in Python's form, nested or not; it is not JSON, which has no number that ends in a point."""
+    """Parse a list of numbers, nested or not, in Python's syntax. It is not JSON, which does not allow ``1.``."""
     return np.array(text.translate(_BRACKETS).split(","), dtype=np.float64)
 
 
@@ -172,8 +172,8 @@ def _count_lines(file: str) -> int:
 
 
 def _skipped(file: str) -> set[int]:
-    """Numbers of the uncharacterized molecules, from 0: the first column, which counts from 1, below nine lines of
-    heading and above a footer."""
+    """Return the numbers of the uncharacterized molecules, from 0. They are in the first column, counted from 1,
+    between nine lines of heading and a footer."""
     lines = Path(file).read_text(encoding="utf-8", errors="replace").split("\n")[9:-2]
     try:
         found = {int(line.split()[0]) - 1 for line in lines}
@@ -183,12 +183,13 @@ def _skipped(file: str) -> set[int]:
         raise DataError("is not QM9's list of uncharacterized molecules", file=file)
     expected = MOLECULES["raw"] - MOLECULES["pack"]
     if len(found) != expected:
-        raise DataError(f"lists {len(found):,} uncharacterized molecules, not {expected:,}", file=file, hint=CUT_SHORT)
+        problem = f"lists {len(found):,} uncharacterized molecules, expected {expected:,}"
+        raise DataError(problem, file=file, hint=CUT_SHORT)
     return found
 
 
 def _converted(values: dict[str, float], atoms: Atoms) -> dict[str, object]:
-    """Energies in eV; U0, U, H, G without those of the free atoms, and as totals under ``<name>_total``."""
+    """Convert energies to eV; subtract the free atoms from U0, U, H and G, and keep totals as ``<name>_total``."""
     labels: dict[str, object] = {
         name: value * ENERGY["Hartree"] if name in HARTREE else value for name, value in values.items()
     }
@@ -200,7 +201,7 @@ def _converted(values: dict[str, float], atoms: Atoms) -> dict[str, object]:
 
 
 class _Row(NamedTuple):
-    """A line of a table: its number, counted through all files."""
+    """Row of a table, with its number, counted over all files."""
 
     file: str
     number: int
@@ -208,17 +209,17 @@ class _Row(NamedTuple):
     cells: list[str]
 
     def read(self) -> dict[str, str]:
-        """By column; raises ValueError where the row is not complete."""
+        """Return the values by column; raise ValueError if the row is incomplete."""
         if len(self.cells) != len(self.header):
             raise ValueError(f"the row has {len(self.cells)} of {len(self.header)} columns")
         return dict(zip(self.header, self.cells, strict=True))
 
 
 def _rows(files: Sequence[str], columns: set[str], wanted: Sequence[int] | None = None) -> Iterator[_Row]:
-    """Rows of tables; just those wanted (in rising order) are parsed.
+    """Yield the wanted rows of tables (in ascending order; None: all).
 
     Raises:
-        DataError: a column is not there.
+        DataError: a column is missing.
     """
     number, chosen = -1, None if wanted is None else set(wanted)
     for file in files:
@@ -226,7 +227,7 @@ def _rows(files: Sequence[str], columns: set[str], wanted: Sequence[int] | None 
             header = _cells(next(lines, ""))
             missing = columns - set(header)
             if missing:
-                hint = "this is not a file of QM9, or one of another version"
+                hint = "this is not a QM9 file, or its version is not supported"
                 raise DataError(f"has no column {min(missing)}", file=file, hint=hint)
             for line in lines:
                 number += 1
@@ -237,12 +238,12 @@ def _rows(files: Sequence[str], columns: set[str], wanted: Sequence[int] | None 
 def _cells(line: str) -> list[str]:
     try:
         return next(csv.reader([line]), [])
-    except csv.Error:  # a line of something else, too long
+    except csv.Error:  # the line of another kind of file, too long for a cell
         return []
 
 
 def _next_record(sdf: Iterator[str]) -> tuple[list[str], bool]:
-    """Lines of an SDF file up to the end of a record, and whether that was reached."""
+    """Return the lines of an SDF file up to the end of a record, and whether there is such an end."""
     lines: list[str] = []
     for line in sdf:
         if line.startswith("$$$$"):
@@ -252,12 +253,12 @@ def _next_record(sdf: Iterator[str]) -> tuple[list[str], bool]:
 
 
 def _molecule(lines: Sequence[str], whole: bool) -> Atoms:
-    """Atoms of a record in the V2000 format; raises ValueError or KeyError for anything else."""
+    """Parse a record in V2000 format; raise ValueError or KeyError if it is invalid."""
     head = lines[3] if len(lines) > 3 else ""
     if not ("V2000" in head and head[:3].strip().isdecimal()) and (head or whole):
-        raise ValueError(f"cannot be read as SDF: a V2000 record is expected here, not '{head.strip()[:40]}'")
+        raise ValueError(f"cannot be read as SDF: expected a V2000 record, found '{head.strip()[:40]}'")
     if not whole:
-        raise ValueError("the file ends here, but the table goes on")
+        raise ValueError("the file ends before the table does")
     count = int(head[:3])
     rows = [row for line in lines[4 : 4 + count] if len(row := line.split()) > 3]
     if len(rows) < count:

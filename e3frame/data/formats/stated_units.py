@@ -1,4 +1,4 @@
-"""Units that a file itself states, in whatever spelling, and what follows for reading it."""
+"""Units that a file states, in many spellings, and the units to read it with."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PARTS = {
     ("d", "debye", "debyes"): ((0, 1, 1), DIPOLE["D"]),
     ("e",): ((0, 0, 1), 1.0),
 }
-"""Names: powers of energy, length and charge, and the value in eV, Å, e."""
+"""Powers of energy, length and charge, and the value in eV, Å and e, by the names of a unit."""
 KNOWN = {name: value for names, value in PARTS.items() for name in names}
 LENGTHS = {
     "length",
@@ -59,13 +59,13 @@ _FACTOR = re.compile(r"([/*]?)([^\W\d]+0?)(?:\^?([+-]?\d+))?")
 
 
 def is_unit_key(key: str) -> bool:
-    """Whether a key with this name states units."""
+    """Whether a key of this name states a unit."""
     name = key.lower().strip("_")
     return name in TABLES_OF_UNITS or name.endswith(("_unit", "_units")) or name.startswith(("unit_", "units_"))
 
 
 def statements(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Quantities, or keys of labels, with the unit that a file states for them.
+    """Yield quantities, or keys of labels, with the unit that a file states for them.
 
     >>> list(statements({"_distance_unit": "Ang", "_property_unit_dict": {"U0": "Ha"}, "units": "eV", "name": "x"}))
     [('distance', 'Ang'), ('U0', 'Ha'), ('energy', 'eV')]
@@ -85,15 +85,15 @@ def statements(found: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 def combined(
     given: Units, found: Mapping[str, Any], keys: Mapping[str, str], file: str, quantities: Iterable[str] | None = None
 ) -> Units:
-    """Return the units of a file: the user's, else those that it states.
+    """Return the units of a file: those of the user, else those that the file states.
 
     Args:
-        found: what the file says, as :func:`statements` takes it.
-        keys: label: the key that holds it.
-        quantities: those that are read; None: all that have units.
+        found: keys and values of the file, for :func:`statements`.
+        keys: key of each label.
+        quantities: quantities that are read; None: all that have units.
 
     Raises:
-        DataError: the file contradicts the user or itself, or states something that is no unit.
+        DataError: the file contradicts the user or itself, or states an unknown unit.
     """
     said = list(statements(found))
     changes = {}
@@ -107,34 +107,32 @@ def combined(
             raise DataError(f"states the {quantity} in {' and in '.join(sorted(units))}", file=file)
         for unit in units:
             if own is not None and not math.isclose(table[own], table[unit], rel_tol=1e-6):
-                hint = f"leave data.units.{quantity} out, or correct the file"
-                raise DataError(
-                    f"states the {quantity} in {unit}, data.units.{quantity} is {own}", file=file, hint=hint
-                )
+                problem = f"states the {quantity} in {unit}, but data.units.{quantity} is {own}"
+                raise DataError(problem, file=file, hint=f"remove data.units.{quantity}, or correct the file")
             changes[quantity] = own or unit
     return given.replace(**changes)
 
 
 def _of(quantity: str, key: str | None, said: list[tuple[str, Any]]) -> list[Any]:
-    """Units stated for a quantity: under the key of the label, else under any of its names."""
+    """Return the units stated for a quantity: under the label's key, else under any name of the quantity."""
     exact = [unit for name, unit in said if name == key]
     spellings = LENGTHS if quantity == "length" else QUANTITIES[quantity].spellings | {quantity}
     return exact or [unit for name, unit in said if name.lower() in spellings]
 
 
 def _resolved(unit: Any, quantity: str, own: str | None, file: str) -> str | None:
-    """Name of a unit in our tables; None if it is empty, or unknown where the user gives the unit."""
+    """Return the name of a unit in our tables; None if it is empty, or if it is unknown but the user gives a unit."""
     if unit is None or unit in ("", "1"):
         return None
     name = unit_named(unit, quantity)
     if name is None and own is None:
         problem = f"states the {quantity} in {shown(unit)}, which is not a unit of {quantity}"
-        raise DataError(problem, file=file, hint=f"{known_units(quantity)}; say which with data.units.{quantity}=UNIT")
+        raise DataError(problem, file=file, hint=f"{known_units(quantity)}; set it with data.units.{quantity}=UNIT")
     return name
 
 
 def unit_named(unit: Any, quantity: str) -> str | None:
-    """Our name of a unit in any spelling, or given by its value in eV, Å and e; None where there is none.
+    """Return our name of a unit, given in any spelling or as its value in eV, Å and e; None if it is unknown.
 
     >>> unit_named("kcal/mol/Ang", "forces"), unit_named("KCAL mol^-1", "energy"), unit_named("a.u.", "length")
     ('kcal/mol/Å', 'kcal/mol', 'bohr')

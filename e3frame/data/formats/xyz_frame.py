@@ -1,4 +1,4 @@
-"""A frame of an XYZ file: from its text to atoms."""
+"""Parses a frame of an XYZ file, from text to atoms."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ from e3frame.spec.quantities import QUANTITIES
 
 LOGICAL = {"T": True, "F": False, "True": True, "False": False}
 CONVERT: Mapping[str, Callable[[str], Any]] = {"R": float, "I": int, "S": str, "L": LOGICAL.__getitem__}
-"""By the kind of a column."""
+"""Converter for each kind of column."""
 _FORTRAN = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:[dD]([+-]?\d+)|([+-]\d{3}))")
 _LABELLED = re.compile(r"(\d{0,3})([A-Za-z]{1,2})(\d*[+-]?|_\w*)")
 
 
 def read_frame(found: Text, extended: bool) -> Atoms:
-    """The atoms of a frame.
+    """Parse the atoms of a frame.
 
     Args:
-        extended: the comment line holds keys and the names of the columns; else the first four columns are the element
-            and the position, and the rest is ignored.
+        extended: whether the comment line holds keys and the names of the columns; otherwise the first four columns are
+            the element and the position, and the rest is ignored.
 
     Raises:
-        TextError: what is wrong, with its line.
+        TextError: the frame is invalid; the message gives the line.
     """
     try:
         lines = found.text.decode("utf-8-sig").split("\n")
@@ -79,14 +79,14 @@ def _cells(rows: Sequence[str], width: int, exact: bool, line: int) -> list[list
         if len(row) == width or (len(row) > width and not exact):
             continue
         if not row:
-            raise TextError(f"line {line + k} is blank, {len(rows)} atoms are expected here")
-        what = f"line {line + k} has {len(row)} column{'s' * (len(row) != 1)}, "
-        raise TextError(what + (f"Properties names {width}" if exact else f"an element and a position are {width}"))
+            raise TextError(f"line {line + k} is blank, but {len(rows)} atoms are expected")
+        what = f"line {line + k} has {len(row)} column{'s' * (len(row) != 1)}, but "
+        raise TextError(what + (f"Properties lists {width}" if exact else f"an element and a position need {width}"))
     return cells
 
 
 def _values(cells: Sequence[Sequence[str]], column: Column, line: int) -> NDArray[Any]:
-    """(atoms,) or (atoms, columns)."""
+    """Return the values of a property, (atoms,) or (atoms, columns)."""
     name, kind, first, last = column
     convert = CONVERT[kind]
     try:
@@ -98,7 +98,7 @@ def _values(cells: Sequence[Sequence[str]], column: Column, line: int) -> NDArra
 
 
 def _careful(text: str, kind: str, name: str, line: int) -> Any:
-    """Convert a value that may have Fortran's form."""
+    """Convert a value, including Fortran's forms of numbers such as 1.0D-3."""
     if kind == "R" and (match := _FORTRAN.fullmatch(text)):
         return float(f"{match[1]}e{match[2] or match[3]}")
     try:
@@ -106,15 +106,15 @@ def _careful(text: str, kind: str, name: str, line: int) -> Any:
     except (ValueError, KeyError):
         hint = None
         if re.fullmatch(r"[+-]?\d*,\d+", text):
-            hint = f"write it with a point: {text.replace(',', '.')}"
+            hint = f"use a decimal point: {text.replace(',', '.')}"
         elif set(text) == {"*"}:
-            hint = "a number that did not fit into its column; print it with more digits"
+            hint = "the number did not fit into its column; write the file with wider columns"
         what = {"R": "a number", "I": "a whole number", "L": "T or F"}[kind]
         raise TextError(f"line {line}: {shown(text)} is not {what} ({name})", hint) from None
 
 
 def _elements(arrays: dict[str, NDArray[Any]], line: int) -> list[int]:
-    """Atomic numbers; from species, from Z, or from both, if they agree."""
+    """Return the atomic numbers, from species, from Z, or from both if they agree."""
     given = arrays.pop("Z", None)
     symbols = arrays.pop("species", None)
     if symbols is None:
@@ -137,8 +137,8 @@ def _elements(arrays: dict[str, NDArray[Any]], line: int) -> list[int]:
 
 @lru_cache(maxsize=4096)
 def element(text: str) -> int | str:
-    """Atomic number of an element as files write it: a symbol in any case, an atomic number, an isotope (D, 13C), a
-    label with a number (C1) or a charge (Fe3+); or a hint if it is ambiguous.
+    """Return the atomic number of an element, written as a symbol in any case, an atomic number, an isotope (D, 13C),
+    or a symbol with a number (C1) or a charge (Fe3+); for ambiguous or unknown text, return a hint.
 
     >>> element("CL"), element("8"), element("D"), element("13C"), element("C12"), element("HG1")
     (17, 8, 1, 6, 6, 'write its symbol: H, or Hg')
@@ -160,11 +160,11 @@ def element(text: str) -> int | str:
 
 
 def _cell_of(vectors: Sequence[Sequence[str]], line: int) -> tuple[NDArray[np.float64], list[bool]]:
-    """Cell and periodicity from vectors below the atoms, VEC1 to VEC3, as ADF writes them."""
+    """Return cell and periodicity from the vectors VEC1 to VEC3 that ADF writes below the atoms."""
     cell, pbc = np.zeros((3, 3)), [False] * 3
     for k, (name, *numbers) in enumerate(vectors):
         if k > 2 or name != f"VEC{k + 1}" or len(numbers) != 3:
-            raise TextError(f"line {line + k}: VEC1 to VEC3 with three numbers each are expected here")
+            raise TextError(f"line {line + k}: expected VEC1 to VEC3 with three numbers each")
         cell[k], pbc[k] = [_careful(text, "R", name, line + k) for text in numbers], True
     return cell, pbc
 

@@ -1,4 +1,4 @@
-"""The comment line of extended XYZ: ASE's reader, and checks of what it refuses or silently misreads."""
+"""Comment line of extended XYZ. Wraps ASE's reader and handles what it rejects or silently misreads."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from e3frame.data.formats.xyz_text import TextError
 from e3frame.spec.base import shown
 
 VOIGT = "xx, yy, zz, yz, xz, xy"
-"""The order in which six components of a stress or a virial are read: Voigt's, as ASE has it."""
+"""Order of six components of a stress or virial: Voigt order, as in ASE."""
 _FULL = (0, 5, 4, 5, 1, 3, 4, 3, 2)
 LONGEST = 1 << 23
-"""Bytes of a comment line, which is read character by character."""
+"""Largest length of a comment line in bytes; ASE reads it character by character."""
 SPELLED = {"lattice": "Lattice", "properties": "Properties", "pbc": "pbc"}
-"""Keys of the structure; in another spelling, they would be ignored."""
+"""Keys of the structure; ASE silently ignores other spellings."""
 KINDS = "RISL"
 
 _MATRIX = re.compile(r"""(?<!\S)(Lattice|stress|virial)\s*=\s*(["'{\[])([^"'{}\[\]]*)(["'}\]])""")
@@ -27,7 +27,7 @@ _FORTRAN = re.compile(r"(?<![\w.])([+-]?(?:\d+\.\d*|\.\d+))[dD]([+-]?\d{1,3})(?!
 
 
 class Column(NamedTuple):
-    """A property of the atoms: its name, its kind (R, I, S or L), and the columns that hold it."""
+    """A property of the atoms: its name, its kind (R, I, S or L), and the range of its columns."""
 
     name: str
     kind: str
@@ -36,10 +36,10 @@ class Column(NamedTuple):
 
 
 def read_header(comment: str, line: int) -> dict[str, Any]:
-    """Keys and values; six components of ``stress`` and ``virial`` as a matrix, too.
+    """Return keys and values of a comment line. Six components of ``stress`` or ``virial`` become a matrix.
 
     Raises:
-        TextError: a matrix of another number of components, or a key in the wrong spelling.
+        TextError: a matrix with a wrong number of components, or a key with a wrong spelling.
     """
     if len(comment) > LONGEST:
         raise TextError(f"line {line} is longer than {LONGEST >> 20} MiB", "store labels of this size in a .npz file")
@@ -49,12 +49,12 @@ def read_header(comment: str, line: int) -> dict[str, Any]:
     for key in info:
         right = SPELLED.get(key.lower(), key)
         if key != right:
-            raise TextError(f"line {line} has the unknown key {key}=", f"write {right}=")
+            raise TextError(f"line {line} has {key}=, which is ignored", f"write {right}=")
     return info
 
 
 def six_of(comment: str) -> list[str]:
-    """Those of stress and virial that are given in six numbers."""
+    """Return which of stress and virial have six numbers."""
     return [match[1] for match in _MATRIX.finditer(comment) if len(re.findall(r"[^\s,]+", match[3])) == 6]
 
 
@@ -65,27 +65,27 @@ def _matrix(match: re.Match[str], line: int) -> str:
         numbers = [numbers[k] for k in _FULL]
     if len(numbers) != 9:
         comma = re.search(r"\d,\d", text)
-        hint = "write numbers with a point: 0.5, not 0,5" if comma else None
+        hint = "use decimal points: 0.5, not 0,5" if comma else None
         if hint is None and key != "Lattice":
-            hint = f"write all nine, or six in the order {VOIGT}"
+            hint = f"write nine components, or six in the order {VOIGT}"
         raise TextError(f"line {line}: {key} has {len(numbers)} numbers, 9 are required", hint)
     return f"{key}={opening}{' '.join(numbers)}{closing}"
 
 
 def periodicity(info: dict[str, Any], default: bool, line: int) -> list[bool]:
-    """Periodicity along each cell vector, removed from ``info``."""
+    """Return the periodicity along each cell vector; removes it from ``info``."""
     given = np.ravel(info.pop("pbc", default)).tolist()
     if len(given) not in (1, 3) or not all(along in (0, 1) and not isinstance(along, str) for along in given):
         raise TextError(f"line {line}: pbc is {shown(given)}", 'for example pbc="T T F"')
     return [bool(along) for along in given * (3 // len(given))]
 
 
-@lru_cache(maxsize=64)  # all frames of a file say the same
+@lru_cache(maxsize=64)  # usually the same for all frames of a file
 def columns(text: Any) -> tuple[Column, ...]:
-    """Parse the columns that ``Properties`` describes.
+    """Return the columns listed by ``Properties``.
 
     Raises:
-        TextError: it is not a list of name:kind:width.
+        TextError: ``Properties`` is not a list of name:kind:width, or lacks elements or positions.
     """
     fields = text.split(":") if isinstance(text, str) else []
     found, first = [], 0
@@ -95,12 +95,12 @@ def columns(text: Any) -> tuple[Column, ...]:
         found.append(Column(name, kind, first, first + int(width)))
         first += int(width)
     if 3 * len(found) != len(fields) or not found:
-        hint = "it is a list of name:kind:columns, for example species:S:1:pos:R:3"
+        hint = "write a list of name:kind:columns, for example species:S:1:pos:R:3"
         raise TextError(f"Properties={shown(text)} cannot be read", hint)
     names = [column.name for column in found]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise TextError(f"Properties names {shown(twice)} twice")
+        raise TextError(f"Properties lists {shown(twice)} twice")
     _require_structure(found)
     return tuple(found)
 
@@ -108,8 +108,9 @@ def columns(text: Any) -> tuple[Column, ...]:
 def _require_structure(found: Sequence[Column]) -> None:
     widths = {column.name: (column.kind, column.last - column.first) for column in found}
     if widths.get("pos") != ("R", 3):
-        raise TextError("Properties has no pos:R:3", "it names the columns of the positions")
+        raise TextError("Properties has no pos:R:3", "add it: these are the columns of the positions")
     if widths.get("species", ("S", 1)) != ("S", 1) or widths.get("Z", ("I", 1)) != ("I", 1):
-        raise TextError("Properties gives the elements several columns, or the wrong kind", "species:S:1, or Z:I:1")
+        problem = "the elements in Properties must be one column of the right kind"
+        raise TextError(problem, "write species:S:1, or Z:I:1")
     if not widths.keys() & {"species", "Z"}:
-        raise TextError("Properties has no elements", "species:S:1 are symbols, Z:I:1 atomic numbers")
+        raise TextError("Properties has no elements", "add species:S:1 for symbols, or Z:I:1 for atomic numbers")

@@ -1,4 +1,4 @@
-"""XYZ files as text: where each frame begins, and its lines, in one pass and in bounded memory."""
+"""Text of XYZ files: finds and reads frames in one pass, with bounded memory."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from e3frame.files.opened import once_per_state, opened, require_file
 from e3frame.spec.errors import DataError
 
 BLOCK = 1 << 20
-"""Bytes that are read in one go."""
+"""Bytes read at a time."""
 LONGEST = 1 << 28
-"""Bytes that one frame may take in memory, with those that Python needs for each line."""
+"""Largest frame in bytes of memory, including Python's overhead per line."""
 PER_LINE = 40
 LARGE = 100_000_000
-"""Bytes of a file on disk from which on there is a progress bar."""
+"""Size of a file in bytes above which there is a progress bar."""
 
 
 class Text(NamedTuple):
-    """A frame: its number, the number of its first line (from 1), and its lines, of which the first is the number of
-    atoms."""
+    """Text of a frame: number of the frame, number of its first line (from 1), and its lines, the first with the number
+    of atoms."""
 
     frame: int
     line: int
@@ -30,7 +30,7 @@ class Text(NamedTuple):
 
 
 class Index(NamedTuple):
-    """Number of frames of a file, and the byte and the line at which each frame begins."""
+    """Index of a file: the number of frames, and the byte and line at which each frame begins."""
 
     frames: int
     places: array[int]
@@ -38,7 +38,7 @@ class Index(NamedTuple):
 
 
 class TextError(ValueError):
-    """An error in the text of a frame; the caller knows which one."""
+    """Error in the text of a frame; the caller adds file and frame."""
 
     def __init__(self, problem: str, hint: str | None = None) -> None:
         super().__init__(problem)
@@ -49,30 +49,30 @@ class Lines:
     """Lines of a file.
 
     Args:
-        contents: the file at the beginning of a line.
-        longest: bytes that are held at once.
+        contents: file, positioned at the start of a line.
+        longest: largest number of bytes in memory.
 
     Attributes:
-        number: of the next line, from 1.
+        number: number of the next line, from 1.
     """
 
     def __init__(self, contents: BinaryIO, longest: int | None = None) -> None:
         self.contents, self.longest, self.number = contents, longest or LONGEST, 1
         self.place = 0
-        """Bytes of the lines that were taken."""
+        """Number of bytes in the lines taken so far."""
         self.held: list[bytes] = []
         self.at = 0
         self.open: list[bytes] = []
         self.ended = False
 
     def peek(self) -> bytes | None:
-        """The next line; None at the end."""
+        """Return the next line without taking it; None at the end."""
         if self.at == len(self.held):
             self._fill(1)
         return self.held[self.at] if self.at < len(self.held) else None
 
     def take(self, number: int) -> list[bytes]:
-        """Take the next lines, or the rest; raise TextError if they are too long for memory."""
+        """Return the next lines, fewer at the end of the file; raise TextError if they are too long."""
         if len(self.held) - self.at < number:
             self._fill(number)
         lines = self.held[self.at : self.at + number]
@@ -108,7 +108,7 @@ class Lines:
 
 
 def first_comment(file: str) -> str:
-    """Second line of the first frame; empty if there is none."""
+    """Return the comment line of the first frame, or an empty string."""
     with opened(file) as (contents, _, _):
         lines = Lines(contents, 1 << 24)
         while (head := lines.peek()) is not None and not _bare(head, lines.number):
@@ -117,10 +117,10 @@ def first_comment(file: str) -> str:
 
 
 def walk(lines: Lines, frame: int = 0) -> Iterator[Text]:
-    """Frame after frame. Blank lines between two frames are passed over.
+    """Yield the frames in order, skipping blank lines between them.
 
     Raises:
-        DataError: where a frame does not begin with its number of atoms, or the file ends within it.
+        DataError: a frame does not begin with its number of atoms, or the file ends within it.
     """
     for number in count(frame):
         try:
@@ -141,7 +141,7 @@ def walk(lines: Lines, frame: int = 0) -> Iterator[Text]:
 
 
 def atoms_in(head: bytes, line: int) -> int:
-    """Number of atoms in the first line of a frame; raises TextError, or UnicodeError if it is no text."""
+    """Return the number of atoms in the first line of a frame; raise TextError, or UnicodeError if it is not text."""
     text = _bare(head, line)
     if text.isdigit() and len(text) < 18 and int(text):
         return int(text)
@@ -150,15 +150,15 @@ def atoms_in(head: bytes, line: int) -> int:
     if line == 1 and text.startswith((b"\x1f\x8b", b"BZh", b"\xfd7zXZ")):
         raise TextError("the file is compressed", "its name must end in .gz, .bz2 or .xz")
     if b"\r" in text:
-        raise TextError(f"line {line} has carriage returns in it", "use Unix or Windows line endings")
+        raise TextError(f"line {line} contains carriage returns", "use Unix or Windows line endings")
     shown = text[:40].decode("ascii", "replace")
     if not shown.isprintable() or "\ufffd" in shown:
         raise UnicodeError(f"line {line} is not text")
-    raise TextError(f"line {line}: the number of atoms are expected here, not '{shown}'")
+    raise TextError(f"line {line}: expected the number of atoms, found '{shown}'")
 
 
 def _bare(head: bytes, line: int) -> bytes:
-    """A line without the spaces around it, and without the mark at the beginning of a file that says it is UTF-8."""
+    """Strip spaces and a UTF-8 byte order mark from a line."""
     return (head.removeprefix(b"\xef\xbb\xbf") if line == 1 else head).strip()
 
 
@@ -167,11 +167,11 @@ def index(file: str) -> Index:
     """Find where the frames of a file begin, in one pass over its lines.
 
     Raises:
-        DataError: of the first frame that is not whole.
+        DataError: a frame is incomplete; the error is that of the first one.
     """
     places, lines = array("q"), array("q")
     size = require_file(file).size
-    with opened(file) as (contents, raw, seekable), progress("looking through the file", size, size > LARGE) as bar:
+    with opened(file) as (contents, raw, seekable), progress("indexing the file", size, size > LARGE) as bar:
         held = Lines(contents)
         place = 0
         for found in walk(held):
@@ -185,7 +185,7 @@ def index(file: str) -> Index:
 
 
 def texts(file: str, frames: Sequence[int] | None) -> Iterator[Text]:
-    """Texts of some frames, in rising order (None: all); in a file that is not compressed, others are not read."""
+    """Yield the texts of frames in ascending order (None: all); skips the others, by seeking in uncompressed files."""
     if frames is None:
         with opened(file) as (contents, _, _):
             yield from walk(Lines(contents))

@@ -147,7 +147,7 @@ def _absent(present: Mapping[str, Any], name: str, key: str, label: Label, rows:
     """The key of a label that a frame lacks."""
     first = frame == 0  # what the first frame lacks, all may lack
     fitting = [other for other, value in present.items() if first and _fits(value, label, rows)]
-    without = f"to do without: {TASKS_WITHOUT[name]}" if first and name in TASKS_WITHOUT else None
+    without = f"to train without it: {TASKS_WITHOUT[name]}" if first and name in TASKS_WITHOUT else None
     # Other labels may be inputs, which no frame may lack.
     may_lack = name if without is None and name in ("energy", *TASKS_WITHOUT) else None
     return Absent(key, f"for the label {name}", f"data.keys.{name}", fitting, without, may_lack)

@@ -62,7 +62,7 @@ def _opened(file: str) -> Iterator[Any]:
     try:
         with open(file, "rb") as raw:
             if raw.read(15) != b"SQLite format 3":
-                raise DataError("is not an SQLite database of ASE", file=file, hint="other formats: data=xyz")
+                raise DataError("is not an SQLite database of ASE", file=file, hint="for other formats use data=xyz")
         yield connect(file, type="db")
     except DataError:
         raise
