@@ -55,7 +55,8 @@ class Repository(CachingConfigRepository):
 
     def __init__(self, delegate: ConfigRepository) -> None:
         super().__init__(delegate)
-        sources = delegate.sources
+        assert isinstance(self.delegate, ConfigRepository)  # a copy of the one given
+        sources = self.delegate.sources
         for number, source in enumerate(sources):
             if source.scheme() == "file":
                 sources[number] = BoundedSource(source.provider, source.full_path())

@@ -33,7 +33,7 @@ FILES = {
     "an alias in itself": ("a: &a [*a]\n", ":1:8\n  *a is inside &a, which would contain itself"),
     "depth": ("a: " + "[" * 50_000, ":1:43\n  at most 40 mappings and lists may be nested"),
     "depth of blocks": ("".join(" " * n + "a:\n" for n in range(60)), ":41:41\n  at most 40 mappings and lists"),
-    "length": ("a: 1 # " + "x" * limits.BYTES, "\n  a config has at most 1,048,576 bytes"),
+    "length": ("a: 1 # " + "x" * limits.BYTES, "\n  the file is too large: a config has at most 1,048,576 bytes"),
     "values": ("a: [" + "1, " * 20_000 + "]\n", ":1:59996\n  a config has at most 20,000 values"),
     "text": ("a: " + "x" * 20_000, ":1:4\n  a text has at most 10,000 characters, got 20,000"),
     "chain": (CHAIN, ":1:5  b0\n  the value is too large once its ${...} are filled in"),
@@ -242,7 +242,7 @@ def test_workers_of_a_search_are_bounded_by_the_machine(monkeypatch: pytest.Monk
 
 
 OVERRIDES = {
-    "x=" + "[" * 100: "more than 40 brackets may be nested",
+    "x=" + "[" * 100: "at most 40 brackets may be nested",
     "x=" + "1" * 20_000: "an override has at most 10,000 characters",
     "name=a\udce5": "it has bytes that are not UTF-8",
     "=1": "a key is required before the =, such as optimizer.lr",
