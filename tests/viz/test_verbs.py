@@ -61,8 +61,8 @@ def test_the_terms_of_irreps(capsys: pytest.CaptureFixture[str]):
         (["irreps", "1o", "x"], "factor 2 of '1o x' is missing: write irreps on both sides of each x"),
         (["irreps", "0x1e"], "'0x1e' is empty; write at least one irrep, such as 16x0e"),
         (["draw", "tp", "1o", "3y+", "1o"], "in2: expected an irrep such as 1o or 8x1o after '+'\n  3y+\n     ^"),
-        (["draw", "tp", "1o", "1o", "1o", "1o"], "a fully_connected product takes 3 irreps, got 4: 1o 1o 1o 1o"),
-        (["draw", "tp", "1o", "--product", "full"], "a full product takes 2 or 3 irreps, got 1: 1o"),
+        (["draw", "tp", "1o", "1o", "1o", "1o"], "a fully_connected product needs 3 irreps, got 4: 1o 1o 1o 1o"),
+        (["draw", "tp", "1o", "--product", "full"], "a full product needs 2 or 3 irreps, got 1: 1o"),
         (
             ["draw", "tp", "1o", "2x1o", "--product", "elementwise"],
             "an elementwise product needs equally many irreps in both inputs: 1x1o has 1, 2x1o has 2",
