@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -70,7 +71,8 @@ class Activation(nn.Module):
         self.irreps_in = Irreps(irreps_in)
         known = [act if act is None or isinstance(act, str) else symmetry(act) for act in acts]
         self.irreps_out = activation_irreps(self.irreps_in, known)
-        self.acts = nn.ModuleList([None if act is None else normalize2mom(activation(act)) for act in acts])
+        normalized = [None if act is None else normalize2mom(activation(act)) for act in acts]
+        self.acts: Any = nn.ModuleList(normalized)  # type: ignore[arg-type]  # torch takes None, as its types do not say
 
     def forward(self, features: Tensor, dim: int = -1) -> Tensor:
         """(..., irreps_in.dim) -> (..., irreps_out.dim), with the irreps along ``dim``."""

@@ -96,10 +96,14 @@ class BatchNorm(nn.Module):
     def _mean(self, field: Tensor, of_scalar: slice) -> Tensor:
         if self.instance:
             return _mean(field, (1, 3))
-        return _mean(field, (0, 1, 3))[None] if self.training else self.running_mean[None, of_scalar]
+        if self.training:
+            return _mean(field, (0, 1, 3))[None]
+        assert self.running_mean is not None
+        return self.running_mean[None, of_scalar]
 
     def _variance(self, field: Tensor, of_feature: slice) -> Tensor:
         if not (self.training or self.instance):
+            assert self.running_var is not None
             return self.running_var[None, of_feature]
         square = field.square()
         square = square.sum(-1) if self.normalization == "norm" else square.mean(-1)
@@ -112,7 +116,7 @@ class BatchNorm(nn.Module):
             return  # of no samples there is no average
         with torch.no_grad():
             for running, new in ((self.running_mean, means), (self.running_var, variances)):
-                if new:
+                if new and running is not None:
                     running.lerp_(torch.cat(new, dim=-1)[0], self.momentum)
 
     def __repr__(self) -> str:

@@ -23,6 +23,8 @@ class Dropout(nn.Module):
         ValueError: p is not a probability.
     """
 
+    owner: Tensor
+
     def __init__(self, irreps: IrrepsLike, p: float) -> None:
         super().__init__()
         if not 0.0 <= p <= 1.0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +19,16 @@ from e3frame.kernels.functions import (
     safe_norm,
 )
 
-__all__ = ["BesselBasis", "CosineEnvelope", "GaussianBasis", "PolynomialEnvelope", "RadialBasis"]
+__all__ = ["Basis", "BesselBasis", "CosineEnvelope", "GaussianBasis", "PolynomialEnvelope", "RadialBasis"]
 
 
-class BesselBasis(nn.Module):
+class Basis(nn.Module):
+    """Functions of lengths: (...) -> (..., num_basis)."""
+
+    num_basis: int
+
+
+class BesselBasis(Basis):
     """e_n(d) = √(2/r) sin(nπ d/r)/d for n = 1 ... num_basis and r = r_max (Gasteiger et al. 2020, eq. 7).
 
     Orthonormal on a ball, ∫₀^r e_m e_n d² dd = δ_mn, hence in units of Å^(-3/2). Zero at r_max but not beyond: multiply
@@ -57,7 +64,7 @@ class BesselBasis(nn.Module):
         return f"r_max={self.r_max:g}, num_basis={self.num_basis}, trainable={self.trainable}"
 
 
-class GaussianBasis(nn.Module):
+class GaussianBasis(Basis):
     """e_k(d) = exp(-(d - μ_k)²/(2 w²)) with μ_k = k w and w = r_max/(num_basis - 1), k = 0 ... num_basis - 1.
 
     Evenly spaced from 0 to r_max, each of unit height and as wide as their distance (Schütt et al. 2017); a single one
@@ -70,6 +77,8 @@ class GaussianBasis(nn.Module):
     Raises:
         ValueError: ``r_max`` or ``num_basis`` is not positive.
     """
+
+    center: Tensor
 
     def __init__(self, r_max: float, num_basis: int) -> None:
         super().__init__()
@@ -147,15 +156,15 @@ class RadialBasis(nn.Module):
     At v = 0 all derivatives with respect to v count as zero.
 
     Args:
-        basis: module with ``num_basis``, from lengths (...) to (..., num_basis).
+        basis: module with the attribute ``num_basis``, from lengths (...) to (..., num_basis).
         envelope: module from lengths (...) to (...).
     """
 
-    def __init__(self, basis: nn.Module, envelope: nn.Module) -> None:
+    def __init__(self, basis: Basis, envelope: nn.Module) -> None:
         super().__init__()
         self.basis = basis
         self.envelope = envelope
-        self.num_basis: int = basis.num_basis
+        self.num_basis = basis.num_basis
         self._plan = _plan(basis, envelope)
 
     def forward(self, vectors: Tensor) -> Tensor:
@@ -166,15 +175,19 @@ class RadialBasis(nn.Module):
         return self.basis(d) * self.envelope(d).unsqueeze(-1)
 
 
-_NAMES = {BesselBasis: "bessel", GaussianBasis: "gaussian", PolynomialEnvelope: "polynomial", CosineEnvelope: "cosine"}
-
-
 def _plan(basis: nn.Module, envelope: nn.Module) -> RadialPlan | None:
     """The two as one plan; None if they are others than those above, are trainable, or end at different lengths."""
-    names = [_NAMES.get(type(part)) for part in (basis, envelope)]
-    if None in names or basis.r_max != envelope.r_max or getattr(basis, "trainable", False):
+    if type(basis) is BesselBasis and not basis.trainable:
+        kind: Literal["bessel", "gaussian"] = "bessel"
+    elif type(basis) is GaussianBasis:
+        kind = "gaussian"
+    else:
         return None
-    return RadialPlan(names[0], basis.num_basis, names[1], getattr(envelope, "p", 0), basis.r_max)
+    if type(envelope) is PolynomialEnvelope and envelope.r_max == basis.r_max:
+        return RadialPlan(kind, basis.num_basis, "polynomial", envelope.p, basis.r_max)
+    if type(envelope) is CosineEnvelope and envelope.r_max == basis.r_max:
+        return RadialPlan(kind, basis.num_basis, "cosine", 0, basis.r_max)
+    return None
 
 
 def _check(r_max: float, num_basis: int = 1) -> None:

@@ -50,7 +50,7 @@ class PerSpeciesScaleShift(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
         exact = dict(self.named_buffers(recurse=False))
-        super()._apply(fn, *args, **kwargs)
+        super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # torch does not annotate it
         for name, before in exact.items():
             after = getattr(self, name)
             if after.dtype != torch.float64:  # follow the move to another device, undo the cast

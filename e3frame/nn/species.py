@@ -35,6 +35,8 @@ class SpeciesIndex(nn.Module):
         ValueError: no species, one that is given twice, or no atomic number.
     """
 
+    index: Tensor
+
     def __init__(self, atomic_numbers: Sequence[int]) -> None:
         super().__init__()
         self.atomic_numbers = tuple(int(z) for z in atomic_numbers)

@@ -65,7 +65,9 @@ def _run_convolution(
 def _run_product(x: Tensor, y: Tensor, w: Tensor, plan: ProductPlan) -> Result:
     """A product of rows is a convolution on a graph in which each row is an edge, between two nodes of its own; and a
     linear map of that where the weights mix copies."""
-    text, line = products.texts_of(plan)
+    texts = products.texts_of(plan)
+    assert texts is not None
+    text, line = texts
     if (line and w.ndim > 1) or not x.dtype == y.dtype == w.dtype or not _takes(x):
         return NotImplemented
     rows = x.shape[0]

@@ -138,10 +138,10 @@ def _run(commands: list[list[str]]) -> None:
     """All at once."""
     running = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for c in commands]
     outputs = [process.communicate()[0] for process in running]
-    for process, output in zip(running, outputs, strict=True):
+    for command, process, output in zip(commands, running, outputs, strict=True):
         if process.returncode != 0:
             lines = [line for line in output.splitlines() if "error" in line] or output.splitlines() or ["no message"]
-            raise BuildError(f"{process.args[0]} failed: {lines[0].strip()}")  # type: ignore[index]
+            raise BuildError(f"{command[0]} failed: {lines[0].strip()}")
 
 
 def build_or_explain() -> bool:
@@ -155,7 +155,7 @@ def build_or_explain() -> bool:
     return built
 
 
-class Hook(BuildHookInterface):  # type: ignore[misc,valid-type]
+class Hook(BuildHookInterface):  # type: ignore[misc]  # hatchling ships no types
     """Adds the library to the wheel, which is then one for this platform."""
 
     PLUGIN_NAME = "custom"

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from e3frame.kernels.native import groups, library
-from e3frame.kernels.native.operators import Operator
+from e3frame.kernels.native.operators import Operator, Values
 from e3frame.kernels.native.plans import Compiled, compiled, weighted
 
 GX, GY, GW, GO = 1, 2, 4, 8
@@ -41,6 +41,10 @@ def _own_weights(gw: Tensor, plan: Compiled) -> Tensor:
     return out
 
 
+_Inputs = tuple[Tensor, Tensor, Tensor, Tensor | None, Tensor | None, Tensor | None, Tensor | None]
+"""x, y, w, o, ax, ay, aw, all contiguous."""
+
+
 def _pointer(tensor: Tensor | None) -> int | None:
     return tensor.data_ptr() if tensor is not None and tensor.numel() else None
 
@@ -48,15 +52,16 @@ def _pointer(tensor: Tensor | None) -> int | None:
 def _convolve(
     plan: Compiled,
     edge_index: Tensor,
-    inputs: Sequence[Tensor | None],
-    outputs: Sequence[Tensor | None],
+    inputs: _Inputs,
+    outputs: tuple[Tensor | None, ...],
     rows: Tensor | None,
     twice: bool = False,
 ) -> None:
-    """Of x, y, w, o, ax, ay, aw and out, gx, gy, gw, all contiguous; empty ones and None are absent."""
+    """Run the library on x, y, w, o, ax, ay, aw -> out (or go), gx, gy, gw; None and empty tensors are left out."""
     _check(inputs, edge_index, rows, plan)
-    x, w, o, aw, out = inputs[0], inputs[2], inputs[3], inputs[6], outputs[0]
-    targets = o if o is not None else out
+    x, _, w, o, *_, aw = inputs
+    targets = o if o is not None else outputs[0]
+    assert targets is not None
     edges = groups.edges(edge_index, x.shape[0], targets.shape[0])
     steps = [t.shape[1] if t is not None and t.ndim == 2 else 0 for t in (w, aw)]
     own = None if rows is None or not steps[0] else groups.copy(rows, w.shape[0])
@@ -65,14 +70,15 @@ def _convolve(
     library.check(run(byref(plan.struct), byref(edges), byref(tensors), twice, library.threads()))
 
 
-def _check(inputs: Sequence[Tensor | None], edge_index: Tensor, rows_of_w: Tensor | None, plan: Compiled) -> None:
-    """The kernels trust what they are given."""
-    nodes, edges, dtype = inputs[0].shape[0], inputs[1].shape[0], inputs[0].dtype
+def _check(inputs: _Inputs, edge_index: Tensor, rows_of_w: Tensor | None, plan: Compiled) -> None:
+    """Raise a ValueError if shapes or types do not fit: the library trusts what it is given."""
+    x, y, w, *_ = inputs
+    nodes, edges, dtype = x.shape[0], y.shape[0], x.dtype
     if edge_index.shape != (2, edges):
         raise ValueError(f"edge_index must have shape (2, {edges}), got {tuple(edge_index.shape)}")
     if rows_of_w is not None and rows_of_w.shape != (edges,):
         raise ValueError(f"rows must have shape ({edges},), got {tuple(rows_of_w.shape)}")
-    num_weights = edges if rows_of_w is None else len(inputs[2])
+    num_weights = edges if rows_of_w is None else w.shape[0]
     for n, tensor in enumerate(inputs):
         if tensor is None or (n > 3 and tensor.numel() == 0):
             continue
@@ -120,7 +126,7 @@ def _twice(
 ) -> tuple[Tensor, ...]:
     own = compiled(plan)
     w, aw = _weights(w, own), _weights(aw, own)
-    inputs = (*(t.contiguous() for t in (x, y)), w, *(t.contiguous() for t in (o, ax, ay)), aw)
+    inputs = (x.contiguous(), y.contiguous(), w, o.contiguous(), ax.contiguous(), ay.contiguous(), aw)
     go, *gradients = _empty((o, x, y, w), wanted, (GO, GX, GY, GW))
     _convolve(own, edge_index, inputs, (go, *gradients), rows, twice=True)
     return go, gradients[0], gradients[1], _own_weights(gradients[2], own)
@@ -158,14 +164,14 @@ def _twice_fake(
     return _empty((o, x, y, w), wanted, (GO, GX, GY, GW))
 
 
-def _forward_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
+def _forward_derivative(needs: Sequence[bool], inputs: Values, cotangents: Values) -> Values:
     x, edge_index, y, w, rows, plan, _ = inputs
     wanted = GX * needs[0] | GY * needs[2] | GW * needs[3]
     gx, gy, gw = convolution_backward(x, edge_index, y, w, rows, cotangents[0], plan, wanted)
     return _kept(gx, needs[0]), None, _kept(gy, needs[2]), _kept(gw, needs[3]), None, None, None
 
 
-def _backward_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
+def _backward_derivative(needs: Sequence[bool], inputs: Values, cotangents: Values) -> Values:
     x, edge_index, y, w, rows, o, plan, asked = inputs
     ax, ay, aw = (
         x.new_empty(0) if a is None or not asked & bit else a for a, bit in zip(cotangents, (GX, GY, GW), strict=True)
@@ -189,7 +195,7 @@ _FORMS = (
 )
 
 
-def _twice_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
+def _twice_derivative(needs: Sequence[bool], inputs: Values, cotangents: Values) -> Values:
     x, edge_index, y, w, rows, o, ax, ay, aw, plan, asked = inputs
     named = {"x": x, "y": y, "w": w, "o": o, "ax": ax, "ay": ay, "aw": aw}
     for name, b, bit in zip(("bo", "bx", "by", "bw"), cotangents, (GO, GX, GY, GW), strict=True):

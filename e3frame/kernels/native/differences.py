@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from e3frame.kernels.native import groups, library
-from e3frame.kernels.native.operators import Operator
+from e3frame.kernels.native.operators import Operator, Values
 
 
 def _check(name: str, tensor: Tensor, rows: int, dtype: torch.dtype) -> None:
@@ -39,13 +39,13 @@ def _transposed(o: Tensor, edge_index: Tensor, num_nodes: int) -> Tensor:
     return out
 
 
-def _derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
+def _derivative(needs: Sequence[bool], inputs: Values, cotangents: Values) -> Values:
     x, edge_index, _ = inputs
     (o,) = cotangents
     return differences_transposed(o, edge_index, x.shape[0]) if needs[0] else None, None, o if needs[2] else None
 
 
-def _transposed_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
+def _transposed_derivative(needs: Sequence[bool], inputs: Values, cotangents: Values) -> Values:
     return differences(cotangents[0], inputs[1], None), None, None
 
 

@@ -9,7 +9,7 @@ grouping takes, or any kernel.
 
 from __future__ import annotations
 
-from ctypes import Structure
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -17,12 +17,16 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from e3frame.kernels.native import library
 
+Struct = TypeVar("Struct", library.Edges, library.Rows)
 
-class _Known:
+
+class _Known(Generic[Struct]):
     """What is known of a tensor; ``kept`` is what ``struct`` points to, and must not hold the tensor or views of it."""
 
+    struct: Struct
+
     def __init__(
-        self, tensor: Tensor, copy: Tensor, sizes: tuple[int, ...], struct: Structure, kept: tuple[Tensor, ...]
+        self, tensor: Tensor, copy: Tensor, sizes: tuple[int, ...], struct: Struct, kept: tuple[Tensor, ...]
     ) -> None:
         self.version, self.copy, self.sizes, self.struct, self.kept = _version(tensor), copy, sizes, struct, kept
         struct.kept = kept
@@ -37,8 +41,8 @@ def _version(tensor: Tensor) -> int | None:
     return None if tensor.is_inference() else tensor._version
 
 
-def _recall(tensor: Tensor, sizes: tuple[int, ...]) -> _Known | None:
-    known = _known.get(tensor)
+def _recall(tensor: Tensor, sizes: tuple[int, ...]) -> _Known[Any] | None:
+    known: _Known[Any] | None = _known.get(tensor)
     if known is None or known.sizes != sizes or known.version != _version(tensor):
         return None
     return known if library.same(known.copy, tensor) else None
@@ -52,7 +56,7 @@ def edges(edge_index: Tensor, num_sources: int, num_targets: int) -> library.Edg
         IndexError: a node is out of range.
     """
     sizes = (num_sources, num_targets)
-    known = _recall(edge_index, sizes)
+    known: _Known[library.Edges] | None = _recall(edge_index, sizes)
     if known is None:
         with torch.inference_mode(False):  # they are kept for whoever comes next
             index = _copied(edge_index)
@@ -96,9 +100,9 @@ def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tenso
     return found
 
 
-def _rows(index: Tensor, num_indices: int) -> _Known:
+def _rows(index: Tensor, num_indices: int) -> _Known[library.Rows]:
     sizes = (num_indices,)
-    known = _recall(index, sizes)
+    known: _Known[library.Rows] | None = _recall(index, sizes)
     if known is None:
         with torch.inference_mode(False):  # they are kept for whoever comes next
             own = _copied(index)

@@ -21,6 +21,7 @@ from ctypes import (
 )
 from functools import cache, partial
 from types import SimpleNamespace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -148,7 +149,7 @@ class Kernels(Structure):
     ]
 
 
-def array(kind: type[Structure] | type[c_int32], items: Sequence) -> Array:
+def array(kind: type[Structure] | type[c_int32], items: Sequence[Any]) -> Array[Any]:
     """A C array of at least one item."""
     return (kind * max(len(items), 1))(*items)
 
@@ -226,7 +227,7 @@ def kernels(dtype: torch.dtype) -> SimpleNamespace:
     library = load()
     assert library is not None
     found = library.e3_kernels_for(instruction_set(), dtype == torch.float64).contents
-    return SimpleNamespace(**{name: getattr(found, name) for name, _ in Kernels._fields_})
+    return SimpleNamespace(**{name: getattr(found, name) for name, *_ in Kernels._fields_})
 
 
 def check(failed: int) -> None:

@@ -20,7 +20,7 @@ from e3frame.algebra.linear import LinearPlan
 from e3frame.algebra.plan import ProductPlan
 from e3frame.kernels.backends import kept_with_plans
 from e3frame.kernels.native import groups, library
-from e3frame.kernels.native.operators import Operator
+from e3frame.kernels.native.operators import Operator, Values
 from e3frame.kernels.native.plans import terms
 
 
@@ -62,7 +62,8 @@ def self_connection_texts_of(plan: SelfConnectionPlan) -> tuple[str, str]:
     """The matrices Σ_v W_uvw a_v of all paths as one linear map of a; and the linear maps of x, by species, that have
     them as weights."""
     product = plan.product
-    rows, matrices, maps, begin = [], [], [], 0
+    rows: list[tuple[int, tuple[int, int]]] = []
+    matrices, maps, begin = [], [], 0
     size = sum(ins.path_shape[0] * ins.path_shape[2] for ins, _, _ in product.matrix_paths())
     for ins, where, c in product.matrix_paths():
         mul_u, mul_v, mul_w = ins.path_shape
@@ -173,7 +174,7 @@ def _weights(x: Tensor, o: Tensor, index: Tensor | None, text: str, numel: int) 
     return gw
 
 
-def _derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
+def _derivative(needs: Sequence[bool], inputs: Values, cotangents: Values) -> Values:
     x, w, index, text, transposed = inputs
     (o,) = cotangents
     gx = linear(o, w, index, text, not transposed) if needs[0] else None
@@ -182,7 +183,7 @@ def _derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tupl
     return gx, gw, None, None, None
 
 
-def _weights_derivative(needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
+def _weights_derivative(needs: Sequence[bool], inputs: Values, cotangents: Values) -> Values:
     x, o, index, text, _ = inputs
     (gw,) = cotangents
     gx = linear(o, gw, index, text, True) if needs[0] else None

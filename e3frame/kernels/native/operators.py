@@ -18,8 +18,10 @@ from torch._C import _dispatch_keys as _keys
 from torch._C import _dispatch_tls_local_include_set as _tls
 from torch.autograd import forward_ad
 
-#: (which inputs need a gradient, the inputs, the cotangents of the outputs) -> the gradients of the inputs
-Derivative = Callable[[Sequence[bool], tuple, tuple], tuple]
+Values = tuple[Any, ...]
+"""Tensors or None, and constants after the tensors."""
+Derivative = Callable[[Sequence[bool], Values, Values], Values]
+"""(which inputs need a gradient, the inputs, the cotangents of the outputs) -> the gradients of the inputs"""
 
 
 def _others(*keys: DispatchKey) -> int:
@@ -36,7 +38,7 @@ _TENSORS = (Tensor, nn.Parameter)
 _NEVER = (False,) * 16
 
 
-def plain(tensors: Iterable[Tensor | None], optional: Iterable[bool] = _NEVER) -> bool:
+def plain(tensors: Iterable[Any], optional: Iterable[bool] = _NEVER) -> bool:
     """Whether these tensors may be given to code that torch knows nothing of.
 
     They may if they are dense tensors in the memory of the CPU, with all signs applied, and nothing wants to see each
@@ -67,7 +69,7 @@ def _end(tensor: Tensor) -> int:
     if not tensor.numel():
         return 0
     steps = sum([(n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True)])
-    return (tensor.storage_offset() + steps + 1) * tensor.itemsize
+    return (int(tensor.storage_offset()) + steps + 1) * tensor.itemsize
 
 
 class Operator:
@@ -101,13 +103,13 @@ class Operator:
             _check_devices(name, _given(name, inputs, self._optional))
             return fake(*inputs)
 
-        def keep(ctx: Any, inputs: tuple, output: Any = None) -> None:
+        def keep(ctx: Any, inputs: Values, output: Any = None) -> None:
             """All inputs, for the derivative."""
             ctx.save_for_backward(*inputs[:count])
             ctx.constants = inputs[count:]
             ctx.set_materialize_grads(False)
 
-        def backward(ctx: Any, *cotangents: Tensor | None) -> tuple:
+        def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
             if all(cotangent is None for cotangent in cotangents):
                 return (None,) * len(types)
             return derivative(ctx.needs_input_grad, (*ctx.saved_tensors, *ctx.constants), cotangents)
@@ -122,7 +124,7 @@ class Operator:
         torch.library.register_fake(full)(fake_any)
         torch.library.register_autograd(full, backward, setup_context=keep)
         members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-        self._function = type(name, (torch.autograd.Function,), members)
+        self._function: Any = type(name, (torch.autograd.Function,), members)
 
     def __call__(self, *inputs: Any) -> Any:
         if torch.compiler.is_dynamo_compiling() or not plain(inputs, self._optional):
@@ -134,7 +136,7 @@ class Operator:
         return self.run(*inputs)
 
 
-def _given(name: str, inputs: tuple, optional: Sequence[bool]) -> list[Tensor]:
+def _given(name: str, inputs: Values, optional: Sequence[bool]) -> list[Tensor]:
     """The tensors among the inputs, where all are there that must be, and no tangent would be dropped."""
     if any(tensor is None and not missing for tensor, missing in zip(inputs, optional, strict=False)):
         raise TypeError(f"{name} needs tensors, got None for one of them")
@@ -158,7 +160,7 @@ def _check(name: str, tensors: list[Tensor]) -> None:
     require_memory(name, tensors)
 
 
-def require_memory(name: str, tensors: Iterable[Tensor | None]) -> None:
+def require_memory(name: str, tensors: Iterable[Any]) -> None:
     """Raise a ValueError if the memory of a tensor has been freed, which torch's own operators read all the same."""
     for tensor in tensors:
         if (

@@ -39,6 +39,7 @@ def _fully_connected(plan: ProductPlan) -> Written | None:
     """Σ_u W_uw (x_u ⊗ y): the product of each path without weights, then a linear map."""
     products, maps, middle = [], [], []
     for n, (ins, where) in enumerate(zip(plan.instructions, plan.weight_slices, strict=True)):
+        assert where is not None
         mul_u, _, mul_w = ins.path_shape
         middle.append((mul_u, plan.irreps_out[ins.i_out].ir))
         products.append(Instruction(ins.i_in1, ins.i_in2, n, "uvu", False, ins.path_weight, (mul_u, 1)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from e3frame.kernels.native import library
-from e3frame.kernels.native.operators import Operator, require_memory
+from e3frame.kernels.native.operators import Operator, Values, require_memory
 
 
 class Unary:
@@ -95,16 +95,16 @@ class Unary:
         self._run(2, text, x, o, a, out, go)
         return out, go
 
-    def _value_derivative(self, needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
+    def _value_derivative(self, needs: Sequence[bool], inputs: Values, cotangents: Values) -> Values:
         x, text = inputs
         return self.gradient(x, cotangents[0], text), None
 
-    def _gradient_derivative(self, needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
+    def _gradient_derivative(self, needs: Sequence[bool], inputs: Values, cotangents: Values) -> Values:
         x, o, text = inputs
         gx, go = self.twice(x, o, cotangents[0], text)
         return gx, go, None
 
-    def _twice_derivative(self, needs: Sequence[bool], inputs: tuple, cotangents: tuple) -> tuple:
+    def _twice_derivative(self, needs: Sequence[bool], inputs: Values, cotangents: Values) -> Values:
         *tensors, text = inputs
         require_memory(self.twice.name, (*tensors, *cotangents))
         create_graph = torch.is_grad_enabled()
