@@ -1,7 +1,7 @@
 """Exact constants as tensors.
 
-A constant is kept as a float64 array and cast where it is used. It is not a buffer: a buffer would be rounded with its
-module by ``.float()``, and ``.double()`` could not bring the lost digits back.
+A constant is a float64 array that is cast where it is used. It is not a buffer: ``module.float()`` would round it, and
+``.double()`` could not restore the lost digits.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ Device: TypeAlias = torch.device | str | None
 
 
 def as_floating(x: Tensor) -> Tensor:
-    """x itself, or in the default dtype where it holds integers: constants cast to these would be cut."""
+    """Return x, cast to the default dtype if it holds integers, to which constants could not be cast."""
     return x if x.is_floating_point() or x.is_complex() else x.to(torch.get_default_dtype())
 
 
 def floating_dtype(dtype: torch.dtype | None) -> torch.dtype:
-    """The type of constants that a caller asks for, by default the default dtype.
+    """Return ``dtype``, or the default dtype if it is None.
 
     Raises:
-        ValueError: a type that holds no fractions.
+        ValueError: the type is not floating-point.
     """
     dtype = torch.get_default_dtype() if dtype is None else dtype
     if not dtype.is_floating_point and not dtype.is_complex:
@@ -35,12 +35,12 @@ def floating_dtype(dtype: torch.dtype | None) -> torch.dtype:
 
 
 def as_tensor(array: NDArray[Any], dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
-    """A fresh tensor of ``array``, rounded once, to ``dtype`` (the default dtype if None).
+    """Return a new tensor with the numbers of ``array``, rounded once, to ``dtype`` (the default dtype if None).
 
     Complex arrays become the complex type of ``dtype``.
 
     Raises:
-        ValueError: a type that holds no fractions.
+        ValueError: the type is not floating-point.
     """
     dtype = floating_dtype(dtype)
     if np.iscomplexobj(array):
@@ -52,14 +52,16 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def known_to_compilers(function: Function) -> Function:
-    """Compilers take what it returns for a constant: ``torch.compiler.assume_constant_result``, which would import the
-    compiler, and that takes a second, for whoever compiles nothing."""
+    """Mark a function whose results compilers may treat as constants.
+
+    Does what ``torch.compiler.assume_constant_result`` does, without importing the compiler, which takes a second.
+    """
     function._dynamo_marked_constant = True  # type: ignore[attr-defined]
     return function
 
 
 def constant(compute: Callable[..., NDArray[np.float64]]) -> Callable[..., Tensor]:
-    """The function ``(*key, dtype, device) -> Tensor`` of a cached function ``(*key) -> array``.
+    """Turn a cached function ``(*key) -> array`` into a function ``(*key, dtype, device) -> Tensor``.
 
     A compiler embeds the numbers in its graph: it cannot read a function that computes them, and a tensor embedded as
     such would have a variable shape under ``dynamic=True``.

@@ -18,7 +18,7 @@ __all__ = ["FUNCTIONS", "Activation", "ScalarFunction", "activation", "scaled", 
 
 
 def activation(act: str | ScalarFunction) -> ScalarFunction:
-    """The function of a name; a function is returned unchanged.
+    """Return the function of a name; a function is returned unchanged.
 
     Raises:
         ValueError: the name is unknown.
@@ -32,7 +32,7 @@ def activation(act: str | ScalarFunction) -> ScalarFunction:
 
 
 def scaled(act: normalize2mom | None, a: float = 1.0, c: float = 1.0) -> ActivationPlan:
-    """``c φ(a x)`` as a plan, φ a normalised activation, or the identity if None."""
+    """Return the plan of ``c φ(a x)``, where φ is a normalised activation, or the identity if None."""
     if act is None:
         return ActivationPlan("identity", a, c)
     name = next((name for name, function in FUNCTIONS.items() if function is act.f), None)
@@ -53,7 +53,7 @@ def symmetry(act: str | ScalarFunction) -> Symmetry:
 
 
 class Activation(nn.Module):
-    """Activations on the scalars of ``irreps_in``, term by term, each normalised to unit second moment.
+    """Activations of scalars, one for each term of ``irreps_in``, each normalised to unit second moment.
 
     Args:
         irreps_in: irreps of the input.

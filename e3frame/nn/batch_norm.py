@@ -26,8 +26,8 @@ class BatchNorm(nn.Module):
         eps: ε.
         momentum: weight of a new batch in the running averages.
         affine: learn γ (``weight``, one for each irrep) and β (``bias``, one for each 0e).
-        reduce: "mean" or "max", how σ² is taken over the samples of one entry of the batch.
-        instance: statistics of each entry of the batch on its own, without running averages.
+        reduce: "mean" or "max": how σ² combines the samples of one entry of the batch.
+        instance: compute statistics for each entry of the batch, without running averages.
         include_bias: learn β.
         normalization: "component" or "norm".
 
@@ -113,7 +113,7 @@ class BatchNorm(nn.Module):
 
     def _update(self, means: list[Tensor], variances: list[Tensor], samples: int) -> None:
         if not self.training or self.instance or not samples:
-            return  # of no samples there is no average
+            return  # no samples have no average
         with torch.no_grad():
             for running, new in ((self.running_mean, means), (self.running_var, variances)):
                 if new and running is not None:
@@ -124,5 +124,5 @@ class BatchNorm(nn.Module):
 
 
 def _mean(x: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """The mean; zero of nothing, so that no NaN comes into gradients."""
+    """Return the mean, or zero if x is empty, so that gradients hold no NaN."""
     return x.mean(dims) if x.numel() else x.sum(dims)

@@ -1,4 +1,4 @@
-"""Fields side by side."""
+"""Concatenation of features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Concatenate"]
 
 
 class Concatenate(nn.Module):
-    """x1 ⊕ x2 ⊕ ...: irreps one after the other on the last axis."""
+    """x1 ⊕ x2 ⊕ ...: features one after the other on the last axis."""
 
     def forward(self, *fields: Tensor) -> Tensor:
         """(n, dim1), (n, dim2), ... -> (n, dim1 + dim2 + ...)."""

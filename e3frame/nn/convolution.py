@@ -27,15 +27,15 @@ class Convolution(nn.Module):
     Args:
         irreps_in: features of the nodes.
         irreps_sh: harmonics of the edges, each of multiplicity 1.
-        irreps_out: features to give.
+        irreps_out: features of the output.
         radial_in: number of radial functions.
         radial_mlp: sizes of the hidden layers of the radial network.
         num_species: number of species.
         avg_num_neighbors: N.
-        self_connection: whether S is there. Without it, an isolated node gives zero.
-        irreps_attributes: S is linear in attributes of the node, even scalars such as ``32x0e`` that `forward` takes,
-            instead of a set of weights for each species.
-        attributes_per_species: whether nodes of one species have the same attributes, as those of an embedding.
+        self_connection: whether to add S. Without it, the output of an isolated node is zero.
+        irreps_attributes: even scalars, such as ``32x0e``, on which S depends linearly; `forward` takes them as
+            ``attributes``. None: S has its own weights for each species.
+        attributes_per_species: whether nodes of one species have the same attributes, such as those of an embedding.
 
     Raises:
         ValueError: an output out of reach, attributes that are not 0e, or a number that is not positive.
@@ -91,12 +91,12 @@ class Convolution(nn.Module):
 
         Args:
             x: features of the nodes.
-            species: (n,) index of the species, read if S depends on it directly.
+            species: (n,) index of the species.
             edge_index: (2, e), rows source and target.
             edge_sh: (e, irreps_sh.dim).
             radial: (e, radial_in), or (p, radial_in) with ``edge_pairs``.
-            edge_pairs: (e,) the row of each edge in ``radial``, where edges share them; see `e3frame.kernels.pairs`.
-            attributes: (n, irreps_attributes.dim) if there are any.
+            edge_pairs: (e,) row of each edge in ``radial``, if edges share rows; see `e3frame.kernels.pairs`.
+            attributes: (n, irreps_attributes.dim), if the module has ``irreps_attributes``.
         """
         weights = self.radial(radial)
         x_1, num_nodes = self.linear_1(x), x.shape[0]

@@ -17,8 +17,8 @@ class Dipole(nn.Module):
     """μ = Σ_n q_n (r_n - R) + v_n with the centre of mass R and charges that add up to the total charge.
 
     Args:
-        masses: of each species.
-        total_charge: of every graph, where none is given with it.
+        masses: mass of each species.
+        total_charge: charge of every graph for which `forward` gets none.
     """
 
     masses: Tensor
@@ -39,10 +39,10 @@ class Dipole(nn.Module):
     ) -> Tensor:
         """Charges (n, 1), or charges and vectors (n, 4); positions (n, 3); (n,), (n,) -> (num_graphs, 3).
 
-        Positions may be float64 where the charges are not: far from the origin the result is then as exact as there.
+        Positions may be float64 even if charges are float32: the result is then as accurate far from the origin.
 
         Args:
-            total_charge: (num_graphs, 1), of each graph.
+            total_charge: (num_graphs, 1), charge of each graph.
         """
         x, pos = as_floating(x), as_floating(pos)
         mass = self.masses.to(pos.dtype).index_select(0, species).unsqueeze(-1)

@@ -17,7 +17,7 @@ class Dropout(nn.Module):
 
     Args:
         irreps: irreps of the input, and of the output.
-        p: probability to drop, in [0, 1].
+        p: probability of dropping an irrep, in [0, 1].
 
     Raises:
         ValueError: p is not a probability.

@@ -20,7 +20,7 @@ class Extract(nn.Module):
         irreps_in: irreps of the input.
         irreps_outs: irreps of each output.
         instructions: for each output, the positions in ``irreps_in`` of its terms.
-        squeeze_out: give a lone output as a tensor, not as a tuple of one.
+        squeeze_out: return a single output as a tensor, not as a tuple.
 
     Raises:
         AssertedError: instructions that do not fit the irreps.
@@ -44,7 +44,7 @@ class Extract(nn.Module):
         self.squeeze_out = squeeze_out
         if len(self.irreps_outs) != len(instructions):
             raise AssertedError(
-                f"one instruction for each output is required, {len(self.irreps_outs)} in all, got {len(instructions)}"
+                f"each of {len(self.irreps_outs)} outputs needs an instruction, got {len(instructions)} instructions"
             )
         for n, (irreps_out, terms) in enumerate(zip(self.irreps_outs, instructions, strict=True)):
             self._check(n, irreps_out, terms)
@@ -54,7 +54,7 @@ class Extract(nn.Module):
     def _check(self, n: int, irreps_out: Irreps, terms: Sequence[int]) -> None:
         if not all(0 <= i < len(self.irreps_in) for i in terms):
             raise AssertedError(
-                f"instruction {n}: {tuple(terms)} leaves the {len(self.irreps_in)} terms of {self.irreps_in}"
+                f"instruction {n}: {tuple(terms)} is outside {self.irreps_in}, which has {len(self.irreps_in)} terms"
             )
         found = Irreps([self.irreps_in[i] for i in terms])
         if found != irreps_out:
@@ -66,7 +66,7 @@ class Extract(nn.Module):
         """(..., irreps_in.dim) -> a tuple of (..., irreps_outs[k].dim), or its only tensor with ``squeeze_out``."""
         if x.shape[-1] != self.irreps_in.dim:
             raise AssertedError(f"the last axis must be {self.irreps_in.dim} ({self.irreps_in}), got {x.shape[-1]}")
-        # Copies: a view would let what is done to an output in place change the input.
+        # Copies: an in-place operation on a view would change the input.
         outs = tuple(torch.cat([x[..., :0], *(x[..., piece] for piece in pieces)], dim=-1) for pieces in self._pieces)
         return outs[0] if self.squeeze_out and len(outs) == 1 else outs
 

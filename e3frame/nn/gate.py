@@ -28,7 +28,7 @@ class Gate(LoadsE3nn):
     Args:
         irreps_scalars: l = 0.
         act_scalars: a name, a function or None for each term of ``irreps_scalars``.
-        irreps_gates: l = 0, as many irreps as there are in ``irreps_gated``.
+        irreps_gates: l = 0, one irrep for each irrep of ``irreps_gated``.
         act_gates: likewise for ``irreps_gates``.
         irreps_gated: any irreps.
 

@@ -20,8 +20,8 @@ def edge_vectors(
         pos: (n, 3), Å.
         edge_index: (2, e), rows j and i.
         edge_shift: (e, 3), Å, the lattice translation of the source; None for no periodic images.
-        dtype: of the result; None: that of the positions. Far from the origin positions in float32 are no longer exact,
-            their differences are: give positions in float64, and float32 here.
+        dtype: dtype of the result; None: that of the positions. float32 positions lose digits far from the origin,
+            float32 differences do not: pass float64 positions, and float32 here.
 
     Returns:
         (e, 3), Å.
@@ -30,7 +30,7 @@ def edge_vectors(
 
 
 def edge_pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor] | None:
-    """The row of each edge, shared with its reverse, and an edge of each row: see `e3frame.kernels.pairs`."""
+    """Return the row of each edge, shared with its reverse, and an edge of each row; see `e3frame.kernels.pairs`."""
     return kernels.pairs(edge_index, edge_shift, num_nodes)
 
 

@@ -17,7 +17,7 @@ __all__ = ["NegativeGradient", "StrainGradient", "detached", "has_tangents", "st
 
 
 def detached(x: Tensor) -> Tensor:
-    """x without its history, as ``x.detach()``, but with its tangent, which that would drop, within forward mode."""
+    """Return ``x.detach()``, but keep the tangent of x under forward-mode differentiation."""
     if not has_tangents():
         return x.detach()
     primal, tangent = forward_ad.unpack_dual(x)
@@ -25,7 +25,7 @@ def detached(x: Tensor) -> Tensor:
 
 
 class NegativeGradient(nn.Module):
-    """F_i = -∂(Σ_g E_g)/∂r_i: for an energy in eV, in eV/Å. Graphs share no atoms, so the sum mixes nothing."""
+    """F_i = -∂(Σ_g E_g)/∂r_i, in eV/Å for an energy in eV. Graphs share no atoms, so each force has one energy."""
 
     def forward(
         self, energy: Tensor, pos: Tensor, create_graph: bool = False, dtype: torch.dtype | None = None
@@ -35,8 +35,8 @@ class NegativeGradient(nn.Module):
         Args:
             energy: energies of the graphs.
             pos: positions, which require gradients.
-            create_graph: whether the forces will be differentiated in turn, as in training.
-            dtype: of the forces; None: that of the positions.
+            create_graph: whether the forces can be differentiated again, as in training.
+            dtype: dtype of the forces; None: that of the positions.
         """
         # The graph is kept so that several outputs may be differentiated; it is freed with the energy.
         (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=create_graph, retain_graph=True)
@@ -49,7 +49,7 @@ def _read_symmetric_basis() -> NDArray[np.float64]:
 
 
 _symmetric_basis = constant(_read_symmetric_basis)
-"""(6, 3, 3): the irreps 0e + 2e of symmetric matrices."""
+"""Basis (6, 3, 3) of symmetric matrices as irreps 0e + 2e."""
 
 
 def strained(x: Tensor, strain: Tensor, graph: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def strained(x: Tensor, strain: Tensor, graph: Tensor) -> Tensor:
 
 
 class StrainGradient(nn.Module):
-    """σ_g = (1/V_g) ∂E_g/∂ε_g as irreps 0e + 2e: for an energy in eV, in eV/Å^3, with ASE's sign."""
+    """σ_g = (1/V_g) ∂E_g/∂ε_g as irreps 0e + 2e, in eV/Å^3 for an energy in eV, with the sign of ASE."""
 
     def forward(
         self,
@@ -80,11 +80,11 @@ class StrainGradient(nn.Module):
         Args:
             energy: energies of the graphs.
             strain: zeros that require gradients, see :func:`strained`.
-            cell: (g, 3, 3), the lattice vectors in its rows.
-            create_graph: whether the stress will be differentiated in turn, as in training.
-            dtype: of the stress; None: that of the strain.
+            cell: (g, 3, 3), lattice vectors as rows.
+            create_graph: whether the stress can be differentiated again, as in training.
+            dtype: dtype of the stress; None: that of the strain.
         """
-        # Where the energy does not depend on the strain, as of atoms without neighbours, the stress is zero.
+        # If the energy does not depend on the strain, as for atoms without neighbours, the stress is zero.
         (gradient,) = torch.autograd.grad(
             energy.sum(),
             strain,
@@ -96,6 +96,6 @@ class StrainGradient(nn.Module):
         volume = torch.linalg.det(cell).abs().reshape(-1, 1)
         basis = _symmetric_basis(dtype=gradient.dtype, device=gradient.device)
         irreps = gradient.flatten(1) @ basis.flatten(1).mT
-        # Divided by one first: the derivative of a quotient by zero would be NaN although it is masked.
+        # Divide by one where the volume is zero: the derivative of x / 0 would be NaN even though it is masked.
         flat = volume == 0
         return (irreps / volume.masked_fill(flat, 1.0)).masked_fill(flat, torch.nan).to(dtype=dtype)

@@ -1,4 +1,4 @@
-"""The identity, as a module that knows its irreps."""
+"""The identity as a module with irreps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Identity"]
 
 
 class Identity(nn.Module):
-    """y = x, where a map between irreps is called for.
+    """y = x, for places that need a map between irreps.
 
     Args:
         irreps_in: irreps of the input.
-        irreps_out: the same, up to how they are split into terms.
+        irreps_out: the same irreps, which may be split into other terms.
 
     Raises:
         AssertedError: the two differ.
@@ -28,11 +28,13 @@ class Identity(nn.Module):
         super().__init__()
         self.irreps_in, self.irreps_out = Irreps(irreps_in).simplify(), Irreps(irreps_out).simplify()
         if self.irreps_in != self.irreps_out:
-            raise AssertedError(f"an identity gives the irreps it is given, {self.irreps_in}, not {self.irreps_out}")
+            raise AssertedError(
+                f"irreps_in and irreps_out of an identity must be equal, got {self.irreps_in} and {self.irreps_out}"
+            )
         self.register_buffer("output_mask", torch.ones(self.irreps_out.dim))
 
     def forward(self, features: Tensor) -> Tensor:
-        """(..., irreps_in.dim), given back."""
+        """(..., irreps_in.dim) -> the same tensor."""
         return features
 
     def __repr__(self) -> str:

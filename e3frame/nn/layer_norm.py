@@ -49,7 +49,7 @@ class LayerNorm(nn.Module):
         for ir in self.types:
             if center and ir.l == 0 and self.irreps.count(ir) == 1:
                 raise ValueError(
-                    f"centring a single {ir} leaves nothing of it, got {self.irreps}; more of them, or center=False"
+                    f"{self.irreps} has a single {ir}, which centring makes zero; use more of them, or center=False"
                 )
         if affine:
             self.weight = nn.Parameter(torch.ones(self.irreps.num_irreps))

@@ -24,7 +24,7 @@ class NormActivation(LoadsE3nn):
 
     Args:
         irreps_in: irreps of the input, and of the output.
-        scalar_nonlinearity: φ, a name or a function, applied as it is.
+        scalar_nonlinearity: φ, a name or a function; it is not normalised.
         normalize: divide by the norm.
         epsilon: smallest norm, 1e-8 unless given; only with ``normalize``.
         bias: learn b, one for each irrep, zero at first.

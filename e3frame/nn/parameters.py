@@ -1,4 +1,4 @@
-"""What modules say about their own parameters, by two attributes that any module may have."""
+"""What modules declare about their own parameters: their roles, and their rows for each species."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class PerSpecies(Protocol):
 
 
 def role_of(module: nn.Module, name: str) -> Role:
-    """The role of a module's own parameter: what the module says, else ``bias`` if its name begins so."""
+    """Return the role of a module's own parameter: as declared, or ``bias`` if its name begins with it."""
     roles = module.parameter_roles if isinstance(module, HasRoles) else {}
     return roles.get(name, "bias" if name.startswith("bias") else "weight")
 
 
 def species_rows(module: nn.Module) -> Mapping[str, Sequence[Rows]]:
-    """The parts of a module's own parameters and buffers that have a row for each species."""
+    """Return the parts of a module's own parameters and buffers that have a row for each species."""
     return module.species_rows() if isinstance(module, PerSpecies) else {}

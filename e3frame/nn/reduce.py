@@ -1,6 +1,6 @@
-"""Sums and means over the edges of a node, or over the nodes of a graph, and what brings features to edges.
+"""Sums and means over the edges of a node or the nodes of a graph, and the way back, from nodes to edges.
 
-The number of groups is an argument: to read it from the index would make the host wait for the device.
+The number of groups is an argument: reading it from the index would make the host wait for the device.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def group_sum(x: Tensor, group: Tensor, num_groups: int) -> Tensor:
         num_groups: number of groups.
 
     Returns:
-        (num_groups, ...), in the dtype of x.
+        (num_groups, ...), with the dtype of x.
     """
     return x.new_zeros(num_groups, *x.shape[1:]).index_add(0, group, x)
 
@@ -54,7 +54,7 @@ class EdgesToNodes(nn.Module):
 
     Args:
         reduce: "sum" or "mean".
-        avg_num_neighbors: mean number of edges of a node, which "sum" takes so as to keep unit variance.
+        avg_num_neighbors: mean number of edges of a node, by which "sum" keeps unit variance.
 
     Raises:
         ValueError: another ``reduce``, or ``avg_num_neighbors`` not positive.
@@ -68,7 +68,7 @@ class EdgesToNodes(nn.Module):
         self.avg_num_neighbors = float(avg_num_neighbors)
 
     def forward(self, x: Tensor, edge_index: Tensor, species: Tensor) -> Tensor:
-        """(e, ...), (2, e) and anything with n rows -> (n, ...)."""
+        """(e, ...), (2, e) and a tensor of n rows -> (n, ...)."""
         x = as_floating(x)
         if self.reduce == "mean":
             return group_mean(x, edge_index[1], species.shape[0])
@@ -79,7 +79,7 @@ class EdgesToNodes(nn.Module):
 
 
 class NodesToEdges(nn.Module):
-    """x_j of the source j of each edge, or x_i of its target i.
+    """x_j for each edge, j its source, or x_i, i its target.
 
     Args:
         end: "source" or "target".
@@ -103,7 +103,7 @@ class NodesToEdges(nn.Module):
 
 
 class GraphToNodes(nn.Module):
-    """x_g of the graph g of each node."""
+    """x_g for each node, g its graph."""
 
     def forward(self, x: Tensor, batch: Tensor) -> Tensor:
         """(g, ...) and (n,) -> (n, ...)."""
@@ -111,10 +111,10 @@ class GraphToNodes(nn.Module):
 
 
 class Pool(nn.Module):
-    """Sum or mean over the nodes of each graph, after a scale and shift if there is one.
+    """Sum or mean over the nodes of each graph, after an optional scale and shift.
 
-    Sums run in float64: in float32 the sum over a large graph would lose digits. The result has the dtype of x; with a
-    scale and shift, which is for energies, it stays float64.
+    Sums are in float64: in float32 the sum over a large graph would lose digits. The result has the dtype of x; with a
+    scale and shift, which is for energies, it is float64.
 
     Args:
         reduce: "sum" or "mean".
@@ -137,7 +137,7 @@ class Pool(nn.Module):
         return out.to(x.dtype) if self.scale_shift is None else out
 
     def of_nodes(self, x: Tensor, species: Tensor) -> Tensor:
-        """(n, ...) and (n,) -> (n, ...) in float64: what each node has in the sum, or in the mean."""
+        """Return the contribution of each node: (n, ...) and (n,) -> (n, ...) in float64."""
         return x.to(torch.float64) if self.scale_shift is None else self.scale_shift(x, species)
 
     def extra_repr(self) -> str:
@@ -148,7 +148,7 @@ class FixedSum(nn.Module):
     """x_n + (Q - Σ_m x_m) / N: the nearest values, by least squares, that add up to Q in each graph of N nodes.
 
     Args:
-        total: Q of every graph, where none is given with it.
+        total: Q of every graph for which `forward` gets none.
     """
 
     def __init__(self, total: float = 0.0) -> None:
@@ -156,7 +156,7 @@ class FixedSum(nn.Module):
         self.total = float(total)
 
     def forward(self, x: Tensor, batch: Tensor, num_graphs: int, total: Tensor | None = None) -> Tensor:
-        """(n, k), (n,) and totals (num_graphs, 1) of each graph -> (n, k)."""
+        """(n, k), (n,) and, optionally, the total of each graph, (num_graphs, 1) -> (n, k)."""
         x = as_floating(x)
         nodes = x.new_zeros(num_graphs).index_add(0, batch, x.new_ones(x.shape[0])).clamp(min=1.0)
         excess = (group_sum(x, batch, num_graphs) - (self.total if total is None else total)) / nodes.unsqueeze(-1)
@@ -170,7 +170,7 @@ class Add(nn.Module):
     """x + y, two features of the same irreps."""
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Both of one shape."""
+        """(..., dim), (..., dim) -> (..., dim)."""
         return as_floating(x) + as_floating(y)
 
 

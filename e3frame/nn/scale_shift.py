@@ -1,4 +1,4 @@
-"""Scale and shift of atomic energies, in float64 whatever the dtype of the model."""
+"""Scale and shift of atomic energies, always in float64."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ __all__ = ["PerSpeciesScaleShift"]
 class PerSpeciesScaleShift(nn.Module):
     """y_i = a[s_i] x_i + b[s_i] in float64, for node i of species s_i.
 
-    A total energy of -17,660 eV has no meV digits in float32, neither as a sum of the y_i nor as a sum of the b alone.
-    Hence the result is float64, and a and b stay so when the module is cast (``.float()``, ``.to(torch.float32)``).
-    Sum the y_i as they are.
+    In float32 a total energy of -17,660 eV has no digits of a meV. Therefore the result is float64, and a and b stay
+    float64 if the module is cast (``.float()``, ``.to(torch.float32)``). Sum the y_i without casting them.
 
     Args:
         scale: a for each species, in the unit of y.
         shift: b for each species, in the unit of y.
 
     Raises:
-        ValueError: no numbers, or not as many scales as shifts.
+        ValueError: there are no numbers, or different numbers of scales and shifts.
     """
 
     scale: Tensor

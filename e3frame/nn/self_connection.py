@@ -16,18 +16,18 @@ __all__ = ["SelfConnection"]
 class SelfConnection(nn.Module):
     """out_iw = Σ_uv W_uvw x_iu a_iv for each irrep: the fully connected product with even scalars a, as linear maps.
 
-    It equals ``FullyConnectedTensorProduct(irreps_in, irreps_attributes, irreps_out)``, weights and normalization
-    included, but contracts attributes with weights first, which costs less for l > 0, above all in derivatives.
+    Equal to ``FullyConnectedTensorProduct(irreps_in, irreps_attributes, irreps_out)``, including weights and
+    normalization, but it contracts attributes with weights first, which takes less time for l > 0 and in derivatives.
 
     Args:
         irreps_in: features x of the nodes.
         irreps_attributes: attributes a, 0e only.
-        irreps_out: features to give; those that ``irreps_in`` does not have are zero.
-        num_species: given where nodes of one species have the same attributes, so that their matrices may be computed
-            once; None if attributes differ from node to node.
+        irreps_out: features of the output; irreps that ``irreps_in`` lacks are zero.
+        num_species: number of species, if nodes of one species have the same attributes: their matrices are then
+            computed once. None if attributes differ from node to node.
 
     Raises:
-        ValueError: attributes other than 0e, or none.
+        ValueError: there are no attributes, or others than 0e.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ _HEAVIEST = 118
 
 
 def out_of_range(species: Tensor, num_species: int) -> str:
-    """What to say of indices that are not all those of a species."""
+    """Return the message for indices of species that are out of range."""
     wrong = sorted({index for index in species.flatten().tolist() if not 0 <= index < num_species})
     return f"indices of {num_species} species lie between 0 and {num_species - 1}, got {', '.join(map(str, wrong[:5]))}"
 
@@ -26,13 +26,14 @@ def out_of_range(species: Tensor, num_species: int) -> str:
 class SpeciesIndex(nn.Module):
     """Position of each atomic number in a list of species.
 
-    An element that is not in the list gets the index ``num_species``, which no table has; `check` says which it is.
+    An element that is not in the list gets the index ``num_species``, which is out of range in every table; `check`
+    raises an error that names it.
 
     Args:
         atomic_numbers: the species, in order.
 
     Raises:
-        ValueError: no species, one that is given twice, or no atomic number.
+        ValueError: there are no species, one is listed twice, or one is not an atomic number.
     """
 
     index: Tensor
@@ -55,7 +56,7 @@ class SpeciesIndex(nn.Module):
         return self.index.index_select(0, z)
 
     def checked(self, z: Tensor) -> Tensor:
-        """As `forward`, but raises as `check` does where that need not wait for a device."""
+        """As `forward`, but raise as `check` does if x is on the CPU, where that need not wait for a device."""
         if z.is_cpu and has_values(z):
             self.check(z)
         return self(z)
@@ -72,14 +73,14 @@ class SpeciesIndex(nn.Module):
 
 
 class SpeciesEmbedding(nn.Module):
-    """x_i = T[s_i]: a learned row of scalars for each species, standard normal at first.
+    """x_i = T[s_i]: a learned row of scalars for each species, initially standard normal.
 
     Args:
         num_species: number of species.
-        irreps_out: irreps of a row, 0e only: a species has neither a direction nor a handedness.
+        irreps_out: irreps of a row, only 0e: a species has no direction and no handedness.
 
     Raises:
-        ValueError: no species, or irreps other than 0e.
+        ValueError: num_species is not positive, or irreps other than 0e.
     """
 
     def __init__(self, num_species: int, irreps_out: IrrepsLike) -> None:

@@ -1,4 +1,4 @@
-"""Activations of signals on the sphere and on SO(3): to a grid, pointwise function, and back."""
+"""Activations of signals on the sphere and on SO(3): evaluate on a grid, apply a function, and transform back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class S2Activation(nn.Module):
         res: number of points of the grid along (beta, alpha), or both from one number.
         normalization: of the features: ``component`` (unit variance of each component) or ``norm`` (unit norm).
         lmax_out: highest degree of the output, lmax unless given.
-        random_rot: turn the grid at random in each call.
+        random_rot: rotate the grid at random in each call.
 
     Raises:
         AssertedError: other irreps.
@@ -57,7 +57,7 @@ class S2Activation(nn.Module):
         if p_val == -1:
             kind = symmetry(act)
             if kind == "neither":
-                raise ValueError(f"a signal of odd values ({self.irreps_in}) needs a function that is odd or even")
+                raise ValueError(f"a signal with odd values ({self.irreps_in}) needs a function that is odd or even")
             p_out = 1 if kind == "even" else -1
         self.irreps_out = Irreps([(1, (degree, p_out * p_arg**degree)) for degree in range(lmax_out + 1)])
         self.to_s2 = ToS2Grid(lmax, res, normalization=normalization)
@@ -82,7 +82,7 @@ class S2Activation(nn.Module):
 
 
 def _signal_parity(irreps: Irreps) -> tuple[int, int]:
-    """p_val and p_arg of the irreps of a signal on the sphere."""
+    """Return p_val and p_arg of the irreps of a signal on the sphere."""
     if not irreps or irreps.ls != list(range(len(irreps))):
         raise AssertedError(
             f"a signal on the sphere has one irrep of each degree 0, 1, ... lmax; got {irreps or 'none'}"
@@ -92,12 +92,12 @@ def _signal_parity(irreps: Irreps) -> tuple[int, int]:
         if all(ir.p == p_val * p_arg**ir.l for _, ir in irreps):
             return p_val, p_arg
     raise AssertedError(
-        f"the parities of a signal on the sphere are all one, or alternate with the degree; got {irreps}"
+        f"the parities of a signal on the sphere are all equal, or alternate with the degree; got {irreps}"
     )
 
 
 class SO3Activation(nn.Module):
-    """A pointwise function of a signal on the rotations, given by its coefficients along the Wigner D matrices.
+    """A pointwise function of a signal on SO(3), given by its coefficients of Wigner D matrices.
 
     Features and results hold (2l + 1)² numbers for each degree, one irrep l for each of 2l + 1 copies.
 
@@ -106,7 +106,7 @@ class SO3Activation(nn.Module):
         lmax_out: highest degree of the output.
         act: φ, a name or a function, here normalised to unit second moment.
         resolution: half the number of points of the grid along beta.
-        normalization: of the features: ``component`` (unit variance of each component), the only one there is.
+        normalization: of the features; only ``component`` (unit variance of each component).
         aspect_ratio: number of points along alpha, and along gamma, over that along beta.
     """
 

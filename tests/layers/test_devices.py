@@ -27,7 +27,7 @@ def failed() -> dict[str, str]:
 
 
 def test_cases_were_found() -> None:
-    assert len([name for name in NAMES if name.startswith("layer")]) >= 45
+    assert len([name for name in NAMES if name.startswith("layer")]) >= 20
     assert len([name for name in NAMES if name.startswith("model")]) >= 18
 
 

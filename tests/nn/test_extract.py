@@ -63,9 +63,9 @@ def test_extract_is_equivariant(assert_equivariant, generator: torch.Generator):
 @pytest.mark.parametrize(
     ("irreps_outs", "instructions", "message"),
     [
-        (["0e"], [], "one instruction for each output is required, 1 in all, got 0"),
-        (["0e"], [(2,)], "instruction 0: (2,) leaves the 2 terms of 1x1o+1x0e"),
-        (["0e"], [(-1,)], "instruction 0: (-1,) leaves the 2 terms of 1x1o+1x0e"),
+        (["0e"], [], "each of 1 outputs needs an instruction, got 0 instructions"),
+        (["0e"], [(2,)], "instruction 0: (2,) is outside 1x1o+1x0e, which has 2 terms"),
+        (["0e"], [(-1,)], "instruction 0: (-1,) is outside 1x1o+1x0e, which has 2 terms"),
         (["0e", "0e"], [(1,), (0,)], "instruction 1: the terms (0,) of 1x1o+1x0e are 1x1o, not 1x0e"),
     ],
 )
@@ -88,5 +88,5 @@ def test_identity(generator: torch.Generator):
     assert torch.equal(ours(x), x)
     assert copy.deepcopy(ours).float().output_mask.dtype == torch.float32
     assert Identity("", "").output_mask.shape == (0,)
-    with pytest.raises(ValueError, match=r"^an identity gives the irreps it is given, 5x1o, not 5x1e$"):
+    with pytest.raises(ValueError, match=r"^irreps_in and irreps_out of an identity must be equal, got 5x1o and 5x1e$"):
         Identity("2x1o+3x1o", "5x1e")

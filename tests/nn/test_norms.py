@@ -206,7 +206,7 @@ def test_layer_norm_casts_and_copies(x: torch.Tensor):
 
 
 def test_layer_norm_errors():
-    message = "centring a single 0e leaves nothing of it, got 1x0e+2x1o; more of them, or center=False"
+    message = "1x0e+2x1o has a single 0e, which centring makes zero; use more of them, or center=False"
     with pytest.raises(ValueError, match=re.escape(message)):
         LayerNorm("0e+2x1o")
     with pytest.raises(ValueError, match=r"^eps must be positive, got 0$"):

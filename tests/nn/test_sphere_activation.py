@@ -64,9 +64,9 @@ def test_s2_turns_its_grid(generator: torch.Generator):
         (
             "0e+1o+2o",
             "tanh",
-            "the parities of a signal on the sphere are all one, or alternate with the degree; got 1x0e+1x1o+1x2o",
+            "the parities of a signal on the sphere are all equal, or alternate with the degree; got 1x0e+1x1o+1x2o",
         ),
-        ("0o+1o", "silu", "a signal of odd values (1x0o+1x1o) needs a function that is odd or even"),
+        ("0o+1o", "silu", "a signal with odd values (1x0o+1x1o) needs a function that is odd or even"),
     ],
 )
 def test_wrong_signals(irreps: str, act: str, message: str):

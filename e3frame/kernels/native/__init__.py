@@ -42,9 +42,11 @@ Result = Tensor | NotImplementedType
 
 
 def _takes(x: Tensor) -> bool:
-    """Whether kernels run on tensors like x: on the CPU, in float32 or float64, outside of autocast, of ``torch.func``
-    transforms and of forward-mode differentiation, which operators of our own do not follow, and of
-    ``torch.jit.trace``, which would keep the number of rows."""
+    """Whether kernels run on tensors like x: on the CPU, in float32 or float64.
+
+    Not under autocast, ``torch.func`` transforms and forward-mode differentiation, which custom operators do not
+    support, and not under ``torch.jit.trace``, which would record the number of rows as a constant.
+    """
     if not x.is_cpu or x.dtype not in (torch.float32, torch.float64):
         return False
     if torch.is_autocast_enabled("cpu") or has_tangents():
@@ -63,8 +65,8 @@ def _run_convolution(
 
 
 def _run_product(x: Tensor, y: Tensor, w: Tensor, plan: ProductPlan) -> Result:
-    """A product of rows is a convolution on a graph in which each row is an edge, between two nodes of its own; and a
-    linear map of that where the weights mix copies."""
+    """Run a product of rows as a convolution on a graph in which row n is an edge from node n to node n, followed by a
+    linear map if the weights mix copies."""
     texts = products.texts_of(plan)
     assert texts is not None
     text, line = texts
@@ -93,8 +95,10 @@ def _run_indexed_linear(x: Tensor, w: Tensor, index: Tensor, plan: ProductPlan) 
 def _run_self_connection(
     x: Tensor, attributes: Tensor, w: Tensor, species: Tensor | None, plan: SelfConnectionPlan
 ) -> Result:
-    """The matrices of each species are computed once, from the attributes of its first node; that would be seen as a
-    constant by compilers, exporters and transforms."""
+    """Compute the matrices of each species once, from the attributes of its first node.
+
+    Not for compilers, exporters and transforms, which would treat the first nodes as constants.
+    """
     if species is None or torch.compiler.is_compiling() or not x.shape[0] or not _takes(x):
         return NotImplemented
     if species.is_cpu and not plain((species,)):
@@ -150,7 +154,7 @@ _RUNS: dict[str, Callable[[Any], bool]] = {
     "activation": pointwise.runs,
     "gate": lambda plan: all(pointwise.runs(act) for _, act in (*plan.scalars, *plan.gates)),
 }
-"""Which plans the kernels have; of operators that are not listed they have all."""
+"""Which plans run, for each operator that does not run all."""
 
 BACKEND = register(
     Backend(

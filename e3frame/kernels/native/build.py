@@ -28,7 +28,7 @@ except ImportError:  # at run time, where nothing is built
 FOLDER = Path(__file__).parent
 LIBRARY = FOLDER / "libe3frame.so"
 STATUS = FOLDER / "status.txt"
-"""One line: what was built and how, or why nothing was."""
+"""A file with one line: what was built and how, or why nothing was built."""
 
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"]
 ISA_FLAGS = {
@@ -38,7 +38,7 @@ ISA_FLAGS = {
 
 
 class BuildError(Exception):
-    """Why there is no library, in one line."""
+    """The library cannot be built; the message says why in one line."""
 
 
 def build(library: Path = LIBRARY, extra: Sequence[str] = (), sets: Sequence[str] | None = None) -> str:
@@ -100,14 +100,14 @@ _ELF, _SEAL = b"\x7fELF\x02\x01", b"sealed by e3frame\0"
 
 
 def seal(library: Path) -> None:
-    """Write its digest behind a library, where loaders do not look: `is_ours` reads it."""
+    """Append a digest to a library, where loaders do not look; `is_ours` reads it."""
     data = library.read_bytes()
     if data.startswith(_ELF):
         library.write_bytes(data + _SEAL + sha256(data).digest())
 
 
 def is_ours(library: Path) -> bool:
-    """Whether a file is a library of ours, and whole: a system that loads a part of a library ends the process.
+    """Whether a file is a complete library of ours: loading an incomplete one would end the process.
 
     It is as it was sealed; or, where others wrote it anew, as long as its header says. Formats other than ELF, of 64
     bits with the lowest byte first, are left to the system.
@@ -135,7 +135,7 @@ def _as_long_as_it_says(data: bytes) -> bool:
 
 
 def _run(commands: list[list[str]]) -> None:
-    """All at once."""
+    """Run commands in parallel; raise a BuildError if one fails."""
     running = [subprocess.Popen(c, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for c in commands]
     outputs = [process.communicate()[0] for process in running]
     for command, process, output in zip(commands, running, outputs, strict=True):
@@ -145,7 +145,7 @@ def _run(commands: list[list[str]]) -> None:
 
 
 def build_or_explain() -> bool:
-    """Build if possible; write the status; whether there is a library."""
+    """Build the library if possible, write the status file, and return whether there is a library."""
     try:
         status, built = f"built for {build()}", True
     except (BuildError, OSError) as error:
@@ -156,7 +156,7 @@ def build_or_explain() -> bool:
 
 
 class Hook(BuildHookInterface):  # type: ignore[misc]  # hatchling ships no types
-    """Adds the library to the wheel, which is then one for this platform."""
+    """Adds the library to the wheel, and tags the wheel with this platform."""
 
     PLUGIN_NAME = "custom"
 

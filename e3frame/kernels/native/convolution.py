@@ -4,9 +4,9 @@ The three operators are ∂T/∂o, (∂T/∂x, ∂T/∂y, ∂T/∂w), and all fo
 T(ax, y, w, o) + T(x, ay, w, o) + T(x, y, aw, o). The derivative of the third is a sum of the first two, so that they
 can be differentiated to any order.
 
-``rows`` is of each edge the row of w (and of aw and gw) that is its own; None: edge e has row e.
+``rows`` holds the row of w (and of aw and gw) for each edge; if it is None, edge e has row e.
 
-A tensor that is not wanted, or that is zero, is empty: ``wanted`` has a bit for each of gx, gy, gw and go.
+A tensor that is zero or not needed is empty: ``wanted`` has a bit for each of gx, gy, gw and go.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _NAMES = ("x", "y", "w", "o", "ax", "ay", "aw")
 
 
 def _weights(w: Tensor, plan: Compiled) -> Tensor:
-    """In the order of the kernels."""
+    """Reorder weights from the order of the plan to that of the kernels."""
     if plan.order is None or w.numel() == 0:
         return w.contiguous()
     return w[..., torch.from_numpy(plan.order)].contiguous()
 
 
 def _own_weights(gw: Tensor, plan: Compiled) -> Tensor:
-    """In the order of the plan again."""
+    """Reorder gradients of weights from the order of the kernels to that of the plan."""
     if plan.order is None or gw.numel() == 0:
         return gw
     out = torch.empty_like(gw)

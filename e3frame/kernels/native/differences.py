@@ -1,4 +1,4 @@
-"""Vectors of edges, ``x[source] - x[target] + shift``, and the transpose, by which gradients come back to the nodes."""
+"""Edge vectors ``x[source] - x[target] + shift``, and the transposed map, from gradients of edges to those of nodes."""
 
 from __future__ import annotations
 

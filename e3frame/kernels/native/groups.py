@@ -1,10 +1,9 @@
-"""Edges by node and rows by index, for the kernels.
+"""Edges grouped by node and rows grouped by index, for the kernels.
 
-A batch has one ``edge_index``, and one index of species, which every layer and every derivative reads: each is grouped
-once, when a kernel first meets it, and forgotten with the tensor. It is grouped again when its numbers have changed,
-whoever changed them: torch counts its own writes alone, not those of NumPy or of whoever else shares the memory. So the
-kernels read copies, and a tensor is compared with its copy at each call, which takes a small part of the time that
-grouping takes, or any kernel.
+All layers and derivatives of a batch read the same ``edge_index`` and the same index of species. Each is grouped once,
+when a kernel first sees it; the groups live as long as the tensor. If its numbers change, it is grouped again. torch
+counts only its own writes, not those of NumPy or of others that share the memory. Kernels therefore read copies, and
+each call compares the tensor with its copy, which takes much less time than grouping or any kernel.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Struct = TypeVar("Struct", library.Edges, library.Rows)
 
 
 class _Known(Generic[Struct]):
-    """What is known of a tensor; ``kept`` is what ``struct`` points to, and must not hold the tensor or views of it."""
+    """Groups of a tensor. ``struct`` points to the tensors in ``kept``, which must not be the tensor or its views."""
 
     struct: Struct
 
@@ -37,7 +36,7 @@ _pairs: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def _version(tensor: Tensor) -> int | None:
-    """How often torch has written to the tensor; None if it does not count."""
+    """How often torch has written to the tensor; None for tensors for which it does not count."""
     return None if tensor.is_inference() else tensor._version
 
 
@@ -49,16 +48,16 @@ def _recall(tensor: Tensor, sizes: tuple[int, ...]) -> _Known[Any] | None:
 
 
 def edges(edge_index: Tensor, num_sources: int, num_targets: int) -> library.Edges:
-    """The edges ``(2, e)`` by target and by source.
+    """Group edges ``(2, e)`` by target and by source.
 
     Raises:
-        ValueError: not integers of 64 bits, or a negative number of nodes.
+        ValueError: the index is not int64, or the number of nodes is negative.
         IndexError: a node is out of range.
     """
     sizes = (num_sources, num_targets)
     known: _Known[library.Edges] | None = _recall(edge_index, sizes)
     if known is None:
-        with torch.inference_mode(False):  # they are kept for whoever comes next
+        with torch.inference_mode(False):  # later calls may need them outside of inference mode
             index = _copied(edge_index)
             target_ptr, by_target = library.group(index[1], num_targets)
             source_ptr, by_source = library.group(index[0], num_sources)
@@ -69,31 +68,31 @@ def edges(edge_index: Tensor, num_sources: int, num_targets: int) -> library.Edg
 
 
 def rows(index: Tensor, num_indices: int) -> library.Rows:
-    """Rows ``(n,)`` by their index.
+    """Group rows ``(n,)`` by their index.
 
     Raises:
-        ValueError: not integers of 64 bits, or a negative number of indices.
+        ValueError: the index is not int64, or the number of indices is negative.
         IndexError: an index is out of range.
     """
     return _rows(index, num_indices).struct
 
 
 def first(index: Tensor, num_indices: int) -> Tensor:
-    """The first row of each index, that of another where there is none."""
+    """Return the first row of each index; for an index without rows, the row of another."""
     return _rows(index, num_indices).kept[2]
 
 
 def copy(index: Tensor, num_indices: int) -> Tensor:
-    """A copy of ``index``, whose entries are in range, which must not be written to."""
+    """Return the copy of ``index``, whose entries are in range; it must not be written to."""
     return _rows(index, num_indices).copy
 
 
 def pairs(edge_index: Tensor, edge_shift: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """Edges ``(2, e)`` with their reverses, by nodes and shifts ``(e, 3)``: see `library.pairs`."""
+    """Pair edges ``(2, e)`` with shifts ``(e, 3)`` and their reverses; see `library.pairs`."""
     grouped, known = edges(edge_index, num_nodes, num_nodes), _pairs.get(edge_index)
     if known is not None and known[0] is grouped and library.same(known[1], edge_shift):
         return known[2]
-    with torch.inference_mode(False):  # they are kept for whoever comes next
+    with torch.inference_mode(False):  # later calls may need them outside of inference mode
         shift = _copied(edge_shift)
         found = library.pairs(grouped, shift)
     _pairs[edge_index] = (grouped, shift, found)
@@ -104,7 +103,7 @@ def _rows(index: Tensor, num_indices: int) -> _Known[library.Rows]:
     sizes = (num_indices,)
     known: _Known[library.Rows] | None = _recall(index, sizes)
     if known is None:
-        with torch.inference_mode(False):  # they are kept for whoever comes next
+        with torch.inference_mode(False):  # later calls may need them outside of inference mode
             own = _copied(index)
             ptr, order = library.group(own, num_indices)
             firsts = order[ptr[:-1].clamp(max=len(order) - 1)] if len(order) else order

@@ -20,14 +20,14 @@ from e3frame.kernels.reference.harmonics import spherical_harmonics
 
 @kept_with_plans
 def text_of(plan: HarmonicsPlan) -> str:
-    """The degrees, whether vectors are made unit vectors, and the scale of each degree up to the highest."""
+    """Write the degrees, whether vectors are normalized, and the scale of each degree up to the highest."""
     degrees, normalize, normalization = plan
     scales = (harmonics_scale(l, normalization).hex() for l in range(max(degrees) + 1))
     return f"{' '.join(map(str, degrees))}|{int(normalize)}|{' '.join(scales)}"
 
 
 def _read(text: str) -> tuple[HarmonicsPlan, tuple[float, ...]]:
-    """The plan and the scales of a text.
+    """Read the plan and the scales of a text.
 
     Raises:
         ValueError: the scales are not those of a normalization.

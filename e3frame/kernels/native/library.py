@@ -1,4 +1,4 @@
-"""The shared library and its C interface, by ctypes; ``plan.hpp`` says what the structures mean."""
+"""The shared library and its C interface through ctypes; ``plan.hpp`` documents the structures."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from e3frame.kernels.native.build import LIBRARY, STATUS, is_ours
 _INTERFACE = 4
 _FUNCTIONS = ("e3_best_isa", "e3_kernels_for", "e3_group", "e3_pairs")
 _PROCESS = os.getpid()
-# Torch's own operators would wait for threads that did not survive a fork, too.
+# The operators of torch would wait for threads that did not survive a fork, too.
 os.register_at_fork(after_in_child=partial(torch.set_num_threads, 1))
 
 
@@ -134,7 +134,7 @@ _UNARY = CFUNCTYPE(c_int, c_void_p, c_int, *[c_void_p] * 5, c_int64, c_int)
 
 
 class Kernels(Structure):
-    """The functions for one instruction set and type of numbers."""
+    """The functions for one instruction set and one floating-point type."""
 
     _fields_ = [
         ("convolve", CFUNCTYPE(c_int, c_void_p, c_void_p, c_void_p, c_int, c_int)),
@@ -150,20 +150,20 @@ class Kernels(Structure):
 
 
 def array(kind: type[Structure] | type[c_int32], items: Sequence[Any]) -> Array[Any]:
-    """A C array of at least one item."""
+    """Return a C array of the items, of length 1 if there are none."""
     return (kind * max(len(items), 1))(*items)
 
 
 def require(fits: bool, kind: str, text: str) -> None:
-    """Raise a ValueError unless what a text describes fits together: kernels trust what they are given, and texts come
-    from files, too, such as exported programs."""
+    """Raise a ValueError unless the parts of a text fit together: kernels do not check them, and texts may come from
+    files, such as exported programs."""
     if not fits:
         raise ValueError(f"{kind} whose parts do not fit together: {text!r}")
 
 
 @cache
 def load() -> CDLL | None:
-    """The library, or None where there is none that fits: a file that is there and does not fit is said aloud."""
+    """Return the library, or None if there is none; a file that cannot be loaded causes a warning."""
     library = _open() if LIBRARY.exists() else None
     if library is None:
         if LIBRARY.exists():
@@ -178,7 +178,7 @@ def load() -> CDLL | None:
 
 
 def _open() -> CDLL | None:
-    """The library, if it is ours, whole, and of this version."""
+    """Return the library if it is ours, complete, and of this version."""
     if not is_ours(LIBRARY):
         return None
     try:
@@ -194,7 +194,7 @@ def _unfit() -> str:
 
 
 def status() -> str:
-    """What is there, or why there is nothing, in one line."""
+    """One line: what was built and what this processor runs, or why there is no library."""
     written = STATUS.read_text(encoding="utf-8").strip() if STATUS.exists() else "not built"
     if load() is None:
         return _unfit() if LIBRARY.exists() else written
@@ -203,21 +203,23 @@ def status() -> str:
 
 @cache
 def instruction_set() -> int:
-    """The one to use: the processor's best, or at most that of ``E3FRAME_ISA``."""
+    """Number of the instruction set to use: the best of the processor, but not above ``E3FRAME_ISA``."""
     library, wanted = load(), wanted_instruction_set()
     best = library.e3_best_isa() if library is not None else 0
     return best if wanted is None else min(best, INSTRUCTION_SETS.index(wanted))
 
 
 def threads() -> int:
-    """How many threads a kernel takes: as many as torch does; one in a process that was forked from that which loaded
-    the library, since the threads of OpenMP do not survive a fork, and it would wait for them for ever."""
+    """Number of threads of a kernel: that of torch, but 1 in a process forked from the one that loaded the library.
+
+    The threads of OpenMP do not survive a fork, and a kernel would wait for them forever.
+    """
     return torch.get_num_threads() if os.getpid() == _PROCESS else 1
 
 
 @cache
 def kernels(dtype: torch.dtype) -> SimpleNamespace:
-    """The functions of `Kernels` for float32 or float64, each made once: a structure makes them anew at each access.
+    """Return the functions of `Kernels` for float32 or float64. A structure would create them at each access.
 
     Raises:
         ValueError: another type.
@@ -231,16 +233,16 @@ def kernels(dtype: torch.dtype) -> SimpleNamespace:
 
 
 def check(failed: int) -> None:
-    """Raise what a function of the library says."""
+    """Raise if a native call failed."""
     if failed:
         raise MemoryError("out of memory in a native kernel")
 
 
 def group(node: Tensor, num_nodes: int) -> tuple[Tensor, Tensor]:
-    """Entries by node: ``order[ptr[n]:ptr[n + 1]]`` are those of node n, in their order.
+    """Group entries by node: return ptr and order, where ``order[ptr[n]:ptr[n + 1]]`` are the entries of node n.
 
     Raises:
-        ValueError: not integers of 64 bits, one for each entry.
+        ValueError: the index is not int64, not on the CPU, or has more than one axis.
         IndexError: a node is out of range.
     """
     if node.dtype != torch.int64 or node.ndim != 1 or not node.is_cpu:
@@ -262,7 +264,7 @@ _memcmp.argtypes = [c_void_p, c_void_p, c_size_t]
 
 
 def same(copy: Tensor, tensor: Tensor) -> bool:
-    """Whether a tensor still has the shape, the type and the numbers of its contiguous copy, bit for bit."""
+    """Whether a tensor has the shape, the type and the numbers of its contiguous copy, bit for bit."""
     if copy.shape != tensor.shape or copy.dtype != tensor.dtype or not tensor.is_cpu:
         return False
     if not tensor.is_contiguous():
@@ -271,7 +273,7 @@ def same(copy: Tensor, tensor: Tensor) -> bool:
 
 
 def pairs(edges: Edges, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Each edge and its reverse as one row: the row of each edge, and the first edge of each row.
+    """Number the pairs of an edge and its reverse: return the row of each edge, and the first edge of each row.
 
     Args:
         shift: (e, 3), contiguous float32 or float64; that of the reverse is exactly its negative.

@@ -27,7 +27,7 @@ from e3frame.kernels.native.plans import terms
 def write_linear(
     irreps_in: Irreps, irreps_out: Irreps, num_indices: int, paths: Iterable[tuple[int, int, int, int, int, float]]
 ) -> str:
-    """Linear maps as text.
+    """Write linear maps as text.
 
     Args:
         paths: (i_in, i_out, where its weights begin, step to the next index, step to the next u, factor c).
@@ -38,7 +38,7 @@ def write_linear(
 
 @kept_with_plans
 def text_of(plan: LinearPlan) -> str:
-    """The linear map, without its biases, as text."""
+    """Write a linear map as text, without its biases."""
     paths, begin = [], 0
     for ins in (ins for ins in plan.instructions if ins.i_in >= 0):
         paths.append((ins.i_in, ins.i_out, begin, 0, ins.path_shape[1], ins.path_weight))
@@ -48,7 +48,7 @@ def text_of(plan: LinearPlan) -> str:
 
 @kept_with_plans
 def indexed_text_of(plan: ProductPlan) -> str:
-    """The linear maps, one for each even scalar of in2, as text."""
+    """Write linear maps as text, one for each even scalar of in2."""
     paths = [
         # The weights of a path are (u, index, w).
         (ins.i_in1, ins.i_out, where.start, ins.path_shape[2], prod(ins.path_shape[1:]), c)
@@ -59,8 +59,8 @@ def indexed_text_of(plan: ProductPlan) -> str:
 
 @kept_with_plans
 def self_connection_texts_of(plan: SelfConnectionPlan) -> tuple[str, str]:
-    """The matrices Σ_v W_uvw a_v of all paths as one linear map of a; and the linear maps of x, by species, that have
-    them as weights."""
+    """Write a linear map of a that gives the matrices Σ_v W_uvw a_v of all paths, and linear maps of x, one for each
+    species, whose weights they are."""
     product = plan.product
     rows: list[tuple[int, tuple[int, int]]] = []
     matrices, maps, begin = [], [], 0
@@ -81,7 +81,7 @@ def self_connection_texts_of(plan: SelfConnectionPlan) -> tuple[str, str]:
 
 @kept_with_plans
 def _places_of_biases(plan: LinearPlan) -> list[tuple[int, int]]:
-    """(where its biases begin, or -1 if it has none; size) of each term of the output."""
+    """For each term of the output: where its biases begin, or -1 if it has none, and its size."""
     places, begin = [(-1, mul_ir.dim) for mul_ir in plan.irreps_out], 0
     for ins in (ins for ins in plan.instructions if ins.i_in < 0):
         places[ins.i_out] = (begin, ins.path_shape[0])
@@ -90,13 +90,13 @@ def _places_of_biases(plan: LinearPlan) -> list[tuple[int, int]]:
 
 
 def spread_biases(b: Tensor, plan: LinearPlan) -> Tensor:
-    """``(bias_numel,) -> (irreps_out.dim,)``: each bias at its place, zero elsewhere."""
+    """Put biases at their places in the output, zero elsewhere: ``(bias_numel,) -> (irreps_out.dim,)``."""
     return torch.cat([b.new_zeros(n) if begin < 0 else b.narrow(0, begin, n) for begin, n in _places_of_biases(plan)])
 
 
 @lru_cache(maxsize=1024)
 def _compiled(text: str) -> tuple[library.Linear, int, int, int]:
-    """What the library reads, the sizes of x and of the result, and how many weights there must be."""
+    """Return the structure for the library, the sizes of x and of the result, and the least number of weights."""
     irreps_in, irreps_out, num_indices, *written = text.split("|")
     paths = []
     for path in written:
@@ -166,7 +166,7 @@ def _weights(x: Tensor, o: Tensor, index: Tensor | None, text: str, numel: int) 
         raise ValueError(
             f"x and o need equally many rows, and w {least} elements, got {x.shape[0]}, {o.shape[0]} and {numel}"
         )
-    # Weights that no path reads are not written.
+    # The kernel does not write gradients of weights that no path reads.
     x, o, gw = x.contiguous(), o.contiguous(), x.new_zeros(numel)
     run, rows = library.kernels(x.dtype).linear_weights, _rows(x, index, struct)
     pointers = (x.data_ptr(), o.data_ptr(), gw.data_ptr())

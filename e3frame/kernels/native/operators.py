@@ -1,7 +1,7 @@
 """Operators of torch that run native code: differentiable, and known to compilers.
 
-The same function runs in two ways: as an operator of ``torch.library``, where somebody watches or a tensor is not what
-it seems, and directly, which costs half as much per call, where `plain` says that this makes no difference.
+A function runs in one of two ways: directly, which takes half the time per call, if `plain` says that this makes no
+difference; otherwise as an operator of ``torch.library``.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ Derivative = Callable[[Sequence[bool], Values, Values], Values]
 
 
 def _others(*keys: DispatchKey) -> int:
-    """All keys of torch's dispatcher but these, as bits."""
+    """The bits of all keys of torch's dispatcher but these."""
     return ~reduce(or_, (DispatchKeySet(key).raw_repr() for key in keys))
 
 
-# What the dispatcher would do for an operator besides calling it stands in the keys of the tensors and of the thread.
-# These change nothing; all others do, whether we know of them or not: layouts, devices, signs yet to be applied,
-# subclasses, wrappers of transforms; modes and tracers.
+# The keys of the tensors and of the thread say what the dispatcher does besides calling an operator. These keys change
+# nothing. All others do, including those added in later versions of torch: layouts, devices, lazy negation, subclasses,
+# wrappers of transforms, modes and tracers.
 _UNUSUAL = _others(DispatchKey.CPU, DispatchKey.ADInplaceOrView, DispatchKey.AutogradCPU, DispatchKey.AutocastCPU)
 _WATCHERS = _others(DispatchKey.BackendSelect, DispatchKey.ADInplaceOrView)
 _TENSORS = (Tensor, nn.Parameter)
@@ -39,16 +39,16 @@ _NEVER = (False,) * 16
 
 
 def plain(tensors: Iterable[Any], optional: Iterable[bool] = _NEVER) -> bool:
-    """Whether these tensors may be given to code that torch knows nothing of.
+    """Whether tensors may be passed to native code without the dispatcher of torch.
 
-    They may if they are dense tensors in the memory of the CPU, with all signs applied, and nothing wants to see each
-    operator: no mode, such as an exporter's or a default device, no tracer, no transform, such as vmap, and no
-    forward-mode derivative.
+    They may if they are dense tensors in CPU memory without lazy negation, and no one intercepts operators: no mode
+    (an exporter, a default device), no tracer, no transform (vmap), and no forward-mode derivative.
 
     Args:
-        optional: which of them may be None; what comes after its end is not looked at.
+        tensors: the arguments of an operator.
+        optional: which of them may be None; arguments after the end of this sequence are ignored.
     """
-    # Each call of an operator comes by here: what is asked is what torch answers fastest.
+    # Every call of an operator runs this: it asks only what torch answers fast.
     if _tls().raw_repr() & _WATCHERS or _len_torch_function_stack() or forward_ad._current_level >= 0:
         return False
     for tensor, missing in zip(tensors, optional):  # noqa: B905
@@ -65,7 +65,7 @@ def plain(tensors: Iterable[Any], optional: Iterable[bool] = _NEVER) -> bool:
 
 
 def _end(tensor: Tensor) -> int:
-    """Where the tensor ends in its storage, in bytes; the storage may have been freed or cut since."""
+    """The end of a tensor in its storage, in bytes. The storage may be smaller if it has been freed or resized."""
     if not tensor.numel():
         return 0
     steps = sum([(n - 1) * step for n, step in zip(tensor.shape, tensor.stride(), strict=True)])
@@ -77,10 +77,10 @@ class Operator:
 
     Args:
         name: its name in ``torch.ops.e3frame``.
-        schema: its arguments and results, as ``torch.library.define`` takes them: tensors, then constants.
-        run: what it does on the CPU, with dense tensors.
-        fake: empty results of the right shapes.
-        derivative: made of operators, so that it can be differentiated again. Cotangents may be None.
+        schema: its arguments and results in the form of ``torch.library.define``: tensors, then constants.
+        run: computes the results from dense tensors on the CPU.
+        fake: returns empty results of the right shapes.
+        derivative: computes gradients with operators, so that it can be differentiated again. Cotangents may be None.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Operator:
             return fake(*inputs)
 
         def keep(ctx: Any, inputs: Values, output: Any = None) -> None:
-            """All inputs, for the derivative."""
+            """Save all inputs for the derivative."""
             ctx.save_for_backward(*inputs[:count])
             ctx.constants = inputs[count:]
             ctx.set_materialize_grads(False)
@@ -118,7 +118,7 @@ class Operator:
             keep(ctx, inputs)
             return run(*inputs)
 
-        # For tensors of every kind: those that the kernels cannot take are refused in our words.
+        # For tensors of every kind, so that those which kernels cannot read give our error messages.
         torch.library.impl(full, "CompositeExplicitAutograd")(run_any)
         torch.library.impl(full, "NestedTensorCPU")(run_any)
         torch.library.register_fake(full)(fake_any)
@@ -130,14 +130,14 @@ class Operator:
         if torch.compiler.is_dynamo_compiling() or not plain(inputs, self._optional):
             return self._op(*inputs)
         if tuple(map(type, inputs[self._count :])) != self._constants:
-            return self._op(*inputs)  # which converts, or says what it wants
+            return self._op(*inputs)  # which converts constants, or raises
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs[: self._count]):
             return self._function.apply(*inputs)
         return self.run(*inputs)
 
 
 def _given(name: str, inputs: Values, optional: Sequence[bool]) -> list[Tensor]:
-    """The tensors among the inputs, where all are there that must be, and no tangent would be dropped."""
+    """Return the tensors among the inputs; raise if one is missing, or if tangents would be lost."""
     if any(tensor is None and not missing for tensor, missing in zip(inputs, optional, strict=False)):
         raise TypeError(f"{name} needs tensors, got None for one of them")
     if forward_ad._current_level >= 0:
@@ -149,7 +149,7 @@ def _given(name: str, inputs: Values, optional: Sequence[bool]) -> list[Tensor]:
 
 
 def _check(name: str, tensors: list[Tensor]) -> None:
-    """Refuse what torch hands on to the kernels and they cannot take."""
+    """Raise a ValueError for tensors that torch passes on but kernels cannot read."""
     _check_devices(name, tensors)
     for tensor in tensors:
         if not tensor.is_cpu:
@@ -161,7 +161,7 @@ def _check(name: str, tensors: list[Tensor]) -> None:
 
 
 def require_memory(name: str, tensors: Iterable[Any]) -> None:
-    """Raise a ValueError if the memory of a tensor has been freed, which torch's own operators read all the same."""
+    """Raise a ValueError if the memory of a tensor has been freed, which the operators of torch would read."""
     for tensor in tensors:
         if (
             type(tensor) in _TENSORS
@@ -172,7 +172,7 @@ def require_memory(name: str, tensors: Iterable[Any]) -> None:
 
 
 def _check_devices(name: str, tensors: list[Tensor]) -> None:
-    """The memory of another device is not to be touched from here."""
+    """Raise a ValueError if tensors are on several devices."""
     devices = sorted({tensor.device.type for tensor in tensors})
     if len(devices) > 1:
         raise ValueError(f"{name} needs all tensors on one device, got some on {' and some on '.join(devices)}")

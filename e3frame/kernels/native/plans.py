@@ -1,4 +1,4 @@
-"""Plans of products for the kernels, and as text, which is how operators of torch carry them."""
+"""Plans of products as structures for the kernels, and as text, the form in which operators of torch take them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ _LARGEST_DEGREE = 11
 
 
 def runs(plan: ProductPlan) -> bool:
-    """Whether the kernels can run a plan: channel-wise paths (uvu) of degrees up to 11."""
+    """Whether the kernels run a plan: channel-wise (uvu) paths of degrees up to 11."""
     return all(ins.connection_mode == "uvu" and max(plan.degrees(ins)) <= _LARGEST_DEGREE for ins in plan.instructions)
 
 
 @lru_cache(maxsize=1024)
 def encode(plan: ProductPlan) -> str:
-    """A plan of channel-wise paths as text, exactly."""
+    """Write a plan of channel-wise paths as text, without loss."""
     paths = (
         f"{ins.i_in1},{ins.i_in2},{ins.i_out},{int(ins.has_weight)},{ins.path_weight.hex()}"
         for ins in plan.instructions
@@ -38,7 +38,7 @@ text_of = kept_with_plans(encode)
 
 
 def decode(text: str) -> ProductPlan:
-    """The inverse of `encode`."""
+    """Read a plan written by `encode`."""
     in1, in2, out, *paths = text.split("|")
     irreps = (Irreps(in1), Irreps(in2), Irreps(out))
     instructions = []
@@ -56,13 +56,13 @@ def decode(text: str) -> ProductPlan:
 
 @lru_cache(maxsize=1024)
 def weighted(text: str) -> str:
-    """The paths of an encoded plan that have weights: those that are linear in them."""
+    """Return the encoded plan with only the paths that have weights."""
     plan = decode(text)
     return encode(replace(plan, instructions=tuple(ins for ins in plan.instructions if ins.has_weight)))
 
 
 class Compiled(NamedTuple):
-    """A plan as the kernels read it.
+    """A plan as a structure for the kernels.
 
     Attributes:
         dims: sizes of the last axes of x, y, w and out.
@@ -80,7 +80,7 @@ class Compiled(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def compiled(text: str) -> Compiled:
-    """The plan that ``text`` encodes; each copy v of a harmonic becomes a path of its own."""
+    """Compile an encoded plan; each copy v of a harmonic becomes a path of its own."""
     plan = decode(text)
     y_slices = plan.irreps_in2.slices()
     paths: list[Path] = []
@@ -107,7 +107,7 @@ def compiled(text: str) -> Compiled:
 
 
 def _entries(plan: ProductPlan, ins: Instruction) -> list[Entry]:
-    """The nonzero ``path_weight C_ijk`` in the order of the matrix elements k, i."""
+    """Return the nonzero ``path_weight C_ijk``, ordered by k, then i."""
     l1, l2, l3 = plan.degrees(ins)
     c = ins.path_weight * wigner.wigner_3j(l1, l2, l3)
     if l2 == 0:
@@ -121,7 +121,7 @@ def _entries(plan: ProductPlan, ins: Instruction) -> list[Entry]:
 
 
 def terms(irreps: Irreps) -> Sequence[Term]:
-    """The terms of irreps as the kernels read them."""
+    """Return the terms of irreps as structures for the kernels."""
     return [Term(where.start, m.mul, m.ir.dim) for where, m in zip(irreps.slices(), irreps, strict=True)]
 
 

@@ -13,17 +13,17 @@ from e3frame.kernels.native import library
 from e3frame.kernels.native.unary import Unary, expect
 
 KINDS = ("identity", "sigmoid", "silu")
-"""Activations φ that the library has; an activation here is c φ(a x), written ``kind a c``."""
+"""Activations φ of the library, in the order of their numbers. Written as text, c φ(a x) is ``kind a c``."""
 
 
 def runs(plan: ActivationPlan) -> bool:
-    """Whether the library has an activation."""
+    """Whether the library has the activation."""
     return plan.function in KINDS
 
 
 @kept_with_plans
 def text_of(plan: ActivationPlan) -> str:
-    """The activation as text."""
+    """Write an activation as text."""
     return write_act(str(plan.function), plan.a, plan.c)
 
 
@@ -45,12 +45,12 @@ def _act(x: Tensor, act: library.Act) -> Tensor:
 activate = Unary(
     "activate", lru_cache(_read_act), lambda text, n: n, lambda x, text: _act(x, _read_act(text)), elementwise=True
 )
-"""``activate(x, write_act(kind, a, c))`` is c φ(a x)."""
+"""``activate(x, text)``: c φ(a x) of each element."""
 
 
 @kept_with_plans
 def gate_text_of(activated: ActivatedGatePlan) -> str:
-    """The gate as text."""
+    """Write a gate as text."""
     plan = activated.gate
     scalars, gates = (
         [text_of(act) for n, act in acts for _ in range(n)] for acts in (activated.scalars, activated.gates)
@@ -75,8 +75,11 @@ def gate_text_of(activated: ActivatedGatePlan) -> str:
 
 
 def _runs(starts: list[int], others: list[int], acts: list[str], step: int = 1) -> list[tuple[int, int, int, str]]:
-    """Stretches in which one place advances by ``step``, the other by 1, and the activation stays: (first place, first
-    other, length, activation)."""
+    """Merge entries into runs: the start grows by ``step``, the other place by 1, and the activation is the same.
+
+    Returns:
+        (first start, first other place, length, activation) of each run.
+    """
     runs: list[tuple[int, int, int, str]] = []
     for start, other, act in zip(starts, others, acts, strict=True):
         if runs:
@@ -102,7 +105,7 @@ def _read_gate(text: str) -> library.Gate:
     scalar_items = [library.Scalars(*numbers, act) for numbers, act in _items(scalars)]
     gated_items = [library.Gated(*numbers, act) for numbers, act in _items(gated)]
     dim_in, dim_out = map(int, dims.split())
-    # Of each part: where it reads, what it reads there, where it writes, how much.
+    # For each part: where it reads, how much, where it writes, how much.
     parts = [(s.start, s.mul, s.out, s.mul) for s in scalar_items]
     parts += [(g.start, g.mul * g.dim, g.out, g.mul * g.dim) for g in gated_items]
     parts += [(g.gate, g.mul, 0, 0) for g in gated_items]

@@ -1,4 +1,4 @@
-"""Products of rows as text for the kernels: channel-wise ones, and fully connected ones by a single copy."""
+"""Products of rows as text: channel-wise products, and fully connected products with a single copy in in2."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ of the product; the map is empty where the convolution has the weights."""
 
 @kept_with_plans
 def texts_of(plan: ProductPlan) -> Written | None:
-    """The plan as text, or None if the kernels cannot run it."""
+    """Write a plan as text; None if the kernels do not run it."""
     if plan.instructions and all(map(_mixes, plan.instructions)):
         return _fully_connected(plan)
     alike = replace(plan, instructions=tuple(map(_channel_wise, plan.instructions)))
@@ -25,18 +25,18 @@ def texts_of(plan: ProductPlan) -> Written | None:
 
 
 def _channel_wise(ins: Instruction) -> Instruction:
-    """All copies by all copies (uvuv) is copy by copy (uvu) where the second has one copy."""
+    """Write uvuv paths as uvu, which is the same if the second input has one copy."""
     alike = ins.connection_mode == "uvuv" and ins.path_shape[1] == 1
     return ins._replace(connection_mode="uvu") if alike else ins
 
 
 def _mixes(ins: Instruction) -> bool:
-    """Whether a path mixes the products of all copies by the only copy of the second input."""
+    """Whether a path mixes copies (uvw) and the second input has one copy."""
     return ins.connection_mode == "uvw" and ins.path_shape[1] == 1
 
 
 def _fully_connected(plan: ProductPlan) -> Written | None:
-    """Σ_u W_uw (x_u ⊗ y): the product of each path without weights, then a linear map."""
+    """Write Σ_u W_uw (x_u ⊗ y) as products without weights, followed by a linear map."""
     products, maps, middle = [], [], []
     for n, (ins, where) in enumerate(zip(plan.instructions, plan.weight_slices, strict=True)):
         assert where is not None

@@ -18,7 +18,7 @@ _ENVELOPES = get_args(get_type_hints(RadialPlan)["envelope"])
 
 @kept_with_plans
 def text_of(plan: RadialPlan) -> str:
-    """The functions as text."""
+    """Write radial functions as text."""
     return f"{plan.basis} {plan.num_basis} {plan.envelope} {plan.p} {plan.r_max.hex()}"
 
 

@@ -1,7 +1,7 @@
 """Functions of one tensor, row by row, with native first and second derivatives.
 
-A function f is three operators: f(x), the gradient o·f'(x), and the gradients of a·(o·f'(x)). Derivatives beyond those
-are taken of the plain torch form of f.
+A function f is three operators: f(x), its gradient o·f'(x), and the gradients of a·(o·f'(x)). Higher derivatives are
+those of f in plain torch.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Unary:
     """f: ``(..., n) -> (..., m)``, described by a text.
 
     Args:
-        name: of the operators, and of the function in the library.
-        compile: from the text to what the library reads, cached.
-        width: m for a text and n; a ValueError if n is wrong.
-        reference: f in plain torch, of a tensor and the text.
-        elementwise: whether the library counts elements, not rows.
+        name: name of the operators, and of the function in the library.
+        compile: turns the text into a structure for the library; cached.
+        width: returns m for a text and n; raises a ValueError if n is wrong.
+        reference: f in plain torch, as a function of a tensor and the text.
+        elementwise: whether the function in the library takes the number of elements, not of rows.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Unary:
         return self.value(x, text)
 
     def _run(self, order: int, text: str, x: Tensor, *tensors: Tensor | None) -> None:
-        """``tensors``: o, a, out, go."""
+        """Run the library on x and the tensors o, a, out, go."""
         count = x.numel() if self.elementwise else prod(x.shape[:-1])
         pointers = (None if t is None else t.data_ptr() for t in (x, *tensors))
         run = getattr(library.kernels(x.dtype), self.name)
@@ -70,7 +70,7 @@ class Unary:
     def _check(self, text: str, x: Tensor, o: Tensor, a: Tensor | None = None) -> None:
         if o.shape != (*x.shape[:-1], self.width(text, x.shape[-1])) or (a is not None and a.shape != x.shape):
             shapes = [tuple(t.shape) for t in (x, o, a) if t is not None]
-            raise ValueError(f"{self.name}: shapes that do not fit, {', '.join(map(str, shapes))}")
+            raise ValueError(f"{self.name}: shapes do not fit, got {', '.join(map(str, shapes))}")
         if o.dtype != x.dtype or (a is not None and a.dtype != x.dtype):
             types = [str(t.dtype) for t in (x, o, a) if t is not None]
             raise ValueError(f"{self.name} needs tensors of one type, got {' and '.join(types)}")
@@ -109,7 +109,7 @@ class Unary:
         require_memory(self.twice.name, (*tensors, *cotangents))
         create_graph = torch.is_grad_enabled()
         with torch.enable_grad():
-            # Views, since one of these may itself have been computed from another, which does not matter here.
+            # Views: one of these may have been computed from another, which must not count here.
             x, o, a = (t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in tensors)
             y = self.reference(x, text)
             if not y.requires_grad:  # a constant
@@ -129,6 +129,6 @@ def _like(x: Tensor) -> Tensor:
 
 
 def expect(name: str, n: int, expected: int) -> None:
-    """Raise a ValueError if the last axis is not as long as it must be."""
+    """Raise a ValueError if the length n of the last axis is not the expected one."""
     if n != expected:
         raise ValueError(f"{name} needs a last axis of {expected}, got {n}")

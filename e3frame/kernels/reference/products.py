@@ -16,8 +16,8 @@ from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.plan import Instruction, ProductPlan
 from e3frame.kernels.constants import constant, known_to_compilers
 
-# For each mode: which copies are multiplied, the letters of the weights, and what is left. Copies are multiplied all
-# with all (uv), each with its partner (u), or all pairs u < v of one input (p).
+# For each mode: which copies are multiplied, the letters of the weights, and the letters of the result. Copies are
+# multiplied all with all (uv), each with its partner (u), or in pairs u < v of one input (p).
 _EQUATIONS = {
     "uvw": ("uv", "uvw", "w"),
     "uvu": ("uv", "uv", "u"),
@@ -94,7 +94,7 @@ def _path(
 
 
 def _mix_all(x: Tensor, y: Tensor, w: Tensor, degrees: tuple[int, int, int], scale: float) -> Tensor:
-    """``(z,u,i), (z,v,j), (u,v,w) -> (z,w,k)``, in the order that leaves least to multiply."""
+    """``(z,u,i), (z,v,j), (u,v,w) -> (z,w,k)``, in the order with the fewest multiplications."""
     l1, l2, l3 = degrees
     u, v, num_out = w.shape
     dtype = torch.promote_types(x.dtype, y.dtype)
@@ -158,11 +158,11 @@ def convolution(
 
 
 def _convolve_blocks(x: Tensor, edge_index: Tensor, y: Tensor, w: Tensor, num_nodes: int, plan: ProductPlan) -> Tensor:
-    """The convolution with weights for each edge and harmonics of multiplicity 1.
+    """Convolve with weights for each edge and harmonics of multiplicity 1.
 
-    One product of matrices turns y into an operator for each edge and each input term, which holds all paths from that
-    term. Everything between gather and scatter has the copies of an irrep last, and no temporary holds all paths: large
-    temporaries cost more to allocate than to compute.
+    One matrix product turns y into an operator for each edge and each term of in1, which holds all paths from that
+    term. Between gather and scatter the copies of an irrep are the last axis, and no temporary holds all paths: large
+    temporaries take longer to allocate than to compute.
     """
     sources, targets = edge_index[0], edge_index[1]
     edges = y.shape[0]
@@ -204,9 +204,9 @@ class _Block(NamedTuple):
 
 @known_to_compilers
 def _layout(plan: ProductPlan) -> tuple[list[_Block], list[int], list[int]]:
-    """The blocks, the sizes of the weights of each path, and those of the output terms.
+    """Return the blocks, the size of the weights of each path, and the size of each term of the output.
 
-    Compilers take the numbers of a plan for variables, unless a module holds it; these they take for constants.
+    Compilers treat the numbers of a plan as variables, unless a module holds the plan; these they treat as constants.
     """
     blocks = []
     for i, (mul, ir) in enumerate(plan.irreps_in1):
@@ -218,7 +218,7 @@ def _layout(plan: ProductPlan) -> tuple[list[_Block], list[int], list[int]]:
 
 @cache
 def _coupling_matrix(plan: ProductPlan) -> np.ndarray:
-    """``(irreps_in2.dim, Σ_blocks k d)``: from y to the operators ``c C_jki`` of all paths."""
+    """Return the matrix ``(irreps_in2.dim, Σ_blocks k d)`` from y to the operators ``c C_jki`` of all paths."""
     rows = plan.irreps_in2.slices()
     blocks = []
     for _, dim, paths, out_dims, _ in _layout(plan)[0]:
