@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from e3frame.kernels.values import is_watched
+
 Device: TypeAlias = torch.device | str | None
 
 
@@ -60,12 +62,17 @@ def known_to_compilers(function: Function) -> Function:
     return function
 
 
-def constant(compute: Callable[..., NDArray[np.float64]]) -> Callable[..., Tensor]:
+def constant(compute: Callable[..., NDArray[np.float64]], shared: bool = False) -> Callable[..., Tensor]:
     """Turn a cached function ``(*key) -> array`` into a function ``(*key, dtype, device) -> Tensor``.
 
     A compiler embeds the numbers in its graph: it cannot read a function that computes them, and a tensor embedded as
     such would have a variable shape under ``dynamic=True``.
+
+    Args:
+        shared: on devices other than the CPU return one tensor for all calls, to which callers must not write; a copy
+            from the host at each call would make it wait for the device.
     """
+    kept: dict[tuple[Hashable, ...], Tensor] = {}
 
     @known_to_compilers
     def values(*key: Hashable) -> list[float]:
@@ -78,6 +85,12 @@ def constant(compute: Callable[..., NDArray[np.float64]]) -> Callable[..., Tenso
     def load(*key: Hashable, dtype: torch.dtype | None, device: Device) -> Tensor:
         if torch.compiler.is_dynamo_compiling():
             return torch.tensor(values(*key), dtype=dtype, device=device).view(shape(*key))
-        return as_tensor(compute(*key), dtype, device)
+        if not shared or device is None or torch.device(device).type == "cpu" or is_watched():
+            return as_tensor(compute(*key), dtype, device)
+        place = (*key, dtype, device)
+        if place not in kept:
+            with torch.inference_mode(False):  # later calls may need it outside of inference mode
+                kept[place] = as_tensor(compute(*key), dtype, device)
+        return kept[place]
 
     return load

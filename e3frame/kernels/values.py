@@ -9,10 +9,14 @@ from torch.autograd import forward_ad
 
 def has_values(x: Tensor) -> bool:
     """Whether the numbers in x can be read: not for compilers, exporters and transforms, nor on the meta device."""
-    if torch.compiler.is_compiling() or x.is_meta:
-        return False
-    watched = torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
-    return not watched and not torch._C._functorch.is_legacy_batchedtensor(x)
+    return not x.is_meta and not is_watched() and not torch._C._functorch.is_legacy_batchedtensor(x)
+
+
+def is_watched() -> bool:
+    """Whether a compiler, an exporter, a mode or a transform intercepts operators."""
+    if torch.compiler.is_compiling():
+        return True
+    return torch._C._len_torch_dispatch_stack() > 0 or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def has_tangents() -> bool:

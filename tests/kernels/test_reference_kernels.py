@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import e3nn.o3
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses import FakeTensorMode
 
 from e3frame import kernels, o3
 from e3frame.algebra.paths import ProductPlan, plan_convolution, plan_explicit, plan_fully_connected
+from e3frame.kernels.constants import constant
 
 CLOSE = {"atol": 1e-10, "rtol": 0}
 PLANS = [
@@ -145,3 +148,23 @@ def test_product_errors() -> None:
         kernels.product(torch.ones(2), torch.ones(1), None, plan)
     with pytest.raises(ValueError, match=r"w must have a last dimension of 2, got shape \(3,\)"):
         kernels.product(torch.ones(2), torch.ones(1), torch.ones(3), plan)
+
+
+def test_constants_on_a_device_are_copied_once() -> None:
+    """Not on the CPU, where each call may write to its own, and not in the presence of a mode."""
+    load = constant(lambda n: np.arange(float(n)), shared=True)
+
+    def call(n: int = 3, device: str = "meta", dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return load(n, dtype=dtype, device=torch.device(device))
+
+    with torch.inference_mode():
+        first = call()
+    assert not first.is_inference()
+    assert call() is first
+    assert call(4).shape == (4,)
+    assert call(dtype=torch.float64).dtype == torch.float64
+    with FakeTensorMode():
+        assert call() is not first
+    assert call() is first
+    assert call(device="cpu") is not call(device="cpu")
+    assert constant(lambda n: np.arange(float(n)))(3, dtype=None, device="meta") is not first

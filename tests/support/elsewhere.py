@@ -24,6 +24,7 @@ import torch
 import yaml
 from torch import Tensor
 from torch._subclasses import FakeTensorMode, fake_tensor
+from torch._subclasses.fake_tensor import FakeTensorDeviceMismatchError
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -140,6 +141,20 @@ def _loader(frames: Any) -> Any:
     return DataLoader([frames[n] for n in range(4)], batch_size=4)
 
 
+def of_mixtures(place: Place) -> None:
+    """Tensors of two devices: if nobody noticed, the other cases would say nothing."""
+    x, other = place.put(torch.ones(3, requires_grad=True)), torch.zeros(1, dtype=torch.long)
+    with place.mode:
+        (slope,) = torch.autograd.grad(x.square().sum(), x)
+        assert slope.device.type == "elsewhere"
+        for mix in (lambda: x + torch.ones(3), lambda: x.index_select(0, other + 0), lambda: torch.cat([x, other])):
+            try:
+                mix()
+            except FakeTensorDeviceMismatchError:
+                continue
+            raise AssertionError("a mixture of devices went unnoticed")
+
+
 def cases() -> dict[str, tuple[Callable[[Place], None], str]]:
     """By name: what is run, and on which device."""
     layers: dict[str, Callable[[Place], None]] = {
@@ -149,7 +164,10 @@ def cases() -> dict[str, tuple[Callable[[Place], None], str]]:
     models: dict[str, Callable[[Place], None]] = {f"model {path.stem}": partial(of_preset, path.stem) for path in files}
     models["data"] = of_data
     found = {f"{name} on elsewhere": (run, "elsewhere") for name, run in (layers | models).items()}
-    return found | {f"{name} on meta": (run, "meta") for name, run in models.items()}
+    found |= {
+        f"{name} on meta": (run, "meta") for name, run in models.items() if name in ("data", "model nequip_small")
+    }
+    return found | {"mixtures are noticed": (of_mixtures, "elsewhere")}
 
 
 def main() -> None:

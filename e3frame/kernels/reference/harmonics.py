@@ -25,7 +25,7 @@ def _steps(lmax: int, normalization: HarmonicsNormalization) -> NDArray[np.float
     return np.concatenate([step.ravel() for step in steps]) if steps else np.zeros(0)
 
 
-_load_steps = constant(_steps)
+_load_steps = constant(_steps, shared=True)
 
 
 def _harmonics(x: Tensor, lmax: int, normalization: HarmonicsNormalization) -> list[Tensor]:

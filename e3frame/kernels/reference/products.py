@@ -30,7 +30,7 @@ _EQUATIONS = {
 }
 
 
-_wigner_3j = constant(wigner.wigner_3j)
+_wigner_3j = constant(wigner.wigner_3j, shared=True)
 
 
 def product(x: Tensor, y: Tensor, w: Tensor | None, plan: ProductPlan) -> Tensor:
@@ -234,4 +234,4 @@ def _coupling_matrix(plan: ProductPlan) -> np.ndarray:
     return np.concatenate(blocks, axis=1)
 
 
-_couplings = constant(_coupling_matrix)
+_couplings = constant(_coupling_matrix, shared=True)
