@@ -4,12 +4,15 @@ A backend runs an operator; which one is found here, and nothing above knows of 
 runs everything everywhere, and defines the results. ``native`` is C++ for the CPU, in float32 and float64;
 ``cuequivariance`` is NVIDIA's library for CUDA. The first backend that has the plan and takes the tensors runs them.
 The environment variable ``E3FRAME_BACKEND`` chooses one of the three; what it does not run, the reference does.
-``e3frame info`` says what is in use. Another backend is one file that calls `register`.
+``e3frame info`` says what is in use. Another backend is one file that calls `register`: in this folder, or in a plugin,
+whose backends are asked first.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from math import prod
+from pkgutil import iter_modules
 
 import torch
 from torch import Tensor
@@ -20,7 +23,7 @@ from e3frame.algebra.functions import ActivatedGatePlan, ActivationPlan, Harmoni
 from e3frame.algebra.interaction import SelfConnectionPlan
 from e3frame.algebra.linear import LinearPlan
 from e3frame.algebra.plan import ProductPlan
-from e3frame.kernels import cuequivariance, native, reference  # each registers its backend
+from e3frame.kernels import cuequivariance, native, reference
 from e3frame.kernels.backends import BACKENDS, Backend, check_choice, chosen, kept_with_plans, register, run, use
 from e3frame.kernels.constants import as_floating
 
@@ -44,6 +47,8 @@ __all__ = [
 ]
 
 check_environment()
+for _module in iter_modules(__path__):  # a backend registers itself when its file is imported
+    import_module(f"{__name__}.{_module.name}")
 check_choice()
 
 

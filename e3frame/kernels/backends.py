@@ -54,6 +54,15 @@ class Backend:
         available: whether it runs at all on this machine.
         status: one line for ``e3frame info``: what is there, or why there is nothing.
         priority: backends of higher priority are asked first; 20 for ours, 0 for the reference.
+
+    A backend that has the identity on CUDA devices, and nothing else:
+
+    >>> def activation(x, plan):
+    ...     return plan.c * plan.a * x if x.is_cuda else NotImplemented
+    >>> mine = Backend("mine", {"activation": activation}, runs=lambda operator, plan: plan.function == "identity")
+    >>> register(mine).name
+    'mine'
+    >>> unregister("mine")
     """
 
     name: str

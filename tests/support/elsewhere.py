@@ -143,11 +143,12 @@ def _loader(frames: Any) -> Any:
 
 def of_mixtures(place: Place) -> None:
     """Tensors of two devices: if nobody noticed, the other cases would say nothing."""
-    x, other = place.put(torch.ones(3, requires_grad=True)), torch.zeros(1, dtype=torch.long)
+    x = place.put(torch.ones(3, requires_grad=True))
     with place.mode:
+        other = torch.zeros(1, dtype=torch.long)
         (slope,) = torch.autograd.grad(x.square().sum(), x)
         assert slope.device.type == "elsewhere"
-        for mix in (lambda: x + torch.ones(3), lambda: x.index_select(0, other + 0), lambda: torch.cat([x, other])):
+        for mix in (lambda: x + torch.ones(3), lambda: x.index_select(0, other), lambda: torch.cat([x, other])):
             try:
                 mix()
             except FakeTensorDeviceMismatchError:
