@@ -128,7 +128,7 @@ def example(*texts: str) -> str:
 
 
 def layers_index() -> str:
-    rows = [f"| [{kind}]({kind}.md) | {prose(summary(LayerSpec.members[kind]))} |" for kind in built_in()]
+    rows = [f"| [{kind}]({kind}.md) | {cell(prose(summary(LayerSpec.members[kind])))} |" for kind in built_in()]
     return f"""# Layers
 
 Every kind of layer that a model may name. `e3frame layers` prints this list, with the layers of your own plugins, and
