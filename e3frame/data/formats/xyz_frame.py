@@ -61,8 +61,8 @@ def read_frame(found: Text, extended: bool) -> Atoms:
     atoms.info = info
     if (mask := arrays.pop("move_mask", None)) is not None:
         atoms.set_constraint(_fixed(mask.astype(bool)))
-    named = {quantity.column: quantity.ase or quantity.name for quantity in QUANTITIES.values()}
-    set_calc_and_arrays(atoms, {named.get(name, name): values for name, values in arrays.items()})
+    ase_names = {quantity.column: quantity.ase or quantity.name for quantity in QUANTITIES.values()}
+    set_calc_and_arrays(atoms, {ase_names.get(name, name): values for name, values in arrays.items()})
     return atoms
 
 
