@@ -88,7 +88,7 @@ def test_a_new_run_writes_over_nothing(name: str, make_config: MakeConfig, tmp_p
         ("a: 1\n", r"/run: its config is not valid in this version of e3frame: a unknown key"),
         ("- 1\n", r"/run/config.yaml\n  a mapping is required at the top level"),
         ("a: [\n", r"/run/config.yaml:2:1\n  this is not YAML"),
-        ("a: \xff\n", r"/run/config.yaml:1:4\n  this is not UTF-8"),
+        ("a: \xff\n", r"/run/config.yaml:1:4\n  the file is not UTF-8: byte 0xff"),
     ],
 )
 def test_the_config_of_another_program(
