@@ -127,7 +127,7 @@ def judge(area: Area, outcome: Outcome) -> str | None:
 
 def _places(line: str) -> bool:
     """Whether the first line of a message names a file, a key, an override or an option."""
-    return bool(re.search(r"[\w./*-]+\.\w+|\w/\w|command-line|--\w+|^\w+=|defaults list", line))
+    return bool(re.search(r"[\w./*-]+\.\w+|\w/\w|^[~/]\w|command-line|--\w+|^\w+=|defaults list", line))
 
 
 def run_apart(call: Callable[[], int], folder: Path) -> Outcome:
