@@ -220,7 +220,7 @@ def test_the_levels_of_md17() -> None:
         assert re.search(rf"`(data\.level=)?{level}`", TEXTS["guide/data.md"])
         with pytest.raises(SpecErrors) as caught:
             validate(Md17Spec, {"molecule": "uracil", "level": level})
-        hint = str(caught.value.errors[0]).partition("there are of ")[2]
+        hint = str(caught.value.errors[0]).partition("available for ")[2]
         assert sorted(hint.split(", ")) == molecules.split(", ")
 
 
