@@ -58,6 +58,7 @@ $(DOCS_STAMP): $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 types: $(STAMP)
 	$(BIN)/mypy

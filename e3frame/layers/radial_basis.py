@@ -15,6 +15,8 @@ from e3frame.spec.registry import Kinded, KindOf, OneOf
 if TYPE_CHECKING:
     from torch import nn
 
+    from e3frame.nn.radial import Basis
+
 
 class Envelope(Kinded, family="envelope"):
     """A factor that takes the basis smoothly to zero at r_max."""
@@ -56,7 +58,7 @@ class RadialFunctions(Kinded, family="radial basis"):
     trainable: ClassVar[bool] = False
     """Whether the functions have ``num_basis`` parameters, which ``trainable: true`` trains."""
 
-    def build(self, r_max: float, num_basis: int, trainable: bool) -> nn.Module:
+    def build(self, r_max: float, num_basis: int, trainable: bool) -> Basis:
         """A module that takes lengths (e,) to (e, num_basis)."""
         raise NotImplementedError(f"{type(self).__name__}.build")
 
@@ -67,7 +69,7 @@ class BesselFunctions(RadialFunctions):
     kind: Literal["bessel"] = "bessel"
     trainable = True
 
-    def build(self, r_max: float, num_basis: int, trainable: bool) -> nn.Module:
+    def build(self, r_max: float, num_basis: int, trainable: bool) -> Basis:
         from e3frame.nn.radial import BesselBasis
 
         return BesselBasis(r_max, num_basis, trainable)
@@ -78,7 +80,7 @@ class GaussianFunctions(RadialFunctions):
 
     kind: Literal["gaussian"] = "gaussian"
 
-    def build(self, r_max: float, num_basis: int, trainable: bool) -> nn.Module:
+    def build(self, r_max: float, num_basis: int, trainable: bool) -> Basis:
         from e3frame.nn.radial import GaussianBasis
 
         return GaussianBasis(r_max, num_basis)
