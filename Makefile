@@ -9,15 +9,14 @@ WORKERS ?= 2
 DOCS := .github/docs
 DOCS_STAMP := $(VENV)/.docs-installed
 
-.PHONY: help install train test bench docs lint types format clean
+.PHONY: help install train test bench docs lint format clean
 
 help:
 	@echo "make train    install into .venv, train on the embedded data, show the errors"
 	@echo "make test     install into .venv, lint, test"
 	@echo "make bench    speed against e3nn, and against nequip if it is installed: quiet machine, some minutes"
 	@echo "make docs     build the documentation into build/docs: some minutes, as its tutorials are run"
-	@echo "make lint     ruff"
-	@echo "make types    the type checker over the whole package"
+	@echo "make lint     ruff, and mypy over the whole package"
 	@echo "make format   let ruff mend what it can"
 	@echo "make clean    remove .venv and caches; runs stay"
 
@@ -58,9 +57,6 @@ $(DOCS_STAMP): $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-
-types: $(STAMP)
 	$(BIN)/mypy
 
 format: $(STAMP)
