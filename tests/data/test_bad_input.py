@@ -114,13 +114,14 @@ CASES: dict[str, tuple[Change, str, tuple[str, ...]]] = {
         _moved(1, 0), "atoms {ij} are at the same place: 0.001 Å from each other", ("xyz", "ase_db", "npz", "md17"),
     ),
     "an atom without neighbours": (
-        _far, "atom 2 (O) has no neighbour within r_max = 4 Å\n  raise r_max, or check data.units.length\n"
-        "  if it is meant to be isolated: data.allow=[isolated_atoms]",
+        _far, "atom 2 (O) has no neighbour within r_max = 4 Å\n  raise model.r_max, or check data.units.length\n"
+        "  if isolated atoms are intended: data.allow=[isolated_atoms]",
         ("xyz", "ase_db", "npz", "md17"),
     ),
     "a zero cell": (
         _without_a_cell,
-        "periodic, but the cell vectors do not span a cell: [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]",
+        "the frame is periodic, but its cell vectors are linearly dependent: "
+        "[[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]",
         ("ase_db", "npz"),
     ),
     "NaN": (_nan, "{energy} is not finite: nan", ("xyz", "npz", "md17")),
@@ -165,7 +166,7 @@ def test_a_number_where_forces_are_needed(kind: str, ethanol: list[Atoms]) -> No
         np.savez("a.npz", **whole)
     keys = {"energy": "E" if kind == "npz" else "energy", "forces": "F"}
     hint = "forces is one value of shape (3,) per atom"
-    message = f"{FILES[kind]}, frame 0\n  F has the shape (), but the label forces needs (9, 3)\n  {hint}"
+    message = f"{FILES[kind]}, frame 0\n  F has shape (), but the label forces needs (9, 3)\n  {hint}"
     says({**raw, "keys": keys}, message)
 
 
@@ -281,8 +282,8 @@ def test_mixed_periodicity(kind: str, ethanol: list[Atoms]) -> None:
     with pytest.raises(DataError) as caught:
         load(parse_data({**raw, "keys": {"stress": "S"}}), 4.0, {"stress": Label("graph", (3, 3))})
     assert str(caught.value) == (
-        f"{FILES[kind]}, frame 4\n  a stress needs a periodic cell, but this frame has none\n"
-        "  leave the label out, or allow it to be missing: data.allow_missing=[stress], and no key in this frame"
+        f"{FILES[kind]}, frame 4\n  stress needs a periodic cell, but this frame has none\n"
+        "  remove the label, or set data.allow_missing=[stress] and remove the key from this frame"
     )
 
 

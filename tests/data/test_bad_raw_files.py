@@ -74,7 +74,7 @@ def test_a_truncated_trajectory(kind: str) -> None:
 
 def test_a_trajectory_of_another_length() -> None:
     raw = trajectory("rmd17", lambda made: made.update(E=made["E"][:-1]))
-    says(raw, FORCES, f"{FILES['rmd17']}\n  energies has the shape (39,), but there are 40 frames")
+    says(raw, FORCES, f"{FILES['rmd17']}\n  energies has shape (39,), but there are 40 frames")
     raw = raw | {"fold": 1}
     splits = Path("raw/rmd17/splits")
     splits.mkdir()

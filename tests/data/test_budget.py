@@ -110,22 +110,22 @@ def test_a_frame_that_does_not_fit(splits: Splits) -> None:
     for spec, message in (
         (
             SampleSpec(batch_size={"atoms": 8}),
-            "data=sample, frame 0\n  the frame has 9 atoms, but data.batch_size has room for 8\n"
-            "  'data.batch_size={atoms: 9}' has room for the largest frame",
+            "data=sample, frame 0\n  the frame has 9 atoms, but data.batch_size allows 8\n"
+            "  'data.batch_size={atoms: 9}' fits the largest frame",
         ),
         (
             SampleSpec(eval_batch_size={"edges": 20}),
-            f"data=sample, frame 0\n  the frame has {edges[0]} edges, but data.eval_batch_size has room for 20\n"
-            f"  'data.eval_batch_size={{edges: {edges.max()}}}' has room for the largest frame",
+            f"data=sample, frame 0\n  the frame has {edges[0]} edges, but data.eval_batch_size allows 20\n"
+            f"  'data.eval_batch_size={{edges: {edges.max()}}}' fits the largest frame",
         ),
     ):
         with pytest.raises(DataError) as caught:
             require_room(splits, spec)
         assert str(caught.value) == message
     require_room(splits, SampleSpec(batch_size={"atoms": 9}, eval_batch_size={"edges": 80}))
-    with pytest.raises(DataError, match=r"data\.batch_size has room for 3"):
+    with pytest.raises(DataError, match=r"data\.batch_size allows 3"):
         make_loader(splits.train, Budget(atoms=3), seed=0)
-    with pytest.raises(DataError, match=r"data\.eval_batch_size has room for 3"):
+    with pytest.raises(DataError, match=r"data\.eval_batch_size allows 3"):
         make_loader(splits.train, Budget(atoms=3))
 
 

@@ -88,7 +88,7 @@ def test_a_damaged_file_is_made_anew(damage: str, xyz: Path, cache: Path, caplog
     path.write_bytes(damaged)
     with caplog.at_level(logging.WARNING):
         second = read(xyz)
-    assert f"{path} is damaged; it is made again" in caplog.text
+    assert f"{path} is damaged and is rebuilt" in caplog.text
     assert same(first, second)
     assert path.read_bytes() == intact
 
@@ -143,7 +143,7 @@ def test_a_folder_that_cannot_be_written_is_no_obstacle(xyz: Path, caplog: pytes
         dataset = read(xyz, cache_dir=str(blocker / "cache"))
     assert len(dataset) == 10
     assert dataset.cached is None
-    assert "cannot be written, so the processed data are not kept" in caplog.text
+    assert ", so the prepared data are not cached" in caplog.text
     assert compute_statistics(dataset).species == ("H", "C", "O")
 
 

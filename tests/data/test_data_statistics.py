@@ -111,16 +111,16 @@ def test_without_energies() -> None:
         (
             dataset(["CH4"] * 3, constant=True),
             "memory\n  all forces are zero in the training frames\n"
-            "  if they vanish by symmetry: data.allow=[zero_forces]",
+            "  if they are zero by symmetry: data.allow=[zero_forces]",
         ),
         (
             dataset(["CH4"] * 3, forces=False, constant=True),
-            "memory\n  the energy does not vary in the training frames",
+            "memory\n  the energy is the same in all training frames",
         ),
         (
             GraphDataset.from_graphs([make_graph(Atoms("H"), 5.0, {"energy": np.ones(1)})] * 3),
             "memory\n  no atom has a neighbour within r_max\n"
-            "  raise model.r_max\n  if they are meant to be isolated: data.allow=[isolated_atoms]",
+            "  raise model.r_max\n  if isolated atoms are intended: data.allow=[isolated_atoms]",
         ),
     ],
 )

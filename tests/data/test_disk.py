@@ -243,7 +243,7 @@ def test_a_damaged_file_is_made_anew(damage: str, mixed: Path, caplog: pytest.Lo
         path.write_bytes({"cut": intact[:-4096], "emptied": b"", "replaced": b"no table"}[damage])
     with caplog.at_level(logging.WARNING):
         _, again = both(mixed)
-    assert f"{path} is damaged; it is made again" in caplog.text
+    assert f"{path} is damaged and is rebuilt" in caplog.text
     assert_same(memory, again)
 
 
@@ -256,7 +256,7 @@ def test_a_frame_that_is_damaged_is_not_trained(mixed: Path) -> None:
     assert again[3].num_nodes == 6
     with pytest.raises(DataError) as caught:
         again[4]
-    assert str(caught.value) == f"{disk.cached}\n  entry 4 is damaged\n  delete the file: it is made again"
+    assert str(caught.value) == f"{disk.cached}\n  entry 4 is damaged\n  delete the file to rebuild it"
 
 
 def test_a_wrong_frame_leaves_nothing(mixed: Path, cache: Path) -> None:
@@ -277,8 +277,8 @@ def test_a_folder_that_cannot_be_written(xyz: Path) -> None:
     with pytest.raises(DataError) as caught:
         prepare(spec, recipe_of(spec, 4.0, LABELS))
     assert str(caught.value).splitlines()[1:] == [
-        "  cannot be written, and data.storage=disk reads from it: Not a directory",
-        "  set data.cache_dir to a folder with room, or data.storage=memory",
+        "  cannot be written, but data.storage=disk needs it: Not a directory",
+        "  set data.cache_dir to a folder with free space, or data.storage=memory",
     ]
 
 
@@ -289,7 +289,7 @@ def test_a_disk_that_is_full(xyz: Path, cache: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("e3frame.data.pipeline.disk.SQLiteDatabase.multi_insert", full)
     with pytest.raises(DataError) as caught:
         load(XyzSpec(path=str(xyz), storage="disk"), 4.0, LABELS)
-    assert "cannot be written, and data.storage=disk reads from it: database or disk is full" in str(caught.value)
+    assert "cannot be written, but data.storage=disk needs it: database or disk is full" in str(caught.value)
     assert not list(cache.iterdir())
 
 

@@ -173,23 +173,23 @@ def test_units_and_frames_without(tmp_path: Path) -> None:
 WATER: dict[str, Any] = {"ij": [[0, 1], [0, 2]], "J": [1.0, 2.0]}
 NO_SHIFT = {"index": "ij"}
 WRONG: list[tuple[dict[str, Any], Label, dict[str, Any], str]] = [
-    ({"ij": [[0, 1], [0, 3]]}, SCALAR, NO_SHIFT, "the pair (0, 3) of J names an atom that does not exist\n"
-     "  the frame has 3 atoms, which count from 0"),
-    ({"ij": [[0, 1], [-1, 2]]}, SCALAR, NO_SHIFT, "the pair (-1, 2) of J names an atom that does not exist\n"
-     "  the frame has 3 atoms, which count from 0"),
-    ({"ij": [[0, 1], [2, 2]]}, SCALAR, NO_SHIFT, "the pair (2, 2) of J is an atom with itself\n"
-     "  what belongs to one atom is a label per node"),
+    ({"ij": [[0, 1], [0, 3]]}, SCALAR, NO_SHIFT, "the pair (0, 3) of J refers to an atom that does not exist\n"
+     "  the frame has atoms 0 to 2"),
+    ({"ij": [[0, 1], [-1, 2]]}, SCALAR, NO_SHIFT, "the pair (-1, 2) of J refers to an atom that does not exist\n"
+     "  the frame has atoms 0 to 2"),
+    ({"ij": [[0, 1], [2, 2]]}, SCALAR, NO_SHIFT, "the pair (2, 2) of J joins an atom with itself\n"
+     "  use a label per node for values of single atoms"),
     ({"ij": [[0, 1], [0, 1]]}, SCALAR, NO_SHIFT, "the pair (0, 1) of J has two values: 1.0 and 2.0"),
     ({"ij": [[0, 1], [1, 0]]}, SCALAR, {"index": "ij", "reverse": "same"},
      "the pair (1, 0) of J has two values: 2.0 and 1.0\n"
-     "  data.edges.J.reverse is same: leave it out if both directions have rows"),
-    ({"ij": [[0.0, 1], [0, 2.5]]}, SCALAR, NO_SHIFT, "ij must hold integers, not float64"),
+     "  remove data.edges.J.reverse=same if the file has rows for both directions"),
+    ({"ij": [[0.0, 1], [0, 2.5]]}, SCALAR, NO_SHIFT, "ij must contain integers, got float64"),
     ({"ij": [[0, 0, 1], [1, 2, 2]], "J": [1.0, 2.0, 3.0]}, SCALAR, NO_SHIFT,
-     "ij has the shape (2, 3), (pairs, 2) is required\n  transpose it"),
-    ({"ij": [0, 1, 2]}, SCALAR, NO_SHIFT, "ij has the shape (3,), (pairs, 2) is required"),
+     "ij has shape (2, 3), but must have (pairs, 2)\n  transpose it"),
+    ({"ij": [0, 1, 2]}, SCALAR, NO_SHIFT, "ij has shape (3,), but must have (pairs, 2)"),
     ({"J": [1.0, 2.0, 3.0]}, SCALAR, NO_SHIFT,
-     "J has the shape (3,), but 2 pairs of the label J need (2,)"),
-    ({}, VECTOR, NO_SHIFT, "J has the shape (2,), but 2 pairs of the label J need (2, 3)"),
+     "J has shape (3,), but 2 pairs of the label J need (2,)"),
+    ({}, VECTOR, NO_SHIFT, "J has shape (2,), but 2 pairs of the label J need (2, 3)"),
     ({"J": [1.0, np.nan]}, SCALAR, NO_SHIFT, "J of the pair (0, 2) is not finite: nan"),
     ({}, SCALAR, {"index": "pairs"}, "no key 'pairs' for data.edges.J.index\n  existing keys: J, ij"),
     ({"ijs": 1}, SCALAR, {"index": "ijd"},
@@ -243,8 +243,8 @@ def test_a_periodic_frame_needs_images(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         loaded(tmp_path / "a.xyz")
     assert str(caught.value) == (
-        f"{tmp_path / 'a.xyz'}, frame 0\n  the frame is periodic: the images of the pairs of J are not given\n"
-        "  data.edges.J.shift names the key of the images"
+        f"{tmp_path / 'a.xyz'}, frame 0\n  the frame is periodic, so the pairs of J need their periodic images\n"
+        "  set data.edges.J.shift to the key of the periodic images"
     )
 
 

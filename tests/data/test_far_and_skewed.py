@@ -194,14 +194,17 @@ WRONG = {
     ),
     "NaN cell": (Atoms("H", cell=[NAN, 1, 1], pbc=True), "the cell is not finite: [[nan, "),
     "huge cell": (Atoms("H", cell=[1e200, 1, 1], pbc=True), "the cell is too large for exact distances: [[1e+200, "),
-    "no cell": (Atoms("H", pbc=[1, 0, 0]), "periodic, but the cell vectors do not span a cell: [[0.0, 0.0, 0.0]]"),
+    "no cell": (
+        Atoms("H", pbc=[1, 0, 0]),
+        "the frame is periodic, but its cell vectors are linearly dependent: [[0.0, 0.0, 0.0]]",
+    ),
     "parallel": (
         Atoms("H", cell=[[1, 2, 3], [2, 4, 6], [0, 0, 0]], pbc=[1, 1, 0]),
-        "periodic, but the cell vectors do not span a cell: [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]",
+        "the frame is periodic, but its cell vectors are linearly dependent: [[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]]",
     ),
     "a plane": (
         Atoms("H", cell=[[3, 0, 0], [-1.5, 2.6, 0], [-1.5, -2.6, 0]], pbc=True),
-        "periodic, but the cell vectors do not span a cell: ",
+        "the frame is periodic, but its cell vectors are linearly dependent: ",
     ),
     "tiny volume": (Atoms("H", cell=[0.1, 0.1, 0.1], pbc=True), "the cell has 0.001 Å^3 for 1 atoms: check"),
     "tiny chain": (Atoms("H", cell=[1e-9, 0, 0], pbc=[1, 0, 0]), "each atom is 1e-09 Å from its own image: check"),

@@ -88,7 +88,7 @@ def test_an_element_of_the_test_frames_alone(capsys: pytest.CaptureFixture[str])
     """Whether training lacks it, or just the training frames that were looked at."""
     assert main([*GIVEN, "data.split.train=120"]) == 1
     assert capsys.readouterr().err == (
-        "a.xyz, frame 180\n  N in the test frames, but not in training\n  training holds H, O\n"
+        "a.xyz, frame 180\n  the test frames have N, which no training frame has\n  training frames have H, O\n"
     )
     write("b.xyz", [*springs("H2O", 140), *springs("NH3", 1), *springs("H2O", 40), *springs("NH3", 19)])
     train = np.arange(181)

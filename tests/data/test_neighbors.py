@@ -76,7 +76,7 @@ def test_no_pair_at_the_cutoff_of_an_open_molecule_is_missed() -> None:
 
 @pytest.mark.parametrize("cell", [np.zeros((3, 3)), np.diag([3.0, 3.0, 0.0]), np.ones((3, 3))])
 def test_rejects_a_cell_without_volume(cell: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"^periodic, but the cell vectors do not span a cell: "):
+    with pytest.raises(ValueError, match=r"^the frame is periodic, but its cell vectors are linearly dependent: "):
         neighbors(Atoms("H2", positions=[[0, 0, 0], [0, 0, 1]], cell=cell, pbc=True), 3.0)
 
 

@@ -82,7 +82,8 @@ def test_the_first_wrong_frame_is_the_one_that_is_told(xyz: Path) -> None:
             in_pieces(xyz, processes)
         assert str(caught.value) == (
             f"{xyz}, frame 5\n  atom 2 (H) has no neighbour within r_max = 4 Å\n"
-            "  raise r_max, or check data.units.length\n  if it is meant to be isolated: data.allow=[isolated_atoms]"
+            "  raise model.r_max, or check data.units.length\n"
+            "  if isolated atoms are intended: data.allow=[isolated_atoms]"
         )
 
 
@@ -139,7 +140,8 @@ WRONG = {
     ),
     "a zero cell": (
         Atoms("CH", [[0, 0, 0], [0, 0, 1]], cell=np.zeros((3, 3)), pbc=True),
-        "periodic, but the cell vectors do not span a cell: [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]",
+        "the frame is periodic, but its cell vectors are linearly dependent: "
+        "[[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]",
     ),
     "a cell that is far too small": (
         Atoms("CH", [[0, 0, 0], [0, 0, 0.2]], cell=[0.4, 0.4, 0.4], pbc=True),
@@ -190,7 +192,7 @@ def test_a_stress_that_cannot_be(tmp_path: Path, frames: Callable[..., list[Atom
     write(path, made, format="extxyz")
     with pytest.raises(DataError) as caught:
         load(XyzSpec(path=str(path), keys={"stress": "S"}), 4.0, labels)
-    assert str(caught.value).startswith(f"{path}, frame 0\n  a stress needs a periodic cell, but this frame has none\n")
+    assert str(caught.value).startswith(f"{path}, frame 0\n  stress needs a periodic cell, but this frame has none\n")
     for atoms in made:
         atoms.set_cell([9.0, 9.0, 9.0])
         atoms.pbc = True
@@ -199,4 +201,4 @@ def test_a_stress_that_cannot_be(tmp_path: Path, frames: Callable[..., list[Atom
         load(XyzSpec(path=str(path), keys={"stress": "S"}), 4.0, labels)
     with pytest.raises(DataError) as caught:
         load(XyzSpec(path=str(path), keys={"stress": "S"}), 4.0, {"stress": Label("graph", (6,))})
-    assert "S has the shape (9,), but the label stress needs (6,)" in str(caught.value)
+    assert "S has shape (9,), but the label stress needs (6,)" in str(caught.value)

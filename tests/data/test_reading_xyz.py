@@ -188,7 +188,7 @@ def test_texts_that_are_refused_with_their_line(case: str) -> None:
 
 def test_an_energy_with_a_decimal_comma() -> None:
     Path("a.xyz").write_text(f"2\n{PROPERTIES} energy=-1,5\nH 0 0 0\nH 0 0 1\n" * 3)
-    with pytest.raises(DataError, match=r"does the file say -1,5\? numbers need a point: -1\.5"):
+    with pytest.raises(DataError, match=r"if the file has -1,5: use a decimal point, -1\.5"):
         load(XyzSpec(path="a.xyz", keys={"energy": "energy"}), 4.0, {"energy": Label("graph")})
 
 

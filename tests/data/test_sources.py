@@ -76,12 +76,12 @@ def test_npz_of_molecules_that_differ_in_size(tmp_path: Path) -> None:
 NPZ_MISTAKES: dict[str, tuple[dict, str]] = {
     "no key": ({"R": None, "coords": 0.0}, "no array 'R' for the positions (data.structure.positions)\n"
                "  arrays there: z, E, F, coords"),
-    "an integer where an array is needed": ({"E": 3}, "E has the shape (), but there are 30 frames"),
+    "an integer where an array is needed": ({"E": 3}, "E has shape (), but there are 30 frames"),
     "numbers": ({"z": np.ones(8, int)},
-                "z has the shape (8,) and the type int64, atomic numbers of 9 atoms are needed"),
+                "z has shape (8,) and the type int64, atomic numbers of 9 atoms are needed"),
     "no such element": ({"z": np.full(9, 119)}, "119 is not an atomic number"),
-    "positions": ({"R": np.zeros((30, 27))}, "R has the shape (30, 27), positions need (frames, atoms, 3)"),
-    "fewer energies": ({"E": np.zeros(29)}, "E has the shape (29,), but there are 30 frames"),
+    "positions": ({"R": np.zeros((30, 27))}, "R has shape (30, 27), positions need (frames, atoms, 3)"),
+    "fewer energies": ({"E": np.zeros(29)}, "E has shape (29,), but there are 30 frames"),
 }  # fmt: skip
 
 

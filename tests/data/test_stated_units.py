@@ -174,7 +174,7 @@ def test_lengths_of_files_that_are_predicted(frames: Callable[..., Made]) -> Non
     xyz(made, {"length_unit": "Bohr"})
     ((atoms, _, _), _) = _frames(["a.xyz"], None, Units())
     np.testing.assert_allclose(atoms.positions, made[0].positions * BOHR, atol=1e-8)
-    with pytest.raises(DataError, match=r"states the length in bohr, data\.units\.length is nm"):
+    with pytest.raises(DataError, match=r"states the length in bohr, but data\.units\.length is nm"):
         next(_frames(["a.xyz"], None, Units(length="nm")))
     assert FORCE["Hartree/bohr"] == HARTREE / BOHR
 

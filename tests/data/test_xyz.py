@@ -216,7 +216,8 @@ def test_an_unseen_element_in_a_file_of_its_own(frames: MakeFrames, xyz: Path) -
     with pytest.raises(DataError) as caught:
         load(spec(xyz, test_path=str(path)), 4.0, LABELS)
     assert (
-        str(caught.value) == f"{path}, frame 2\n  S in the test frames, but not in training\n  training holds H, C, O"
+        str(caught.value)
+        == f"{path}, frame 2\n  the test frames have S, which no training frame has\n  training frames have H, C, O"
     )
 
 

@@ -135,12 +135,12 @@ FRAMES_AND_MESSAGES = {
     ),
     "a vector where a number is needed": (
         in_info("e", np.array([1.0, 2.0])), {"keys": {"energy": "e", "forces": "forces"}},
-        "train.xyz, frame 0\n  e has the shape (2,), but the label energy needs ()\n"
+        "train.xyz, frame 0\n  e has shape (2,), but the label energy needs ()\n"
         "  energy is one value of shape () per graph",
     ),
     "a number where forces are needed": (
         in_info("f", 3), {"keys": {"energy": "energy", "forces": "f"}},
-        "train.xyz, frame 0\n  f has the shape (), but the label forces needs (6, 3)\n"
+        "train.xyz, frame 0\n  f has shape (), but the label forces needs (6, 3)\n"
         "  forces is one value of shape (3,) per atom",
     ),
     "a word where a number is needed": (
@@ -157,23 +157,25 @@ FRAMES_AND_MESSAGES = {
     "isolated atom": (
         moved(50.0), {},
         "train.xyz, frame 4\n  atom 2 (H) has no neighbour within r_max = 4 Å\n"
-        "  raise r_max, or check data.units.length\n  if it is meant to be isolated: data.allow=[isolated_atoms]",
+        "  raise model.r_max, or check data.units.length\n"
+        "  if isolated atoms are intended: data.allow=[isolated_atoms]",
     ),
     "wrong unit of length": (
         lambda frames: None, {"units": {"length": "nm"}},
         "train.xyz, frame 0\n  atom 0 (C) has no neighbour within r_max = 4 Å\n"
-        "  raise r_max, or check data.units.length\n  if it is meant to be isolated: data.allow=[isolated_atoms]",
+        "  raise model.r_max, or check data.units.length\n"
+        "  if isolated atoms are intended: data.allow=[isolated_atoms]",
     ),
     "unseen element in the last frames": (
         replaced(Atoms("HF", [[0, 0, 0], [0, 0, 1]])), {"split": {"train": 4, "val": "rest", "test": 1}},
-        "train.xyz, frame 4\n  F in the val frames, but not in training\n  training holds H, C, O",
+        "train.xyz, frame 4\n  the val frames have F, which no training frame has\n  training frames have H, C, O",
     ),
     "dummy atom": (
         replaced(Atoms("XH", [[0, 0, 0], [0, 0, 1]])), {}, "train.xyz, frame 4\n  atom 0 is not an element",
     ),
     "periodic without a cell": (
         replaced(Atoms("H2", [[0, 0, 0], [0, 0, 1]], cell=[4, 4, 0], pbc=True)), {},
-        "train.xyz, frame 4\n  periodic, but the cell vectors do not span a cell: "
+        "train.xyz, frame 4\n  the frame is periodic, but its cell vectors are linearly dependent: "
         "[[4.0, 0.0, 0.0], [0.0, 4.0, 0.0], [0.0, 0.0, 0.0]]",
     ),
     "split larger than the set": (

@@ -190,7 +190,7 @@ def test_the_calculator_reads_the_charge_from_info(trained: Path) -> None:
     for key, value, message in [
         ("total_charge", "one", "  total_charge is not a number: 'one'"),
         ("total_charge", np.inf, "  total_charge is not finite: inf"),
-        ("total_charge", [1, 2], "  total_charge has the shape (2,), but the label total_charge needs ()\n"
+        ("total_charge", [1, 2], "  total_charge has shape (2,), but the label total_charge needs ()\n"
          "  total_charge is one value of shape () per graph"),
     ]:  # fmt: skip
         atoms.info[key] = value

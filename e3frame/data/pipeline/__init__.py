@@ -1,1 +1,1 @@
-"""From frames to batches: labels, neighbours, graphs, what is kept on disk, and the order of the frames."""
+"""From frames to batches: labels, neighbour lists, graphs, the cache on disk, and batch order."""

@@ -1,4 +1,4 @@
-"""Frames of each batch, and how they are changed: functions of the data, the seed and the epoch alone."""
+"""Assigns frames to batches, and shifts their atoms, depending only on data, seed and epoch."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from e3frame.data.sources.budget import Budget
 from e3frame.spec.errors import DataError
 
 TRIALS = 8
-"""Shuffled orders that determine how many batches an epoch has."""
+"""Number of trial orders that determine the number of batches per epoch."""
 
 
 class Place(NamedTuple):
-    """Position in the training, and the part of each batch that a process takes.
+    """Position in the training, and this process's share of each batch.
 
     Attributes:
-        epoch, batch: the first batch that is asked for; later epochs begin with their first.
+        epoch, batch: first batch to load; later epochs start with their first batch.
         rank, world: this process takes every ``world``-th frame of a batch, from the ``rank``-th on.
     """
 
@@ -37,7 +37,7 @@ class Place(NamedTuple):
 
 
 class ShuffleSampler(Sampler[int]):
-    """A permutation per epoch, a function of (seed, epoch), so that a resumed run goes on as it would have gone on.
+    """Permutation per epoch that depends only on seed and epoch, so that a resumed run sees the same order.
 
     Lightning sets the epoch through :meth:`set_epoch`.
     """
@@ -55,21 +55,21 @@ class ShuffleSampler(Sampler[int]):
         return iter(self.order())
 
     def order(self, attempt: int = 0) -> list[int]:
-        """Permutation of this epoch; further attempts give other ones."""
+        """Return the permutation of this epoch; each attempt gives another one."""
         number = self.seed * 1_000_003 + self.epoch + attempt * 0x9E3779B97F4A7C15
         return torch.randperm(self.size, generator=torch.Generator().manual_seed(number % 2**63)).tolist()
 
 
 class Packing:
-    """Frames in batches within a budget.
+    """Batches of frames within a budget.
 
-    torch_geometric's ``DynamicBatchSampler`` does not know how many batches it will make, reads every graph to learn
-    its size, and cannot begin in the middle of an epoch.
+    torch_geometric's ``DynamicBatchSampler`` does not know its number of batches, reads every graph to get its size,
+    and cannot start in the middle of an epoch.
 
     Args:
-        dataset: the frames.
-        budget: of each batch.
-        key: of the config that holds it, for the message.
+        dataset: frames to distribute.
+        budget: budget of each batch.
+        key: key of the budget in the config, for messages.
 
     Raises:
         DataError: a frame does not fit.
@@ -80,19 +80,19 @@ class Packing:
         if counts.max() > budget.limit:
             file, frame = dataset.where(int(np.argmax(counts > budget.limit)))
             first, largest = counts[counts > budget.limit][0], counts.max()
-            problem = f"the frame has {first} {budget.unit}, but data.{key} has room for {budget.limit}"
-            hint = f"'data.{key}={{{budget.unit}: {largest}}}' has room for the largest frame"
+            problem = f"the frame has {first} {budget.unit}, but data.{key} allows {budget.limit}"
+            hint = f"'data.{key}={{{budget.unit}: {largest}}}' fits the largest frame"
             raise DataError(problem, file=file, frame=frame, hint=hint)
-        # Lone atoms have no edges, but a batch of them still costs something.
+        # Isolated atoms have no edges, but are not free.
         self.sizes, self.limit = np.maximum(counts, 1), budget.limit
 
     @cached_property
     def number(self) -> int:
-        """Batches of every shuffled epoch: schedules and checkpoints count on all epochs to have the same number."""
+        """Number of batches per shuffled epoch, the same for all epochs, as schedules and checkpoints require."""
         return max(len(self.packed(ShuffleSampler(len(self.sizes), 0, k).order())) for k in range(TRIALS))
 
     def packed(self, order: Sequence[int]) -> list[list[int]]:
-        """Consecutive frames of an order, in each batch as many as fit."""
+        """Split an order into batches of consecutive frames, as many as fit."""
         ends = self.sizes[order].cumsum()
         batches, first = [], 0
         while first < len(order):
@@ -102,10 +102,10 @@ class Packing:
         return batches
 
     def shuffled(self, sampler: ShuffleSampler) -> list[list[int]]:
-        """The batches of an epoch.
+        """Return the batches of an epoch.
 
-        An order that needs more of them than ``number`` gives way to the next; where one needs fewer, the batches of
-        most frames are halved.
+        An order that needs more batches than ``number`` is replaced by the next attempt; if it needs fewer, the
+        batches with the most frames are halved.
         """
         packed = (self.packed(sampler.order(attempt)) for attempt in count())
         batches = next(batches for batches in packed if len(batches) <= self.number)
@@ -125,11 +125,11 @@ def require_room(splits: Splits, spec: DataSpec) -> None:
 
 
 class OwnBatches(Sampler[list[int]]):
-    """Batches in order, those of one process. A process without frames, as a split of few can leave it, gets the first
-    frame of the split; ``surplus`` names that batch, whose result must not count.
+    """One process's batches, in order. If a split has too few frames for all processes, a process without frames gets
+    the first frame of the split; ``surplus`` marks that batch, which must not be counted.
 
     Args:
-        batches: places of the frames of each.
+        batches: indices of the frames of each batch.
     """
 
     def __init__(self, batches: Sequence[list[int]]) -> None:
@@ -144,10 +144,10 @@ class OwnBatches(Sampler[list[int]]):
 
 
 class SharedBatches(BatchSampler):
-    """Batches of a shuffled epoch from ``place.batch`` on, of each the part of one process.
+    """One process's share of each batch of a shuffled epoch, from ``place.batch`` on.
 
-    Lightning finds ``sampler`` and sets its epoch. A process whose part is empty, as a batch of few frames can
-    leave it, gets the batch's first frame; ``surplus`` names those batches, whose result must not count.
+    Lightning finds ``sampler`` and sets its epoch. If a batch has too few frames for all processes, a process without
+    frames gets the first frame of the batch; ``surplus`` marks these batches, which must not be counted.
     """
 
     sampler: ShuffleSampler
@@ -176,27 +176,29 @@ class SharedBatches(BatchSampler):
 
 
 class Noise(NamedTuple):
-    """``deviation`` of each coordinate, and ``r_max`` of the neighbours, in Å."""
+    """Standard ``deviation`` of each coordinate, and cutoff ``r_max`` of the neighbours, in Å."""
 
     deviation: float
     r_max: float
 
 
 class Draw(NamedTuple):
-    """A frame in an epoch."""
+    """A frame in one epoch: the epoch, and the index of the frame."""
 
     epoch: int
     frame: int
 
 
 class DisplacedFrames(Dataset[Graph]):
-    r"""Positions :math:`r + \sigma\,\xi` with normal :math:`\xi`, a function of the seed, the epoch and the frame, so
-    that neither workers nor processes nor an interruption change it; all else but the edges as in ``frames``.
+    r"""Frames with randomly shifted positions :math:`r + \sigma\,\xi`, :math:`\xi` standard normal.
+
+    :math:`\xi` depends only on seed, epoch and frame, not on workers, processes or a resume. Edges follow the new
+    positions; all else is as in ``frames``.
 
     Args:
-        frames: those to shift.
-        noise: by how much.
-        seed: of the run.
+        frames: frames to shift.
+        noise: size of the shifts.
+        seed: seed of the run.
     """
 
     def __init__(self, frames: FrameSet, noise: Noise, seed: int) -> None:
@@ -209,12 +211,12 @@ class DisplacedFrames(Dataset[Graph]):
         graph = self.frames[draw.frame]
         shifts = np.random.default_rng([self.seed, *draw]).normal(size=tuple(graph.pos.shape))
         graph.pos = graph.pos + self.noise.deviation * torch.from_numpy(shifts)
-        # Noise may bring two atoms together, which is no fault of the data.
+        # Noise may bring two atoms together, which is not an error of the data.
         return with_neighbors(graph, self.noise.r_max, closest=0.0)
 
 
 class DrawnBatches(SharedBatches):
-    """Batches of :class:`SharedBatches` with their epoch, which workers do not know."""
+    """Batches of :class:`SharedBatches` that carry their epoch, which workers do not know."""
 
     def __iter__(self) -> Iterator[list[Draw]]:  # type: ignore[override]  # torch's samplers yield numbers alone
         for frames in super().__iter__():

@@ -1,4 +1,4 @@
-"""Graphs in memory as a torch_geometric data set, and their cache on disk: safetensors, no pickle. Splits."""
+"""Data set of graphs in memory, its cache on disk (safetensors, no pickle), and splits."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 
 VERSION = 3
-"""Version of prepared frames: raise it with every change of what graphs or statistics hold; older files are not
-read."""
+"""Version of the cache. Raise it when the content of graphs or statistics changes; older files are then ignored."""
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +39,8 @@ class GraphDataset(FrameSet, InMemoryDataset):
 
     Args:
         graph, slices: the collated graphs, as :meth:`InMemoryDataset.collate` returns them.
-        files: where the frames come from.
-        cached: the file on disk, if any.
+        files: files of the frames.
+        cached: file of the data set in the cache, if any.
     """
 
     def __init__(
@@ -53,7 +52,7 @@ class GraphDataset(FrameSet, InMemoryDataset):
 
     @classmethod
     def from_graphs(cls, graphs: Sequence[Graph], files: Sequence[str] = ("memory",)) -> GraphDataset:
-        """Build a data set from graphs that all hold the same keys."""
+        """Build a data set from graphs that all have the same keys."""
         graph, slices = cls.collate(graphs)
         if slices is None:  # torch_geometric does not collate a single graph
             slices = {key: torch.tensor([0, value.shape[graph.__cat_dim__(key, value)]]) for key, value in graph}
@@ -64,7 +63,7 @@ class GraphDataset(FrameSet, InMemoryDataset):
         """Build a data set from packed graphs.
 
         Raises:
-            DataError: there are none.
+            DataError: there are no graphs.
         """
         chunks = [chunk for chunk in chunks if chunk.values]
         if not chunks:
@@ -111,7 +110,7 @@ class Splits:
     """Training, validation and test frames; a split without frames is None.
 
     Raises:
-        DataError: validation or test hold an element that training lacks.
+        DataError: validation or test frames have an element that no training frame has.
     """
 
     train: FrameSet
@@ -127,15 +126,15 @@ class Splits:
                 file, frame = dataset.where(index)
                 symbols = [SYMBOLS[z] for z in dataset[index].z.unique().tolist() if SYMBOLS[z] in unseen]
                 raise DataError(
-                    f"{', '.join(symbols)} in the {name} frames, but not in training",
+                    f"the {name} frames have {', '.join(symbols)}, which no training frame has",
                     file=file,
                     frame=frame,
-                    hint=f"training holds {', '.join(known)}",
+                    hint=f"training frames have {', '.join(known)}",
                 )
 
     @classmethod
     def of(cls, sets: Mapping[str, FrameSet | None]) -> Splits:
-        """Splits by name; validation and test may be missing.
+        """Make splits from data sets by name; validation and test may be missing.
 
         Raises:
             DataError: there are no training frames.
@@ -146,7 +145,7 @@ class Splits:
         return cls(train, sets.get("val"), sets.get("test"))
 
     def items(self) -> Iterator[tuple[str, FrameSet]]:
-        """The splits that hold frames, by name."""
+        """Yield the names and data sets of the splits that have frames."""
         for name in ("train", "val", "test"):
             dataset = getattr(self, name)
             if dataset is not None:
@@ -154,7 +153,7 @@ class Splits:
 
 
 def content_key(files: Iterable[str | Path], options: Any) -> str:
-    """Hash of the bytes of some files and of options that are JSON: a name for what follows from them."""
+    """Return a hash of the files' bytes and of JSON options, to name a cache file."""
     digest = hashlib.blake2b(json.dumps([VERSION, options], sort_keys=True).encode(), digest_size=16)
     for file in files:
         with open(file, "rb") as raw:
@@ -169,11 +168,11 @@ def load_or_build(
     r_max: float,
     storage: str = "memory",
 ) -> FrameSet:
-    """The data set in ``path``; if there is none, or it is damaged, that of ``build()``, which is then kept there.
+    """Load the data set at ``path``; if it is missing or damaged, call ``build()`` and save the result.
 
     Args:
-        r_max: cutoff in Å of the neighbours, to be found again where the graphs do not keep them.
-        storage: ``memory``, or ``disk``, which is kept as .db and stays there.
+        r_max: cutoff of the neighbours in Å, for graphs that are stored without edges.
+        storage: ``memory``; or ``disk``: the file has the suffix .db, and graphs are read from it one by one.
 
     Raises:
         DataError: there are no graphs.
@@ -191,13 +190,13 @@ def load_or_build(
 
 
 def write_atomically(path: Path, content: bytes) -> Path | None:
-    """Write a cache file in one step, so that no reader sees a part of it; return None if the folder is not
+    """Write a cache file atomically, so that no reader sees a part of it; return None if the folder is not
     writable."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)
     except OSError as error:
-        log.warning("%s cannot be written, so the processed data are not kept: %s", path, error.strerror)
+        log.warning("cannot write %s, so the prepared data are not cached: %s", path, error.strerror)
         return None
     return path
 
@@ -222,12 +221,12 @@ def _load(path: Path, files: Sequence[str]) -> GraphDataset | None:
         slices = {key.removeprefix("slices."): tensors.pop(key) for key in list(tensors) if key.startswith("slices.")}
         if _sliced(tensors, slices) and sound(tensors, {key: s.diff() for key, s in slices.items()}, len(files)):
             return GraphDataset(Graph(**tensors), slices, files, path)
-    log.warning("%s is damaged; it is made again", path)
+    log.warning("%s is damaged and is rebuilt", path)
     return None
 
 
 def _sliced(tensors: dict[str, Tensor], slices: dict[str, Tensor]) -> bool:
-    """Whether the slices rise from 0 to the size of their tensors."""
+    """Whether the slices start at 0, end at the size of their tensors, and never decrease."""
     if tensors.keys() != slices.keys() or not slices or any(not tensor.ndim for tensor in tensors.values()):
         return False
     frames = {len(each) if each.ndim == 1 and each.dtype == torch.int64 else 0 for each in slices.values()}

@@ -1,5 +1,5 @@
-"""Graphs that are read from disk one by one, for sets larger than memory: torch_geometric's ``OnDiskDataset`` over
-SQLite, with a schema of tensors, so that nothing is pickled."""
+"""Data sets larger than memory: graphs are read one by one from SQLite, via torch_geometric's ``OnDiskDataset`` with a
+schema of tensors instead of pickles."""
 
 from __future__ import annotations
 
@@ -30,17 +30,19 @@ from e3frame.files.written import replaced
 from e3frame.spec.errors import DataError
 
 COUNTED = ("z", "edge_index")
-"""Keys whose number of entries in each frame is held in memory."""
+"""Keys whose length per frame is kept in memory."""
+
+REBUILD = "delete the file to rebuild it"
 
 log = logging.getLogger(__name__)
 
 
 class Contents(NamedTuple):
-    """Contents of the file besides the frames.
+    """Metadata of the file.
 
     Attributes:
-        keys: of each frame: type and size of its tensor, in the order of the columns.
-        counts: (frames,) entries of the COUNTED keys.
+        keys: type and size of the tensor of each key of a frame, in the order of the columns.
+        counts: number of entries of each COUNTED key in each frame, (frames,).
     """
 
     keys: dict[str, dict[str, Any]]
@@ -48,7 +50,7 @@ class Contents(NamedTuple):
 
 
 class Table(SQLiteDatabase):
-    """A finished file, which is only read, and so needs no locks between processes."""
+    """Read-only table of a finished file, which needs no locks between processes."""
 
     def connect(self) -> None:
         self._connection = sqlite3.connect(f"{Path(self.path).absolute().as_uri()}?mode=ro&immutable=1", uri=True)
@@ -56,12 +58,12 @@ class Table(SQLiteDatabase):
 
 
 class DiskDataset(FrameSet, OnDiskDataset):
-    """Frames in a SQLite file; in memory are 16 bytes of each, and what a batch takes.
+    """Frames in a SQLite file. Memory holds 16 bytes per frame, and the current batch.
 
     Args:
-        path: the file, as :func:`write` leaves it.
-        files: where the frames come from.
-        contents: what :func:`read_contents` found.
+        path: file that :func:`write` has written.
+        files: files of the frames.
+        contents: result of :func:`read_contents`.
     """
 
     _db: SQLiteDatabase | None
@@ -74,7 +76,7 @@ class DiskDataset(FrameSet, OnDiskDataset):
 
     @property
     def db(self) -> SQLiteDatabase:
-        """This process's connection: none goes through a fork."""
+        """Connection of this process; SQLite connections must not cross a fork."""
         if self._db is None or self._process != os.getpid():
             self._db, self._process = Table(str(self.cached), type(self).__name__, self.schema), os.getpid()
         return self._db
@@ -83,11 +85,11 @@ class DiskDataset(FrameSet, OnDiskDataset):
         return self.__dict__ | {"_db": None}
 
     def __getitems__(self, indices: Sequence[int]) -> list[Graph]:
-        # torch_geometric's would take the places in a subset for those in the whole set.
+        # torch_geometric's method takes indices in a subset for indices in the whole set.
         return [self[k] for k in indices]
 
     def get(self, idx: int) -> Graph:
-        """Raises DataError where the frame is not what was written."""
+        """Return a frame; raise DataError if it is damaged."""
         values = {key: column[0] for key, column in self._read(list(self.contents.keys), [idx]).items()}
         counts = {key: torch.tensor([tensor.shape[Graph().__cat_dim__(key, None)]]) for key, tensor in values.items()}
         held = {key: int(count[idx]) for key, count in self.contents.counts.items()}
@@ -110,7 +112,7 @@ class DiskDataset(FrameSet, OnDiskDataset):
         return {key: torch.cat(column, Graph().__cat_dim__(key, None)) for key, column in found.items()}
 
     def _read(self, keys: Sequence[str], indices: Sequence[int]) -> dict[str, list[Tensor]]:
-        """Raises DataError where a frame is not what was written."""
+        """Return keys of some frames; raise DataError if a frame is damaged."""
         known = list(self.contents.keys)
         found: dict[str, list[Tensor]] = {key: [] for key in keys}
         whole = len(keys) == len(known)
@@ -125,12 +127,12 @@ class DiskDataset(FrameSet, OnDiskDataset):
                     if not plausible(key, tensor):
                         raise ValueError
                     found[key].append(tensor)
-            except (TypeError, ValueError, RuntimeError):  # no row, or one that is not of bytes, or not of these sizes
+            except (TypeError, ValueError, RuntimeError):  # no row, or columns of a wrong type or size
                 raise self._damaged(index) from None
         return found
 
     def _damaged(self, index: int) -> DataError:
-        return DataError(f"entry {index} is damaged", file=self.cached, hint="delete the file: it is made again")
+        return DataError(f"entry {index} is damaged", file=self.cached, hint=REBUILD)
 
     def _select(self, columns: Sequence[int], index: int) -> tuple[Any, ...]:
         names = ", ".join(f"COL_{number}" for number in columns)
@@ -138,13 +140,12 @@ class DiskDataset(FrameSet, OnDiskDataset):
         try:
             found = self.db.cursor.execute(query, (index,)).fetchone()
         except sqlite3.Error as error:
-            raise DataError(f"cannot be read: {error}", file=self.cached, hint="delete it: it is made again") from None
+            raise DataError(f"cannot be read: {error}", file=self.cached, hint=REBUILD) from None
         return found
 
 
 def open_or_write(path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]]) -> DiskDataset:
-    """The data set in ``path``; if there is none, or it is damaged, that of ``build()``, which is written there as it
-    comes.
+    """Open the data set at ``path``; if it is missing or damaged, write the graphs that ``build()`` yields.
 
     Raises:
         DataError: there are no graphs, or the file cannot be written.
@@ -153,32 +154,32 @@ def open_or_write(path: Path, files: Sequence[str], build: Callable[[], Iterable
     if contents is None:
         write(path, files, build)
         contents = read_contents(path)
-    if contents is None:  # another process wrote something else there
-        raise DataError("is damaged", file=path, hint="delete it: it is made again")
+    if contents is None:  # another process wrote another file there
+        raise DataError("is damaged", file=path, hint=REBUILD)
     return DiskDataset(path, files, contents)
 
 
 def write(path: Path, files: Sequence[str], build: Callable[[], Iterable[Chunk]]) -> None:
-    """Write all graphs, of which a few are in memory at a time; the file takes its name when it is whole."""
+    """Write all graphs, a few at a time; the file gets its final name when it is complete."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replaced(path) as part:
             _fill(part, (chunk for chunk in build() if chunk.values), files)
     except (OSError, sqlite3.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        hint = "set data.cache_dir to a folder with room, or data.storage=memory"
-        problem = f"cannot be written, and data.storage=disk reads from it: {reason}"
+        hint = "set data.cache_dir to a folder with free space, or data.storage=memory"
+        problem = f"cannot be written, but data.storage=disk needs it: {reason}"
         raise DataError(problem, file=path, hint=hint) from None
 
 
 def read_contents(path: Path) -> Contents | None:
-    """None where there is no such file, or a damaged one."""
+    """Read the metadata of a file; None if the file is missing or damaged."""
     if not (path.exists() or path.is_symlink()):
         return None
     try:
         with open_regular(path) as raw:
             header = raw.read(100)
-        # Of a missing end SQLite would tell only when it comes to it.
+        # SQLite notices a truncated file only when it reads the missing pages.
         whole = int.from_bytes(header[16:18], "big") * int.from_bytes(header[28:32], "big") == path.stat().st_size
         with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             keys, *counts, digest = connection.execute("SELECT * FROM contents").fetchone()
@@ -189,12 +190,12 @@ def read_contents(path: Path) -> Contents | None:
                 return contents
     except (OSError, sqlite3.Error, AttributeError, KeyError, TypeError, ValueError, RecursionError):
         pass
-    log.warning("%s is damaged; it is made again", path)
+    log.warning("%s is damaged and is rebuilt", path)
     return None
 
 
 def _is_described(contents: Contents) -> bool:
-    """Whether columns and counts are well-formed; the contents of the columns are checked as each frame is read."""
+    """Whether the columns and counts are valid. The contents of a frame are checked when it is read."""
     for key, about in contents.keys.items():
         sizes, open_at = about["size"], 1 if key == "edge_index" else 0
         whole = all(type(size) is int and size >= 0 for k, size in enumerate(sizes) if k != open_at)
@@ -210,15 +211,16 @@ def _fill(part: Path, chunks: Iterator[Chunk], files: Sequence[str]) -> None:
         raise DataError("no frames", file=", ".join(files))
     keys = {key: _described(key, values) for key, values in first.values.items()}
     chunks = chain([first], chunks)
-    del first  # or it would be held to the end
+    del first  # otherwise it stays in memory to the end
     counts: dict[str, list[NDArray[np.int64]]] = {key: [] for key in COUNTED}
     number = 0
     with closing(SQLiteDatabase(str(part), DiskDataset.__name__, _schema(keys))) as table:
-        table.cursor.execute("PRAGMA journal_mode = OFF")  # a file that is not finished has no name yet
+        table.cursor.execute("PRAGMA journal_mode = OFF")  # an unfinished file is never read
         table.cursor.execute("PRAGMA synchronous = OFF")
         for chunk in chunks:
             rows = list(_rows(chunk, list(keys)))
-            table.multi_insert(range(number, number + len(rows)), rows, batch_size=32)  # of which copies are made
+            # Copies are made of each batch of rows.
+            table.multi_insert(range(number, number + len(rows)), rows, batch_size=32)
             number += len(rows)
             counts["z"].append(chunk.counts["z"])
             counts["edge_index"].append(chunk.counts["edge_index"] if "edge_index" in keys else chunk.values["edges"])
@@ -230,7 +232,7 @@ def _fill(part: Path, chunks: Iterator[Chunk], files: Sequence[str]) -> None:
 
 
 def _rows(chunk: Chunk, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """The columns of each frame, the last one a checksum of the others."""
+    """Yield the columns of each frame; the last is a checksum of the others."""
     parts = {}
     for key in keys:
         dim = Graph().__cat_dim__(key, None)
@@ -245,7 +247,8 @@ def _described(key: str, values: NDArray[Any]) -> dict[str, Any]:
 
 
 def _schema(keys: Mapping[str, Mapping[str, Any]]) -> tuple[Any, ...]:
-    """Columns go by number: SQLite would take the labels ``e`` and ``E`` for one."""
+    """Return the types of the columns. Columns have numbers instead of names, as SQLite cannot distinguish the labels
+    ``e`` and ``E``."""
     tensors = ({"dtype": getattr(torch, about["dtype"]), "size": tuple(about["size"])} for about in keys.values())
     return (*tensors, int)
 

@@ -1,4 +1,4 @@
-"""Labels per edge: read with their pairs of atoms, and assigned to the edges of the graph."""
+"""Labels per pair of atoms: reads them with their pairs and assigns them to edges of the graph."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def beyond_key(name: str) -> str:
-    """Key of a graph for the number of pairs of a label that are no edges of it."""
+    """Return the key of a graph for the number of labelled pairs that are not edges."""
     return f"{name}.beyond"
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """A label of k pairs of atoms: atoms (k, 2), images of the first atom (k, 3), values (k, ...)."""
+    """Label of k pairs of atoms: atoms (k, 2), periodic images of the first atom (k, 3), and values (k, ...)."""
 
     index: NDArray[np.int64]
     image: NDArray[np.int64]
@@ -35,7 +35,7 @@ class Pairs:
         return Pairs(self.index[rows], self.image[rows], self.values[rows])
 
     def with_reverse(self, reverse: str | None) -> Pairs:
-        """Each pair both ways; see :attr:`EdgeLabelSpec.reverse`."""
+        """Return the pairs with their reverse pairs added; see :attr:`EdgeLabelSpec.reverse`."""
         if reverse is None:
             return self
         back = -self.values if reverse == "negative" else self.values
@@ -46,11 +46,11 @@ class Pairs:
     def on_edges(
         self, edge_index: NDArray[np.int64], image: NDArray[np.int64]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """(e, ...) values of the edges, NaN where they have no label; and (k,) which pairs are edges."""
+        """Return the values on the edges, (e, ...), NaN without a label, and which pairs are edges, (k,)."""
         found = np.full((edge_index.shape[1], *self.values.shape[1:]), np.nan)
         if not edge_index.shape[1]:
             return found, np.zeros(len(self.index), dtype=bool)
-        # Images may be far away, but there are few different ones, which are counted.
+        # Images may be far away, but few are different, so that they can be numbered.
         atoms = int(max(edge_index.max(), self.index.max(initial=0))) + 1
         edges, codes, near = _code(edge_index.T, atoms), _code(self.index, atoms), np.ones(len(self.index), dtype=bool)
         for component, own in zip(image.T, self.image.T, strict=True):
@@ -67,7 +67,8 @@ class Pairs:
 
 
 def images(edge_shift: NDArray[np.float64], atoms: Atoms) -> NDArray[np.int64]:
-    """(e, 3) integers S with ``edge_shift = S @ cell``; zero along open directions."""
+    """Return the periodic image of each edge, integers S (e, 3) with ``edge_shift = S @ cell``; zero along non-periodic
+    directions."""
     found = np.zeros(edge_shift.shape, dtype=np.int64)
     if atoms.pbc.any():
         found[:, atoms.pbc] = np.rint(edge_shift @ np.linalg.pinv(atoms.cell.array[atoms.pbc]))
@@ -77,17 +78,17 @@ def images(edge_shift: NDArray[np.float64], atoms: Atoms) -> NDArray[np.int64]:
 def read_pairs(
     present: Mapping[str, Any], name: str, key: str, stored: EdgeLabelSpec, label: Label, atoms: Atoms, fail: Fail
 ) -> Pairs:
-    """Read the label ``name`` under ``key`` with its pairs, in the file's units; in both directions if one gives both.
+    """Read the label ``name`` from ``key`` with its pairs, in the file's units, including reverse pairs.
 
     Raises:
-        DataError: a key is not there, an array is not of its kind or shape, a value is not finite, a pair is none, or
+        DataError: a key is missing, an array has a wrong type or shape, a value is not finite, or a pair is invalid or
             has two values.
     """
     index = _integers(present, stored.index, f"data.edges.{name}.index", 2, fail)
     if stored.shift is None:
         if atoms.pbc.any():
-            hint = f"data.edges.{name}.shift names the key of the images"
-            raise fail(f"the frame is periodic: the images of the pairs of {name} are not given", hint=hint)
+            hint = f"set data.edges.{name}.shift to the key of the periodic images"
+            raise fail(f"the frame is periodic, so the pairs of {name} need their periodic images", hint=hint)
         image = np.zeros((len(index), 3), dtype=np.int64)
     else:
         image = _integers(present, stored.shift, f"data.edges.{name}.shift", 3, fail)
@@ -102,14 +103,14 @@ def read_pairs(
 
 
 def _integers(present: Mapping[str, Any], key: str, option: str, width: int, fail: Fail) -> NDArray[np.int64]:
-    """(k, width), also if it is written flat."""
+    """Return integers of shape (k, width); the file may have them in one dimension."""
     array = as_array(find(present, key, f"for {option}", option, fail))
     if array.dtype.kind not in "iu" and array.size:
-        raise fail(f"{key} must hold integers, not {array.dtype}")
+        raise fail(f"{key} must contain integers, got {array.dtype}")
     flat = array.ndim == 1 and array.size % width == 0
     if not flat and array.shape[1:] != (width,):
         hint = "transpose it" if array.shape[:1] == (width,) and array.ndim == 2 else None
-        raise fail(f"{key} has the shape {array.shape}, (pairs, {width}) is required", hint=hint)
+        raise fail(f"{key} has shape {array.shape}, but must have (pairs, {width})", hint=hint)
     return array.astype(np.int64).reshape(-1, width)
 
 
@@ -122,9 +123,7 @@ def _values(
     width = int(np.prod(label.shape))
     accepted = {(count, *label.shape), (count, width), (count * width,)} | ({()} if count * width == 1 else set())
     if array.shape not in accepted:
-        raise fail(
-            f"{key} has the shape {array.shape}, but {count} pairs of the label {name} need {(count, *label.shape)}"
-        )
+        raise fail(f"{key} has shape {array.shape}, but {count} pairs of the label {name} need {(count, *label.shape)}")
     return array.astype(np.float64).reshape(count, *label.shape)
 
 
@@ -134,10 +133,10 @@ def _require_pairs(pairs: Pairs, name: str, key: str, atoms: Atoms, fail: Fail) 
     a, b = pairs.index.T
     outside = ((pairs.index < 0) | (pairs.index >= len(atoms))).any(1)
     checks = {
-        "names an atom that does not exist": (outside, f"the frame has {len(atoms)} atoms, which count from 0"),
-        "is an atom with itself": (
+        "refers to an atom that does not exist": (outside, f"the frame has atoms 0 to {len(atoms) - 1}"),
+        "joins an atom with itself": (
             (a == b) & (pairs.image == 0).all(1),
-            "what belongs to one atom is a label per node",
+            "use a label per node for values of single atoms",
         ),
         "has an image along a direction that is not periodic": ((pairs.image[:, ~atoms.pbc] != 0).any(1), None),
     }
@@ -168,7 +167,7 @@ def _require_one_value(pairs: Pairs, name: str, stored: EdgeLabelSpec, fail: Fai
         given = f"{pairs.values[one].tolist()} and {pairs.values[two].tolist()}"
         hint = None
         if stored.reverse is not None:
-            hint = f"data.edges.{name}.reverse is {stored.reverse}: leave it out if both directions have rows"
+            hint = f"remove data.edges.{name}.reverse={stored.reverse} if the file has rows for both directions"
         raise fail(f"{_shown(pairs, one)} of {name} has two values: {given}", hint=hint)
 
 
@@ -179,5 +178,5 @@ def _shown(pairs: Pairs, row: int) -> str:
 
 
 def _code(index: NDArray[np.int64], atoms: int) -> NDArray[np.int64]:
-    """A number for each pair of ``atoms`` atoms."""
+    """Return an integer code for each pair of atoms, of ``atoms`` in all."""
     return index[:, 0] * atoms + index[:, 1]

@@ -1,4 +1,4 @@
-"""From atoms to graphs in torch_geometric's form, and from batches of these to the tensors that a model takes."""
+"""Converts atoms to torch_geometric graphs, and batches of these to the input tensors of a model."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from e3frame.spec.errors import DataError
 
 
 class _Store(GlobalStorage):
-    """Values of a graph. torch_geometric's store takes any value called ``x``, ``feat``, ``n_id`` and so on, which may
-    be a label per frame, for one row per atom."""
+    """Storage of a graph. torch_geometric's own treats any key named ``x``, ``feat``, ``n_id`` and so on as per-node
+    data, but a label per frame may have such a name."""
 
     @property
     def num_nodes(self) -> int | None:
@@ -32,12 +32,11 @@ class _Store(GlobalStorage):
 
 
 class Graph(Data):
-    """One frame. ``n`` atoms and ``e`` edges; floats are float64, lengths Å.
+    """Graph of one frame with ``n`` atoms and ``e`` edges; floats are float64, lengths in Å.
 
     ``pos`` (n, 3), ``z`` (n,), ``edge_index`` (2, e), ``edge_shift`` (e, 3), ``cell`` (1, 3, 3), ``pbc`` (1, 3),
-    ``frame`` (1,) in its source file, ``file`` (1,) in the data set's list of files; and the labels under
-    their own names.
-    The vector of an edge is ``pos[edge_index[0]] + edge_shift - pos[edge_index[1]]``.
+    ``frame`` (1,) number of the frame in its file, ``file`` (1,) index in the data set's list of files, and each label
+    under its name. The vector of an edge is ``pos[edge_index[0]] + edge_shift - pos[edge_index[1]]``.
     """
 
     def __init__(self, **values: Any) -> None:
@@ -46,7 +45,7 @@ class Graph(Data):
         for key, value in values.items():
             setattr(self, key, value)
 
-    # torch_geometric goes by substrings of the key, so that a label called "refractive_index" would be incremented.
+    # torch_geometric matches substrings of the key, and increments a label named "refractive_index".
     def __cat_dim__(self, key: str, value: Any, *args: Any, **kwargs: Any) -> int:
         return 1 if key == "edge_index" else 0
 
@@ -55,10 +54,11 @@ class Graph(Data):
 
 
 def checked(atoms: Atoms | DataError, length: float, file: str, frame: int) -> Atoms:
-    """Convert the lengths of a frame, which were in units of ``length`` Å, to Å, in place.
+    """Convert the lengths of a frame to Å in place, given their unit ``length`` in Å.
 
     Raises:
-        DataError: it could not be read, has no atoms, no such element, or a position or a cell that is not finite.
+        DataError: the frame could not be read, has no atoms, an unknown element, or a position or a cell that is not
+            finite.
     """
     if isinstance(atoms, DataError):
         raise atoms
@@ -78,10 +78,10 @@ def checked(atoms: Atoms | DataError, length: float, file: str, frame: int) -> A
 def make_graph(
     atoms: Atoms, r_max: float, labels: Mapping[str, NDArray[Any]] | None = None, frame: int = 0, file: int = 0
 ) -> Graph:
-    """Make the graph of ``atoms`` with neighbours within ``r_max`` (Å); ``labels`` have the shape (1, ...) or (n, ...).
+    """Build the graph of ``atoms`` with neighbours within ``r_max`` (Å). ``labels`` have shape (1, ...) or (n, ...).
 
     Raises:
-        ValueError: positions or a cell that make no graph; see `neighbors`.
+        ValueError: invalid positions or cell; see `neighbors`.
     """
     edge_index, edge_shift = neighbors(atoms, r_max)
     return Graph(
@@ -105,7 +105,7 @@ def without_edges(graph: Graph) -> Graph:
 
 
 def with_neighbors(graph: Graph, r_max: float, closest: float = CLOSEST) -> Graph:
-    """Find the edges of a graph within ``r_max`` (Å) anew; arguments as for `neighbors`."""
+    """Recompute the edges of a graph from its positions; arguments as for `neighbors`."""
     atoms = Atoms(graph.z.numpy(), graph.pos.numpy(), cell=graph.cell[0].numpy(), pbc=graph.pbc[0].numpy())
     graph.edge_index, graph.edge_shift = map(torch.from_numpy, neighbors(atoms, r_max, closest))
     if "edges" in graph:
@@ -114,11 +114,11 @@ def with_neighbors(graph: Graph, r_max: float, closest: float = CLOSEST) -> Grap
 
 
 def model_input(batch: Batch | Graph, dtype: torch.dtype | None = None, inputs: Collection[str] = ()) -> dict[str, Any]:
-    """``pos`` (n, 3), ``z`` (n,), ``edge_index`` (2, e), ``edge_shift`` (e, 3), ``cell`` (g, 3, 3), ``batch`` (n,),
-    int ``num_graphs``, and the model's ``inputs``, (g, ...) each.
+    """Return the input tensors of a model.
 
-    ``pos``, ``edge_shift``, ``cell`` and the inputs are cast to ``dtype`` (None: unchanged); labels are left out. A
-    single graph is a batch of one.
+    These are ``pos`` (n, 3), ``z`` (n,), ``edge_index`` (2, e), ``edge_shift`` (e, 3), ``cell`` (g, 3, 3), ``batch``
+    (n,), int ``num_graphs``, and the model's ``inputs``, (g, ...) each. ``pos``, ``edge_shift``, ``cell`` and the
+    inputs are cast to ``dtype`` (None: unchanged). A single graph is a batch of one.
     """
     owner: Tensor | None = batch.batch
     if owner is None:

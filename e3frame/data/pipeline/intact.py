@@ -1,5 +1,5 @@
-"""Check that prepared frames on disk are well-formed. Anyone can write a digest that fits, and an index out of bounds
-would read memory outside of the arrays."""
+"""Checks that cached frames are valid. A matching digest proves nothing about their origin, and an index out of bounds
+reads invalid memory."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ PER_FRAME = {
 PER_ATOM = {"pos": (torch.float64, (3,)), "z": (torch.int64, ())}
 EDGES = {"edge_index": (torch.int64, (2,)), "edge_shift": (torch.float64, (3,))}
 OPTIONAL = {"edges": (torch.int64, ()), "group": (torch.int64, ())}
-"""Per frame too."""
+"""Optional keys with one entry per frame."""
 UNIT = 1e3
-"""More than any unit of a file is in eV, Å and e."""
+"""Upper bound of all units of files, in eV, Å and e."""
 
 
 def sound(values: Mapping[str, Tensor], counts: Mapping[str, Tensor], files: int) -> bool:
-    """Whether these values form whole frames.
+    """Whether the data are valid frames.
 
     Args:
-        values: each key of all frames, one after another.
-        counts: (frames,) entries of each key in each frame.
-        files: how many files they may be of.
+        values: values of each key, concatenated over all frames.
+        counts: number of entries of each key in each frame, (frames,).
+        files: number of files in the data set.
     """
     if not _formed({key: about(tensor, key) for key, tensor in values.items()}) or counts.keys() != values.keys():
         return False
@@ -52,7 +52,7 @@ def sound(values: Mapping[str, Tensor], counts: Mapping[str, Tensor], files: int
 
 
 def about(tensor: Tensor, key: str) -> tuple[torch.dtype, tuple[int, ...]]:
-    """Type and shape of each entry of a key."""
+    """Return the type and shape of a key's entries."""
     shape = list(tensor.shape)
     if shape:
         shape.pop(Graph().__cat_dim__(key, None) if len(shape) > 1 else 0)
@@ -60,7 +60,7 @@ def about(tensor: Tensor, key: str) -> tuple[torch.dtype, tuple[int, ...]]:
 
 
 def _formed(kinds: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> bool:
-    """Whether a frame has all its keys, with the right types; labels may have any shape."""
+    """Whether all required keys exist and have the right types; labels may have any shape."""
     known: dict[str, Any] = PER_FRAME | PER_ATOM | (EDGES if "edge_index" in kinds else {"edges": OPTIONAL["edges"]})
     if not known.keys() <= kinds.keys():
         return False
@@ -69,11 +69,11 @@ def _formed(kinds: Mapping[str, tuple[torch.dtype, tuple[int, ...]]]) -> bool:
 
 
 def plausible(key: str, value: Tensor) -> bool:
-    """Whether a key can have this value; a label that a frame lacks is NaN."""
+    """Whether a key can have this value; a missing label is NaN."""
     if key == "z":
         return bool(((value > 0) & (value < len(SYMBOLS))).all())
     if value.dtype != torch.float64:
-        return key == "group" or bool((value >= 0).all())  # groups are numbered by a digest
+        return key == "group" or bool((value >= 0).all())  # the number of a group is a hash, which may be negative
     if key in PER_FRAME | PER_ATOM | EDGES:
         return bool(value.isfinite().all())
     return bool((value.isnan() | (value.abs() <= LABEL * UNIT)).all())

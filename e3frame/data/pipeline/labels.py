@@ -1,4 +1,4 @@
-"""Labels of a frame: from a value in a file to an array of known shape, in eV, Å and e."""
+"""Reads the labels of a frame as arrays of known shape, in eV, Å and e."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class LabelReader:
     """Reads the labels of frames.
 
     Args:
-        labels: those to read.
-        keys: label: the key that holds it. ``virial`` in place of ``stress`` gives the stress as -virial / volume.
-        units: of the files.
-        allow_missing: labels that a frame may lack; it then has NaN in their place.
-        edges: labels per edge: the keys of their pairs of atoms.
+        labels: labels to read.
+        keys: key of each label. ``virial`` in place of ``stress`` gives the stress as -virial / volume.
+        units: units of the files.
+        allow_missing: labels that a frame may lack; their values are then NaN.
+        edges: keys of the pairs of atoms, for labels per edge.
     """
 
     labels: Mapping[str, Label]
@@ -43,23 +43,23 @@ class LabelReader:
         """Read every label per graph as (1, *shape) and per node as (n, *shape); ``atoms`` are in Å already.
 
         Raises:
-            DataError: a label is not there, not numeric, not finite, or of another shape.
+            DataError: a label is missing, not numeric, not finite, or has a wrong shape.
         """
         own = {name: label for name, label in self.labels.items() if label.per != "edge"}
         try:
             return {name: self._value(atoms, name, label, file, frame) for name, label in own.items()}
         except DataError:
-            self._require_keys(atoms, own, file, frame)  # of several that are missing all are named
+            self._require_keys(atoms, own, file, frame)  # this error names all missing labels
             raise
 
     def read_edges(
         self, atoms: Atoms, edge_index: NDArray[np.int64], edge_shift: NDArray[np.float64], file: str, frame: int
     ) -> dict[str, NDArray[Any]]:
-        """Read every label per edge as (e, *shape), NaN on edges without one; and (1,) how many pairs are no edges,
-        under :func:`beyond_key`.
+        """Read every label per edge as (e, *shape), NaN for edges without one; and the number of pairs that are not
+        edges, (1,), under :func:`beyond_key`.
 
         Raises:
-            DataError: as :func:`e3frame.data.pipeline.edge_labels.read_pairs`.
+            DataError: see :func:`e3frame.data.pipeline.edge_labels.read_pairs`.
         """
         found: dict[str, NDArray[Any]] = {}
         for name, label in self.labels.items():
@@ -73,7 +73,7 @@ class LabelReader:
                 pairs = read_pairs(present, name, key, self.edges[name], label, atoms, fail)
                 values, there = pairs.on_edges(edge_index, images(edge_shift, atoms))
                 found[name], beyond = values * self.units.label_factor(name), int((~there).sum())
-                beyond = beyond if self.edges[name].reverse is None else beyond // 2  # the other direction, too
+                beyond = beyond if self.edges[name].reverse is None else beyond // 2  # each pair has two directions
             found[beyond_key(name)] = np.array([beyond])
         return found
 
@@ -104,14 +104,14 @@ class LabelReader:
 def read_label(
     atoms: Atoms, name: str, key: str, label: Label, file: str | None, frame: int | None
 ) -> NDArray[np.float64]:
-    """The value under ``key`` in the file's units, as (1, *shape) per graph or (n, *shape) per node.
+    """Return the value of ``key`` in the file's units, as (1, *shape) per graph or (n, *shape) per node.
 
-    It is looked for in the frame's ``info``, its ``arrays``, and the results that ASE keeps with the frame, where it
-    puts ``energy`` and ``forces``. A tensor may be written flat, its last index running fastest; a stress also as six
-    components in the order xx, yy, zz, yz, xz, xy.
+    The key may be in the frame's ``info``, its ``arrays``, or the results that ASE attaches to the frame, such as
+    ``energy`` and ``forces``. A tensor may be written in one dimension, the last index running fastest; a stress also
+    as six components in the order xx, yy, zz, yz, xz, xy.
 
     Raises:
-        DataError: it is not there, not numeric, not finite, or of another shape.
+        DataError: the value is missing, not numeric, not finite, or has a wrong shape.
     """
     present = present_keys(atoms, label.per)
     fail = partial(DataError, file=file, frame=frame)
@@ -139,12 +139,12 @@ def read_label(
 
 
 def _source(label: str, keys: Mapping[str, str]) -> str:
-    """The quantity in the files that gives a label."""
+    """Return the quantity in the files that gives a label."""
     return "virial" if label == "stress" and label not in keys else label
 
 
 def _absent(present: Mapping[str, Any], name: str, key: str, label: Label, rows: int, frame: int | None) -> Absent:
-    """The key of a label that a frame lacks."""
+    """Describe the key of a label that a frame lacks."""
     first = frame == 0  # what the first frame lacks, all may lack
     fitting = [other for other, value in present.items() if first and _fits(value, label, rows)]
     without = f"to train without it: {TASKS_WITHOUT[name]}" if first and name in TASKS_WITHOUT else None
@@ -154,16 +154,16 @@ def _absent(present: Mapping[str, Any], name: str, key: str, label: Label, rows:
 
 
 def _misfit(key: str, value: NDArray[Any], name: str, label: Label, rows: int, of_file: bool) -> tuple[str, str]:
-    """The problem and a hint where a value is not of its label's shape."""
+    """Return problem and hint for a value with a wrong shape."""
     expected, each = (label.shape, "graph") if label.per == "graph" else ((rows, *label.shape), "atom")
     hint = f"{name} is one value of shape {label.shape} per {each}"
     if of_file and label.shape == () and value.shape == (2,) and value.dtype.kind == "i" and value[1] >= 0:
-        hint += f"; or does the file say {value[0]},{value[1]}? numbers need a point: {value[0]}.{value[1]}"
-    return f"{key} has the shape {value.shape}, but the label {name} needs {expected}", hint
+        hint += f"; if the file has {value[0]},{value[1]}: use a decimal point, {value[0]}.{value[1]}"
+    return f"{key} has shape {value.shape}, but the label {name} needs {expected}", hint
 
 
 def read_group(atoms: Atoms, key: str, file: str, frame: int) -> str:
-    """The value of ``key``, by which frames are kept together in a split.
+    """Return the value of ``key`` by which frames are grouped when splitting.
 
     Raises:
         DataError: the frame has no such key.
@@ -174,7 +174,7 @@ def read_group(atoms: Atoms, key: str, file: str, frame: int) -> str:
 
 
 def keys_of(atoms: Atoms) -> Iterator[tuple[str, Any]]:
-    """Every key of a frame and its value, positions and elements aside."""
+    """Yield every key of a frame and its value, except positions and elements."""
     yield from present_keys(atoms, "graph").items()
 
 
@@ -195,11 +195,11 @@ def _accepted(label: Label, rows: int) -> set[tuple[int, ...]]:
 
 
 def _stress(value: NDArray[np.float64], atoms: Atoms, source: str, file: str, frame: int) -> NDArray[np.float64]:
-    """Symmetric, in eV/Å^3, positive where the energy grows under stretching, as ASE has it."""
+    """Return the stress as a symmetric matrix in eV/Å^3 with ASE's sign: positive if stretching raises the energy."""
     volume = atoms.cell.volume
     if not atoms.pbc.any() or volume <= 0:
-        hint = "leave the label out, or allow it to be missing: data.allow_missing=[stress], and no key in this frame"
-        raise DataError("a stress needs a periodic cell, but this frame has none", file=file, frame=frame, hint=hint)
+        hint = "remove the label, or set data.allow_missing=[stress] and remove the key from this frame"
+        raise DataError("stress needs a periodic cell, but this frame has none", file=file, frame=frame, hint=hint)
     if source == "virial":
         value = -value / volume
     matrix = value[0]

@@ -1,7 +1,7 @@
-"""From a source of data to training, validation and test frames.
+"""Loads training, validation and test frames from a source of data.
 
-A spec says what is read and how it is divided; this loader does it, for every kind alike: it reads in several
-processes, converts units, finds neighbours, keeps what it has prepared, and takes some frames for a first look.
+A spec declares what to read and how to split it; this loader does it for all kinds of sources: it reads in several
+processes, converts units, finds neighbours, caches the prepared frames, and samples frames for quick checks.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from e3frame.spec.errors import DataError
 from e3frame.spec.units import Units
 
 TRAIN, OTHERS = 500, 250
-"""Training frames in a first look, besides neighbours of other frames; and frames of each other split."""
+"""Sample sizes: training frames (besides those adjacent to frames of other splits), and frames of each other split."""
 
 Places = Mapping[str, NDArray[np.int64]]
-"""Numbers of the frames of each split, in rising order."""
+"""Numbers of the frames of each split, in ascending order."""
 
 
 def load(spec: DataSpec, r_max: float, labels: Mapping[str, Label], all_there: bool = True) -> Splits:
     """Load the graphs of a source, with neighbours within ``r_max`` (Å) and these labels.
 
-    What is prepared is kept in the source's cache folder, and read from there the next time.
+    Prepared frames are stored in the source's cache folder and read from there the next time.
 
     Args:
-        all_there: each label that frames may lack must be there in some frame.
+        all_there: whether at least one frame must have each label that frames may lack.
 
     Raises:
-        DataError: for anything that is wrong with the data, with the file and the frame.
+        DataError: the data have an error; the message gives file and frame.
     """
     source = _resolved(spec, labels)
     files = source.file_sets()
@@ -58,7 +58,7 @@ def _resolved(spec: DataSpec, labels: Mapping[str, Label]) -> DataSpec:
 def recipe_of(
     source: DataSpec, r_max: float, labels: Mapping[str, Label], files: Sequence[str] | None = None
 ) -> Recipe:
-    """Return how the graphs of all frames of ``files`` (None: the training files) are made.
+    """Return the recipe for the graphs of all frames of ``files`` (None: the training files).
 
     Raises:
         DataError: the units that the files state contradict the user's.
@@ -74,10 +74,10 @@ def recipe_of(
 def prepare(
     source: DataSpec, recipe: Recipe, all_there: bool = True, check: Callable[[], object] = lambda: None
 ) -> FrameSet:
-    """Return the frames of a recipe in order: from the cache, or made and then kept there.
+    """Return the frames of a recipe in order, from the cache if they are there; otherwise they are made and cached.
 
     Args:
-        check: is called before frames are made, and may raise.
+        check: called before frames are made; may raise.
     """
 
     def make() -> Iterable[Chunk]:
@@ -94,7 +94,7 @@ def prepare(
 
 
 def _options(source: DataSpec, recipe: Recipe) -> list[Any]:
-    """What the graphs depend on besides the bytes of the files, in a form for JSON."""
+    """Return the options, besides the files' bytes, that the graphs depend on, as JSON values."""
     labels, keys = recipe.labels, source.label_keys
     wanted: dict[str, tuple[Any, ...]] = {
         name: (name in keys, keys.get(name, keys.get("virial")), *label) for name, label in labels.labels.items()
@@ -110,12 +110,12 @@ def _options(source: DataSpec, recipe: Recipe) -> list[Any]:
 
 
 def _divided(source: DataSpec, recipe: Recipe, all_there: bool) -> tuple[FrameSet, Places]:
-    """The prepared frames, and the places of each split among them."""
+    """Return the prepared frames, and the indices of each split in them."""
     total = recipe.total() if source.takes_few else None
 
     def check() -> None:
         if source.group_key is None and (total := recipe.total() or 0) > recipe.piece:
-            source.divide(total)  # a split that does not fit is an error before many frames are made
+            source.divide(total)  # raise for a split that does not fit before many frames are made
 
     if total is None:
         whole = prepare(source, recipe, all_there, check)
@@ -129,25 +129,25 @@ def _divided(source: DataSpec, recipe: Recipe, all_there: bool) -> tuple[FrameSe
 
 
 def _taken(source: DataSpec, places: Places, total: int) -> NDArray[np.int64] | None:
-    """The frames of all splits where only these are prepared; None for all frames of the files."""
+    """Return the frames of all splits if only these are prepared; None if all frames of the files are."""
     taken = np.sort(np.concatenate(list(places.values())))
     return taken if source.takes_few and len(taken) <= source.part * total else None
 
 
 class Excerpt(NamedTuple):
-    """Some frames of each split, and how many frames it has."""
+    """A sample of each split, and the full sizes of the splits."""
 
     splits: Splits
     totals: dict[str, int]
 
     @classmethod
     def whole(cls, splits: Splits) -> Excerpt:
-        """All frames."""
+        """Make an excerpt of all frames."""
         return cls(splits, {name: len(dataset) for name, dataset in splits.items()})
 
 
 def excerpt(spec: DataSpec, r_max: float, labels: Mapping[str, Label]) -> Excerpt:
-    """Load some frames of each split for a first look, or all where they are few; arguments as of :func:`load`."""
+    """Load a sample of each split for quick checks, or all frames if they are few; arguments as for :func:`load`."""
     source = _resolved(spec, labels)
     plans = _plans(source, r_max, labels)
     if not _are_few(plans):
@@ -157,14 +157,14 @@ def excerpt(spec: DataSpec, r_max: float, labels: Mapping[str, Label]) -> Excerp
             sets |= plan.thinned_frames(source.processes)
             totals |= plan.totals
         found = _regrouped(source, sets, totals) if source.group_key is not None else (sets, totals)
-        # An element of the other splits that the few training frames lack may be in the rest of them.
+        # An element that the sampled training frames lack may be in the other training frames.
         if found is not None and _knows_all(found[0]):
             return Excerpt(Splits.of(found[0]), found[1])
     return Excerpt.whole(load(source, r_max, labels))
 
 
 class Survey(NamedTuple):
-    """The sound frames of some files, and what is wrong with the others."""
+    """Valid frames of some files, and the errors of the others."""
 
     sound: list[Chunk]
     broken: list[DataError]
@@ -172,7 +172,7 @@ class Survey(NamedTuple):
 
 
 def survey(spec: DataSpec, r_max: float, labels: Mapping[str, Label], full: bool) -> Survey:
-    """Prepare every frame that :func:`excerpt`, or with ``full`` :func:`load`, reads, the broken ones told apart.
+    """Prepare every frame that :func:`excerpt` (``full``: :func:`load`) reads, and collect the errors of broken ones.
 
     Raises:
         DataError: a file cannot be read at all.
@@ -184,7 +184,7 @@ def survey(spec: DataSpec, r_max: float, labels: Mapping[str, Label], full: bool
 
 
 def surveyed(recipes: Iterable[Recipe], processes: int | None = None) -> Survey:
-    """The frames of some recipes, of each the sound and the broken ones."""
+    """Prepare every frame of some recipes, and collect the errors of broken ones."""
     found = Survey([], [], [])
     for recipe in recipes:
         for chunk in prepared(replace(recipe, tolerant=True), processes):
@@ -197,7 +197,7 @@ def surveyed(recipes: Iterable[Recipe], processes: int | None = None) -> Survey:
 
 
 def first_frame(spec: DataSpec) -> dict[str, Any]:
-    """Values of the first frame by key, in the units of its file; none where it cannot be read."""
+    """Return the values of the first frame by key, in the units of its file; empty if it cannot be read."""
     source = spec.resolved()
     file = source.file_sets()["train"][0]
     for portion in source.portions(file, [0], 1):
@@ -208,7 +208,7 @@ def first_frame(spec: DataSpec) -> dict[str, Any]:
 
 
 class _Plan(NamedTuple):
-    """How some files are read, and which of their frames are in which split; None where only reading all tells."""
+    """Recipe for some files, and the frames of each split; None if that is unknown before all frames are read."""
 
     recipe: Recipe
     places: Places | None
@@ -218,14 +218,14 @@ class _Plan(NamedTuple):
         return {name: len(part) for name, part in (self.places or {}).items() if len(part)}
 
     def thinned(self) -> _Plan:
-        """The same with some of the frames."""
+        """Return the plan for a sample of the frames."""
         assert self.places is not None
         places = thinned(self.places)
         chosen = np.unique(np.concatenate(list(places.values())))
         return _Plan(replace(self.recipe, chosen=chosen, edges=True), places)
 
     def thinned_frames(self, processes: int | None) -> dict[str, FrameSet]:
-        """Some of the frames of each split, in memory and not kept on disk."""
+        """Prepare a sample of each split in memory, without the cache."""
         recipe, places = self.thinned()
         assert recipe.chosen is not None
         assert places is not None
@@ -234,7 +234,7 @@ class _Plan(NamedTuple):
 
 
 def _plans(source: DataSpec, r_max: float, labels: Mapping[str, Label]) -> list[_Plan]:
-    """Plans of the training files, and of the files of other splits.
+    """Return the plans of the training files, and of the files of other splits.
 
     Raises:
         DataError: a file or a list does not exist, or a split does not fit the frames.
@@ -255,8 +255,7 @@ def _plans(source: DataSpec, r_max: float, labels: Mapping[str, Label]) -> list[
 def _regrouped(
     source: DataSpec, sets: dict[str, FrameSet], totals: dict[str, int]
 ) -> tuple[dict[str, FrameSet], dict[str, int]] | None:
-    """Some frames divided by their groups as all of them are, now that the groups are known; None where these are too
-    few."""
+    """Split the sampled frames by their groups, with the sizes of all frames; None if the sample has too few groups."""
     whole, total = sets.pop("train"), totals.pop("train")
     groups = whole.stacked("group").numpy()
     sizes = source.sizes(total) | totals
@@ -272,14 +271,14 @@ def _knows_all(sets: Mapping[str, FrameSet]) -> bool:
 
 
 def _are_few(plans: Sequence[_Plan]) -> bool:
-    """Whether all frames are read as soon as some of them, or have to be."""
+    """Whether a sample is not worth it: there are few frames, or the splits are unknown before all frames are read."""
     total = sum(sum(plan.totals.values()) for plan in plans)
     return total <= TRAIN + 2 * OTHERS or any(plan.places is None for plan in plans)
 
 
 def thinned(places: Places) -> dict[str, NDArray[np.int64]]:
-    """Some frames of each split; of the training frames also those that are next to the others in the files, as these
-    are the most alike where a trajectory was divided at random."""
+    """Choose a sample of each split. It includes training frames that are adjacent to sampled frames of other splits:
+    after a random split of a trajectory, these are near duplicates."""
     found = {name: _pairs(part, TRAIN if name == "train" else OTHERS) for name, part in places.items()}
     train = places.get("train", np.arange(0))
     others = np.concatenate([np.arange(0), *(part for name, part in found.items() if name != "train")])
@@ -292,7 +291,7 @@ def thinned(places: Places) -> dict[str, NDArray[np.int64]]:
 
 
 def _pairs(part: NDArray[np.int64], number: int) -> NDArray[np.int64]:
-    """Neighbours at even distances, as those of a trajectory are alike; of few frames all."""
+    """Choose evenly spaced pairs of adjacent frames, which are similar in a trajectory; all frames if there are few."""
     if len(part) <= number:
         return part
     starts = np.arange(number // 2) * (len(part) - 1) // (number // 2)

@@ -1,4 +1,4 @@
-"""Loaders of batches, and the Lightning data module that hands them to the training."""
+"""Data loaders, and the Lightning data module that passes them to the training."""
 
 from __future__ import annotations
 
@@ -31,22 +31,24 @@ def make_loader(
     place: Place | None = None,
     noise: Noise | None = None,
 ) -> DataLoader:
-    """Batches of all frames; shuffled anew each epoch if ``seed`` is given, else in order.
+    """Return a loader of all frames, reshuffled each epoch if ``seed`` is given, else in order.
+
+    The order of the frames depends only on seed and epoch.
 
     Args:
-        dataset: the frames.
-        batch_size: frames of a batch (the last one is smaller), or what fits into a budget; if shuffled, in all
-            processes together.
-        seed: of the shuffling.
+        dataset: frames to load.
+        batch_size: frames per batch (the last one may be smaller), or a budget; if shuffled, for all processes
+            together.
+        seed: random seed of the shuffling.
         num_workers: processes that prepare batches.
-        place: where to begin, and this process's part of each batch.
-        noise: shifts the atoms of shuffled frames.
+        place: position at which to start, and this process's share of each batch.
+        noise: random shifts of the atoms in shuffled frames.
 
     Raises:
         DataError: a frame does not fit into the budget.
     """
     place = place or Place()
-    # A generator of its own, so that the numbers drawn for dropout do not depend on the loaders.
+    # A separate generator, so that the random numbers of dropout do not depend on the loaders.
     own = {"generator": torch.Generator(), "num_workers": num_workers, "persistent_workers": num_workers > 0}
     if seed is not None:
         size = batch_size if isinstance(batch_size, int) else Packing(dataset, batch_size, "batch_size")
@@ -67,11 +69,11 @@ class DataModule(LightningDataModule):
     """Loaders of the three splits: training is shuffled by ``seed`` and the epoch, the others are in order.
 
     Args:
-        splits: what ``spec.load`` returned.
-        spec: gives the batch sizes and the workers.
-        seed: of the shuffling.
-        place: where the training begins, and this process's part of each batch.
-        r_max: cutoff in Å of the neighbours that ``spec.augment`` finds.
+        splits: frames of each split.
+        spec: defines batch sizes and number of workers.
+        seed: random seed of the shuffling.
+        place: position at which the training starts, and this process's share of each batch.
+        r_max: cutoff of the neighbours in Å, for ``spec.augment``.
     """
 
     def __init__(
@@ -98,7 +100,7 @@ class DataModule(LightningDataModule):
         return self._in_order(self.splits.test)
 
     def _in_order(self, dataset: FrameSet | None) -> DataLoader | list[DataLoader]:
-        """Lightning takes an empty list for "nothing to do"."""
+        """Return a loader, or an empty list, which Lightning skips."""
         if dataset is None:
             return []
         return make_loader(dataset, self.spec.eval_batch_size, num_workers=self.spec.num_workers, place=self.place)

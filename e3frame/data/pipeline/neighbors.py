@@ -1,5 +1,5 @@
-"""Neighbour lists, by a tree of the atoms and of the images that they can see: the cost does not depend on how far
-apart the atoms are, nor on the shape of the cell."""
+"""Neighbour lists from a k-d tree of atoms and their periodic images. The cost does not depend on the extent of the
+atoms or the shape of the cell."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 CLOSEST = 0.05
-"""Distance in Å below which two atoms are taken for one that is listed twice."""
+"""Distance in Å below which two atoms count as a duplicate."""
 
 SMALLEST = 0.1
-"""Volume in Å^3 that an atom of a crystal has at the very least; solid hydrogen at 400 GPa has 1.2."""
+"""Smallest plausible volume per atom of a crystal in Å^3; solid hydrogen at 400 GPa has 1.2."""
 
 FARTHEST = 1e11
 """Distance in Å from the origin within which float64 resolves positions to 2e-5 Å."""
 
 MOST_NEIGHBORS, MOST_EDGES, MOST_IMAGES = 5_000, 100_000_000, 10_000_000
-"""Neighbours of an atom on average, edges, and images of atoms, beyond which something is wrong; copper has 2,900
-neighbours within 20 Å."""
+"""Largest mean number of neighbours, number of edges, and number of images; copper has 2,900 neighbours within 20 Å."""
 
 CHECKED = 4_000_000
-"""Possible pairs beyond which the edges are counted before they are listed."""
+"""Number of possible pairs above which the edges are counted before they are listed."""
 
 
 class _Seen(NamedTuple):
-    """Atoms and their images near the cell: number of the atom, position in Å, and translation in cell vectors."""
+    """Atoms and their images near the cell: index of the atom, position in Å, and integer translation."""
 
     atom: NDArray[np.int64]
     position: NDArray[np.float64]
@@ -39,10 +38,10 @@ class _Seen(NamedTuple):
 
 
 def neighbors(atoms: Atoms, r_max: float, closest: float = CLOSEST) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    r"""All pairs with :math:`0 < |r_j - r_i + s| < r_{max}`, images of an atom itself included.
+    r"""Find all pairs with :math:`0 < |r_j - r_i + s| < r_{max}`, including pairs of an atom and its own images.
 
     Args:
-        atoms: any mix of periodic and open directions; the cell vectors of open ones do not matter.
+        atoms: any mix of periodic and non-periodic directions; the cell vectors of the latter are ignored.
         r_max: cutoff in Å.
         closest: distance in Å below which two atoms are at the same place.
 
@@ -51,8 +50,8 @@ def neighbors(atoms: Atoms, r_max: float, closest: float = CLOSEST) -> tuple[NDA
         edge_shift (e, 3): s, the Cartesian translation of the source's image in Å.
 
     Raises:
-        ValueError: a position or a cell is not finite or too large, the cell vectors along the periodic directions do
-            not span a cell, the cell is far too small for its atoms or for ``r_max``, or two atoms are at the same
+        ValueError: a position or a cell is not finite or too large, the cell vectors along the periodic directions are
+            linearly dependent, the cell is far too small for its atoms or for ``r_max``, or two atoms are at the same
             place.
     """
     require_numbers(atoms)
@@ -63,7 +62,7 @@ def neighbors(atoms: Atoms, r_max: float, closest: float = CLOSEST) -> tuple[NDA
     inverse = np.linalg.pinv(reduced)
     home = np.floor(positions @ inverse)
     inside = positions - home @ reduced
-    # Rounding must not lose a pair here; what is too far is left out below, by the vectors that a model computes.
+    # Rounding must not lose a pair here; pairs that are too far apart are removed below, by the vectors of the model.
     reach = r_max + 1e-9 + 16 * np.finfo(np.float64).eps * float(np.abs(positions).max(initial=0.0))
     seen = _images(inside, reduced, inverse, reach)
     target, row = _within(inside, seen, reach, closest)
@@ -81,21 +80,21 @@ def neighbors(atoms: Atoms, r_max: float, closest: float = CLOSEST) -> tuple[NDA
 
 
 def _order(*keys: NDArray[Any]) -> NDArray[np.int64]:
-    """Order that sorts rows of integers by their first key, then by the second, and so on."""
+    """Return the permutation that sorts rows of integers by their first key, then by the second, and so on."""
     if not len(keys[0]):
         return np.zeros(0, dtype=np.int64)
     lowest = [int(key.min()) for key in keys]
     sizes = [int(key.max()) - low + 1 for key, low in zip(keys, lowest, strict=True)]
     if prod(sizes) >= 2**62:
         return np.lexsort(keys[::-1])
-    code = np.zeros(len(keys[0]), dtype=np.int64)  # one number for all keys is sorted much faster
+    code = np.zeros(len(keys[0]), dtype=np.int64)  # sorting one number for all keys is much faster
     for key, low, size in zip(keys, lowest, sizes, strict=True):
         code = code * size + (key.astype(np.int64) - low)
     return np.argsort(code)
 
 
 def require_numbers(atoms: Atoms) -> None:
-    """Raise ValueError where a position or a cell is not finite, or too large for exact differences."""
+    """Raise ValueError if a position or a cell is not finite, or too large for exact differences."""
     positions, cell = atoms.positions, atoms.cell.array
     if not np.isfinite(positions).all():
         atom = int(np.argwhere(~np.isfinite(positions))[0, 0])
@@ -113,9 +112,9 @@ def require_numbers(atoms: Atoms) -> None:
 
 @lru_cache(64)
 def _reduction(vectors: bytes, count: int) -> NDArray[np.float64]:
-    """(count, count) integers that combine the periodic cell vectors into the shortest ones that span the same lattice.
+    """Return integers (count, count) that combine the periodic cell vectors into the shortest ones of the lattice.
 
-    However skewed the cell is, few images are then near it.
+    With these, few images are near the cell, however skewed it is.
     """
     given = np.frombuffer(vectors).reshape(count, 3)
     longest = np.linalg.norm(given, axis=1).max(initial=0.0)
@@ -124,10 +123,10 @@ def _reduction(vectors: bytes, count: int) -> NDArray[np.float64]:
     try:
         with np.errstate(all="ignore"):
             combined = minkowski_reduce(padded, np.arange(3) < count)[1][:count, :count]
-    except (RuntimeError, ValueError, OverflowError):  # what ASE makes of vectors that are not independent
+    except (RuntimeError, ValueError, OverflowError):  # ASE raises these for linearly dependent vectors
         combined = np.eye(count)
     if np.linalg.matrix_rank(combined @ given) < count:
-        raise ValueError(f"periodic, but the cell vectors do not span a cell: {given.tolist()}")
+        raise ValueError(f"the frame is periodic, but its cell vectors are linearly dependent: {given.tolist()}")
     return combined.astype(np.float64)
 
 
@@ -144,7 +143,7 @@ def _require_room(atoms: Atoms, reduced: NDArray[np.float64], closest: float) ->
 def _images(
     inside: NDArray[np.float64], reduced: NDArray[np.float64], inverse: NDArray[np.float64], reach: float
 ) -> _Seen:
-    """Atoms in the cell, and their images within ``reach`` of the smallest box around the atoms."""
+    """Return the atoms, wrapped into the cell, and their images within ``reach`` of the box around them."""
     seen = _Seen(np.arange(len(inside)), inside, np.zeros((len(inside), len(reduced)), dtype=np.int64))
     if not len(inside):
         return seen
@@ -168,7 +167,7 @@ def _images(
 def _within(
     inside: NDArray[np.float64], seen: _Seen, reach: float, closest: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Atoms, and the rows of ``seen`` within ``reach`` of them; each atom also finds itself."""
+    """Return pairs of an atom and a row of ``seen`` within ``reach``, including the atom itself."""
     if not len(inside):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     tree = cKDTree(inside)
@@ -188,7 +187,7 @@ def _within(
 
 
 def _require_apart(inside: NDArray[np.float64], closest: float) -> None:
-    """Raise ValueError if two atoms are in one cube smaller than ``closest``, without looking at all their pairs."""
+    """Raise ValueError if two atoms are closer than ``closest``, using a grid of small cubes instead of all pairs."""
     if closest <= 0:
         return
     cube = np.floor(inside * (np.sqrt(3) / closest))

@@ -1,4 +1,4 @@
-"""From files to graphs: in pieces, by several processes, in the order of the files."""
+"""Turns files into graphs, in pieces and in parallel, keeping the order of the files."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from e3frame.spec.errors import DataError
 
 
 class Piece(NamedTuple):
-    """A portion of the frames of one file, which is given by its place in the list of files."""
+    """A portion of the frames of one file: the file's index, and a portion as its source returns it."""
 
     file: int
     held: Any
 
 
 class Chunk(NamedTuple):
-    """Consecutive graphs: the values of each key, concatenated, how many of them each graph has, and the errors of
-    frames that were left out."""
+    """Packed consecutive graphs: concatenated values of each key, their number per graph, and errors of skipped
+    frames."""
 
     values: dict[str, NDArray[Any]]
     counts: dict[str, NDArray[np.int64]]
@@ -46,17 +46,18 @@ class Chunk(NamedTuple):
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the graphs of some files are made.
+    """Everything needed to build the graphs of some files.
 
     Args:
         source: reads the files.
-        files: names of the files; ``graph.file`` counts in them.
+        files: names of the files; ``graph.file`` is an index into them.
         r_max: cutoff of the neighbours in Å.
-        labels: what to take from each frame.
-        chosen: numbers of the frames to make, counted through all files, in rising order; None: all.
-        piece: frames that one process makes at a time.
-        edges: whether the graphs keep their edges, or only the number of them.
-        tolerant: whether broken frames are left out and reported with their chunk; else the first is an error.
+        labels: reads the labels of each frame.
+        chosen: numbers of the frames to make, counted over all files, in ascending order; None: all.
+        piece: number of frames that one process makes at a time.
+        edges: whether the graphs keep their edges; otherwise only their number.
+        tolerant: whether broken frames are skipped and their errors returned with the chunk; otherwise the first one
+            raises.
     """
 
     source: DataSpec
@@ -69,7 +70,7 @@ class Recipe:
     tolerant: bool = False
 
     def pieces(self) -> Iterator[Piece]:
-        """All frames of all files, in order; raises DataError where a file holds none."""
+        """Yield the pieces of all files in order; raise DataError if a file has no frames."""
         first = 0
         for number, file in enumerate(self.files):
             count = self.source.count(file)
@@ -82,12 +83,12 @@ class Recipe:
             first += count or 0
 
     def total(self) -> int | None:
-        """Frames of all files, where that is known without reading them."""
+        """Return the number of frames in all files, or None if that needs reading them."""
         counts = [count for file in self.files if (count := self.source.count(file)) is not None]
         return sum(counts) if len(counts) == len(self.files) else None
 
     def chunk(self, piece: Piece) -> Chunk:
-        """Make the graphs of a piece; raise DataError for the first broken frame, unless these are left out."""
+        """Build the graphs of a piece; raise DataError for the first broken frame unless broken frames are skipped."""
         broken: list[DataError] = []
         packed = pack(self._graphs(piece, broken))
         return packed._replace(broken=tuple(broken))
@@ -104,7 +105,7 @@ class Recipe:
                 yield graph
 
     def graph(self, atoms: Atoms | DataError, frame: int, number: int) -> Graph:
-        """Make the graph of one frame; raise DataError if it is broken."""
+        """Build the graph of one frame; raise DataError if the frame is broken."""
         file = self.files[number]
         atoms = checked(atoms, self.labels.units.length_factor(), file, frame)
         labels = self.labels.read(atoms, file, frame)
@@ -123,11 +124,14 @@ class Recipe:
 
 
 def prepared(recipe: Recipe, processes: int | None = None) -> Iterator[Chunk]:
-    """All graphs of a recipe, by ``processes`` (None: one per core that this one may use), with a progress bar on a
-    terminal. Few frames are made in this process.
+    """Yield all graphs of a recipe, with a progress bar on a terminal.
+
+    Args:
+        processes: number of processes; None: one per core that this process may use. A single piece is made in this
+            process.
 
     Raises:
-        DataError: for the first frame, in the files' order, that is wrong.
+        DataError: a frame is broken; the error is that of the first one in the files' order.
     """
     total = recipe.total() if recipe.chosen is None else len(recipe.chosen)
     pieces = recipe.pieces()
@@ -143,7 +147,7 @@ def prepared(recipe: Recipe, processes: int | None = None) -> Iterator[Chunk]:
 
 
 def pack(graphs: Iterable[Graph]) -> Chunk:
-    """Concatenate graphs that all hold the same keys."""
+    """Concatenate graphs that all have the same keys."""
     rows = [{key: value.numpy() for key, value in graph} for graph in graphs]
     if not rows:
         return Chunk({}, {})
@@ -159,7 +163,7 @@ def _cores() -> Sequence[int]:
 
 
 def _by_processes(recipe: Recipe, pieces: Iterable[Piece], workers: int) -> Iterator[Chunk]:
-    """Like ``map``, but with few pieces under way at a time, so that a large set is never in memory as a whole."""
+    """Parallel ``map`` with few pieces in flight, so that a large set is never in memory as a whole."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     pending: deque[Future[Chunk]] = deque()
     with ProcessPoolExecutor(workers, context, initializer=_begin) as pool:
@@ -171,7 +175,7 @@ def _by_processes(recipe: Recipe, pieces: Iterable[Piece], workers: int) -> Iter
             while pending:
                 yield pending.popleft().result()
         except BrokenProcessPool as error:
-            hint = "out of memory? data.processes=1 needs the least"
+            hint = "the machine may be out of memory; data.processes=1 needs the least"
             raise DataError("a process that prepares the data was killed", hint=hint) from error
         finally:
             for future in pending:
@@ -179,7 +183,7 @@ def _by_processes(recipe: Recipe, pieces: Iterable[Piece], workers: int) -> Iter
 
 
 def _begin() -> None:
-    """Start a worker: one thread computes, another ends the process when its parent ends, however that happens."""
+    """Start a worker with one compute thread, and a thread that ends the worker when its parent ends for any reason."""
     torch.set_num_threads(1)
     Thread(target=_end_with_parent, daemon=True).start()
 
@@ -192,15 +196,15 @@ def _end_with_parent() -> None:
 
 
 def _code(group: str) -> int:
-    """Hash of a text that is the same in every process."""
+    """Hash a text to the same number in every process."""
     return int.from_bytes(hashlib.blake2b(group.encode(), digest_size=8).digest(), "big", signed=True)
 
 
 def require_connected(graph: Graph, file: str, r_max: float) -> None:
-    """Raise DataError where an atom has no neighbour.
+    """Raise DataError if an atom has no neighbour.
 
-    A frame of a single atom is legitimate (a reference energy). An atom out of reach of all others is a mistake, unless
-    the user allows it.
+    A frame with a single atom is valid (a reference energy). An atom that is isolated from all others is an error,
+    unless the user allows it.
     """
     if graph.num_nodes > 1:
         alone = np.bincount(graph.edge_index[1].numpy(), minlength=graph.num_nodes) == 0
@@ -210,5 +214,5 @@ def require_connected(graph: Graph, file: str, r_max: float) -> None:
                 f"atom {atom} ({SYMBOLS[graph.z[atom]]}) has no neighbour within r_max = {r_max:g} Å",
                 file=file,
                 frame=int(graph.frame),
-                hint=f"raise r_max, or check data.units.length\nif it is meant to be isolated: {ALLOW_ISOLATED}",
+                hint=f"raise model.r_max, or check data.units.length\nif isolated atoms are intended: {ALLOW_ISOLATED}",
             )

@@ -1,9 +1,10 @@
-r"""Reference energies of the elements: least squares of total energies on the compositions, as far as these fix them.
+r"""Reference energies of the elements: least squares fit of total energies to compositions, as far as the compositions
+determine them.
 
-The solution is written as :math:`e = p + \sum_k c_k v_k` with the right singular vectors :math:`v_k` of the
-compositions. What frames determine is taken as it comes; along what they do not determine, e stays at the prior p: the
-total energies of free atoms for energies of that size, else one value for all elements. Left alone, such a direction
-would be fitted to noise and ruin the energy of any other composition.
+The solution is :math:`e = p + \sum_k c_k v_k` with the right singular vectors :math:`v_k` of the compositions.
+Directions :math:`v_k` that the frames do not determine are left out, so that e stays at the prior p along them: the
+total energies of free atoms for energies of that size, else one value for all elements. A fit of such a direction
+follows noise and spoils the energy of any other composition.
 """
 
 from __future__ import annotations
@@ -18,19 +19,21 @@ from e3frame.spec.elements import ATOMIC_NUMBERS
 from e3frame.spec.units import ENERGY
 
 LEVERAGE = 30.0
-"""Standard deviations of one frame's energy by which a direction may spoil a frame of another composition."""
+"""Largest error that a direction of the fit may add to a frame of another composition, in standard deviations of one
+frame's energy."""
 SIGNIFICANT = 5.0
-"""Standard errors above which a direction is taken all the same; more where few frames tell the deviation."""
+"""Significance, in standard errors, above which a direction is fitted anyway; higher if few frames determine the
+standard deviation."""
 TOTALS = 0.05
-"""Part by which total energies may be off those of the free atoms."""
+"""Largest relative deviation of total energies from the sum over free atoms."""
 
 
 class References(NamedTuple):
     """Reference energies by species.
 
     Attributes:
-        energies: one for each species.
-        open: (directions, species), orthonormal: changes of the energies that the frames do not determine.
+        energies: energy of each species, (species,).
+        open: orthonormal changes of the energies that the frames do not determine, (directions, species).
     """
 
     energies: NDArray[np.float64]
@@ -38,11 +41,11 @@ class References(NamedTuple):
 
     @property
     def undetermined(self) -> NDArray[np.bool_]:
-        """(species,) whose energy the frames do not determine."""
+        """Mask of species whose energy the frames do not determine, (species,)."""
         return np.square(self.open).sum(0) > 1e-6
 
     def fixes(self, composition: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """(frames,) whether the sum of the references is determined for such a composition (frames, species)."""
+        """Whether the sum of references is determined for each composition (frames, species): (frames,)."""
         size = np.linalg.norm(composition, axis=1).clip(1e-300)
         return np.linalg.norm(composition @ self.open.T, axis=1) < 1e-6 * size
 
@@ -58,12 +61,12 @@ def fit_references(
     """Fit reference energies.
 
     Args:
-        rows: (kinds, species) atoms of each element, or fractions of them.
-        values: (kinds,) mean energy of each kind.
+        rows: number of atoms of each element, or fractions of the atoms, for each composition (kinds, species).
+        values: mean energy of each composition, (kinds,).
         species: chemical symbols.
-        known: energies that are given, such as those of isolated atoms.
-        number: (kinds,) frames of each kind; None: one.
-        spread: sum of the squared deviations of the frames from the means of their kinds.
+        known: given energies, such as those of isolated atoms.
+        number: number of frames of each composition, (kinds,); None: one.
+        spread: sum of the squared deviations of all frames from the mean of their composition.
     """
     number = np.ones(len(rows), np.int64) if number is None else number
     known = known or {}
@@ -90,9 +93,9 @@ def fit_references(
 
 
 def free_atom_energy(symbol: str) -> float:
-    """Energy of a free atom with all its electrons in eV, within one percent.
+    """Return the all-electron energy of a free atom in eV, within one percent.
 
-    The statistical atom with the corrections of Scott and Schwinger (Phys. Rev. A 22, 1827, 1980).
+    Thomas-Fermi model with the corrections of Scott and Schwinger (Phys. Rev. A 22, 1827, 1980).
     """
     z = ATOMIC_NUMBERS[symbol]
     return ENERGY["Hartree"] * (-0.768745 * z ** (7 / 3) + 0.5 * z**2 - 0.269900 * z ** (5 / 3))
@@ -105,7 +108,7 @@ def _prior(
     known: NDArray[np.float64],
     free: NDArray[np.bool_],
 ) -> NDArray[np.float64]:
-    """(species,) energies at which the fit begins; known energies stay."""
+    """Return the initial energies of the fit, (species,); known energies stay fixed."""
     atoms = np.array([free_atom_energy(symbol) for symbol in species])
     totals = rows @ atoms
     if (np.abs(values - totals) < TOTALS * np.abs(totals)).mean() > 0.9:
@@ -116,12 +119,11 @@ def _prior(
 
 
 NOISE = 1e-12
-"""Part of a float64 below which a difference of sums is but rounding."""
+"""Relative size below which a difference of float64 sums is only rounding."""
 
 
 class Rounding(NamedTuple):
-    """Energies rounded to multiples of ``step`` (eV): written in ``unit`` with some ``digits`` after the point, or
-    stored in float32 (None)."""
+    """Rounding of energies to multiples of ``step`` (eV), in ``unit``; ``digits`` after the point, None for float32."""
 
     step: float
     unit: str
@@ -129,7 +131,7 @@ class Rounding(NamedTuple):
 
 
 def rounding(values: NDArray[np.float64]) -> Rounding | None:
-    """How energies in eV were rounded; None where they have all digits of a float64."""
+    """Return how energies (eV) were rounded; None if they have all digits of a float64."""
     for unit, factor in ENERGY.items():
         written = values / factor
         if (np.abs(written - written.astype(np.float32)) <= 1e-13 * np.abs(written)).all():

@@ -1,4 +1,4 @@
-"""Frames of one atom without neighbours, whose energies are reference energies and no training data."""
+"""Frames with a single isolated atom, whose energies are reference energies instead of training data."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from e3frame.spec.words import counted
 
 KEY = "data.single_atoms=frames"
 BINDING = 20.0
-"""eV per atom: nothing is bound by more, so that such atoms are of another level of theory than the other frames."""
+"""Largest plausible binding energy in eV per atom; above it, the atoms have another level of theory than the frames."""
 SAME = 1e-3
-"""eV: reference energies that differ by less are equal."""
+"""Tolerance in eV for equal reference energies."""
 
 
 class SingleAtoms(NamedTuple):
-    """Reference energies in eV from the frames of single atoms, and what the user should know about them.
+    """Reference energies in eV from frames of single atoms.
 
     Attributes:
-        what: how many frames of which elements there are.
-        label: the energies are of this label.
+        energies: lowest energy of each element.
+        said: messages to the user.
+        what: number and elements of the frames, for messages.
+        label: label of the energies.
     """
 
     energies: dict[str, float]
@@ -39,20 +41,20 @@ class SingleAtoms(NamedTuple):
     label: str | None = None
 
     def known(self, label: str | None) -> dict[str, float]:
-        """The energies, if they are of this label."""
+        """Return the energies if they have this label; otherwise, none."""
         return self.energies if label == self.label else {}
 
 
 def set_apart(splits: Splits, shifts: Shifts | None, allowed: bool = True) -> tuple[Splits, SingleAtoms]:
-    """Take single atoms that have an energy out of the splits; return the other frames and these energies.
+    """Remove single atoms that have an energy from the splits; return the other frames and these energies.
 
     Args:
-        shifts: the model's reference energies; where they are numbers that the single atoms do not have, all frames
-            stay, as they do where it is None.
-        allowed: whether atoms may be without neighbours.
+        shifts: reference energies of the model. If they are numbers that differ from the energies of the single atoms,
+            or None, all frames stay.
+        allowed: whether atoms may have no neighbours.
 
     Raises:
-        DataError: the single atoms stay, because of the model's numbers, and they may not be without neighbours.
+        DataError: the single atoms stay because the model's numbers differ, but atoms must have neighbours.
     """
     if shifts is None:
         return splits, SingleAtoms({})
@@ -66,35 +68,38 @@ def set_apart(splits: Splits, shifts: Shifts | None, allowed: bool = True) -> tu
     what = f"{counted(number, 'frame')} of single atoms ({', '.join(energies)})"
     off = _off(rest["train"], energy, energies)
     if abs(off) > BINDING:
-        text = f"{what} do not match the {energy} of the other frames, which are {off:.4g} eV per atom higher: "
-        return splits, SingleAtoms({}, (text + "another level of theory? They are treated like all other frames",))
+        text = (
+            f"{what}: the {energy} of the other frames is {abs(off):.4g} eV per atom {'higher' if off > 0 else 'lower'}"
+        )
+        text += ", so the level of theory may differ; they are treated like all other frames"
+        return splits, SingleAtoms({}, (text,))
     differ = None if shifts.values is None else _differ(energies, shifts)
     if differ is not None and not allowed:
         name = next(name for name, mask in masks.items() if mask.any())
         file, frame = dict(splits.items())[name].where(int(masks[name].nonzero()[0]))
-        hint = f"to train on them: {ALLOW_ISOLATED}\nor write shift: auto, which takes their energies"
-        raise DataError(f"{what} are not the model's references: {differ}", file=file, frame=frame, hint=hint)
+        hint = f"to train on them: {ALLOW_ISOLATED}\nto use their energies as references: shift: auto"
+        raise DataError(f"{what} differ from the model's references: {differ}", file=file, frame=frame, hint=hint)
     if differ is not None:
         return splits, SingleAtoms({}, (f"{what} are treated like all other frames: {differ}",))
-    said = [f"{what} are used as reference energies, not for training; {KEY} trains on them"]
+    said = [f"{what} are used as reference energies, not for training; set {KEY} to train on them"]
     if several:
-        said.append(f"a single {', '.join(several)} has several energies; the lowest is used")
+        said.append(f"single {', '.join(several)} atoms have several energies; the lowest is used")
     return Splits.of(rest), SingleAtoms(energies, tuple(said), what, energy)
 
 
 def _differ(energies: Mapping[str, float], shifts: Shifts) -> str | None:
-    """Description of the energy that differs most from the model's; None if all agree."""
+    """Describe the energy that differs most from the model's; None if all agree."""
     off = {s: abs(e - given) if (given := shifts.of(s)) is not None else float("inf") for s, e in energies.items()}
     worst = max(off, key=lambda symbol: off[symbol])
     if off[worst] <= SAME:
         return None
     given = shifts.of(worst)
     said = "the model has no shift for it" if given is None else f"its shift is {given:.9g}"
-    return f"{worst} has the {shifts.label} {energies[worst]:.9g}, {said}"
+    return f"{worst} has {shifts.label} {energies[worst]:.9g}, but {said}"
 
 
 def _single(dataset: FrameSet, energy: str) -> Tensor:
-    """(frames,) which are of one atom, without neighbours and with an energy."""
+    """Return a mask of frames with one atom, no neighbours and an energy, (frames,)."""
     found = (dataset.counts("z") == 1) & (dataset.counts("edge_index") == 0)
     if not found.any() or not dataset.has(energy):
         return torch.zeros_like(found)
@@ -102,7 +107,7 @@ def _single(dataset: FrameSet, energy: str) -> Tensor:
 
 
 def _lowest(parts: list[tuple[FrameSet, Tensor]], energy: str) -> tuple[dict[str, float], list[str]]:
-    """The lowest energy of each element, and the elements that have several."""
+    """Return the lowest energy of each element, and the elements that have several energies."""
     values: dict[int, list[float]] = {}
     for dataset, mask in parts:
         for index in mask.nonzero().flatten().tolist():
@@ -113,7 +118,7 @@ def _lowest(parts: list[tuple[FrameSet, Tensor]], energy: str) -> tuple[dict[str
 
 
 def _off(dataset: FrameSet, energy: str, energies: Mapping[str, float]) -> float:
-    """Median over the frames whose elements are all known: energy per atom above that of the single atoms."""
+    """Return the median energy per atom relative to the single atoms, over frames whose elements are all known."""
     table = np.full(len(SYMBOLS), np.nan)
     for symbol, value in energies.items():
         table[ATOMIC_NUMBERS[symbol]] = value

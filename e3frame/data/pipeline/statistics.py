@@ -1,4 +1,4 @@
-"""What a model needs to know of its training frames, in float64."""
+"""Statistics of the training frames that a model needs, in float64."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import DataError
 from e3frame.spec.statistics import Statistics
 
-APART = f"raise model.r_max\nif they are meant to be isolated: {ALLOW_ISOLATED}"
-BY_SYMMETRY = "if they vanish by symmetry: data.allow=[zero_forces]"
+APART = f"raise model.r_max\nif isolated atoms are intended: {ALLOW_ISOLATED}"
+BY_SYMMETRY = "if they are zero by symmetry: data.allow=[zero_forces]"
 VANISHING = 1e-6
-"""eV/Å: smaller forces are what rounding leaves of none."""
+"""Force in eV/Å below which it is zero up to rounding."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Measured:
 
     Args:
         energy: label that a sum over the atoms predicts.
-        forces: label whose root mean square is the scale, where it is there.
-        mean: a mean over the atoms predicts ``energy``.
-        known: reference energies that are given, such as those of isolated atoms.
+        forces: label whose root mean square is the scale, if the data have it.
+        mean: whether a mean over the atoms predicts ``energy``.
+        known: given reference energies, such as those of isolated atoms.
         allow: ``DataSpec.allow``.
     """
 
@@ -60,22 +60,22 @@ def compute_statistics(
     known: Mapping[str, float] | None = None,
     allow: tuple[str, ...] = (),
 ) -> Statistics:
-    r"""Statistics of the training frames; kept next to the data set's file, if it has one.
+    r"""Compute the statistics of the training frames; caches them next to the data set's file, if it has one.
 
     The reference energies :math:`e_s` minimize :math:`\sum_f (E_f - \sum_s n_{fs} e_s)^2` with the composition
-    :math:`n_{fs}`, as far as the compositions fix them (:mod:`~e3frame.data.pipeline.references`). Data without a label
-    ``energy_key`` have no reference energies and, if there are no forces either, the scale 1.
+    :math:`n_{fs}`, as far as the compositions determine them (:mod:`~e3frame.data.pipeline.references`). Data without
+    a label ``energy_key`` have no reference energies and, if there are no forces either, the scale 1.
 
     Args:
-        dataset: the training frames.
+        dataset: training frames.
         energy_key: label that a sum over the atoms predicts.
-        forces_key: label whose root mean square is the scale, where it is there.
-        mean: a mean over the atoms predicts ``energy_key``: :math:`n_{fs}` are fractions of the atoms.
-        known: reference energies that are given, such as those of isolated atoms.
+        forces_key: label whose root mean square is the scale, if the data have it.
+        mean: whether a mean over the atoms predicts ``energy_key``; then :math:`n_{fs}` are fractions of the atoms.
+        known: given reference energies, such as those of isolated atoms.
         allow: ``DataSpec.allow``.
 
     Raises:
-        DataError: no atom has a neighbour, or all forces (or energies) are the same, so that there is no scale.
+        DataError: no atom has a neighbour, all forces are zero, or all energies are equal, so that there is no scale.
     """
     measured, path = Measured(energy_key, forces_key, mean, known or {}, allow), None
     if dataset.cached is not None:
@@ -90,7 +90,7 @@ def compute_statistics(
 
 
 def _read(path: Path) -> Statistics | None:
-    """None where there is no such file, or a damaged one, which is then replaced."""
+    """Read cached statistics; None if the file is missing or damaged."""
     try:
         return Statistics.model_validate_json(read_regular(path))
     except (ValidationError, OSError):
@@ -98,13 +98,13 @@ def _read(path: Path) -> Statistics | None:
 
 
 class _Energies(NamedTuple):
-    """Energies by composition, which are few where frames are many.
+    """Energies by composition, as many frames may have few compositions.
 
     Attributes:
-        species: by atomic number.
-        compositions: (kinds, species) atoms of each element.
-        kind: (frames,) composition of each frame.
-        values: (frames,) energies, NaN where there is none.
+        species: chemical symbols, by atomic number.
+        compositions: (kinds, species) number of atoms of each element.
+        kind: (frames,) index of each frame's composition.
+        values: (frames,) energies, NaN for frames without one.
     """
 
     species: tuple[str, ...]
@@ -114,7 +114,7 @@ class _Energies(NamedTuple):
 
     @property
     def is_constant(self) -> bool:
-        """Whether frames of the same composition, of which there are several, all have the same energy."""
+        """Whether all frames with an energy have the same composition and the same energy, and there are several."""
         there = ~np.isnan(self.values)
         if not there.any() or np.unique(self.kind[there]).size > 1:
             return False
@@ -138,8 +138,8 @@ class _Energies(NamedTuple):
         return cls(species, compositions, np.concatenate(kinds), np.concatenate(values))
 
     def fitted(self, measured: Measured) -> tuple[dict[str, float], tuple[str, ...], float | None]:
-        """Reference energies, the species of which they are not determined, and the deviation of what they leave, per
-        atom; none where there is no energy, or only rounding is left."""
+        """Return reference energies, undetermined species, and the standard deviation of the residual per atom; None if
+        there is no energy or the residual is only rounding."""
         there = ~np.isnan(self.values)
         if not there.any():
             return {}, (), None
@@ -161,7 +161,7 @@ class _Energies(NamedTuple):
 
 
 def _step(values: NDArray[np.float64]) -> float:
-    """Deviations up to this are rounding: of the file, or of sums in float64."""
+    """Return the largest deviation that rounding explains, of the file or of sums in float64."""
     found = rounding(values)
     return max(NOISE * float(np.abs(values).max()), 0.0 if found is None else found.step)
 
@@ -177,7 +177,7 @@ def _compute(dataset: FrameSet, measured: Measured) -> Statistics:
     if forces is not None and forces < VANISHING and "zero_forces" not in measured.allow:
         raise DataError(f"all {measured.forces} are zero in the training frames", file=files, hint=BY_SYMMETRY)
     if forces is None and energies.is_constant:
-        raise DataError(f"the {measured.energy} does not vary in the training frames", file=files)
+        raise DataError(f"the {measured.energy} is the same in all training frames", file=files)
     scale = forces if forces is not None and forces >= VANISHING else deviation
     return Statistics(
         species=energies.species,
@@ -190,7 +190,7 @@ def _compute(dataset: FrameSet, measured: Measured) -> Statistics:
 
 
 def force_scale(dataset: FrameSet, key: str) -> float | None:
-    """Root mean square of the components; None where there are none."""
+    """Return the root mean square of the components of a label; None if no frame has it."""
     if not dataset.has(key):
         return None
     squares, number = 0.0, 0
@@ -202,7 +202,7 @@ def force_scale(dataset: FrameSet, key: str) -> float | None:
 
 
 class Range(NamedTuple):
-    """What values a label takes, in float64; ``missing`` of the frames or atoms have none."""
+    """Range of a label's values, in float64; ``missing`` counts the frames or atoms without one."""
 
     smallest: float
     largest: float
@@ -211,13 +211,16 @@ class Range(NamedTuple):
     missing: int
 
     def written(self, *names: str) -> list[str]:
-        """Some of these as text; a mean that is but what rounding left of zero as 0."""
+        """Return some of these as text; a mean that is zero up to rounding is 0."""
         rest = abs(self.mean) < 1e-8 * self.deviation
         return ["0" if rest and name == "mean" else f"{getattr(self, name):.5g}" for name in names]
 
 
 def label_range(dataset: FrameSet, key: str) -> Range:
-    """Over all frames, block by block (Chan, Golub, LeVeque 1983); NaN where there is no value at all."""
+    """Return the range of a label over all frames; NaN if no frame has a value.
+
+    Block by block, by the formulas of Chan, Golub and LeVeque (1983).
+    """
     number, mean, squares, missing = 0, 0.0, 0.0, 0
     low, high = np.inf, -np.inf
     for block in dataset.blocks(key):
