@@ -250,7 +250,7 @@ def test_a_database_without_rows(ethanol: list[Atoms]) -> None:
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_split_larger_than_the_set(kind: str, ethanol: list[Atoms]) -> None:
     raw = WRITERS[kind](ethanol) | {"split": {"train": 9, "val": 1, "test": 2, "method": "time"}}
-    says(raw, f"{FILES[kind]}\n  the split asks for 9 (train) + 1 (val) + 2 (test) frames, but there are 10")
+    says(raw, f"{FILES[kind]}\n  the split needs 9 (train) + 1 (val) + 2 (test) frames, but there are 10")
 
 
 @pytest.mark.parametrize("kind", ["xyz", "ase_db", "npz"])
@@ -291,7 +291,8 @@ def test_a_raw_file_of_another_set(frames: Callable[..., list[Atoms]], tmp_path:
     monkeypatch.chdir(tmp_path)
     says(
         _md17(frames(10, "CH3OH")),
-        "ethanol/raw/md17_ethanol.npz\n  holds CH4O, ethanol is C2H6O\n  is it the raw file of another data set?",
+        "ethanol/raw/md17_ethanol.npz\n  contains CH4O, but ethanol is C2H6O\n"
+        "  this raw file may belong to another data set",
     )
 
 

@@ -61,8 +61,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_missing_array(kind: str, key: str) -> None:
     raw, names = trajectory(kind, lambda made: made.pop(key)), NAMES[kind]
     there = ", ".join(name for short, name in names.items() if short != key)
-    hint = "is it the raw file of another data set?"
-    says(raw, FORCES, f"{FILES[kind]}\n  has no array '{names[key]}'; arrays there: {there}\n  {hint}")
+    hint = "this raw file may belong to another data set"
+    says(raw, FORCES, f"{FILES[kind]}\n  has no array '{names[key]}'; its arrays are {there}\n  {hint}")
 
 
 @pytest.mark.parametrize("kind", FILES)
@@ -80,7 +80,7 @@ def test_a_trajectory_of_another_length() -> None:
     splits.mkdir()
     for name in ("train", "test"):
         (splits / f"index_{name}_01.csv").write_text("3\n99999\n")
-    says(raw, FORCES, f"{splits}/index_train_01.csv\n  frame 99999 is listed, but there are 40, counted from 0")
+    says(raw, FORCES, f"{splits}/index_train_01.csv\n  frame 99999 is listed, but the last frame is 39")
 
 
 def test_the_test_file_of_ccsd_is_looked_at_too() -> None:
@@ -95,7 +95,7 @@ def test_the_test_file_of_ccsd_is_looked_at_too() -> None:
     np.savez(
         folder / "ethanol_ccsd_t-test.npz", z=water.numbers, R=water.positions[None], E=[0.0], F=np.ones((1, 3, 3))
     )
-    message = "holds H2O, ethanol is C2H6O\n  is it the raw file of another data set?"
+    message = "contains H2O, but ethanol is C2H6O\n  this raw file may belong to another data set"
     says(raw, FORCES, f"{folder}/ethanol_ccsd_t-test.npz\n  {message}")
 
 

@@ -70,7 +70,7 @@ MISTAKES = {
     ),
     "two rests": (
         {"kind": "xyz", "path": "a", "split": {"test": "rest"}},
-        "data.split\n  only one split can be the rest, but train and test are",
+        "data.split\n  only one split can be rest, got train and test",
     ),
     "split method": (
         {"kind": "xyz", "path": "a", "split": {"method": "tim"}},
@@ -78,8 +78,8 @@ MISTAKES = {
     ),
     "size and file": (
         {"kind": "xyz", "path": "a", "test_path": "b", "split": {"test": 10}},
-        "data\n  both test_path and split.test are given: all frames of test_path are taken\n"
-        "  leave out split.test, or test_path",
+        "data\n  test_path and split.test exclude each other: all frames of test_path are used\n"
+        "  remove split.test or test_path",
     ),
     "label name": (
         {"kind": "xyz", "path": "a", "keys": {"pos": "p"}},
@@ -89,12 +89,12 @@ MISTAKES = {
     ),
     "neighbours of labelled edges": (
         {"kind": "xyz", "path": "a", "keys": {"J": "J"}, "edges": {"J": {"index": "ij"}}, "neighbors": "computed"},
-        "data\n  labels per edge need stored neighbours, but neighbors: computed finds new ones\n"
-        "  leave out neighbors: computed",
+        "data\n  labels per edge need stored neighbours, but neighbors: computed recomputes them\n"
+        "  remove neighbors: computed",
     ),
     "noise on labelled edges": (
         {"kind": "xyz", "path": "a", "keys": {"J": "J"}, "edges": {"J": {"index": "ij"}}, "augment": {"noise": 0.1}},
-        "data\n  labels per edge need stored neighbours, but augment finds new ones\n  leave out augment",
+        "data\n  labels per edge need stored neighbours, but augment recomputes them\n  remove augment",
     ),
     "batch size": ({"kind": "sample", "batch_size": 0}, "data.batch_size\n  must be >= 1, got 0"),
     "batch size of another kind": (
@@ -135,7 +135,7 @@ MISTAKES = {
     ),
     "molecule": (
         {"kind": "sample", "molecules": ["benzene"]},
-        "data.molecules\n  no molecule is called benzene\n  molecules: ethanol, acetamide, acetic_acid, furan",
+        "data.molecules\n  no molecule is named benzene\n  molecules: ethanol, acetamide, acetic_acid, furan",
     ),
 }
 

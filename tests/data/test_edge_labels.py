@@ -268,12 +268,12 @@ def test_specs_that_are_wrong(raw: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("edges", "label", "message"),
     [
-        ({}, SCALAR, "the data do not name the pairs of atoms of the label 'J'\n"
-         "  data.edges.J={index: KEY} names the key of the pairs"),
-        ({"J": {"index": "ij"}}, Label("node"), "the label 'J' is per edge in the data, but is used per node"),
+        ({}, SCALAR, "the label 'J' is needed per edge, but the data do not define its pairs of atoms\n"
+         "  set data.edges.J={index: KEY} to the key of the pairs"),
+        ({"J": {"index": "ij"}}, Label("node"), "the label 'J' is per edge in the data, but per node in the model"),
         ({"J": {"index": "ij", "reverse": "transposed"}}, VECTOR,
          "transposed needs a matrix, but the label 'J' is (3,) per edge\n"
-         "  write same or negative for data.edges.J.reverse"),
+         "  set data.edges.J.reverse to same or negative"),
     ],
 )  # fmt: skip
 def test_labels_that_are_asked_for_otherwise(edges: dict, label: Label, message: str, tmp_path: Path) -> None:

@@ -51,15 +51,15 @@ LIST = ["data.split.method=index", "data.split.train_index=list.txt"]
     [
         (["data.test_path=nonexistent.xyz"], "nonexistent.xyz\n  no such file\n"),
         (["data.val_path=[a.xyz,b.xyz]"], "b.xyz\n  no such file\n  did you mean a.xyz?\n"),
-        (["data.split.train=50000"], "a.xyz\n  the split asks for 50000 (train) + 20 (val) + 20 (test) frames, "
+        (["data.split.train=50000"], "a.xyz\n  the split needs 50000 (train) + 20 (val) + 20 (test) frames, "
          "but there are 200\n"),
         (["data.split.val=199", "data.split.test=1"], "a.xyz\n  the split leaves no frame for training: rest (train) "
          "+ 199 (val) + 1 (test) of 200 frames\n"),
         ([LIST[0], "data.split.train_index=nothere.csv"], "nothere.csv\n  cannot be opened: No such file or "
          "directory\n"),
-        ([*LIST, "data.split.test=101"], "a.xyz\n  the split asks for 101 (test) frames, but there are 100\n"),
-        ([*LIST, "data.path=[a.xyz,a.xyz]", "data.split.test_index=400.txt"], "400.txt\n  frame 400 is listed, but "
-         "there are 400, counted from 0\n"),
+        ([*LIST, "data.split.test=101"], "a.xyz\n  the split needs 101 (test) frames, but there are 100\n"),
+        ([*LIST, "data.path=[a.xyz,a.xyz]", "data.split.test_index=400.txt"], "400.txt\n  frame 400 is listed, "
+         "but the last frame is 399\n"),
         (["data.split.method=group", "data.split.key=name", "data.split.train=200"], "a.xyz, frame 0\n  no key 'name' "
          "to split by\n  existing keys: energy, forces\n"),
     ],
@@ -79,7 +79,7 @@ def test_some_of_each_split_are_looked_at(capsys: pytest.CaptureFixture[str]) ->
     assert main([*GIVEN, "data.split.method=random", "data.split.test=30"]) == 0
     out = capsys.readouterr().out
     (held,) = [line for line in out.splitlines() if line.startswith("checked ")]
-    train = int(held.split()[1])
+    train = int(held.split()[2])
     assert held == f"checked {train} of 150 train, 20 of 20 val, 24 of 30 test frames; use --full for all"
     assert 50 < train <= 95
 
@@ -205,7 +205,7 @@ def test_the_embedded_data_are_looked_at(splits: Splits, capsys: pytest.CaptureF
 def test_data_that_are_not_here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """They are not fetched unasked, and that is said."""
     said = "\ndata not checked: {}\n"
-    later = "not downloaded yet; --full downloads and looks at all"
+    later = "not downloaded yet; --full downloads and checks everything"
     for data in (["data=md17", "data.molecule=ethanol"], ["data=rmd17", "data.molecule=ethanol"]):
         assert main(["check", "model=nequip_small", *data]) == 0
         assert capsys.readouterr().out.endswith(said.format(later))

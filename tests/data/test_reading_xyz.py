@@ -90,7 +90,7 @@ def test_stress_of_six_and_of_nine_numbers(key: str, numbers: str, marks: str) -
     stress = load(spec, 4.0, STRESS).train.stacked("stress")[0].numpy()
     np.testing.assert_allclose(stress, np.array(FULL) / (-8.0 if label == "virial" else 1.0), rtol=1e-15)
     six = len(numbers.split()) == 6 and key != "REF_stress"
-    said = [f"a.xyz gives six components of the {key}: read in the order xx, yy, zz, yz, xz, xy"]
+    said = [f"a.xyz has six components of the {key}; they are read in the order xx, yy, zz, yz, xz, xy"]
     assert spec.remarks() == said * six
 
 

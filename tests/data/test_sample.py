@@ -90,10 +90,13 @@ def test_subsets(splits: Splits) -> None:
 @pytest.mark.parametrize(
     ("raw", "message"),
     [
-        ({"molecules": ["ethanole"]}, "molecules\n  no molecule is called ethanole\n  did you mean ethanol?"),
+        ({"molecules": ["ethanole"]}, "molecules\n  no molecule is named ethanole\n  did you mean ethanol?"),
         ({"molecules": []}, "molecules"),
-        ({"num_train": 1801}, "num_train\n  1801 training frames are asked for, there are 1800"),
-        ({"num_train": 451, "molecules": ["furan"]}, "num_train\n  451 training frames are asked for, there are 450"),
+        ({"num_train": 1801}, "num_train\n  num_train is 1801, but there are 1800 training frames"),
+        (
+            {"num_train": 451, "molecules": ["furan"]},
+            "num_train\n  num_train is 451, but there are 450 training frames",
+        ),
         ({"num_train": 0}, "num_train\n  must be >= 1, got 0"),
     ],
 )
@@ -104,7 +107,7 @@ def test_mistakes(raw: dict, message: str) -> None:
 
 
 def test_label_of_another_shape_or_name() -> None:
-    with pytest.raises(DataError, match=re.escape("dipole is of shape (3,) per graph, not (3,) per node")):
+    with pytest.raises(DataError, match=re.escape("dipole has shape (3,) per graph, but (3,) per node is needed")):
         load(SampleSpec(), 4.0, {"dipole": Label("node", (3,))})
     with pytest.raises(DataError, match=re.escape("the data have no label force\n  did you mean forces?")):
         load(SampleSpec(), 4.0, {"force": Label("node", (3,))})

@@ -75,12 +75,12 @@ def test_npz_of_molecules_that_differ_in_size(tmp_path: Path) -> None:
 
 NPZ_MISTAKES: dict[str, tuple[dict, str]] = {
     "no key": ({"R": None, "coords": 0.0}, "no array 'R' for the positions (data.structure.positions)\n"
-               "  arrays there: z, E, F, coords"),
+               "  existing arrays: z, E, F, coords"),
     "an integer where an array is needed": ({"E": 3}, "E has shape (), but there are 30 frames"),
     "numbers": ({"z": np.ones(8, int)},
-                "z has shape (8,) and the type int64, atomic numbers of 9 atoms are needed"),
+                "z has shape (8,) and type int64, but atomic numbers of 9 atoms are needed"),
     "no such element": ({"z": np.full(9, 119)}, "119 is not an atomic number"),
-    "positions": ({"R": np.zeros((30, 27))}, "R has shape (30, 27), positions need (frames, atoms, 3)"),
+    "positions": ({"R": np.zeros((30, 27))}, "R has shape (30, 27), but positions must have shape (frames, atoms, 3)"),
     "fewer energies": ({"E": np.zeros(29)}, "E has shape (29,), but there are 30 frames"),
 }  # fmt: skip
 
@@ -162,7 +162,7 @@ def test_rmd17_and_its_published_splits(arrays: dict, raw_rmd17: str) -> None:
 
 def test_a_raw_file_of_the_wrong_molecule(raw_rmd17: str) -> None:
     file = Path(raw_rmd17) / "raw" / "rmd17" / "npz_data" / "rmd17_benzene.npz"
-    message = f"{file}\n  holds C2H6O, benzene is C6H6\n  is it the raw file of another data set?"
+    message = f"{file}\n  contains C2H6O, but benzene is C6H6\n  this raw file may belong to another data set"
     says(message, kind="rmd17", molecule="benzene", root=raw_rmd17, split={"train": 7, "val": 3})
 
 
@@ -274,7 +274,7 @@ def test_raw_qm9_mistakes(raw_qm9: str) -> None:
     options = {"labels": QM9, "kind": "qm9", "source": "pyg", "root": raw_qm9}
     sdf, table = Path(raw_qm9) / "raw" / "gdb9.sdf", Path(raw_qm9) / "raw" / "gdb9.sdf.csv"
     says(
-        "data=qm9 (pyg)\n  the split asks for 110000 (train) + 10000 (val) + rest (test) frames, but there are 10",
+        "data=qm9 (pyg)\n  the split needs 110000 (train) + 10000 (val) + rest (test) frames, but there are 10",
         **options,
     )
     split = {"train": 8, "val": 1, "test": 1}

@@ -78,7 +78,7 @@ def test_groups_of_arrays(tmp_path: Path, frames: Callable[..., list[Atoms]]) ->
         load(wrong, 4.0, {"energy": Label("graph")})
     assert str(caught.value) == (
         f"{path}\n  no array 'conformr' to split by\n"
-        "  arrays there: R, z, E, conformer, number; did you mean data.split.key=conformer?"
+        "  existing arrays: R, z, E, conformer, number; did you mean data.split.key=conformer?"
     )
 
 
@@ -101,10 +101,10 @@ def test_index_files(tmp_path: Path) -> None:
 
 
 INDEX_MISTAKES = {
-    "0 1 50": "frame 50 is listed, but there are 50, counted from 0",
-    "0 1 -1": "frame -1 is listed, but there are 50, counted from 0",
+    "0 1 50": "frame 50 is listed, but the last frame is 49",
+    "0 1 -1": "frame -1 is listed, but the last frame is 49",
     "0 1 1": "frame 1 is listed twice",
-    "": "no frames are listed",
+    "": "the list is empty",
 }
 
 
@@ -123,7 +123,7 @@ def test_index_files_that_cannot_be_used(tmp_path: Path) -> None:
     other.write_text("2 3")
     with pytest.raises(DataError) as caught:
         SplitSpec(method="index", train_index=str(one), test_index=str(other)).divide(50)
-    assert str(caught.value) == f"{other}\n  frame 2 is listed in {one} as well"
+    assert str(caught.value) == f"{other}\n  frame 2 is also listed in {one}"
     with pytest.raises(DataError) as caught:
         SplitSpec(method="index", train_index=str(tmp_path / "c.txt")).divide(50)
     assert str(caught.value) == f"{tmp_path / 'c.txt'}\n  cannot be opened: No such file or directory"
@@ -142,10 +142,10 @@ def cut(path: Path) -> None:
 
 
 ARRAY_MISTAKES: dict[str, tuple[Callable[[Path], object], str]] = {
-    "floats": (in_npy([1.5, 2.0]), "frame numbers are required: the array holds float64"),
-    "a mask": (in_npy([True, False]), "frame numbers are required: the array holds bool"),
-    "words": (in_npy(["a", "bc"]), "frame numbers are required: the array holds <U2"),
-    "nothing": (in_npy([]), "no frames are listed"),
+    "floats": (in_npy([1.5, 2.0]), "frame numbers are required: the array has type float64"),
+    "a mask": (in_npy([True, False]), "frame numbers are required: the array has type bool"),
+    "words": (in_npy(["a", "bc"]), "frame numbers are required: the array has type <U2"),
+    "nothing": (in_npy([]), "the list is empty"),
     "an empty file": (
         lambda path: path.write_bytes(b""),
         "frame numbers are required: EOF: reading magic string, expected 8 bytes got 0",
@@ -178,12 +178,12 @@ def test_a_number_that_is_far_too_large(tmp_path: Path) -> None:
 
 
 SPEC_MISTAKES = [
-    ({"key": "a"}, "key\n  key needs method: group, but method is time\n  write method: group, or leave it out"),
-    ({"method": "group"}, "method group needs a key, by whose value frames stay together\n  for example key: molecule"),
+    ({"key": "a"}, "key\n  key needs method: group, got method: time\n  set method: group, or remove key"),
+    ({"method": "group"}, "method group needs a key to group by\n  for example key: molecule"),
     ({"method": "index"}, "method index needs train_index: a file with the numbers of the training frames"),
     (
         {"method": "index", "train_index": "a", "val_index": "b", "val": 3},
-        "both val_index and val are given\n  leave one of them out",
+        "val_index and val exclude each other\n  remove one of them",
     ),
 ]
 

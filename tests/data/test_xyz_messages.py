@@ -180,7 +180,7 @@ FRAMES_AND_MESSAGES = {
     ),
     "split larger than the set": (
         lambda frames: None, {"split": {"train": 9, "val": 1, "test": 2}},
-        "train.xyz\n  the split asks for 9 (train) + 1 (val) + 2 (test) frames, but there are 10",
+        "train.xyz\n  the split needs 9 (train) + 1 (val) + 2 (test) frames, but there are 10",
     ),
     "nothing left for training": (
         lambda frames: None, {"split": {"val": 8, "test": 2}},

@@ -183,13 +183,14 @@ def test_a_matrix_without_its_symmetry_names_its_frame(tmp_path: Path) -> None:
 UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"data.edges": {"exchange": EDGES["exchange"]}},
-        "task.targets.coupling\n  the data do not name the pairs of atoms of the label 'coupling'\n"
-        "  data.edges.coupling={index: KEY} names the key of the pairs",
+        "task.targets.coupling\n"
+        "  the label 'coupling' is needed per edge, but the data do not define its pairs of atoms\n"
+        "  set data.edges.coupling={index: KEY} to the key of the pairs",
     ),
     (
         {"model.outputs.coupling": {"kind": "linear", "of": "conv", "irreps_out": "0e"},
          "task.targets.coupling": {"irreps": "0e", "per": "node"}},
-        "task.targets.coupling\n  the label 'coupling' is per edge in the data, but is used per node",
+        "task.targets.coupling\n  the label 'coupling' is per edge in the data, but per node in the model",
     ),
     (
         {"model.outputs.coupling": {"kind": "linear", "of": "conv", "irreps_out": "0e"}},
@@ -198,7 +199,7 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"data.edges": {**EDGES, "coupling": {"index": "ij", "reverse": "transposed"}}},
         "task.targets.coupling\n  transposed needs a matrix, but the label 'coupling' is () per edge\n"
-        "  write same or negative for data.edges.coupling.reverse",
+        "  set data.edges.coupling.reverse to same or negative",
     ),
     (
         {"task.targets.spin": TASK["coupling"], "data.keys": {"spin": "J", "coupling": "J", "exchange": "X"}},

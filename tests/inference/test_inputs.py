@@ -171,8 +171,8 @@ def test_predict_and_evaluate_read_the_charge(trained: Path, tmp_path: Path, cap
     with pytest.raises(UserError) as caught:
         evaluate(path, parse_data(data.model_dump() | {"keys": {"dipole": "mu", "field": "E"}}))
     assert str(caught.value) == (
-        f"{path}: the data have no key 'total_charge', which the model reads\n  labels there: dipole, field\n"
-        "  if the files hold it: data.keys.total_charge=KEY"
+        f"{path}: the data have no key 'total_charge', which the model reads\n  existing labels: dipole, field\n"
+        "  if the files have it: data.keys.total_charge=KEY"
     )
 
 
@@ -219,14 +219,16 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"data": {"kind": "sample"}},
         "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
-        "  labels there: energy, forces, dipole, polarizability\n"
-        "  others come from files: data=xyz data.keys.total_charge=KEY\n  or take the input out of the model",
+        "  existing labels: energy, forces, dipole, polarizability\n"
+        "  read other labels from your own files: data=xyz data.keys.total_charge=KEY\n"
+        "  or take the input out of the model",
     ),
     (
         {"data": {"kind": "md17", "molecule": "ethanol"}},
         "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
-        "  labels there: energy, forces\n"
-        "  others come from files: data=xyz data.keys.total_charge=KEY\n  or take the input out of the model",
+        "  existing labels: energy, forces\n"
+        "  read other labels from your own files: data=xyz data.keys.total_charge=KEY\n"
+        "  or take the input out of the model",
     ),
     (
         {"data": {"kind": "xyz", "path": "a.xyz", "keys": {"charges": "q", "totl_charge": "Q"}}},
@@ -236,8 +238,8 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"data": {"kind": "xyz", "path": "a.xyz", "keys": {"charges": "q", "dipole": "mu"}}},
         "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
-        "  labels there: charges, dipole\n"
-        "  if the files hold it: data.keys.total_charge=KEY\n  or take the input out of the model",
+        "  existing labels: charges, dipole\n"
+        "  if the files have it: data.keys.total_charge=KEY\n  or take the input out of the model",
     ),
     (
         {"model.inputs.total_charge": "1o", "model.outputs.dipole": DIPOLE | {"total_charge": 0.0},

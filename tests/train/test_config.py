@@ -32,8 +32,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"data": {"kind": "xyz", "path": "a.xyz", "keys": {"energy": "energy"}}},
-        "task.targets.forces\n  the data have no label 'forces'\n  labels there: energy\n"
-        "  if the files hold it: data.keys.forces=KEY; to do without: task=energy",
+        "task.targets.forces\n  the data have no label 'forces'\n  existing labels: energy\n"
+        "  if the files have it: data.keys.forces=KEY; to train without it: task=energy",
     ),
     (
         {"task.targets.energy.unit": "kcal/mol"},

@@ -101,17 +101,17 @@ IDLE = {
     "data.units.forces": (
         [*FILE, "task=energy", "~model.outputs.forces", "data.units.forces=Hartree/bohr"],
         "no target or input uses 'forces', so its unit is not used",
-        "leave it out",
+        "remove it",
     ),
     "data.allow_missing": (
         [*FILE, "task=energy", "~model.outputs.forces", "data.allow_missing=[forces]"],
         "no target or input uses 'forces', so no frame needs it",
-        "leave it out, or task.targets.forces={derive: negative_gradient, of: energy} learns it",
+        "remove it, or task.targets.forces={derive: negative_gradient, of: energy} learns it",
     ),
     "data.split.seed": (
         [*FILE, "data.split.seed=3"],
-        "the method time draws nothing at random, so the seed does nothing",
-        "write method: random, or leave it out",
+        "the seed has no effect: method time is not random",
+        "set method: random, or remove seed",
     ),
     "trainer.early_stopping_patience": (
         ["trainer.early_stopping_patience=100"],
@@ -173,7 +173,7 @@ def _needs_path(overrides: list[str]) -> bool:
 
 def test_pairs_of_a_label_that_nobody_learns() -> None:
     found = warnings_of([*FILE, "+data.keys.J=couplings", "+data.edges.J={index: pairs}"])
-    assert found["data.edges.J"] == ("no target or input uses 'J', so its pairs are not read", "leave it out")
+    assert found["data.edges.J"] == ("no target or input uses 'J', so its pairs are not read", "remove it")
     assert found["data.keys.J"][0] == "no target or input uses 'J', so it is not read"
 
 

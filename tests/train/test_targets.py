@@ -140,8 +140,8 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"task.targets.stress": STRESS},
         "task.targets.stress\n  the data have no label 'stress'\n"
-        "  labels there: energy, forces, dipole, polarizability\n"
-        "  others come from files: data=xyz data.keys.stress=KEY",
+        "  existing labels: energy, forces, dipole, polarizability\n"
+        "  read other labels from your own files: data=xyz data.keys.stress=KEY",
     ),
     (
         {"task.targets.stress": STRESS | {"of": "enrgy"}, "data": XYZ},
@@ -175,8 +175,8 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
          "model.layers.last.of": "conv", "model.outputs.charges": {"kind": "linear", "of": "conv", "irreps_out": "0e"},
          "task.targets.charges": {"irreps": "0e", "per": "node", "sum": "total_charge"}},
         "task.targets.charges.sum\n  the data have no label 'total_charge'\n"
-        "  labels there: energy, forces, dipole, polarizability\n"
-        "  others come from files: data=xyz data.keys.total_charge=KEY",
+        "  existing labels: energy, forces, dipole, polarizability\n"
+        "  read other labels from your own files: data=xyz data.keys.total_charge=KEY",
     ),
 ]  # fmt: skip
 

@@ -20,12 +20,12 @@ Rows = Sequence[tuple[int, int]]
 
 
 class AseDbSpec(FilesSpec):
-    """Rows of ASE databases (``.db``) in the order of their ids. Labels are looked for in the results, the key-value
-    pairs and the ``data`` of a row."""
+    """Rows of ASE databases (``.db``) in the order of their ids. Labels come from the results, the key-value pairs and
+    the ``data`` of a row."""
 
     kind: Literal["ase_db"] = "ase_db"
     select: str | None = Field(default=None, min_length=1)
-    """Only rows that match, in ASE's language, such as ``natoms<20,converged=1``; null: all."""
+    """Selection of rows in ASE's syntax, such as ``natoms<20,converged=1``; null: all."""
 
     def stated(self, file: str) -> Mapping[str, Any]:
         with _opened(file) as database:
@@ -66,5 +66,5 @@ def _opened(file: str) -> Iterator[Any]:
         yield connect(file, type="db")
     except DataError:
         raise
-    except Exception as error:  # whatever SQLite, ASE and JSON make of a damaged file
+    except Exception as error:  # SQLite, ASE and JSON raise various errors for a damaged file
         raise unreadable(file, "an ASE database", error) from error

@@ -1,4 +1,4 @@
-"""Training frames that differ a little each time they are seen."""
+"""Random changes of training frames."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from e3frame.spec.base import Spec
 
 
 class AugmentSpec(Spec):
-    """Changes of the training frames, drawn anew in each epoch from the run's seed; validation and test see none.
+    """Random changes of training frames, new in each epoch, from the run's seed. Validation and test frames do not
+    change.
 
-    There are no rotations and inversions: a model is equivariant, so that a turned frame would train the same.
+    Rotations and inversions are not needed: models are equivariant, so that a rotated frame trains them the same way.
     """
 
     noise: float = Field(gt=0, le=0.2)
-    """Standard deviation in Å of a random shift of each coordinate of each atom, after which neighbours are found anew.
-    The labels stay those of the original frame, which makes it a regularizer (arXiv 2106.07971), not more data: the
-    model learns to overlook such shifts. Forces and stresses, which change in proportion to the shifts, are refused;
-    an energy does not change in first order only where the structures are relaxed."""
+    """Standard deviation in Å of a random shift of every coordinate; neighbours are recomputed. Labels do not change,
+    so this is a regularizer (arXiv 2106.07971), not extra data. Not allowed with forces or stress, which change
+    linearly with the shift; for energies it makes sense only near energy minima."""

@@ -1,4 +1,4 @@
-"""How large a batch is: a number of frames, or what fits into a budget of atoms or of edges."""
+"""Batch size: a number of frames, or a budget of atoms or edges."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from e3frame.spec.base import Spec, mistake, shown
 
 
 class Budget(Spec):
-    """Limit of a batch, which takes as many frames as fit, so that all need about the same memory and time. One of:"""
+    """Budget of a batch: as many frames as fit, so that all batches need about the same memory and time. Set one of:"""
 
     atoms: int | None = Field(default=None, ge=1)
-    """Atoms of a batch, at most."""
+    """Largest number of atoms in a batch."""
     edges: int | None = Field(default=None, ge=1)
-    """Pairs of neighbours of a batch, both directions counted, at most; time and memory go with them."""
+    """Largest number of edges in a batch (each pair of neighbours counts twice); time and memory are proportional to
+    it."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Budget:
@@ -27,17 +28,17 @@ class Budget(Spec):
 
     @property
     def unit(self) -> str:
-        """Unit that is counted: atoms or edges."""
+        """Unit of the budget: atoms or edges."""
         return "edges" if self.atoms is None else "atoms"
 
     @property
     def limit(self) -> int:
-        """Largest number of this unit."""
+        """Largest number of atoms or edges per batch."""
         return getattr(self, self.unit)
 
 
 def _batch_size(raw: Any, info: ValidationInfo) -> Any:
-    """Validate by hand, as a union would report an error for each of its types."""
+    """Validate by hand, because a union reports an error for each of its types."""
     if isinstance(raw, Mapping):
         return Budget.model_validate(raw, context=info.context)
     if isinstance(raw, Budget):

@@ -1,4 +1,4 @@
-"""What all sources of files have in common: paths, keys, units and splits."""
+"""Common part of all sources that read files: paths, keys, units and splits."""
 
 from __future__ import annotations
 
@@ -40,26 +40,25 @@ def _optional_paths(raw: Any) -> Any:
 
 
 class FilesSpec(DividedSpec):
-    """Frames of the user's files. A format is a subclass with a ``kind`` and :meth:`~DataSpec.read`."""
+    """Frames in files of the user. A format is a subclass with a ``kind`` and :meth:`~DataSpec.read`."""
 
     path: Annotated[tuple[str, ...], BeforeValidator(_required_paths)] = Field(default=None, validate_default=True)
-    """The file, or a list of files, relative to the current directory; ``*`` and ``?`` match several."""
+    """File, or list of files, relative to the current directory; ``*`` and ``?`` match several."""
     val_path: Annotated[tuple[str, ...] | None, BeforeValidator(_optional_paths)] = None
-    """Files of all validation frames; null: they are split off ``path``."""
+    """Files with all validation frames; null: split them off ``path``."""
     test_path: Annotated[tuple[str, ...] | None, BeforeValidator(_optional_paths)] = None
-    """Files of all test frames; null: they are split off ``path``."""
+    """Files with all test frames; null: split them off ``path``."""
     keys: dict[str, str] = {"energy": "energy", "forces": "forces"}  # noqa: RUF012
-    """Label: the key that holds it in the files. Only labels that the model learns are read. A key for ``virial``
-    in place of ``stress`` gives the stress as -virial / volume."""
+    """Key of each label in the files, as {label: key}. Only labels that the model learns are read. ``virial: KEY``
+    gives the stress as -virial / volume."""
     edges: dict[str, EdgeLabelSpec] = {}  # noqa: RUF012
-    """Labels per edge: ``{couplings: {index: J_pairs}}`` names the key of the pairs of atoms that the rows of
-    ``couplings`` belong to."""
+    """Labels per pair of atoms: ``{couplings: {index: J_pairs}}`` names the key with the pairs of ``couplings``."""
     allow_missing: tuple[str, ...] = ()
-    """Labels that some frames may lack; by default that is an error."""
+    """Labels that some frames may lack; other missing labels are errors."""
     units: Units = Units()
     """Units of the files."""
 
-    part: ClassVar[float] = 1.0  # frames in no split may be broken
+    part: ClassVar[float] = 1.0  # broken frames outside of all splits are allowed
 
     @field_validator("keys")
     @classmethod
@@ -70,7 +69,7 @@ class FilesSpec(DividedSpec):
                     f"{shown(name)} is a reserved name; rename this label", f"reserved: {', '.join(sorted(RESERVED))}"
                 )
         if "stress" in keys and "virial" in keys:
-            raise mistake("the stress is given twice, by stress and by virial", "leave one of them out")
+            raise mistake("stress and virial both define the stress", "remove one of them")
         return keys
 
     @model_validator(mode="after")
@@ -79,8 +78,8 @@ class FilesSpec(DividedSpec):
             for key in (name, f"{name}_index"):
                 if getattr(self.split, key) is not None:
                     raise mistake(
-                        f"both {name}_path and split.{key} are given: all frames of {name}_path are taken",
-                        f"leave out split.{key}, or {name}_path",
+                        f"{name}_path and split.{key} exclude each other: all frames of {name}_path are used",
+                        f"remove split.{key} or {name}_path",
                     )
         return self
 
@@ -89,8 +88,8 @@ class FilesSpec(DividedSpec):
         unknown = [name for name in self.keys if name not in converted()]
         if unknown and (self.units.length or "Å", self.units.energy or "eV") != ("Å", "eV"):
             raise mistake(
-                f"units convert only {', '.join(converted())}; the unit of '{unknown[0]}' is unknown",
-                f"if it is an energy, write keys: {{energy: {self.keys[unknown[0]]}}}",
+                f"only units of {', '.join(converted())} can be converted; the unit of '{unknown[0]}' is unknown",
+                f"if it is an energy, name it so: keys: {{energy: {self.keys[unknown[0]]}}}",
             )
         return self
 
@@ -98,8 +97,8 @@ class FilesSpec(DividedSpec):
     def _units_of_keys(self) -> FilesSpec:
         for label, unit in self.units.of_labels.items():
             if label not in self.keys:
-                hint = f"give data.keys.{label}, or leave data.units.{label} out"
-                raise mistake_at(("units", label), unit, mistake(f"a unit of {label} is given, but no key", hint))
+                hint = f"set data.keys.{label}, or remove data.units.{label}"
+                raise mistake_at(("units", label), unit, mistake(f"{label} has a unit ({unit}), but no key", hint))
         return self
 
     @model_validator(mode="after")
@@ -110,7 +109,7 @@ class FilesSpec(DividedSpec):
                 raise mistake_at("edges", name, mistake(f"data.keys has no label {shown(name)}", hint))
         if self.edges and (self.neighbors == "computed" or self.augment is not None):
             key = "neighbors: computed" if self.neighbors == "computed" else "augment"
-            raise mistake(f"labels per edge need stored neighbours, but {key} finds new ones", f"leave out {key}")
+            raise mistake(f"labels per edge need stored neighbours, but {key} recomputes them", f"remove {key}")
         return self
 
     @model_validator(mode="after")
@@ -118,7 +117,7 @@ class FilesSpec(DividedSpec):
         for name in self.allow_missing:
             if name not in self.label_names:
                 hint = did_you_mean(name, self.label_names, "labels")
-                raise mistake_at("allow_missing", name, mistake(f"there is no label {shown(name)}", hint))
+                raise mistake_at("allow_missing", name, mistake(f"no label is named {shown(name)}", hint))
         return self
 
     @classmethod
@@ -154,11 +153,12 @@ class FilesSpec(DividedSpec):
         return self.path
 
     def stated(self, file: str) -> Mapping[str, Any]:
-        """Units that a file states, under its own names (:func:`e3frame.data.formats.stated_units.statements`)."""
+        """Return the units that a file states, by the file's keys, for
+        :func:`e3frame.data.formats.stated_units.statements`."""
         return {}
 
     def found_units(self, files: Sequence[str] | None = None) -> Units:
-        """Units of some files (None: those of ``path``): the user's, else those that the files state.
+        """Return the units of some files (None: those of ``path``), as set by the user or else stated by the files.
 
         Raises:
             DataError: a file contradicts the user, or another file.
@@ -167,7 +167,7 @@ class FilesSpec(DividedSpec):
         found = [combined(self.units, self.stated(file), self.keys, file) for file in files]
         for file, units in zip(files, found, strict=True):
             if units != found[0]:
-                hint = "convert them to the same units, or read them apart, as path, val_path and test_path"
+                hint = "use path, val_path and test_path for them, or convert all to the same units"
                 raise DataError(f"states other units than {files[0]}", file=file, hint=hint)
         return found[0] if found else self.units
 
@@ -191,15 +191,15 @@ class FilesSpec(DividedSpec):
                 yield SpecError(("keys", name), f"no target or input uses '{label}', so it is not read", way(label))
             if name in self.units.of_labels:
                 yield SpecError(
-                    ("units", name), f"no target or input uses '{label}', so its unit is not used", "leave it out"
+                    ("units", name), f"no target or input uses '{label}', so its unit is not used", "remove it"
                 )
             if name in self.edges:
                 yield SpecError(
-                    ("edges", name), f"no target or input uses '{label}', so its pairs are not read", "leave it out"
+                    ("edges", name), f"no target or input uses '{label}', so its pairs are not read", "remove it"
                 )
         for label in self.allow_missing:
             if label not in asked:
-                hint = f"leave it out, or {way(label)}"
+                hint = f"remove it, or {way(label)}"
                 yield SpecError(("allow_missing",), f"no target or input uses '{label}', so no frame needs it", hint)
         for error in self.split.idle(self.elsewhere):
             yield error.under("split")
@@ -214,10 +214,10 @@ class FilesSpec(DividedSpec):
 
     def _source_of(self, label: str) -> str:
         task = TASKS_WITHOUT.get(label)
-        return f"if the files hold it: data.keys.{label}=KEY" + (f"; to do without: {task}" if task else "")
+        return f"if the files have it: data.keys.{label}=KEY" + (f"; to train without it: {task}" if task else "")
 
     def lenient(self, labels: Collection[str]) -> Self:
-        plain = self.units == Units()  # in others it is not known what the value of an unknown label is
+        plain = self.units == Units()  # in other units, the unit of an unknown label is unknown
         new = [name for name in labels if name not in self.label_names and (plain or name in converted())]
         keys = self.keys | {name: name for name in new if name.isidentifier() and name not in RESERVED}
         lenient = self.replace(keys=keys)
@@ -240,10 +240,10 @@ class FilesSpec(DividedSpec):
 
 
 def expanded(paths: Sequence[str]) -> tuple[str, ...]:
-    """Existing files, patterns expanded in alphabetical order.
+    """Return existing files, with patterns expanded in alphabetical order.
 
     Raises:
-        DataError: a file does not exist (with the nearest name that does), or a pattern matches none.
+        DataError: a file does not exist (the hint is the nearest existing name), or a pattern matches no file.
     """
     files: list[str] = []
     for written in paths:

@@ -1,7 +1,7 @@
 """``data=md17`` and ``data=rmd17``: molecular dynamics of small molecules (Chmiela et al. 2017, 2018; Christensen and
 von Lilienfeld 2020), from the files that torch_geometric's ``MD17`` downloads.
 
-They are read in float64: torch_geometric's own processing rounds the energies, of some 10^5 kcal/mol, to float32.
+They are read in float64: torch_geometric's own processing rounds the energies (about 10^5 kcal/mol) to float32.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ FORMULAS = {
 
 def _molecule(raw: Any) -> Any:
     if raw is None:
-        raise mistake("data.molecule is required: which trajectory", f"molecules: {', '.join(FORMULAS)}")
+        raise mistake("data.molecule is required", f"molecules: {', '.join(FORMULAS)}")
     if not isinstance(raw, str) or raw not in FORMULAS:
-        raise mistake(f"no molecule is called {shown(raw)}", did_you_mean(str(raw), FORMULAS, "molecules"))
+        raise mistake(f"no molecule is named {shown(raw)}", did_you_mean(str(raw), FORMULAS, "molecules"))
     return raw
 
 
 CCSD = {"benzene": "(T)", "aspirin": "", "malonaldehyde": "(T)", "ethanol": "(T)", "toluene": "(T)"}
-"""Molecules of the coupled-cluster sets."""
+"""Molecules with coupled-cluster data, and the treatment of their triples."""
 
 
 def _torch_geometrics(name: str, root: str | Path) -> MD17:
-    """Paths and download of torch_geometric's data set, without its processing."""
+    """Return torch_geometric's data set for its paths and download, without its processing."""
     from torch_geometric.datasets import MD17
 
     class Raw(MD17):
@@ -64,13 +64,13 @@ def _torch_geometrics(name: str, root: str | Path) -> MD17:
 
 
 class _Trajectory(DividedSpec):
-    """What MD17 and rMD17 have in common."""
+    """Common part of MD17 and rMD17."""
 
     molecule: Annotated[str, BeforeValidator(_molecule)] = Field(default=None, validate_default=True)
-    """benzene, uracil, naphthalene, aspirin, salicylic_acid, malonaldehyde, ethanol, toluene, paracetamol,
-    azobenzene."""
+    """Molecule of the trajectory: benzene, uracil, naphthalene, aspirin, salicylic_acid, malonaldehyde, ethanol,
+    toluene, paracetamol, azobenzene."""
     root: str | None = None
-    """Folder of the raw files, downloaded if they are not there; null: a folder in that of the processed data."""
+    """Folder of the raw files, which are downloaded if missing; null: a folder in the cache."""
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -87,10 +87,10 @@ class _Trajectory(DividedSpec):
         return None if here else NOT_FETCHED
 
     def resolved(self) -> NpzSpec:
-        """The raw files as arrays.
+        """Return the spec that reads the raw files.
 
         Raises:
-            DataError: a file is not that of the trajectory.
+            DataError: a file belongs to another trajectory.
         """
         source = self._read_as(self._raw())
         for file in (*source.path, *(source.test_path or ())):
@@ -98,23 +98,23 @@ class _Trajectory(DividedSpec):
         return source
 
     def _read_as(self, files: list[str]) -> NpzSpec:
-        """How raw files are read, and divided."""
+        """Return the spec that reads and splits the raw files."""
         raise NotImplementedError
 
     def _name(self) -> str:
-        """torch_geometric's name of the trajectory."""
+        """Return torch_geometric's name of the trajectory."""
         raise NotImplementedError
 
     def _root(self) -> Path:
         return with_home(self.root or self.cache_folder() / "raw")
 
     def _raw_names(self) -> list[str]:
-        """The raw files, relative to their folder."""
+        """Return the paths of the raw files, relative to their folder."""
         root = self._root()
         return [str(Path(path).relative_to(root)) for path in _torch_geometrics(self._name(), root).raw_paths]
 
     def _raw(self) -> list[str]:
-        """The raw files, downloaded if need be."""
+        """Return the paths of the raw files; downloads them if they are missing."""
         from e3frame.data.formats.download import fetched
 
         name = self._name()
@@ -126,39 +126,40 @@ class _Trajectory(DividedSpec):
         return NpzSpec(path=path, units=Units(energy="kcal/mol"), split=split, **shared, **more)
 
     def _require_mine(self, source: NpzSpec, file: str) -> None:
-        """Raises DataError where a file lacks an array, or is that of another molecule."""
+        """Raise DataError if a file lacks an array or belongs to another molecule."""
         from ase.formula import Formula
 
         present, structure = arrays_of(file), source.structure
         for key in (structure.positions, structure.numbers, *source.keys.values()):
             if key not in present:
-                problem = f"has no array '{key}'; arrays there: {', '.join(present)}"
-                raise DataError(problem, file=file, hint="is it the raw file of another data set?")
+                problem = f"has no array '{key}'; its arrays are {', '.join(present)}"
+                raise DataError(problem, file=file, hint="this raw file may belong to another data set")
         _, numbers, _ = source.structures(file)
         found = Formula.from_list([SYMBOLS[z] for z in numbers[:1].flatten().tolist()])
         if len(numbers) and found.count() != Formula(FORMULAS[self.molecule]).count():
-            problem = f"holds {found:hill}, {self.molecule} is {Formula(FORMULAS[self.molecule]):hill}"
-            raise DataError(problem, file=file, hint="is it the raw file of another data set?")
+            problem = f"contains {found:hill}, but {self.molecule} is {Formula(FORMULAS[self.molecule]):hill}"
+            raise DataError(problem, file=file, hint="this raw file may belong to another data set")
 
 
 class Md17Spec(_Trajectory):
     """MD17: DFT (PBE+vdW-TS) trajectories at 500 K, 100,000 to 1,000,000 frames each; or the smaller CCSD and CCSD(T)
-    sets, whose test frames are given. Labels: energy, forces."""
+    data sets, which have fixed test frames. Labels: energy, forces."""
 
     kind: Literal["md17"] = "md17"
     level: Literal["dft", "ccsd", "fhi_aims"] = "dft"
-    """Level of theory: dft; ccsd for aspirin, benzene, ethanol, malonaldehyde, toluene; fhi_aims for benzene."""
+    """Level of theory: dft; ccsd: CCSD for aspirin, CCSD(T) for benzene, ethanol, malonaldehyde and toluene; fhi_aims:
+    only for benzene."""
     split: SplitSpec = SplitSpec(train=950, val=50, method="random")
-    """How the frames are divided. ``test: null`` is 1000 frames, with ccsd all of those that are given for it."""
+    """Split of the frames. ``test: null``: 1000 frames, or with ccsd the published test set."""
 
     @model_validator(mode="after")
     def _there(self) -> Md17Spec:
         known = {"ccsd": tuple(CCSD), "fhi_aims": ("benzene",)}.get(self.level, tuple(FORMULAS))
         if self.molecule not in known:
-            problem = f"there are no {self.level} data of {self.molecule}"
-            raise mistake_at("level", self.level, mistake(problem, f"available for {', '.join(known)}"))
+            problem = f"{self.molecule} has no {self.level} data"
+            raise mistake_at("level", self.level, mistake(problem, f"{self.level} data exist for {', '.join(known)}"))
         if self.level == "ccsd" and self.split.test is not None:
-            raise mistake("the test frames of ccsd are fixed", "leave out split.test")
+            raise mistake("ccsd has a fixed test set", "remove split.test")
         return self
 
     def _read_as(self, files: list[str]) -> NpzSpec:
@@ -175,15 +176,15 @@ class Md17Spec(_Trajectory):
 
 
 class Rmd17Spec(_Trajectory):
-    """Revised MD17: 100,000 frames of each trajectory, computed again (PBE/def2-SVP) without numerical noise, with five
+    """Revised MD17: 100,000 frames per trajectory, recomputed (PBE/def2-SVP) with tight convergence, with five
     published splits. Labels: energy, forces."""
 
     kind: Literal["rmd17"] = "rmd17"
     fold: Literal[1, 2, 3, 4, 5] | None = 1
-    """The published split: 1000 frames, of which ``split.val`` are for validation, and 1000 test frames; null:
-    ``split`` alone says."""
+    """Number of the published split: 1000 frames for training and validation (``split.val``), 1000 for test; null: use
+    ``split`` only."""
     split: SplitSpec = SplitSpec(train=950, val=50, method="random")
-    """Sizes; with ``fold: null`` also how the frames are divided. Published results are for 950 + 50."""
+    """Sizes of the split; with ``fold: null`` also its method. Published results use 950 + 50 frames."""
 
     def _read_as(self, files: list[str]) -> NpzSpec:
         structure = Structure(positions="coords", numbers="nuclear_charges")

@@ -1,4 +1,4 @@
-"""``data=npz``: frames as arrays in a NumPy file, in the names of MD17, rMD17 or one's own."""
+"""``data=npz``: frames as arrays in a NumPy file, with any array names."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 class Structure(Spec):
-    """Keys of the arrays that are the structures."""
+    """Names of the arrays of the structures."""
 
     positions: str = "R"
-    """(frames, atoms, 3)."""
+    """Positions, (frames, atoms, 3)."""
     numbers: str = "z"
-    """Atomic numbers, (atoms,) for all frames or (frames, atoms); 0 stands for no atom where frames differ in size."""
+    """Atomic numbers, (atoms,) for all frames or (frames, atoms); 0 pads frames with fewer atoms."""
     cell: str | None = None
     """Cell vectors, (3, 3) for all frames or (frames, 3, 3); null: the frames are not periodic."""
 
@@ -34,10 +34,10 @@ class NpzSpec(FilesSpec):
 
     kind: Literal["npz"] = "npz"
     keys: dict[str, str] = {"energy": "E", "forces": "F"}  # noqa: RUF012
-    """Label: the array that holds it, (frames, ...) per graph, (frames, atoms, ...) per node or (frames, pairs, ...)
-    per edge."""
+    """Array of each label, as {label: array}, (frames, ...) per graph, (frames, atoms, ...) per node or (frames, pairs,
+    ...) per edge."""
     structure: Structure = Structure()
-    """The arrays of the structures: R, z as in MD17; rMD17 has coords and nuclear_charges."""
+    """Names of the arrays of the structures: R, z as in MD17; rMD17 has coords and nuclear_charges."""
 
     def stated(self, file: str) -> Mapping[str, Any]:
         arrays = arrays_of(file)
@@ -68,7 +68,7 @@ class NpzSpec(FilesSpec):
         labels = {key: arrays[key] for key in {*self.keys.values(), *rows, *groups} if key in arrays}
         for key, values in labels.items():
             if values.ndim == 0 or len(values) != len(positions):
-                raise DataError(f"{key} has the shape {values.shape}, but there are {len(positions)} frames", file=file)
+                raise DataError(f"{key} has shape {values.shape}, but there are {len(positions)} frames", file=file)
         for frame in portion:
             real = numbers[frame] > 0
             full = bool(real.all())
@@ -84,10 +84,10 @@ class NpzSpec(FilesSpec):
             yield frame, atoms
 
     def structures(self, file: str) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
-        """Positions (frames, atoms, 3), atomic numbers (frames, atoms), and cells (frames, 3, 3) where there are such.
+        """Return positions (frames, atoms, 3), atomic numbers (frames, atoms), and cells (frames, 3, 3) or None.
 
         Raises:
-            DataError: an array is not there, or not of its shape.
+            DataError: an array is missing or has a wrong shape.
         """
         import numpy as np
 
@@ -95,12 +95,12 @@ class NpzSpec(FilesSpec):
         positions = arrays[self._key(file, "positions")]
         numbers = arrays[self._key(file, "numbers")]
         if positions.ndim != 3 or positions.shape[2] != 3:
-            what = f"{self.structure.positions} has the shape {positions.shape}"
-            raise DataError(f"{what}, positions need (frames, atoms, 3)", file=file)
+            what = f"{self.structure.positions} has shape {positions.shape}"
+            raise DataError(f"{what}, but positions must have shape (frames, atoms, 3)", file=file)
         if numbers.dtype.kind not in "iuf" or numbers.shape not in (positions.shape[:2], positions.shape[1:2]):
-            what = f"{self.structure.numbers} has the shape {numbers.shape} and the type {numbers.dtype}"
+            what = f"{self.structure.numbers} has shape {numbers.shape} and type {numbers.dtype}"
             needed = f"atomic numbers of {positions.shape[1]} atoms are needed"
-            raise DataError(f"{what}, {needed}", file=file)
+            raise DataError(f"{what}, but {needed}", file=file)
         wrong = (numbers < 0) | (numbers > 118) | (numbers % 1 != 0)
         if wrong.any():
             raise DataError(f"{numbers[wrong][0]} is not an atomic number", file=file)
@@ -108,7 +108,8 @@ class NpzSpec(FilesSpec):
         if self.structure.cell is not None:
             cells = arrays[self._key(file, "cell")]
             if cells.shape not in ((3, 3), (len(positions), 3, 3)):
-                raise DataError(f"{self.structure.cell} has the shape {cells.shape}, a cell is (3, 3)", file=file)
+                problem = f"{self.structure.cell} has shape {cells.shape}, but a cell must have shape (3, 3)"
+                raise DataError(problem, file=file)
             cells = np.broadcast_to(cells, (len(positions), 3, 3))
         return positions, np.broadcast_to(numbers.astype(np.int64), positions.shape[:2]), cells
 
@@ -117,17 +118,17 @@ class NpzSpec(FilesSpec):
         return self._present(file, getattr(self.structure, what), f"for the {what} ({option})", option)
 
     def _present(self, file: str, key: str, what: str, option: str) -> str:
-        """The key of an array that the file has to have."""
+        """Return the key of an array; raise DataError if the file lacks it."""
         present = arrays_of(file)
         if key not in present:
             match = nearest(key, present)
-            hint = f"arrays there: {', '.join(present)}" + (f"; did you mean {option}={match}?" if match else "")
+            hint = f"existing arrays: {', '.join(present)}" + (f"; did you mean {option}={match}?" if match else "")
             raise DataError(f"no array '{key}' {what}", file=file, hint=hint)
         return key
 
 
 def _renumbered(index: NDArray[Any], real: NDArray[Any]) -> NDArray[Any]:
-    """Atoms counted without the rows that stand for none; such a row gets a number that no atom has."""
+    """Renumber atoms without padding; padding rows get an invalid number."""
     import numpy as np
 
     slots = len(real)

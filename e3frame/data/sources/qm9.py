@@ -1,4 +1,4 @@
-"""``data=qm9``: 130,831 small organic molecules at their equilibrium, by DFT."""
+"""``data=qm9``: 130,831 small organic molecules at their DFT equilibrium geometries."""
 
 from __future__ import annotations
 
@@ -24,32 +24,33 @@ GRAPH_LABELS = (
     *(f"{name}_total" for name in ENERGIES),
 )
 PACK_LABELS = ("polarizability", "charges")
-"""What qm9pack has besides: (3, 3) per graph in Å^3, and per node in e."""
+"""Additional labels of qm9pack: (3, 3) per graph in Å^3, and per node in e."""
 
 
 class Qm9Spec(DividedSpec):
-    """QM9 (Ramakrishnan et al. 2014) without its 3,054 uncharacterized molecules. Labels, by the names of the paper:
-    mu (D), alpha (a0^3), homo, lumo, gap, zpve (eV), r2 (a0^2), Cv (cal/(mol K)), A, B, C (GHz), and U0, U, H, G (eV)
-    without the energies of the free atoms, so that U0 is the atomization energy (also called U0_atom) and U0_total the
-    whole."""
+    """QM9 (Ramakrishnan et al. 2014) without its 3,054 uncharacterized molecules. Labels, named as in the paper: mu
+    (D), alpha (a0^3), homo, lumo, gap, zpve (eV), r2 (a0^2), Cv (cal/(mol K)), A, B, C (GHz), and U0, U, H, G (eV)
+    minus the energies of the free atoms: U0 is the atomization energy (also named U0_atom), U0_total the total
+    energy."""
 
     kind: Literal["qm9"] = "qm9"
     source: Literal["qm9pack", "pyg"] = "qm9pack"
-    """The package qm9pack (``pip install 'e3frame[qm9]'``), or pyg, the raw files that torch_geometric downloads.
-    qm9pack needs no network, and has Mulliken charges and polarizability tensors (not in the frame of the
-    coordinates). The molecules are the same, in the same order; the coordinates of pyg have four decimals."""
+    """Source of the files: the package qm9pack (``pip install 'e3frame[qm9]'``), or pyg, the raw files that
+    torch_geometric downloads. qm9pack works offline, and adds Mulliken charges and polarizability tensors (caution:
+    these are not in the coordinate frame of the positions). pyg has coordinates of four decimals. Both have the same
+    molecules in the same order."""
     root: str | None = None
-    """For pyg: folder whose raw/ holds the raw files, downloaded if they are not there; null: in the folder of the
-    processed data."""
+    """For pyg: folder whose raw/ contains the raw files, which are downloaded if missing; null: a folder in the
+    cache."""
     split: SplitSpec = SplitSpec(train=110_000, val=10_000, test="rest", method="random")
-    """How the molecules are divided; the default is the usual one. The methods random, time and index apply."""
+    """Split of the molecules, by default the usual one. The method group does not apply."""
 
     piece: ClassVar[int] = 16384  # skipping lines is cheap, but not free
 
     @model_validator(mode="after")
     def _no_groups(self) -> Qm9Spec:
         if self.split.method == "group":
-            raise mistake("the molecules have no key to group by", "write split.method: random")
+            raise mistake("QM9 has no key to group by", "set split.method: random")
         return self
 
     @property
@@ -74,7 +75,7 @@ class Qm9Spec(DividedSpec):
 
     @property
     def title(self) -> str:
-        # One name for all files: a molecule is known by its number in GDB-9.
+        # One name for all files: a molecule is identified by its number in GDB-9.
         return f"data=qm9 ({self.source})"
 
     def contents(self, files: Sequence[str]) -> Sequence[str]:
@@ -89,7 +90,7 @@ class Qm9Spec(DividedSpec):
         return numbered(self.count(file), frames, size)
 
     def frames(self, file: str, portion: Sequence[int]) -> Iterator[Frame]:
-        """Molecules by their place in the set, with their numbers in GDB-9, from 0."""
+        """Yield molecules, given their indices in the data set, with their numbers in GDB-9, from 0."""
         from e3frame.data.formats.qm9_files import pack_molecules, raw_molecules
 
         return (pack_molecules if self.source == "qm9pack" else raw_molecules)(self._files(), portion)

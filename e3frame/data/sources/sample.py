@@ -1,6 +1,6 @@
 """``data=sample``: GFN2-xTB molecular dynamics of four small molecules, shipped with the package.
 
-Made by ``scripts/make_sample.py``, which says how.
+Created by ``scripts/make_sample.py``, which describes the method.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ LABELS = {
     "dipole": Label("graph", (3,)),
     "polarizability": Label("graph", (3, 3)),
 }
-"""Units: eV, eV/Å, e*Å, Å^3. The minimal basis makes the polarizability about half of the measured one."""
+"""Labels, in eV, eV/Å, e*Å and Å^3. The minimal basis underestimates the polarizability by about half."""
 TRAIN_FRAMES = 450
-"""Training frames of each molecule."""
+"""Number of training frames per molecule."""
 
 
 class SampleSpec(DataSpec):
@@ -48,25 +48,25 @@ class SampleSpec(DataSpec):
 
     kind: Literal["sample"] = "sample"
     molecules: tuple[str, ...] | None = Field(default=None, min_length=1)
-    """Some of ethanol, acetamide, acetic_acid, furan; null: all."""
+    """List of molecules: ethanol, acetamide, acetic_acid, furan; null: all."""
     num_train: int | None = Field(default=None, ge=1)
-    """Training frames, taken at even distances from all; null: all."""
+    """Number of training frames, evenly spaced over all; null: all."""
 
-    piece: ClassVar[int] = 4096  # a second's work: no other process is worth its start
+    piece: ClassVar[int] = 4096  # all frames take a second: starting another process is not worth it
 
     @field_validator("molecules")
     @classmethod
     def _known(cls, names: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for name in names or ():
             if name not in MOLECULES:
-                raise mistake(f"no molecule is called {name}", did_you_mean(name, MOLECULES, "molecules"))
+                raise mistake(f"no molecule is named {name}", did_you_mean(name, MOLECULES, "molecules"))
         return names if names is None else tuple(dict.fromkeys(names))
 
     @model_validator(mode="after")
     def _enough(self) -> SampleSpec:
         available = TRAIN_FRAMES * len(self.chosen)
         if self.num_train is not None and self.num_train > available:
-            problem = f"{self.num_train} training frames are asked for, there are {available}"
+            problem = f"num_train is {self.num_train}, but there are {available} training frames"
             raise mistake_at("num_train", self.num_train, mistake(problem))
         return self
 
@@ -126,7 +126,7 @@ class SampleSpec(DataSpec):
         return {"train": train, "val": val, "test": test}
 
     def _splits(self) -> dict[str, NDArray[np.int64]]:
-        """Number of the split of each frame, by molecule."""
+        """Return the split (0, 1 or 2) of each frame, by molecule."""
         import numpy as np
 
         with np.load(FILE) as arrays:

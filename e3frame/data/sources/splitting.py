@@ -1,4 +1,4 @@
-"""Division of a set of frames into training, validation and test."""
+"""Splits frames into training, validation and test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPLITS = ("train", "val", "test")
 
 
 class TooFew(DataError):
-    """The frames are too few for the split."""
+    """Error for a split that needs more frames than there are."""
 
 
 def _size(raw: Any) -> Any:
@@ -39,38 +39,36 @@ Size = Annotated[int | float | Literal["rest"] | None, BeforeValidator(_size)]
 
 
 class SplitSpec(Spec):
-    """How the frames are divided. Sizes are numbers of frames, fractions of them, or ``rest``."""
+    """Split of the frames. Sizes are numbers of frames, fractions, or ``rest``."""
 
     train: Size = "rest"
-    """Frames for training; null is rest."""
+    """Training frames; null is rest."""
     val: Size = None
-    """Frames for validation; null: a tenth of the frames, unless they come from files of their own."""
+    """Validation frames; null: a tenth of the frames, unless validation has separate files."""
     test: Size = None
-    """Frames for the test; null: a tenth of the frames, unless they come from files of their own. With method index:
-    none."""
+    """Test frames; null: a tenth of the frames, unless the test has separate files. With method index: none."""
     method: Literal["time", "random", "group", "index"] = "time"
-    """How the frames are divided. time: in the order of the files, first training, then validation, then test; frames
-    left over are the gaps between them, because neighbours in a trajectory are nearly equal. random: shuffled by seed,
-    for unrelated frames; for learning curves, a smaller ``train`` is part of a larger one, with the same ``val`` and
-    ``test``. group: shuffled by seed, but frames with the same value of ``key`` stay together, so that the sizes are
-    approximate. index: the frames that files list."""
+    """Method of the split. time: file order, training first, then validation, then test; unused frames separate them,
+    because neighbours in a trajectory are near duplicates. random: shuffled by seed, for independent frames; a smaller
+    ``train`` is a subset of a larger one, with the same ``val`` and ``test``. group: shuffled by seed, frames with
+    equal ``key`` stay together, sizes are approximate. index: frame numbers from files."""
     seed: int = Field(default=0, ge=0)
-    """Random seed of the methods random and group, and of the sizes that index leaves open."""
+    """Random seed of the methods random and group, and of the frames that index draws."""
     key: str | None = Field(default=None, min_length=1)
-    """For group: the key of the frames, such as the name of their molecule."""
+    """For group: key of the frames to group by, such as the molecule's name."""
     train_index: str | None = None
-    """For index: a file with the numbers of the training frames, counted from 0. Text with spaces, commas or line ends
-    between them, or .npy; ``train`` and ``val`` are taken from these at random, by the seed."""
+    """For index: a file with the numbers of the training frames, counted from 0. Either text with spaces, commas or
+    line breaks between numbers, or .npy; ``train`` and ``val`` are drawn from these, by the seed."""
     val_index: str | None = None
-    """For index: the same for validation; null: ``val`` of the training frames."""
+    """For index: the same for validation; null: draw ``val`` from the training frames."""
     test_index: str | None = None
-    """For index: the same for the test; null: ``test`` of the frames that are in no list."""
+    """For index: the same for test; null: draw ``test`` from the frames in no list."""
 
     @model_validator(mode="after")
     def _one_rest(self) -> SplitSpec:
         rests = [name for name in SPLITS if _counted(getattr(self, name), name, 1) == "rest"]
         if len(rests) > 1 and self.method != "index":
-            raise mistake(f"only one split can be the rest, but {' and '.join(rests)} are")
+            raise mistake(f"only one split can be rest, got {' and '.join(rests)}")
         fractions = {name: size for name in SPLITS if isinstance(size := getattr(self, name), float)}
         if sum(fractions.values()) > 1 + 1e-9:
             raise mistake(f"the fractions add up to more than 1: {_sum(fractions)}")
@@ -85,46 +83,46 @@ class SplitSpec(Spec):
             "test_index": "index",
         }.items():
             if getattr(self, key) is not None and self.method != method:
-                problem = f"{key} needs method: {method}, but method is {self.method}"
-                raise mistake_at(key, getattr(self, key), mistake(problem, f"write method: {method}, or leave it out"))
+                problem = f"{key} needs method: {method}, got method: {self.method}"
+                raise mistake_at(key, getattr(self, key), mistake(problem, f"set method: {method}, or remove {key}"))
         if self.method == "group" and self.key is None:
-            raise mistake("method group needs a key, by whose value frames stay together", "for example key: molecule")
+            raise mistake("method group needs a key to group by", "for example key: molecule")
         if self.method == "index" and self.train_index is None:
             raise mistake("method index needs train_index: a file with the numbers of the training frames")
         for name in ("val", "test"):
             if getattr(self, f"{name}_index") is not None and getattr(self, name) is not None:
-                raise mistake(f"both {name}_index and {name} are given", "leave one of them out")
+                raise mistake(f"{name}_index and {name} exclude each other", "remove one of them")
         return self
 
     def idle(self, elsewhere: frozenset[str]) -> Iterator[SpecError]:
-        """Options that do nothing, with their paths from here.
+        """Yield an error for each option without effect, with its path relative to this spec.
 
         Args:
-            elsewhere: splits that have files of their own.
+            elsewhere: splits that have separate files.
         """
         whole = len(elsewhere) == 2 and self.train in (None, "rest")
         if self.seed and (self.method == "time" or whole):
-            why = "all frames are taken" if whole else f"the method {self.method} draws nothing at random"
-            yield SpecError(("seed",), f"{why}, so the seed does nothing", "write method: random, or leave it out")
+            why = "all frames are used" if whole else f"method {self.method} is not random"
+            yield SpecError(("seed",), f"the seed has no effect: {why}", "set method: random, or remove seed")
 
     @property
     def index_files(self) -> tuple[str, ...]:
-        """Lists of frames that the method index reads."""
+        """Files with frame numbers that the method index reads."""
         files = (self.train_index, self.val_index, self.test_index)
         return tuple(file for file in files if file is not None)
 
     @property
     def takes_few(self) -> bool:
-        """Whether the sizes are numbers or lists, so that most of a large set may be left out."""
+        """Whether sizes are numbers or lists, so that most frames may stay unread."""
         if self.method in ("index", "group"):
             return self.method == "index" and self.test != "rest"
         return all(isinstance(getattr(self, name), int) for name in SPLITS)
 
     def sizes(self, total: int, elsewhere: frozenset[str] = frozenset()) -> dict[str, int]:
-        """Frames in each split that is not ``elsewhere``, out of ``total``.
+        """Return the number of frames in each split that is not ``elsewhere``, out of ``total``.
 
         Raises:
-            DataError: they are more than ``total``, or none is left for training.
+            DataError: the split needs more frames than ``total``, or leaves none for training.
         """
         wanted = {name: _counted(getattr(self, name), name, total) for name in SPLITS if name not in elsewhere}
         return _resolved(wanted, total)
@@ -132,10 +130,10 @@ class SplitSpec(Spec):
     def divide(
         self, total: int, elsewhere: frozenset[str] = frozenset(), groups: NDArray[np.int64] | None = None
     ) -> dict[str, NDArray[np.int64]]:
-        """Indices of the frames of each split that is not ``elsewhere``.
+        """Return the indices of the frames of each split that is not ``elsewhere``.
 
         Args:
-            groups: (total,) for the method group: equal numbers stay together.
+            groups: group of each frame, (total,), for the method group; equal numbers stay together.
         """
         import numpy as np
 
@@ -153,12 +151,12 @@ class SplitSpec(Spec):
         chosen, start = {}, 0
         for name, size in sizes.items():
             chosen[name] = np.sort(order[start : start + size])
-            # At random, all the gap follows the training frames: val and test stay what they are as train grows.
+            # Random: the whole gap follows the training frames, so that val and test stay the same as train grows.
             start += size + (gap if size and (in_time or name == "train") else 0)
         return chosen
 
     def _listed(self, total: int, elsewhere: frozenset[str]) -> dict[str, NDArray[np.int64]]:
-        """Divide by lists: listed frames, and frames drawn from them and from the rest."""
+        """Return a split by lists: listed frames, and frames drawn from them and from the rest."""
         import numpy as np
 
         random = np.random.default_rng(self.seed)
@@ -180,15 +178,15 @@ class SplitSpec(Spec):
 
 
 def read_index(file: str, total: int) -> NDArray[np.int64]:
-    """Numbers of frames in a file, sorted.
+    """Return the frame numbers in a file, sorted.
 
     Raises:
-        DataError: the file cannot be read, or holds something else than different whole numbers below ``total``.
+        DataError: the file cannot be read, or its contents are not different integers below ``total``.
     """
     import numpy as np
 
     path = with_home(file)
-    if path.exists():  # a named pipe would be waited for
+    if path.exists():  # reading a named pipe blocks
         require_file(path)
     try:
         index = _whole_numbers(path)
@@ -198,25 +196,25 @@ def read_index(file: str, total: int) -> NDArray[np.int64]:
         raise DataError(f"frame numbers are required: {error}", file=path) from None
     outside = index[(index < 0) | (index >= total)]
     if len(outside):
-        raise DataError(f"frame {outside[0]} is listed, but there are {total}, counted from 0", file=path)
+        raise DataError(f"frame {outside[0]} is listed, but the last frame is {total - 1}", file=path)
     unique, times = np.unique(index, return_counts=True)
     if len(unique) < len(index):
         raise DataError(f"frame {unique[times > 1][0]} is listed twice", file=path)
     if not len(index):
-        raise DataError("no frames are listed", file=path)
+        raise DataError("the list is empty", file=path)
     return unique
 
 
 def _whole_numbers(path: Path) -> NDArray[np.int64]:
-    """Whole numbers in a text or an array; raises ValueError or OverflowError for anything else."""
+    """Parse integers from a text or an array; raise ValueError or OverflowError for anything else."""
     import numpy as np
 
     if path.suffix != ".npy":
         return np.array(path.read_text(encoding="utf-8").replace(",", " ").split(), dtype=np.int64)
     with path.open("rb") as file:
         raw = np.lib.format.read_array(file)
-    if raw.size and raw.dtype.kind not in "iu":  # NumPy would cut off what follows the point
-        raise ValueError(f"the array holds {raw.dtype}")
+    if raw.size and raw.dtype.kind not in "iu":  # NumPy truncates decimals silently
+        raise ValueError(f"the array has type {raw.dtype}")
     return raw.astype(np.int64).reshape(-1)
 
 
@@ -227,13 +225,13 @@ def _require_apart(listed: Mapping[str, NDArray[np.int64]], files: Mapping[str, 
         if one in listed and other in listed:
             both = np.intersect1d(listed[one], listed[other])
             if len(both):
-                raise DataError(f"frame {both[0]} is listed in {files[one]} as well", file=files[other])
+                raise DataError(f"frame {both[0]} is also listed in {files[one]}", file=files[other])
 
 
 def _by_group(
     sizes: Mapping[str, int], groups: NDArray[np.int64], random: np.random.Generator
 ) -> dict[str, NDArray[np.int64]]:
-    """Groups in a random order, each to the split that lacks most of its share; every split gets one at least."""
+    """Assign groups in random order, each to the split that lacks most of its share; every split gets at least one."""
     import numpy as np
 
     _, counts = np.unique(groups, return_counts=True)
@@ -263,7 +261,7 @@ def _counted(size: Any, name: str, total: int) -> Any:
 def _resolved(wanted: Mapping[str, Any], total: int) -> dict[str, int]:
     fixed = sum(size for size in wanted.values() if size != "rest")
     if fixed > total:
-        raise TooFew(f"the split asks for {_sum(wanted)} frames, but there are {total}")
+        raise TooFew(f"the split needs {_sum(wanted)} frames, but there are {total}")
     sizes = {name: total - fixed if size == "rest" else size for name, size in wanted.items()}
     if sizes.get("train") == 0:
         raise TooFew(f"the split leaves no frame for training: {_sum(wanted)} of {total} frames")

@@ -1,4 +1,4 @@
-"""``data=xyz``: the user's files in any format that ASE reads."""
+"""``data=xyz``: your own files, in any format that ASE reads."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class XyzSpec(FilesSpec):
 
     kind: Literal["xyz"] = "xyz"
     format: str | None = None
-    """ASE's name of the format; null: by the file's name and content."""
+    """ASE's name of the format; null: detect it from the file's name and content."""
 
     def stated(self, file: str) -> Mapping[str, Any]:
         from e3frame.data.formats.ase_files import stated_units
@@ -31,7 +31,7 @@ class XyzSpec(FilesSpec):
         found = super().remarks()
         for file in expanded(self.path):
             for key in six_components(file, self.format):
-                found.append(f"{file} gives six components of the {key}: read in the order {VOIGT}")
+                found.append(f"{file} has six components of the {key}; they are read in the order {VOIGT}")
         return found
 
     def count(self, file: str) -> int | None:
