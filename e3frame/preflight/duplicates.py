@@ -63,7 +63,7 @@ def check_duplicates(splits: Splits) -> list[Finding]:
         for first in names[:k]:
             twins = _twins(keys[name], keys[first], sets[name], sets[first])
             if len(twins.frame):
-                found.append(_told(twins, name, first, sets))
+                found.append(_finding(twins, name, first, sets))
     inside = _twins(keys["train"], keys["train"], splits.train, splits.train, SAME)
     if len(inside.frame):
         where = _places(inside, splits.train, splits.train)
@@ -74,7 +74,7 @@ def check_duplicates(splits: Splits) -> list[Finding]:
     return found
 
 
-def _told(twins: _Twins, name: str, first: str, sets: dict[str, FrameSet]) -> Finding:
+def _finding(twins: _Twins, name: str, first: str, sets: dict[str, FrameSet]) -> Finding:
     number, same = len(np.unique(twins.frame)), int((twins.distance < SAME).sum())
     kind = f"{same} identical, {number - same} nearly identical"
     into = "training" if first == "train" else first

@@ -23,7 +23,7 @@ def broken_frames(found: Survey) -> list[Finding]:
         kinds.setdefault(_kind(error), []).append(error)
     total = sum(len(chunk.counts["z"]) for chunk in found.sound) + len(found.broken)
     return [
-        Finding("broken frames", "error", f"{len(errors)} of {total}: {_told(errors)}", errors[0].hint)
+        Finding("broken frames", "error", f"{len(errors)} of {total}: {_summary(errors)}", errors[0].hint)
         for errors in kinds.values()
     ]
 
@@ -33,7 +33,7 @@ def _kind(error: DataError) -> str:
     return re.sub(r"\[.*\]|\([A-Z][a-z]?\)|[-+]?\b\d[\d.]*(e[-+]?\d+)?|\bnan\b|\binf\b", "*", error.problem)
 
 
-def _told(errors: Sequence[DataError]) -> str:
+def _summary(errors: Sequence[DataError]) -> str:
     file = errors[0].file
     frames = [error.frame for error in errors if error.file == file][:NAMED]
     more = ", ..." if len(frames) < len(errors) else ""

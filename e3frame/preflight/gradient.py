@@ -19,7 +19,7 @@ from e3frame.data.pipeline.graphs import Graph
 from e3frame.preflight.differences import differences
 from e3frame.preflight.findings import Finding, Level
 from e3frame.preflight.pair_model import PairFit, PairModel, Trial, doubt, thinned, trials
-from e3frame.preflight.trend import GROSS, MIN_FRAMES, SLIGHT, Trend, said, trend
+from e3frame.preflight.trend import GROSS, MIN_FRAMES, SLIGHT, Trend, summary, trend
 from e3frame.spec.units import ENERGY, LENGTH
 
 LEAST_EXPLAINED = 0.1
@@ -39,18 +39,18 @@ def check_gradient(graphs: Sequence[Graph], energy: str = "energy", forces: str 
     check = f"{forces} against {energy}"
     graphs = labelled(graphs, energy, forces)
     found, fitted = _by_differences(graphs, energy, forces), None
-    unrelated = found is not None and not found.tells
+    unrelated = found is not None and not found.is_significant
     if found is None or unrelated:
         fitted = _by_pairs(graphs, energy, forces)
-        found = fitted if fitted is not None and fitted.tells else found or fitted
+        found = fitted if fitted is not None and fitted.is_significant else found or fitted
     if found is None:
         return Finding(check, "note", "too few frames to compare them")
-    if found.tells:
+    if found.is_significant:
         return _judged(check, found, _mean_size(graphs), energy, forces)
     if unrelated and abs(found.correlation) < 0.3:
-        text = f"between similar frames, the {energy} does not change as the {forces} predict{said(found)}"
+        text = f"between similar frames, the {energy} does not change as the {forces} predict{summary(found)}"
         return Finding(check, "warning", text, "check that both are from the same calculation and in the same order")
-    return Finding(check, "note", f"these frames do not show sign and units{said(found)}")
+    return Finding(check, "note", f"these frames do not show sign and units{summary(found)}")
 
 
 def check_belonging(graphs: Sequence[Graph], forces: str = "forces", sampled: bool = False) -> Finding | None:
@@ -117,7 +117,7 @@ def _by_pairs(graphs: Sequence[Graph], energy: str, forces: str) -> Trend | None
         return None
     nuisance = _nuisance(fitted.graphs)
     found = trend(np.array([float(graph[energy]) for graph in fitted.graphs]), fitted.model.energy, nuisance)
-    if found is None or not found.tells or (found.is_about(1.0) and found.slope > 0):
+    if found is None or not found.is_significant or (found.is_about(1.0) and found.slope > 0):
         return found
     return found.against(doubt(fitted.trials(), lambda right, model: trend(right.energy, model.energy, nuisance)))
 
@@ -126,15 +126,15 @@ def _judged(check: str, found: Trend, atoms: float, energy: str, forces: str) ->
     size = abs(found.slope)
     if found.is_about(1.0):
         if found.slope > 0:
-            return Finding(check, "ok", f"the {forces} are the negative gradient{said(found)}")
-        text = f"the {forces} are the gradient of the {energy}, not its negative{said(found)}"
+            return Finding(check, "ok", f"the {forces} are the negative gradient{summary(found)}")
+        text = f"the {forces} are the gradient of the {energy}, not its negative{summary(found)}"
         level: Level = "error" if abs(found.correlation) > SURE else "warning"
         return Finding(check, level, text, f"flip the sign of the {forces} in the file (multiply by -1)")
     names = _named(found, atoms)
     if found.slope > 0 and not names and abs(np.log(size)) < SLIGHT:
-        text = f"the sign is right, but the size is off by a factor of {size:.3g}{said(found)}"
+        text = f"the sign is right, but the size is off by a factor of {size:.3g}{summary(found)}"
         return Finding(check, "note", text)
-    text = f"the {forces} do not fit the {energy}: they differ by a factor of {size:.3g}{said(found)}"
+    text = f"the {forces} do not fit the {energy}: they differ by a factor of {size:.3g}{summary(found)}"
     if found.slope < 0:
         text += "; their sign is inverted, too"
     # A small factor, or one that matches no unit, may be an error of the estimate, not of the file.

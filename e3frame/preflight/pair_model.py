@@ -165,7 +165,7 @@ CLEAR = 0.5
 """Correlation that the fit must reach for every synthetic potential."""
 
 
-class MadeUp(NamedTuple):
+class Synthetic(NamedTuple):
     """Labels of a synthetic potential: energy (frames,), forces (atoms, 3), stress (frames, 3, 3) in any unit."""
 
     energy: NDArray[np.float64]
@@ -176,25 +176,25 @@ class MadeUp(NamedTuple):
 class Trial(NamedTuple):
     """Labels of a synthetic potential, and the fit to its forces."""
 
-    right: MadeUp
+    right: Synthetic
     fitted: PairModel
 
 
 def trials(fit: PairFit) -> list[Trial]:
     """Return one trial for each synthetic potential that can be fitted."""
-    found = [(right, fit(right.forces)) for right in made_up(fit.edges)]
+    found = [(right, fit(right.forces)) for right in synthetic(fit.edges)]
     return [Trial(right, model) for right, model in found if model is not None]
 
 
-def doubt(tried: Sequence[Trial], compare: Callable[[MadeUp, PairModel], Trend | None]) -> float:
+def doubt(tried: Sequence[Trial], compare: Callable[[Synthetic, PairModel], Trend | None]) -> float:
     """Return the uncertainty of a slope, as the logarithm of a factor; infinite if a fit does not show the sign."""
     found = [compare(*trial) for trial in tried]
-    if not found or any(t is None or not t.tells or t.correlation < CLEAR for t in found):
+    if not found or any(t is None or not t.is_significant or t.correlation < CLEAR for t in found):
         return np.inf
     return max(abs(float(np.log(t.slope))) for t in found if t is not None)
 
 
-def made_up(edges: Edges) -> Iterator[MadeUp]:
+def synthetic(edges: Edges) -> Iterator[Synthetic]:
     """Yield labels of synthetic potentials: bonds, bonds and angles, metallic, and ionic (weak and strong)."""
     rest = _bond_lengths(edges)
     for energy in (_bonds, _angles, _metal, partial(_ions, strength=2.0), partial(_ions, strength=12.0)):
@@ -206,7 +206,7 @@ def made_up(edges: Edges) -> Iterator[MadeUp]:
         forces.index_add_(0, edges.target, pull).index_add_(0, edges.source, -pull)
         strain = edges.per_frame(pull[:, :, None] * edges.vectors[:, None, :])
         per_frame = torch.zeros(edges.frames, dtype=r.dtype).index_add_(0, edges.frame_of_atom, atomic.detach())
-        yield MadeUp(per_frame.numpy(), forces.numpy(), (strain / edges.volume[:, None, None]).numpy())
+        yield Synthetic(per_frame.numpy(), forces.numpy(), (strain / edges.volume[:, None, None]).numpy())
 
 
 def _bond_lengths(edges: Edges) -> Tensor:

@@ -14,7 +14,7 @@ from e3frame.preflight.differences import differences
 from e3frame.preflight.findings import Finding, Level
 from e3frame.preflight.gradient import SURE, fitted_pairs, labelled
 from e3frame.preflight.pair_model import doubt
-from e3frame.preflight.trend import CRUDE, GROSS, SLIGHT, Trend, said, trend
+from e3frame.preflight.trend import CRUDE, GROSS, SLIGHT, Trend, summary, trend
 from e3frame.spec.units import ENERGY, LENGTH, PRESSURE
 
 ORDERS = {
@@ -70,7 +70,7 @@ def _by_pairs(graphs: Sequence[Graph], forces: str, stress: str) -> Finding | No
     if _other_order(stress, found, others):
         return verdict if unsure < CRUDE else _judged(stress, None, "", "")
     assert found is not None
-    return verdict if found.against(unsure).tells else _judged(stress, None, "", "")
+    return verdict if found.against(unsure).is_significant else _judged(stress, None, "", "")
 
 
 def _by_strain(graphs: Sequence[Graph], energy: str, forces: str | None, stress: str) -> Finding | None:
@@ -89,7 +89,7 @@ def _by_strain(graphs: Sequence[Graph], energy: str, forces: str | None, stress:
     trends = {name: trend(held, 2 * series, diagonal) for name, series in shear.items()}
     mine = trends.pop("")
     whole = _inverse(trend(held, work.sum((1, 2))), forces is None)
-    sheared = mine is not None and mine.tells
+    sheared = mine is not None and mine.is_significant
     what = "sign, unit and order" if sheared else "sign and unit"
     return _other_order(stress, mine, trends) or _judged(stress, whole, "the energies of strained cells", what)
 
@@ -118,11 +118,11 @@ def _by_volume(graphs: Sequence[Graph], stress: str) -> Finding | None:
         return None
     strain, held = np.concatenate(groups).T
     found = trend(held, strain)
-    if found is None or not found.tells:
+    if found is None or not found.is_significant:
         return None
     modulus = found.slope * abs(found.correlation)
     if modulus < 0:
-        text = f"its sign is inverted: it decreases with the volume{said(found)}"
+        text = f"its sign is inverted: it decreases with the volume{summary(found)}"
         return Finding(stress, "warning", text, TURN)  # no error: hot frames may be larger and under pressure
     if modulus > STIFFEST:
         size = f"{modulus / PRESSURE['GPa']:.0f} GPa"
@@ -137,28 +137,28 @@ def _by_volume(graphs: Sequence[Graph], stress: str) -> Finding | None:
 def _other_order(stress: str, found: Trend | None, others: dict[str, Trend | None]) -> Finding | None:
     """Return a finding if another order of the components fits much better."""
     best = abs(found.correlation) if found is not None else 0.0
-    fitting = {name: other for name, other in others.items() if other is not None and other.tells}
+    fitting = {name: other for name, other in others.items() if other is not None and other.is_significant}
     name = max(fitting, key=lambda key: abs(fitting[key].correlation), default=None)
     if name is None or abs(fitting[name].correlation) < best + 0.2:
         return None
-    text = f"its components are in the order {name}, not in ASE's: xx, yy, zz, yz, xz, xy{said(fitting[name])}"
+    text = f"its components are in the order {name}, not in ASE's: xx, yy, zz, yz, xz, xy{summary(fitting[name])}"
     level: Level = "error" if abs(fitting[name].correlation) > SURE else "warning"
     return Finding(stress, level, text, "write nine components, or reorder the six")
 
 
 def _judged(stress: str, found: Trend | None, against: str, what: str) -> Finding:
-    if found is None or not found.tells:
-        return Finding(stress, "note", f"these frames do not show sign and unit{said(found)}")
+    if found is None or not found.is_significant:
+        return Finding(stress, "note", f"these frames do not show sign and unit{summary(found)}")
     if found.slope < 0:
-        text = f"its sign is inverted: it must be positive where stretching raises the energy{said(found)}"
+        text = f"its sign is inverted: it must be positive where stretching raises the energy{summary(found)}"
         return Finding(stress, "error" if abs(found.correlation) > SURE else "warning", text, TURN)
     if found.is_about(1.0):
-        return Finding(stress, "ok", f"{what} fit {against}{said(found)}")
+        return Finding(stress, "ok", f"{what} fit {against}{summary(found)}")
     named = [name for name, factor in UNITS.items() if found.is_about(factor)]
     if not named and abs(np.log(found.slope)) < SLIGHT:
         text = f"its sign fits {against}, but its size is off by a factor of {found.slope:.3g}"
         return Finding(stress, "note", text)
-    text = f"it does not fit {against}: it differs by a factor of {found.slope:.3g}{said(found)}"
+    text = f"it does not fit {against}: it differs by a factor of {found.slope:.3g}{summary(found)}"
     hint = f"it looks as if it were in {named[0]}: check data.units.stress" if named else "check data.units.stress"
     return Finding(stress, "error" if named and abs(np.log(found.slope)) > GROSS else "warning", text, hint)
 

@@ -68,7 +68,7 @@ def check_frame(graphs: Sequence[Graph], name: str) -> Finding | None:
     said = f"directions of bonds explain {found.explained:.0%} of its variance"
     if found.errors > SEEN:
         return Finding(name, "ok", f"it rotates with the molecule ({said})")
-    others = [agreement(features, other) for other in around.made_up()]
+    others = [agreement(features, other) for other in around.synthetic()]
     if found.errors > UNSEEN or not others or min(other.cosine for other in others) < PLAIN:
         text = f"these frames do not show whether it rotates with the molecule: {said}"
         return Finding(name, "note", text)
@@ -166,7 +166,7 @@ class Surroundings:
         shape = self.place if self.rank == 1 else traceless(self.place[:, :, None] * self.place[:, None, :])
         return torch.cat([*pairs, *triples, self._by_element(shape)], -1)
 
-    def made_up(self) -> Iterator[Tensor]:
+    def synthetic(self) -> Iterator[Tensor]:
         """Yield different synthetic tensors that rotate with the frames, (frames, 3, ...)."""
         random = np.random.default_rng(0)
         table = torch.from_numpy(random.uniform(0.5, 1.5, (self.kinds, self.kinds)))

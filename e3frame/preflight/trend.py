@@ -35,7 +35,7 @@ class Trend(NamedTuple):
     crude: tuple[float, float] = (0.35, 1.75)
 
     @property
-    def tells(self) -> bool:
+    def is_significant(self) -> bool:
         """Whether the two series are correlated significantly."""
         size = abs(self.correlation)
         scatter = np.sqrt(max(1 - size**2, 1e-6) / self.number)
@@ -88,6 +88,6 @@ def trend(
     return Trend(float(np.sign(xy) * np.sqrt(yy / xx)), float(xy / np.sqrt(xx * yy)), len(held), crude)
 
 
-def said(found: Trend | None) -> str:
+def summary(found: Trend | None) -> str:
     """Return slope and correlation as text for the end of a message."""
     return "" if found is None else f" (slope {found.slope:.3g}, correlation {found.correlation:.2f})"

@@ -122,8 +122,8 @@ MISTAKES = {
     "too much noise": ({"kind": "sample", "augment": {"noise": 0.3}}, "data.augment.noise\n  must be <= 0.2, got 0.3"),
     "no noise": (
         {"kind": "sample", "augment": {}},
-        "data.augment.noise\n  this key is required: Standard deviation in Å of a random shift of each coordinate of"
-        " each atom, after which neighbours are found anew.",
+        "data.augment.noise\n  this key is required: Standard deviation in Å of a random shift of every coordinate;"
+        " neighbours are recomputed.",
     ),
     "rotations": (
         {"kind": "sample", "augment": {"rotations": True, "noise": 0.01}},

@@ -253,7 +253,7 @@ def test_a_periodic_frame_needs_images(tmp_path: Path) -> None:
     [
         ({"edges": {"K": {"index": "ij"}}}, "edges\n  data.keys has no label K\n  keys: J"),
         ({"edges": {"J": {}}},
-         "edges.J.index\n  this key is required: (pairs, 2) integers: the atoms a, b of each row of the label."),
+         "edges.J.index\n  this key is required: Key of (pairs, 2) integers: atoms a, b of each row of the label."),
         ({"edges": {"J": {"index": "ij", "reverse": "odd"}}},
          "edges.J.reverse\n  must be one of same, negative, transposed; got odd"),
         ({"edges": {"J": {"index": "ij", "shfit": "S"}}}, "edges.J.shfit\n  unknown key\n  did you mean shift?"),

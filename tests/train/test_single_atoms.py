@@ -80,8 +80,8 @@ def test_single_atoms_are_references(place: str, make_config: MakeConfig, tmp_pa
     if place == "references":
         assert shift == pytest.approx(expected, abs=1e-9)
         assert (
-            "4 frames of single atoms (H, C, O) are used as reference energies, not for training; data.single_atoms=fr"
-            in said
+            "4 frames of single atoms (H, C, O) are used as reference energies, not for training; "
+            "set data.single_atoms=frames to train on them" in said
         )
         assert "single H atoms have several energies; the lowest is used" in said
         assert frames == 24

@@ -64,7 +64,7 @@ class Arrays(Mapping[str, "NDArray[Any]"]):
                 f"{key} needs {_bytes(needed)} of memory, but this machine has {_bytes(_memory())}", file=self.file
             )
         try:
-            with _told(self.file), ZipFile(self.file) as members, members.open(f"{key}.npy") as member:
+            with _as_data_errors(self.file), ZipFile(self.file) as members, members.open(f"{key}.npy") as member:
                 return np.lib.format.read_array(member, allow_pickle=False)
         except MemoryError:
             raise DataError(f"{key} needs {_bytes(needed)} of memory", file=self.file) from None
@@ -97,7 +97,7 @@ def _headers(file: str) -> dict[str, Header]:
     if not start:
         raise DataError("cannot be read as npz: No data left in file", file=file)
     found = {}
-    with _told(file), ZipFile(file) as members:
+    with _as_data_errors(file), ZipFile(file) as members:
         for info in members.infolist():
             if not info.filename.endswith(".npy"):
                 continue
@@ -127,7 +127,7 @@ def _header(member: IO[bytes], size: int) -> Header:
 
 
 @contextmanager
-def _told(file: str) -> Iterator[None]:
+def _as_data_errors(file: str) -> Iterator[None]:
     """Turn errors of zipfile and NumPy into a DataError."""
     try:
         yield
