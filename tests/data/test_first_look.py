@@ -79,7 +79,7 @@ def test_some_of_each_split_are_looked_at(capsys: pytest.CaptureFixture[str]) ->
     assert main([*GIVEN, "data.split.method=random", "data.split.test=30"]) == 0
     out = capsys.readouterr().out
     (held,) = [line for line in out.splitlines() if line.startswith("checked ")]
-    train = int(held.split()[2])
+    train = int(held.split()[1])
     assert held == f"checked {train} of 150 train, 20 of 20 val, 24 of 30 test frames; use --full for all"
     assert 50 < train <= 95
 
