@@ -157,7 +157,7 @@ class Md17Spec(_Trajectory):
         known = {"ccsd": tuple(CCSD), "fhi_aims": ("benzene",)}.get(self.level, tuple(FORMULAS))
         if self.molecule not in known:
             problem = f"{self.molecule} has no {self.level} data"
-            raise mistake_at("level", self.level, mistake(problem, f"{self.level} data exist for {', '.join(known)}"))
+            raise mistake_at("level", self.level, mistake(problem, f"available for {', '.join(known)}"))
         if self.level == "ccsd" and self.split.test is not None:
             raise mistake("ccsd has a fixed test set", "remove split.test")
         return self
