@@ -1,4 +1,4 @@
-"""Molecules in, batches of graphs out: ``sources`` say what is read, ``formats`` read it, ``pipeline`` makes batches.
+"""From files to batches of graphs: ``sources`` declare data, ``formats`` read files, ``pipeline`` makes batches.
 
-Inside, energies are eV and lengths Å; the units of a file end at :mod:`e3frame.data.pipeline.labels`.
+Energies are in eV and lengths in Å; :mod:`e3frame.data.pipeline.labels` converts the units of files.
 """

@@ -216,7 +216,7 @@ class Surroundings:
         return summed.unflatten(0, (self.frames, self.kinds)).movedim(1, -1)
 
     def _antisymmetric(self) -> Tensor:
-        """Return the sign of each edge, (edges,), positive from the heavier to the lighter element: without it, the two
+        """Return the sign that turns the vector of each edge to the heavier element, (edges,): without it, the two
         directions of an edge cancel."""
         return torch.sign(self.z[self.source] - self.z[self.target]).to(self.r)
 

@@ -1,6 +1,6 @@
-"""What to read: one file per ``kind`` of data; importing the package registers them all.
+"""Sources of data: one file per ``kind``; importing the package registers them all.
 
-Adding a source is adding a file with a :class:`~e3frame.data.sources.base.DataSpec`.
+To add a source, add a file with a :class:`~e3frame.data.sources.base.DataSpec`.
 """
 
 from __future__ import annotations
