@@ -147,7 +147,7 @@ class Md17Spec(_Trajectory):
 
     kind: Literal["md17"] = "md17"
     level: Literal["dft", "ccsd", "fhi_aims"] = "dft"
-    """Level of theory: dft; ccsd for aspirin, benzene, ethanol, malonaldehyde, toluene; fhi_aims for benzene. ccsd means
+    """Level of theory: dft; ccsd for aspirin, benzene, ethanol, malonaldehyde, toluene; fhi_aims for benzene. ccsd is
     CCSD for aspirin, CCSD(T) for the others."""
     split: SplitSpec = SplitSpec(train=950, val=50, method="random")
     """Split of the frames. ``test: null``: 1000 frames, or with ccsd the published test set."""
