@@ -116,7 +116,10 @@ def test_a_contradiction_is_refused_and_agreement_is_not(frames: Callable[..., M
             factors(raw | {"units": given}, made)
         assert str(caught.value) == f"a.db\n  {said}, or correct the file"
     database(made, {"unit": "eV"}, "b.db")
-    with pytest.raises(DataError, match=r"^b.db\n  states other units than a.db\n  convert them to the same units"):
+    with pytest.raises(
+        DataError,
+        match=r"^b.db\n  states other units than a.db\n  use path, val_path and test_path for them",
+    ):
         factors(raw | {"path": ["a.db", "b.db"]}, made)
     both = load(parse_data(raw | {"test_path": "b.db"}), 60.0, LABELS)
     assert float(both.train[0].energy) == pytest.approx(KCAL * float(both.test[0].energy))
