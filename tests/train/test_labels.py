@@ -182,7 +182,7 @@ def test_a_run_around_missing_labels(make_config: MakeConfig, tmp_path: Path, mo
     assert list(metrics["val"]["polarizability"]["by_irrep"]) == ["0e", "2e"]
     page = (result.folder / "report.html").read_text(encoding="utf-8")
     assert "1 epoch (2 steps)" in page
-    assert "<h3>labels that some lack</h3>" in page
+    assert "<h3>missing labels</h3>" in page
     assert "dipole in 8 of 16 train frames" in page
     assert "NaN" not in page
     assert ">nan<" not in page
