@@ -120,7 +120,7 @@ def test_the_page_says_what_was_trained_on_what(finished: Finished, read: Reader
     assert ["H", *(rounded(forces.by_species["H"][key], 4) for key in ("mae", "rmse"))] in read.rows
     assert any(row[0] == "train" and row[1] == "40" for row in read.rows)
     assert ["energy", "label", "eV"] in [row[:3] for row in read.rows]
-    assert "labels that some lack" not in words
+    assert "missing labels" not in words
 
 
 def test_text_is_escaped() -> None:
