@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def _layers(raw: Any, info: ValidationInfo) -> Any:
-    """Layers see the model's named irreps while they are parsed."""
+    """Parse layers with the model's named irreps as context."""
     context = {**(info.context or {}), "irreps": info.data.get("irreps", {})}
     return _LAYERS.validate_python(raw, context=context)
 
@@ -57,20 +57,20 @@ class ModelSpec(Spec):
 
     plugins: tuple[str, ...] = ()
     """Plugins that define kinds of layers: entry points of the group ``e3frame.plugins``, or modules. A module that is
-    no entry point is imported only if the user names it too: ``plugins=my_layers`` on the command line."""
+    not an entry point is imported only if the user also names it: ``plugins=my_layers`` on the command line."""
     r_max: float = Field(gt=0, le=R_MAX)
     """Cutoff radius of the graph in Å."""
     species: auto(Annotated[tuple[Element, ...], Field(min_length=1)], lambda s: s.species) = "auto"  # type: ignore[valid-type]
-    """Chemical symbols the model knows; ``auto``: those of the training data."""
+    """Chemical symbols of the model; ``auto``: those of the training data."""
     irreps: dict[Name, IrrepsField] = Field({})
-    """Names for irreps, which may be used wherever irreps are written; later ones may use earlier ones."""
+    """Names for irreps, for use wherever irreps are written; later ones can use earlier ones."""
     inputs: dict[Name, IrrepsField] = Field({})
     """Values that each frame has besides its structure, one per graph, with their irreps: ``total_charge: 0e``,
     ``electric_field: 1o``. Layers read them by name; ``data.keys.<name>`` is their key in the data."""
     layers: Layers
     """Layers in the order in which they run."""
     outputs: Layers
-    """Results of the model, by name; each is a layer that may read all fields, and the outputs before it."""
+    """Results of the model, by name; each is a layer that can read all fields, and the outputs before it."""
 
     @field_validator("plugins", mode="after")
     @classmethod
@@ -113,7 +113,7 @@ class ModelSpec(Spec):
     def _distinct(cls, outputs: dict[str, LayerSpec], info: ValidationInfo) -> dict[str, LayerSpec]:
         for name in outputs:
             if name in info.data.get("layers", {}):
-                wrong = mistake(f"'{name}' is also the name of a layer", "give one of them another name", at_key=True)
+                wrong = mistake(f"'{name}' is also the name of a layer", "rename one of them", at_key=True)
                 raise mistake_at(name, None, wrong)
         return outputs
 
@@ -124,7 +124,7 @@ class ModelSpec(Spec):
             num_species: number of species to assume while they are ``auto``; None: 1.
 
         Raises:
-            SpecError: the first layer that is ill-typed, and why.
+            SpecError: a layer is ill-typed; its path is that of the first one.
         """
         known = None if self.species == "auto" else self.species
         scope = Scope(self.r_max, len(known) if known else (num_species or 1), known)
@@ -142,11 +142,11 @@ class ModelSpec(Spec):
         return TypedModel(self, tuple(steps), named, _warnings(steps, named, self.inputs))
 
     def resolve(self, statistics: Statistics) -> ModelSpec:
-        """The same model with every ``auto`` replaced by the value that the training data give."""
+        """Return the model with every ``auto`` replaced by its value from the training data."""
         return resolve(self, statistics)
 
     def build(self) -> Model:
-        """The torch module, with freshly initialised weights."""
+        """Build the torch module, with random weights."""
         from e3frame.network import Model
 
         return Model(self)
@@ -160,9 +160,10 @@ class TypedModel:
     """A well-typed model.
 
     Attributes:
+        spec: the model as written.
         steps: the layers in the order in which they run, each with the type of its result.
-        outputs: what the model returns.
-        warnings: what is allowed but probably not meant: layers nobody reads, paths that end nowhere.
+        outputs: fields that the model returns, by name.
+        warnings: probable mistakes: unused layers, and irreps that no path uses.
     """
 
     spec: ModelSpec
@@ -183,7 +184,7 @@ def _warnings(steps: Sequence[Step], outputs: Mapping[str, Binding], inputs: Col
         if step.binding.key not in read
     ]
     found += [
-        SpecError(("inputs", name), f"nothing reads '{name}'", "remove this input, or let a layer read it", at_key=True)
+        SpecError(("inputs", name), f"nothing reads '{name}'", "remove this input, or use it in a layer", at_key=True)
         for name in inputs
         if input_key(name) not in read
     ]
@@ -193,9 +194,9 @@ def _warnings(steps: Sequence[Step], outputs: Mapping[str, Binding], inputs: Col
 
 
 def _require_room(steps: Sequence[Step]) -> None:
-    """Raise SpecError at the layer with which the model has too many weights to be run on any machine.
+    """Raise SpecError at the first layer with which the model has too many weights.
 
-    If the species are those of data that are not read yet, all elements are counted.
+    If the species come from data that are not read yet, all elements are counted where necessary.
     """
     total = 0
     for step in steps:
@@ -205,11 +206,11 @@ def _require_room(steps: Sequence[Step]) -> None:
         total += number
         if total > PARAMETERS:
             problem = f"{number:,} weights in this layer, {total:,} up to here: at most {PARAMETERS:,} are allowed"
-            raise SpecError(step.path, problem, "fewer irreps, smaller layers or fewer rounds give fewer")
+            raise SpecError(step.path, problem, "use fewer irreps, smaller layers or fewer rounds")
 
 
 def _require_positions(steps: Sequence[Step]) -> None:
-    """Raise SpecError for a derivative of a quantity that does not depend on the positions: it would be zero."""
+    """Raise SpecError for a derivative of a quantity that does not depend on the positions, which is zero."""
     sources: dict[str, set[str]] = {}
     for step in steps:
         inputs = step.signature.inputs
@@ -218,5 +219,5 @@ def _require_positions(steps: Sequence[Step]) -> None:
             raise SpecError(
                 (*step.path, "of"),
                 "this quantity does not depend on the positions: its derivative is zero",
-                "let a layer on its way read edge_vectors, spherical_harmonics or radial_basis",
+                "make a layer before it read edge_vectors, spherical_harmonics or radial_basis",
             )

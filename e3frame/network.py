@@ -1,4 +1,4 @@
-"""The model as a torch module: the values pass of the fold that ``ModelSpec.typed`` ran on types."""
+"""The model as a torch module: runs on tensors the fold that ``ModelSpec.typed`` runs on types."""
 
 from __future__ import annotations
 
@@ -32,28 +32,27 @@ from e3frame.spec.layer import (
 
 
 class _Steps(nn.ModuleDict):
-    """Modules by the names of a model, which may be those of methods of ``nn.ModuleDict`` (``train``, ``type``)."""
+    """Modules by name. Names may equal those of methods of ``nn.ModuleDict`` (``train``, ``type``)."""
 
     def add_module(self, name: str, module: nn.Module | None) -> None:
         self._modules[name] = module  # type: ignore[assignment]  # torch declares modules as never None
 
 
 Pairs = tuple[Tensor, Tensor]
-"""The row of each edge, and an edge of each row: see `e3frame.nn.geometry.edge_pairs`."""
+"""Row of each edge, and one edge of each row: see `e3frame.nn.geometry.edge_pairs`."""
 Change = Callable[[Any, Pairs], Any]
 
 
 class _Paired:
-    """Fields that are the same for an edge and its reverse: computed, and kept, once for both.
+    """Fields with equal values for an edge and its reverse, which are computed and stored once per pair of edges.
 
-    They are computed of one of the two edges; a layer that reads them finds them for each edge, unless its signature
-    takes them per pair.
+    Layers that read such fields receive them per edge, unless their signature accepts them per pair.
     """
 
     def __init__(self, steps: Sequence[Step]) -> None:
         edge = {step.binding.key for step in steps if step.binding.domain == "edge"}
         self.keys = {step.binding.key for step in steps if step.binding.field.reversal == 1} & edge
-        # What becomes of each input of a step: one edge of each pair is taken, or both find what is there for the pair.
+        # Conversion of each input of a step: from edges to pairs, or from pairs to edges.
         self.changes: dict[str, list[Change]] = {}
         for step in steps:
             changes = [self._change(step, name, edge) for name in step.signature.inputs]
@@ -70,19 +69,19 @@ class _Paired:
         return _spread if name in self.keys and name not in step.signature.per_pair else _as_it_is
 
     def of(self, graph: Mapping[str, Tensor]) -> Pairs | None:
-        """The pairs of a graph, if they are of use."""
+        """Return the pairs of a graph, or None if no field uses them."""
         if not self.keys:
             return None
         return edge_pairs(graph["edge_index"], graph["edge_shift"], graph["z"].shape[0])
 
     def given(self, key: str, values: list[Any], pairs: Pairs) -> list[Any]:
-        """The inputs of a step as it takes them."""
+        """Convert the inputs of a step to edges or pairs, as the step needs them."""
         if key not in self.changes:
             return values
         return [change(value, pairs) for change, value in zip(self.changes[key], values, strict=True)]
 
     def per_edge(self, values: Mapping[str, Tensor], keys: Iterable[str], pairs: Pairs) -> dict[str, Tensor]:
-        """Those of the fields ``keys`` that stand there once for both edges, for each edge."""
+        """Return those of the fields ``keys`` that are stored per pair, converted to one row per edge."""
         return {key: _spread(values[key], pairs) for key in keys if key in self.keys}
 
 
@@ -107,7 +106,7 @@ def _nothing(value: Any, pairs: Pairs) -> None:
 
 
 def _ordinary(value: Any) -> Any:
-    """A tensor that derivatives may be taken of, which those made within inference mode are not."""
+    """Clone tensors created in inference mode, which cannot be differentiated; return other values unchanged."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
 
@@ -138,11 +137,11 @@ class Model(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weights, and of what runs between input and output."""
+        """Data type of the weights and of all fields."""
         return next((p.dtype for p in self.parameters()), torch.get_default_dtype())
 
     def forward(self, graph: Mapping[str, Any], fields: Collection[str] = ()) -> dict[str, Tensor]:
-        """The outputs by name; derivatives among them can be differentiated again where gradients are enabled.
+        """Return the outputs by name. If gradients are enabled, derivatives among them can be differentiated again.
 
         Args:
             graph: ``pos`` (n, 3) Å, ``z`` (n,) atomic numbers, ``edge_index`` (2, e), ``edge_shift`` (e, 3) Å, for
@@ -151,16 +150,16 @@ class Model(nn.Module):
             fields: keys of layers per node or graph whose results are returned as well.
 
         Raises:
-            UserError: an input is not there, or of another size; or derivatives within ``torch.jit.trace``.
-            ValueError: an element that is not among the model's species (found on the CPU only).
+            UserError: an input is missing or has the wrong size; or ``torch.jit.trace`` meets a derivative.
+            ValueError: an element is not among the model's species (checked on the CPU only).
         """
-        if self._differentiates and torch.is_inference_mode_enabled():  # which leaves out what derivatives need
+        if self._differentiates and torch.is_inference_mode_enabled():  # derivatives need an autograd graph
             with torch.inference_mode(False), torch.no_grad():
                 return self.forward({key: _ordinary(value) for key, value in graph.items()}, fields)
         outer = torch.is_grad_enabled()
         tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]  # which torch does not type
         if self._differentiates and tracing:
-            raise UserError("torch.jit.trace cannot follow derivatives, such as forces: trace a model without them")
+            raise UserError("torch.jit.trace cannot trace derivatives such as forces: trace a model without them")
         with torch.set_grad_enabled(outer or bool(self._differentiates)):
             values = self._inputs(graph, create_graph=outer or has_tangents())
             pairs = self._paired.of(graph)
@@ -201,6 +200,6 @@ class Model(nn.Module):
     def _input(self, name: str, graph: Mapping[str, Any], num_graphs: int) -> Tensor:
         irreps, value = self.spec.inputs[name], graph.get(name)
         if value is None or value.numel() != num_graphs * irreps.dim:
-            given = "there is none" if value is None else f"its shape is {tuple(value.shape)}"
-            raise UserError(f"the model reads {name}, {irreps} of each of {num_graphs} graphs: {given}")
+            given = "it is missing" if value is None else f"its shape is {tuple(value.shape)}"
+            raise UserError(f"the model needs the input {name}, {irreps} for each of {num_graphs} graphs: {given}")
         return value.to(self.dtype).reshape(num_graphs, irreps.dim)

@@ -1,7 +1,7 @@
-"""One file per ``kind``: importing the package registers every layer.
+"""Layers, one file per ``kind``. Importing the package registers them all.
 
-Adding a layer is adding a file: a :class:`~e3frame.spec.layer.LayerSpec` with a ``kind``, ``infer``,
-``num_parameters``, ``build`` and an ``example``. Its torch module is imported inside ``build`` alone.
+A new layer is a new file with a :class:`~e3frame.spec.layer.LayerSpec` that has a ``kind``, ``infer``,
+``num_parameters``, ``build`` and an ``example``. Its torch module is imported only inside ``build``.
 """
 
 from __future__ import annotations

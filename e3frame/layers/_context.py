@@ -1,7 +1,7 @@
-"""The model in which the example of every kind of layer runs, in the tests and for the documentation."""
+"""Model in which the examples of all layers run, for the tests and the documentation."""
 
 INPUTS = {"total_charge": "0e"}
-"""What each frame brings along."""
+"""Inputs of the model, one value per frame."""
 LAYERS = """
 species: {kind: species_embedding, irreps_out: 6x0e}
 edge_vectors: {kind: edge_vectors}
@@ -16,4 +16,4 @@ energies: {kind: linear, of: x, irreps_out: 0e}
 charges_and_vectors: {kind: linear, of: x, irreps_out: 0e + 1o}
 energy: {kind: sum, of: energies}
 """
-"""Layers before the example, which may read any of them."""
+"""Layers before the example, which can read any of them."""

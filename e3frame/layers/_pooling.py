@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class Pooling(LayerSpec):
-    """Nodes to graphs. Sums run in float64, so that large total energies keep their small differences."""
+    """Base of poolings from nodes to graphs. Sums run in float64, so that large energies keep small differences."""
 
     reduce: ClassVar[Literal["sum", "mean"]]
     of: str | None = None
-    """Field per node to read; the latest where none is named."""
+    """Field per node to read; default: the latest."""
     per_species_scale_shift: AutoScaleShift | None = None
     """``auto``, or ``{scale: ..., shift: ...}``; only for one even scalar."""
     irreps_out: IrrepsField | None = None
-    """Irreps of the result; checked if given."""
+    """Expected irreps of the result; checked if given."""
 
     @property
     def extensive(self) -> bool:
@@ -55,8 +55,8 @@ def _check_scale_shift(scale_shift: ScaleShift, x: Binding, scope: Scope) -> Non
     if x.irreps.dim != 1 or not x.irreps[0].ir.is_scalar():
         raise SpecError(
             ("per_species_scale_shift",),
-            f"a shift keeps equivariance only on one even scalar, {x} is not",
-            "leave it out, or read a field of irreps 0e",
+            f"a shift needs one even scalar (0e), but {x} is not",
+            "remove per_species_scale_shift, or read a field of irreps 0e",
         )
     if scope.species is not None:
         scale_shift.require_all(scope.species)

@@ -1,4 +1,4 @@
-"""A sum that is given: one number for all graphs, or a field with that of each."""
+"""Prescribed total: one number for all graphs, or a field with one per graph."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ def _number_or_name(raw: Any) -> float | str:
     if isinstance(raw, str) and raw.isidentifier():
         return raw
     if isinstance(raw, bool) or not isinstance(raw, int | float) or not isfinite(raw):
-        raise mistake(f"a number, or the name of a field per graph, is required, got {shown(raw)}")
+        raise mistake(f"expected a number or the name of a field per graph, got {shown(raw)}")
     return float(raw)
 
 
 Total = Annotated[float | str, BeforeValidator(_number_or_name)]
-"""``-1``, or ``total_charge`` for an input of the model, or any other field of irreps 0e per graph."""
+"""A number such as ``-1``, or a field of irreps 0e per graph, such as the input ``total_charge`` of a model."""
 
 
 def read_total(scope: Scope, total: float | str, at: str) -> tuple[Binding, ...]:
-    """The field that holds the total of each graph, if it is not a number.
+    """Return the field with the total of each graph; empty if the total is a number.
 
     Raises:
-        SpecError: there is no such field, or it is not one even scalar per graph.
+        SpecError: the field does not exist, or is not one even scalar per graph.
     """
     if not isinstance(total, str):
         return ()
     if total not in scope.bindings:
-        hint = f"an input is declared in the model: inputs: {{{total}: 0e}}"
+        hint = f"to declare it as an input of the model: inputs: {{{total}: 0e}}"
         per_graph = [known.name for known in scope.bindings.values() if known.domain == "graph"]
-        raise SpecError((at,), f"no field is called '{total}'", "\n".join([*_listed(per_graph), hint]))
+        raise SpecError((at,), f"no field is named '{total}'", "\n".join([*_listed(per_graph), hint]))
     field = scope.read(total, "graph", at)
     if field.irreps.simplify() != Irreps("0e"):
-        raise SpecError((at,), f"one number per graph (0e) is required, {field} is not")
+        raise SpecError((at,), f"one 0e per graph is required, but {field} is not")
     return (field,)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Activation(OneInput):
-    """``φ(x)`` of scalars, φ scaled to unit second moment for normal inputs."""
+    """``φ(x)`` of scalars, with φ scaled to unit second moment for normal inputs."""
 
     kind: Literal["activation"] = "activation"
     act: Activations = ByParity()
@@ -33,14 +33,14 @@ class Activation(OneInput):
             if ir.l > 0:
                 raise SpecError(
                     ("of",),
-                    f"an activation needs scalars, {x} has {ir}",
+                    f"an activation needs scalars, but {x} has {ir}",
                     "for l > 0 use a gate or a norm_activation",
                 )
             try:
                 terms.append((mul, (0, activation_parity(self.act.of(ir.p), ir.p))))
             except ValueError as error:
                 what, _, hint = str(error).partition("; ")
-                raise SpecError(("act",), f"{what}; {x} has odd scalars", hint) from None
+                raise SpecError(("act",), f"{what}, but {x} has odd scalars", hint) from None
         return Signature((x.key,), Field(Irreps(terms), x.domain))
 
     def build(self, scope: Scope) -> nn.Module:

@@ -1,4 +1,4 @@
-"""``concatenate``: several fields side by side."""
+"""``concatenate``: joins several fields."""
 
 from __future__ import annotations
 

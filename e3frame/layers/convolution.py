@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 class Convolution(LayerSpec):
     """``x'_i = L2 Σ_{j -> i} (L1 x)_j ⊗ edge_sh w(radial) / √avg_num_neighbors + S x_i`` (Batzner et al. 2022).
 
-    L1 and L2 are linear, the product runs channel by channel over all paths into irreps_out with weights w from a
-    multilayer perceptron of the radial functions, and S is a linear map for each species.
+    L1 and L2 are linear. The product runs channel by channel over all paths into irreps_out, with weights w from a
+    multilayer perceptron of the radial functions. S is a linear map for each species.
     """
 
     kind: Literal["convolution"] = "convolution"
     of: str | None = None
-    """Field per node to read; the latest where none is named."""
+    """Field per node to read; default: the latest."""
     edge_sh: str = "edge_sh"
     """Field per edge with the spherical harmonics, each of multiplicity 1."""
     radial: str = "radial"
     """Field per edge with the radial functions, even scalars."""
     irreps_out: IrrepsField
-    """Irreps to give, each of which some path reaches; ``gate(hidden)`` where a gate comes next."""
+    """Irreps of the result, each reached by some path; ``gate(hidden)`` if a gate follows."""
     radial_mlp: Widths = (64, 64)
     """Widths of the hidden layers of the radial network."""
     avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Constraint("auto", gt=0)  # type: ignore[valid-type]
-    """Edges per atom. ``auto``: that of the training data."""
+    """Mean number of edges per atom. ``auto``: computed from the training data."""
     self_connection: bool = True
-    """Add S x_i. Without it an atom forgets what it was, and an isolated one gives zero."""
+    """Add S x_i. Without it the atom's own features are lost, and isolated atoms give zero."""
     attributes: str | None = None
-    """A field per node of even scalars on which S depends, linearly, in place of the species itself."""
+    """Field per node of even scalars that S depends on linearly, instead of the species."""
     equation: ClassVar[str] = (
         r"x'_i = W_2 \sum_{j \to i} \frac{(W_1 x_j) \otimes_{w(r_{ij})} Y(\hat r_{ij})}{\sqrt{N}} + S_{z_i} x_i, "
         r"\qquad w(r) = \mathrm{MLP}(\mathrm{radial}(r))"
@@ -72,14 +72,14 @@ class Convolution(LayerSpec):
         x, edge_sh, radial, attributes = self._inputs(scope)
         for mul_ir in edge_sh.irreps:
             if mul_ir.mul != 1:
-                raise SpecError(("edge_sh",), f"harmonics of multiplicity 1 are required, {edge_sh} has {mul_ir}")
+                raise SpecError(("edge_sh",), f"all multiplicities must be 1, but {edge_sh} has {mul_ir}")
         require_scalars("radial", radial, "the radial network")
         require_few_paths("irreps_out", x.irreps, edge_sh.irreps, self.irreps_out)
         require_within("irreps_out", self.irreps_out, reachable(x.irreps, edge_sh.irreps), f"{x} ⊗ {edge_sh} gives")
         inputs = [x.key, SPECIES, EDGE_INDEX, edge_sh.key, radial.key, EDGE_PAIRS]
         if attributes is not None:
             if not self.self_connection:
-                raise SpecError(("attributes",), "attributes are for the self-connection, which is off", "leave it out")
+                raise SpecError(("attributes",), "attributes need self_connection: true", "remove attributes")
             require_scalars("attributes", attributes, "the self-connection")
             inputs.append(attributes.key)
         problem = too_large(self._plan(scope).product.irreps_out.simplify())
@@ -128,11 +128,11 @@ class Convolution(LayerSpec):
         )
 
     def _dead(self, x: Binding, edge_sh: Binding) -> tuple[tuple[str, str], ...]:
-        """Harmonics that no path into irreps_out reads."""
+        """Warn about spherical harmonics that no path into irreps_out uses."""
         wanted = {ir for _, ir in self.irreps_out}
         unread = [str(ir) for _, ir in edge_sh.irreps if not any(wanted & set(ir_in * ir) for _, ir_in in x.irreps)]
         return (
-            (("edge_sh", f"a dead end: no path to irreps_out reads {' + '.join(unread)} of {edge_sh}"),)
+            (("edge_sh", f"{' + '.join(unread)} of {edge_sh} is not used: no path leads from it to irreps_out"),)
             if unread
             else ()
         )

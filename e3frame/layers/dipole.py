@@ -20,22 +20,21 @@ _VECTOR, _BOTH = Irreps("1o"), Irreps("0e + 1o")
 class Dipole(LayerSpec):
     """``μ = Σ_n q_n (r_n - R) + v_n`` with ``q_n = x_n + (Q - Σ_m x_m) / N``, in e Å for charges in e.
 
-    The charges x are shifted alike so that they add up to the total charge Q. For a neutral molecule the dipole does
-    then not depend on the origin; that of an ion is with respect to its centre of mass R, as programs of quantum
-    chemistry have it. Positions must be those of a whole molecule: in a periodic cell the dipole is not defined.
-    (The shift of charges is that of PhysNet, Unke and Meuwly 2019, 10.1021/acs.jctc.9b00181; charges with vectors of
-    the atoms are those of PaiNN, Schütt, Unke and Gastegger 2021, arXiv 2102.03150.)
+    All charges x are shifted by the same amount so that they add up to the total charge Q. The dipole of a neutral
+    molecule then does not depend on the origin; the dipole of an ion is with respect to its centre of mass R, as usual
+    in quantum chemistry programs. Positions must be those of a whole molecule: the dipole of a periodic cell is not
+    defined. (The charges are shifted as in PhysNet, Unke and Meuwly 2019, 10.1021/acs.jctc.9b00181, and combined with
+    atomic vectors as in PaiNN, Schütt, Unke and Gastegger 2021, arXiv 2102.03150.)
     """
 
     kind: Literal["dipole"] = "dipole"
     of: str | None = None
-    """Field per node with the charge and the vector of each atom (0e + 1o), or with the charge alone (0e); the latest
-    where none is named."""
+    """Field per node with a charge and a vector per atom (0e + 1o), or only a charge (0e); default: the latest."""
     total_charge: Total = 0.0
-    """Q in e: one number for every graph, or the name of a field that holds that of each, such as an input of the model
-    (``inputs: {total_charge: 0e}``, ``total_charge: total_charge``)."""
+    """Total charge Q in e: one number for all graphs, or the name of a field with one per graph, such as an input of
+    the model (``inputs: {total_charge: 0e}``, ``total_charge: total_charge``)."""
     irreps_out: IrrepsField | None = None
-    """Irreps of the result; checked if given."""
+    """Expected irreps of the result; checked if given."""
     equation: ClassVar[str] = (
         r"\mu = \sum_n q_n (r_n - R) + v_n, \qquad "
         r"q_n = x_n + \frac{1}{N} \left( Q - \sum_m x_m \right)"
@@ -67,7 +66,8 @@ class Dipole(LayerSpec):
 
     def _require_parts(self, x: Binding) -> None:
         if x.irreps not in (Irreps("0e"), _BOTH):
-            hint = "take a linear layer with irreps_out: 0e + 1o before it"
+            hint = "add a linear layer with irreps_out: 0e + 1o before it"
             if x.irreps == _VECTOR:
-                hint = "the sum of vectors alone is kind: sum"
-            raise SpecError(("of",), f"0e + 1o (or 0e alone) is required: a charge and a vector, {x} is not", hint)
+                hint = "to sum vectors only, use kind: sum"
+            problem = f"a charge and a vector per atom (0e + 1o, or 0e alone) are required, but {x} is not"
+            raise SpecError(("of",), problem, hint)

@@ -1,4 +1,4 @@
-"""``dropout``: drops whole irreps while training."""
+"""``dropout``: drops whole irreps during training."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
 
 
 class Dropout(OneInput):
-    """Each irrep (all its components together) is zeroed with probability p, the others are scaled by 1 / (1 - p)."""
+    """Sets each irrep (all its components) to zero with probability p, and scales the others by 1 / (1 - p)."""
 
     kind: Literal["dropout"] = "dropout"
     p: float = Constraint(ge=0, lt=1)
-    """Probability of being dropped."""
+    """Probability of dropping an irrep."""
     equation: ClassVar[str] = r"x'_u = \frac{b_u}{1 - p}\, x_u, \qquad b_u \in \{0, 1\}, \quad P(b_u = 0) = p"
     example: ClassVar[str] = "{kind: dropout, of: x, p: 0.3}"
 
     def infer(self, scope: Scope) -> Signature:
         x = self.read_one(scope)
-        return Signature((x.key,), Field(x.irreps, x.domain))  # what was the same for several is dropped for some
+        return Signature((x.key,), Field(x.irreps, x.domain))  # equal values of nodes or edges are dropped separately
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.dropout import Dropout

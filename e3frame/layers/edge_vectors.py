@@ -1,4 +1,4 @@
-"""``edge_vectors``: from each atom to its neighbours."""
+"""``edge_vectors``: vectors from each atom to its neighbours."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 
 class EdgeVectors(LayerSpec):
-    """The vector of each edge in Å, ``pos[j] + shift - pos[i]`` for a message j -> i.
+    """Vector of each edge in Å, ``pos[j] + shift - pos[i]`` for a message j -> i.
 
-    Every model has one: where none is written, it is the first layer, called ``edge_vectors``.
+    Every model has this layer: if it is not written, it is added as the first layer, named ``edge_vectors``.
     """
 
     kind: Literal["edge_vectors"] = "edge_vectors"

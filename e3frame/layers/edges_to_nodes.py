@@ -1,4 +1,4 @@
-"""``edges_to_nodes``: each atom adds up what its edges bring."""
+"""``edges_to_nodes``: sum or mean over the incoming edges of each atom."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ if TYPE_CHECKING:
 class EdgesToNodes(LayerSpec):
     """``out[i] = Σ_{e: j -> i} x[e] / √avg_num_neighbors``, or the mean over the edges.
 
-    The mean has a jump where an edge comes or goes at r_max; take the sum for energies.
+    The mean jumps when an edge appears or disappears at r_max; use the sum for energies.
     """
 
     kind: Literal["edges_to_nodes"] = "edges_to_nodes"
     of: str
     """Field per edge to read."""
     reduce: Literal["sum", "mean"] = "sum"
-    """Sum over the edges that reach an atom, or their mean."""
+    """Sum or mean over incoming edges."""
     avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Constraint("auto", gt=0)  # type: ignore[valid-type]
-    """Edges per atom; the sum is divided by its square root. ``auto``: that of the training data."""
+    """Mean number of edges per atom; the sum is divided by its square root. ``auto``: computed from the training
+    data."""
     equation: ClassVar[str] = r"x'_i = \frac{1}{\sqrt{N}} \sum_{e:\, j \to i} x_e"
     example: ClassVar[str] = "{kind: edges_to_nodes, of: edge_sh, avg_num_neighbors: 3.0}"
     variants: ClassVar[tuple[str, ...]] = ("{kind: edges_to_nodes, of: radial, reduce: mean, avg_num_neighbors: 3.0}",)

@@ -1,4 +1,4 @@
-"""``fixed_sum``: scalars of the atoms that add up to what they must, such as charges."""
+"""``fixed_sum``: shifts scalars of the atoms so that they add up to a given total, such as charges."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 class FixedSum(LayerSpec):
     """``out_n = x_n + (Q - Σ_m x_m) / N`` over the N atoms of each graph, so that the out_n add up to Q.
 
-    Of all values that add up to Q these are the nearest to x, by least squares.
+    Among all values that add up to Q, these are the nearest to x by least squares.
     """
 
     kind: Literal["fixed_sum"] = "fixed_sum"
     of: str | None = None
-    """Field per node to read, of even scalars; the latest where none is named."""
+    """Field per node to read, even scalars; default: the latest."""
     total: Total = 0.0
-    """Q, for charges in e: one number for every graph, or the name of a field that holds that of each, such as an input
+    """Total Q, for charges in e: one number for all graphs, or the name of a field with one per graph, such as an input
     of the model (``inputs: {total_charge: 0e}``, ``total: total_charge``)."""
     equation: ClassVar[str] = r"x'_n = x_n + \frac{1}{N} \left( Q - \sum_m x_m \right)"
     example: ClassVar[str] = "{kind: fixed_sum, of: energies, total: -1.0}"

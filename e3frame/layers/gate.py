@@ -1,4 +1,4 @@
-"""``gate``: scalars pass through activations, everything else is multiplied by an activated scalar."""
+"""``gate``: scalars pass through activations, all other irreps are multiplied by activated scalars."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 class Gate(OneInput):
-    """Scalars become ``φ(x)``, each irrep of l > 0 becomes ``φ(g) y`` with an even scalar g of its own.
+    """Scalars become ``φ(x)``; each irrep y with l > 0 becomes ``φ(g) y`` with its own even scalar g.
 
-    Of the input's even scalars the last ones are the gates: write ``irreps_out: gate(hidden)`` for the layer before,
-    and this one gives ``hidden``.
+    The last even scalars of the input are the gates: with ``irreps_out: gate(hidden)`` in the layer before, the result
+    is ``hidden``.
     """
 
     kind: Literal["gate"] = "gate"
     irreps_out: IrrepsField | None = None
-    """Irreps of the result; checked if given."""
+    """Expected irreps of the result; checked if given."""
     scalars: Activations = ByParity()
     """Activation of the scalars, or one for each parity: ``{e: silu, o: tanh}``."""
     gates: Activations = ByParity(e="sigmoid")
@@ -45,7 +45,7 @@ class Gate(OneInput):
             raise SpecError(
                 ("irreps_out",),
                 f"irreps_out says {self.irreps_out}, but the gate of {x} gives {plan.irreps_out}",
-                f"for {self.irreps_out} it must read {gate_input(self.irreps_out)}",
+                f"to get {self.irreps_out}, read {gate_input(self.irreps_out)}",
             )
         return Signature((x.key,), Field(plan.irreps_out, x.domain))
 
@@ -57,7 +57,9 @@ class Gate(OneInput):
     def _input(self, scope: Scope) -> Binding:
         x = self.read_one(scope)
         if x.irreps.simplify() != x.irreps.regroup():
-            raise SpecError(("of",), f"a gate reads sorted irreps, {x} is not", f"write it as {x.irreps.regroup()}")
+            raise SpecError(
+                ("of",), f"the irreps of {x} must be sorted for a gate", f"write them as {x.irreps.regroup()}"
+            )
         return x
 
     def _split(self, x: Binding) -> GateSplit:
@@ -68,8 +70,8 @@ class Gate(OneInput):
             need, have = gated.num_irreps, x.irreps.count("0e")
             raise SpecError(
                 ("of",) if self.of else (),
-                f"a gate needs one 0e for each irrep of l > 0: {need} for {gated}, {x} has {have}",
-                f"let the layer before give gate({x.irreps}), which is {gate_input(x.irreps)}",
+                f"a gate needs one 0e for each irrep with l > 0: {need} for {gated}, but {x} has {have}",
+                f"set irreps_out: gate({x.irreps}) in the layer before, which is {gate_input(x.irreps)}",
             ) from None
 
     def _arguments(self, x: Binding) -> tuple[Irreps, list[str], Irreps, list[str], Irreps]:
@@ -86,5 +88,5 @@ class Gate(OneInput):
         except ValueError as error:
             what, _, hint = str(error).partition("; ")
             raise SpecError(
-                (key,), f"{what}; {x} has odd scalars", f"{hint}: {key}: {{e: {self.scalars.e}, o: tanh}}"
+                (key,), f"{what}, but {x} has odd scalars", f"{hint}: {key}: {{e: {self.scalars.e}, o: tanh}}"
             ) from None

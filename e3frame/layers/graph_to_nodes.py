@@ -1,4 +1,4 @@
-"""``graph_to_nodes``: each atom gets the features of its graph."""
+"""``graph_to_nodes``: copies the features of each graph to its atoms."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
 
 
 class GraphToNodes(LayerSpec):
-    """``out[n] = x[g]`` for the graph g of atom n: what holds for a whole frame, such as its charge, for its atoms.
+    """``out[n] = x[g]`` for the graph g of atom n: copies a field per graph, such as the total charge, to the atoms.
 
-    A concatenate layer then puts it beside their own features.
+    A concatenate layer can then join it with the features of the atoms.
     """
 
     kind: Literal["graph_to_nodes"] = "graph_to_nodes"

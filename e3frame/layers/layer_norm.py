@@ -1,4 +1,4 @@
-"""``layer_norm``: brings the features of each atom to unit size."""
+"""``layer_norm``: normalizes the features of each atom."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class LayerNorm(OneInput):
     affine: bool = True
     """Train a factor for each irrep and a shift for each even scalar."""
     center: bool = True
-    """Take the mean off the scalars first."""
+    """Subtract the mean of the scalars first."""
     equation: ClassVar[str] = (
         r"x'_u = \gamma_u\, \frac{x_u - \mu}{\sqrt{\sigma^2 + \epsilon}} + \beta_u, \qquad "
         r"\sigma^2 = \frac{1}{m} \sum_v \frac{\lVert x_v - \mu \rVert^2}{2l + 1}"
@@ -39,8 +39,8 @@ class LayerNorm(OneInput):
         if self.center and alone:
             raise SpecError(
                 ("center",),
-                f"a single {alone[0]} minus its mean is zero, and {x} has just one",
-                "write center: false, or more of them",
+                f"{x} has a single {alone[0]}, which minus its mean is zero",
+                "set center: false, or use more than one",
             )
         return Signature((x.key,), x.field)
 

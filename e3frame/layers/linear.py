@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class Linear(OneInput):
-    """``out_w = Σ_u W_uw x_u`` for each irrep; irreps do not mix."""
+    """``out_w = Σ_u W_uw x_u`` for each irrep; different irreps do not mix."""
 
     kind: Literal["linear"] = "linear"
     irreps_out: IrrepsField
-    """Irreps to give, each of which the field has."""
+    """Irreps of the result; each must occur in the input."""
     bias: bool = False
     """Add a trainable bias to the even scalars."""
     equation: ClassVar[str] = r"x'_w = \frac{1}{\sqrt{m}} \sum_{u = 1}^{m} W_{uw}\, x_u \; (+\, b_w)"

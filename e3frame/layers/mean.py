@@ -1,4 +1,4 @@
-"""``mean``: an intensive quantity as the mean over the atoms of a graph."""
+"""``mean``: mean over the atoms of a graph, for intensive quantities."""
 
 from __future__ import annotations
 

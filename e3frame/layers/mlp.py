@@ -31,7 +31,7 @@ class Mlp(OneInput):
     act: ActivationName = "silu"
     """The function φ, scaled to unit second moment."""
     bias: bool = False
-    """Train a shift in each layer. Without one, what vanishes at r_max still does after the mlp."""
+    """Train a bias in each layer. Without it, inputs that vanish at r_max give outputs that vanish there."""
     equation: ClassVar[str] = r"x \leftarrow \varphi\left( \frac{x W_k}{\sqrt{h_k}} \right), \quad k = 1, 2, \dots"
     example: ClassVar[str] = "{kind: mlp, of: radial, hidden: [8, 8], irreps_out: 5x0e}"
     variants: ClassVar[tuple[str, ...]] = (

@@ -15,21 +15,22 @@ if TYPE_CHECKING:
 
 
 class NegativeGradient(LayerSpec):
-    """``-∂E/∂pos`` of each atom: for an energy in eV the force in eV/Å."""
+    """``-∂E/∂pos`` of each atom: the force in eV/Å for an energy in eV."""
 
     kind: Literal["negative_gradient"] = "negative_gradient"
     derives = "forces"
     of: str
-    """A field per graph with one scalar."""
+    """Field per graph to differentiate, one scalar."""
     irreps_out: IrrepsField | None = None
-    """Irreps of the result; checked if given."""
+    """Expected irreps of the result; checked if given."""
     equation: ClassVar[str] = r"F_n = -\frac{\partial E}{\partial r_n}"
     example: ClassVar[str] = "{kind: negative_gradient, of: energy}"
 
     def infer(self, scope: Scope) -> Signature:
         energy = scope.read(self.of, "graph", "of")
         if energy.irreps.dim != 1:
-            raise SpecError(("of",), f"one scalar per graph is required, {energy} has {energy.irreps.dim} components")
+            problem = f"one scalar per graph is required, but {energy} has {energy.irreps.dim} components"
+            raise SpecError(("of",), problem)
         out = Field(Irreps([(1, Irrep(1, -energy.irreps[0].ir.p))]), "node")
         require_claim(self.irreps_out, out.irreps, f"the gradient of '{energy.name}'")
         return Signature((energy.key, POS, CREATE_GRAPH, DTYPE), out, differentiates=(POS,))

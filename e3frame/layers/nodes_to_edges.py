@@ -1,4 +1,4 @@
-"""``nodes_to_edges``: each edge gets the features of one of its ends."""
+"""``nodes_to_edges``: copies the features of one atom of each edge to the edge."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class NodesToEdges(LayerSpec):
 
     kind: Literal["nodes_to_edges"] = "nodes_to_edges"
     of: str | None = None
-    """Field per node to read; the latest where none is named."""
+    """Field per node to read; default: the latest."""
     end: Literal["source", "target"] = "source"
-    """The atom that sends the message, or the one that receives it."""
+    """Atom of the edge to read: the sender (source) or the receiver (target) of the message."""
     equation: ClassVar[str] = r"x'_{j \to i} = x_j \quad \text{or} \quad x_i"
     example: ClassVar[str] = "{kind: nodes_to_edges, of: x, end: target}"
     variants: ClassVar[tuple[str, ...]] = ("{kind: nodes_to_edges, of: x, end: source}",)

@@ -1,4 +1,4 @@
-"""``norm``: the length of each irrep."""
+"""``norm``: norm of each irrep."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class Norm(OneInput):
-    """``out_u = |x_u|`` of each copy u of each irrep, in their order: even scalars, such as the size of a dipole."""
+    """``out_u = |x_u|`` for each copy u of each irrep, in order: even scalars, such as the magnitude of a dipole."""
 
     kind: Literal["norm"] = "norm"
     squared: bool = False
-    """``|x_u|²``, which is smooth at zero as well."""
+    """Return ``|x_u|²``, which is smooth also at zero."""
     equation: ClassVar[str] = r"x'_u = \lVert x_u \rVert"
     example: ClassVar[str] = "{kind: norm, of: x}"
     variants: ClassVar[tuple[str, ...]] = (

@@ -1,4 +1,4 @@
-"""``norm_activation``: a function of the length of each irrep."""
+"""``norm_activation``: nonlinearity on the norm of each irrep."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class NormActivation(OneInput):
-    """``φ(|x| + b) x / |x|`` for each irrep x: its direction stays, any parity is allowed."""
+    """``φ(|x| + b) x / |x|`` for each irrep x of any parity; keeps its direction."""
 
     kind: Literal["norm_activation"] = "norm_activation"
     act: ActivationName = "sigmoid"
     """The function φ."""
     normalize: bool = True
-    """Multiply the unit vector x / |x|; otherwise x itself."""
+    """Scale the unit vector x / |x|; otherwise x."""
     bias: bool = False
     """Train a shift b for each irrep."""
     equation: ClassVar[str] = r"x'_u = \varphi(\lVert x_u \rVert + b_u)\, \frac{x_u}{\lVert x_u \rVert}"

@@ -1,4 +1,4 @@
-"""``radial_basis``: the length of each edge as a few smooth numbers that vanish at r_max."""
+"""``radial_basis``: smooth functions of the edge length that vanish at r_max."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Envelope(Kinded, family="envelope"):
-    """A factor that takes the basis smoothly to zero at r_max."""
+    """Factor that goes smoothly to zero at r_max."""
 
     saved = True
 
@@ -32,7 +32,7 @@ class PolynomialEnvelope(Envelope):
 
     kind: Literal["polynomial"] = "polynomial"
     p: int = Constraint(6, ge=2, le=100)
-    """Order: the larger, the later it falls off."""
+    """Exponent; larger values decay closer to r_max."""
 
     def build(self, r_max: float) -> nn.Module:
         from e3frame.nn.radial import PolynomialEnvelope
@@ -52,14 +52,14 @@ class CosineEnvelope(Envelope):
 
 
 class RadialFunctions(Kinded, family="radial basis"):
-    """Smooth functions of the length of an edge."""
+    """Smooth functions of the edge length."""
 
     saved = True
     trainable: ClassVar[bool] = False
     """Whether the functions have ``num_basis`` parameters, which ``trainable: true`` trains."""
 
     def build(self, r_max: float, num_basis: int, trainable: bool) -> Basis:
-        """A module that takes lengths (e,) to (e, num_basis)."""
+        """Return a module that maps lengths (e,) to (e, num_basis)."""
         raise NotImplementedError(f"{type(self).__name__}.build")
 
 
@@ -91,9 +91,9 @@ class RadialBasis(LayerSpec):
 
     kind: Literal["radial_basis"] = "radial_basis"
     of: str = "edge_vectors"
-    """The field with the edge vector."""
+    """Field with the edge vector."""
     basis: KindOf[RadialFunctions] = "bessel"
-    """bessel (``sin(kπ r / r_max) / r``), gaussian (evenly spaced), or a mapping with the keys of one of a plugin."""
+    """bessel (``sin(kπ r / r_max) / r``), gaussian (evenly spaced), or a mapping for the functions of a plugin."""
     num_basis: int = Constraint(8, ge=1, le=COMPONENTS)
     """Number of functions k."""
     trainable: bool = False
@@ -113,13 +113,11 @@ class RadialBasis(LayerSpec):
     def infer(self, scope: Scope) -> Signature:
         vector = scope.read(self.of, "edge", "of")
         if vector.irreps.dim != 3 or vector.irreps.lmax != 1:
-            raise SpecError(("of",), f"one vector is required (1x1o or 1x1e), {vector} is not")
+            raise SpecError(("of",), f"one vector (1x1o or 1x1e) is required, but {vector} is not")
         functions = RadialFunctions.named(self.basis)
         if self.trainable and not functions.trainable:
             can = [kind for kind, member in RadialFunctions.members.items() if member.trainable]
-            raise SpecError(
-                ("trainable",), f"only {' and '.join(can)} functions can be trained, basis is {functions.kind}"
-            )
+            raise SpecError(("trainable",), f"trainable needs basis: {' or '.join(can)}, got basis: {functions.kind}")
         of_length = Field(Irreps([(self.num_basis, (0, 1))]), "edge", reversal=1 if vector.field.reversal else 0)
         return Signature((vector.key,), of_length)
 

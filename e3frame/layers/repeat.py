@@ -1,4 +1,4 @@
-"""``repeat``: the same layers several times, each time with weights of their own."""
+"""``repeat``: repeats layers, with separate weights."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from e3frame.spec.limits import LAYERS
 
 
 class Repeat(LayerSpec):
-    """Unrolls ``layers`` ``times`` times. Outside, its name stands for the last layer of the last round."""
+    """Unrolls ``layers`` ``times`` times. Its name refers to the last layer of the last round."""
 
     kind: Literal["repeat"] = "repeat"
     times: int = Constraint(ge=1, le=LAYERS)
     """Number of rounds."""
     layers: NamedLayers
-    """Layers of one round. It sees what was written before the repeat and, as the latest field, the round before."""
+    """Layers of one round. They can read fields from before the repeat; the latest field is that of the previous
+    round."""
     equation: ClassVar[str] = r"x \leftarrow f_t(x), \quad t = 1, \dots, \mathrm{times}"
     example: ClassVar[str] = "{kind: repeat, times: 2, layers: {mix: {kind: linear, of: x, irreps_out: 4x0e + 4x1o}}}"
     variants: ClassVar[tuple[str, ...]] = (

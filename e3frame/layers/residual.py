@@ -1,4 +1,4 @@
-"""``residual``: layers that are added to what they read."""
+"""``residual``: adds the result of layers to their input."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 class Residual(LayerSpec):
-    """``out = x + f(x)``, f being the layers inside."""
+    """``out = x + f(x)`` with the inner layers f."""
 
     kind: Literal["residual"] = "residual"
     of: str | None = None
-    """The field x; the latest field per node where none is named. It is the latest field for the layers inside."""
+    """The field x; default: the latest field per node. Inner layers see it as the latest field."""
     layers: NamedLayers
-    """The layers f; the last one has the irreps of x."""
+    """The layers f; the last one must have the irreps of x."""
     equation: ClassVar[str] = r"x' = x + f(x)"
     example: ClassVar[str] = (
         "{kind: residual, of: x, layers: {mix: {kind: linear, irreps_out: 4x0e + 2x0o + 3x1o + 2x1e + 2x2e}}}"
@@ -41,8 +41,8 @@ class Residual(LayerSpec):
         if last.field != x.field:
             raise SpecError(
                 (*path, "layers", last.name),
-                f"the last layer is added to {x}: {x.field} is required, '{last.name}' gives {last.field}",
-                f"end it with a linear layer, irreps_out: {x.irreps}",
+                f"the last layer must be {x.field} to be added to {x}, but '{last.name}' is {last.field}",
+                f"add a linear layer with irreps_out: {x.irreps} at the end",
             )
         output = Field(
             x.irreps,

@@ -1,4 +1,4 @@
-"""``species_embedding``: the first features of an atom, learned for each species."""
+"""``species_embedding``: initial features of the atoms, learned for each species."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SpeciesEmbedding(LayerSpec):
             if not mul_ir.ir.is_scalar():
                 raise SpecError(
                     ("irreps_out",),
-                    f"{mul_ir} is out of reach: a species has no direction, its embedding holds 0e alone",
+                    f"{mul_ir} is not possible: a species has no direction, so its embedding is 0e only",
                     f"did you mean {self.irreps_out.num_irreps}x0e?",
                 )
         return Signature((SPECIES,), Field(self.irreps_out, "node", per_species=True))

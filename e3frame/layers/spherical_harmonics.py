@@ -1,4 +1,4 @@
-"""``spherical_harmonics``: the direction of each edge in irreps."""
+"""``spherical_harmonics``: spherical harmonics of edge directions."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class SphericalHarmonics(LayerSpec):
 
     kind: Literal["spherical_harmonics"] = "spherical_harmonics"
     of: str = "edge_vectors"
-    """The field with the vector, 1x1o or 1x1e."""
+    """Field with the vector, 1x1o or 1x1e."""
     irreps_out: IrrepsField
-    """Degrees wanted, such as 0e + 1o + 2e."""
+    """Degrees to compute, such as 0e + 1o + 2e."""
     normalize: bool = True
     """Divide the vector by its length first; otherwise the harmonics are polynomials in it."""
     normalization: Literal["component", "integral", "norm"] = "component"
@@ -35,14 +35,14 @@ class SphericalHarmonics(LayerSpec):
     def infer(self, scope: Scope) -> Signature:
         vector = scope.read(self.of, None, "of")
         if vector.irreps.dim != 3 or vector.irreps.lmax != 1:
-            raise SpecError(("of",), f"one vector is required (1x1o or 1x1e), {vector} is not")
+            raise SpecError(("of",), f"one vector (1x1o or 1x1e) is required, but {vector} is not")
         parity = vector.irreps[0].ir.p
         for _, ir in self.irreps_out:
             right = Irrep(ir.l, parity**ir.l)
             if ir != right:
                 raise SpecError(
                     ("irreps_out",),
-                    f"{ir} is out of reach: a harmonic of degree {ir.l} of {vector} is {right}",
+                    f"{ir} is not possible: the harmonic of degree {ir.l} of {vector} is {right}",
                     f"did you mean {right}?",
                 )
         return Signature((vector.key,), Field(self.irreps_out, vector.domain))

@@ -15,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class StrainGradient(LayerSpec):
-    """``σ = (1/V) ∂E/∂ε``: for an energy in eV the stress in eV/Å^3, with ASE's sign (pressure is negative stress).
+    """``σ = (1/V) ∂E/∂ε``: the stress in eV/Å^3 for an energy in eV, with ASE's sign (pressure is negative stress).
 
-    The strain ε is symmetric and displaces atoms and cell at once, ``r -> r + ε r``. The result is the symmetric matrix
-    in irreps, which predictions show as a matrix. It is NaN for a graph whose cell has no volume.
+    The symmetric strain ε displaces atoms and cell together, ``r -> r + ε r``. The result is a symmetric matrix in
+    irreps; predictions return it as a matrix. It is NaN for a graph whose cell has no volume.
     """
 
     kind: Literal["strain_gradient"] = "strain_gradient"
     derives = "stress"
     of: str
-    """A field per graph with one even scalar."""
+    """Field per graph to differentiate, one even scalar."""
     irreps_out: IrrepsField | None = None
-    """Irreps of the result; checked if given."""
+    """Expected irreps of the result; checked if given."""
     equation: ClassVar[str] = (
         r"\sigma = \frac{1}{V} \frac{\partial E}{\partial \varepsilon}, \qquad "
         r"r \mapsto (1 + \varepsilon)\, r"
@@ -36,7 +36,7 @@ class StrainGradient(LayerSpec):
     def infer(self, scope: Scope) -> Signature:
         energy = scope.read(self.of, "graph", "of")
         if energy.irreps.dim != 1 or not energy.irreps[0].ir.is_scalar():
-            raise SpecError(("of",), f"one even scalar per graph is required, {energy} is not")
+            raise SpecError(("of",), f"one even scalar per graph is required, but {energy} is not")
         out = Field(Irreps("0e + 2e"), "graph")
         require_claim(self.irreps_out, out.irreps, f"the stress of '{energy.name}'")
         return Signature((energy.key, STRAIN, CELL, CREATE_GRAPH, DTYPE), out, differentiates=(STRAIN,))

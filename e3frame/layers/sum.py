@@ -1,4 +1,4 @@
-"""``sum``: an energy as the sum over the atoms of a graph."""
+"""``sum``: sum over the atoms of a graph, for extensive quantities such as the energy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from e3frame.layers._pooling import Pooling
 
 
 class Sum(Pooling):
-    """``out = Σ_n (scale x_n + shift)`` over the atoms of each graph; extensive, so the choice for energies."""
+    """``out = Σ_n (scale x_n + shift)`` over the atoms of each graph; extensive, as needed for energies."""
 
     kind: Literal["sum"] = "sum"
     equation: ClassVar[str] = r"x' = \sum_n \left( a_{z_n} x_n + b_{z_n} \right)"

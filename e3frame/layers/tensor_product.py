@@ -1,4 +1,4 @@
-"""``tensor_product``: products of irreps, whole families of them or path by path."""
+"""``tensor_product``: tensor products, with all paths of a family or a list of paths."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Path(Spec):
     weight: bool = True
     """Whether the path has weights."""
     path_weight: float = Constraint(1.0, ge=0)
-    """Its share of the output's variance, next to those of the other paths."""
+    """Relative share of the output's variance."""
 
 
 # For each mode a product of the 4x0e of x, and whether it has weights.
@@ -62,20 +62,20 @@ class TensorProduct(LayerSpec):
     kind: Literal["tensor_product"] = "tensor_product"
     product: Literal["fully_connected", "full", "elementwise", "square", "paths"] = "fully_connected"
     """``fully_connected``: all paths into irreps_out, each with weights over all copies. ``full``: every product of two
-    irreps. ``elementwise``: copy u with copy u. ``square``: x1 with itself. ``paths``: those listed."""
+    irreps. ``elementwise``: copy u with copy u. ``square``: x1 with itself. ``paths``: the listed paths."""
     x1: str | None = None
-    """First field; the latest field per node where none is named."""
+    """First field; default: the latest field per node."""
     x2: str | None = None
     """Second field, of the same domain; ``square`` has none."""
     irreps_out: IrrepsField | None = None
-    """Required for ``fully_connected`` and ``paths``; ``square`` with it has weights. ``full`` and ``elementwise`` have
-    none: see ``keep``."""
+    """Irreps of the result, for ``fully_connected``, ``paths`` and (then with weights) ``square``. For ``full`` and
+    ``elementwise`` use ``keep``."""
     keep: IrrepsField | None = None
-    """For ``full``, ``elementwise`` and ``square``: the irreps to keep, such as 0e + 1o; all where not given."""
+    """For ``full``, ``elementwise`` and ``square``: irreps to keep, such as 0e + 1o; default: all."""
     paths: Annotated[tuple[Path, ...], Constraint(max_length=TERMS)] | None = None
-    """For ``paths``: such as ``[{in1: 0, in2: 1, out: 0, mode: uvu}]``."""
+    """For ``paths``: list of paths, such as ``[{in1: 0, in2: 1, out: 0, mode: uvu}]``."""
     weights: str | None = None
-    """A field of scalars that holds the weights, such as an mlp of the edge lengths; otherwise they are trained."""
+    """Field of scalars used as weights, such as an mlp of the edge lengths; default: trained weights."""
     equation: ClassVar[str] = (
         r"x'_{wk} = \sum_\mathrm{paths} \sum_{uv} w_{uvw} \sum_{ij} C^{l_3 k}_{l_1 i\, l_2 j}\, x_{1, ui}\, x_{2, vj}"
     )
@@ -103,8 +103,10 @@ class TensorProduct(LayerSpec):
             if weights.irreps.dim != plan.weight_numel:
                 raise SpecError(
                     ("weights",),
-                    f"this product has {plan.weight_numel} weights, {weights} has {weights.irreps.dim}",
-                    f"let '{weights.name}' give {plan.weight_numel}x0e" if plan.weight_numel else "leave weights out",
+                    f"this product needs {plan.weight_numel} weights, but {weights} has {weights.irreps.dim}",
+                    f"set irreps_out: {plan.weight_numel}x0e in '{weights.name}'"
+                    if plan.weight_numel
+                    else "remove weights",
                 )
             inputs.append(weights.key)
         return Signature(tuple(inputs), Field(plan.irreps_out, x1.domain), self._dead(plan, x1, x2))
@@ -127,7 +129,7 @@ class TensorProduct(LayerSpec):
         x1 = scope.read(self.x1, None if self.x1 else "node", "x1")
         if self.product == "square":
             if self.x2 is not None:
-                raise SpecError(("x2",), "a square multiplies x1 with itself, it has no x2", "leave x2 out")
+                raise SpecError(("x2",), "product: square multiplies x1 with itself and has no x2", "remove x2")
             x2 = None
         elif self.x2 is None:
             raise SpecError((), f"x2 is required for product: {self.product}")
@@ -163,9 +165,9 @@ class TensorProduct(LayerSpec):
             if value is None and needed:
                 raise SpecError((), f"{key} is required for product: {self.product}")
             if value is not None and not allowed:
-                raise SpecError((key,), f"product: {self.product} takes no {key}", "leave it out")
+                raise SpecError((key,), f"product: {self.product} has no key {key}", f"remove {key}")
         if self.irreps_out is not None and self.keep is not None:
-            raise SpecError(("keep",), "a square has irreps_out or keep, not both", "leave keep out")
+            raise SpecError(("keep",), "product: square takes irreps_out or keep, not both", "remove keep")
 
     def _elementwise(self, x1: Binding, x2: Binding) -> ProductPlan:
         try:
@@ -183,7 +185,8 @@ class TensorProduct(LayerSpec):
             raise SpecError(where, str(error)[number.end() :] if number else str(error)) from None
         missed = [str(term) for term, hit in zip(plan.irreps_out, plan.output_mask, strict=True) if not hit]
         if missed:
-            raise SpecError(("paths",), f"no path leads to {missed[0]} of irreps_out", "add one, or leave the term out")
+            problem = f"no path leads to {missed[0]} of irreps_out"
+            raise SpecError(("paths",), problem, "add a path, or remove the term")
         return plan
 
     def _dead(self, plan: ProductPlan, x1: Binding, x2: Binding | None) -> tuple[tuple[str, str], ...]:
@@ -196,5 +199,5 @@ class TensorProduct(LayerSpec):
                 continue
             unread = Irreps([term for i, term in enumerate(x.irreps) if i not in used])
             if unread:
-                warnings.append((key, f"a dead end: no path reads {unread} of {x}"))
+                warnings.append((key, f"{unread} of {x} is not used by any path"))
         return tuple(warnings)

@@ -1,4 +1,4 @@
-"""Activations in YAML: one name, or one for each parity."""
+"""Activations in YAML: one name, or one per parity."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from e3frame.spec.errors import did_you_mean
 
 def _known(name: str) -> str:
     if name not in ACTIVATIONS:
-        raise mistake(f"no activation is called {name}", did_you_mean(name, ACTIVATIONS))
+        raise mistake(f"no activation is named {name}", did_you_mean(name, ACTIVATIONS))
     return name
 
 
@@ -21,12 +21,12 @@ ActivationName = Annotated[str, AfterValidator(_known)]
 
 
 class ByParity(Spec):
-    """One activation for even scalars, one for odd ones."""
+    """One activation per parity of the scalars."""
 
     e: ActivationName = "silu"
-    """For 0e."""
+    """Activation of 0e scalars."""
     o: ActivationName = "tanh"
-    """For 0o: an odd function (0o stays 0o) or an even one (0o becomes 0e)."""
+    """Activation of 0o scalars: an odd function (result 0o) or an even one (result 0e)."""
 
     def of(self, p: int) -> str:
         return self.e if p == 1 else self.o

@@ -23,13 +23,13 @@ from e3frame.spec.errors import did_you_mean
 def mistake(
     problem: str, hint: str | None = None, *, offset: int | None = None, at_key: bool = False
 ) -> PydanticCustomError:
-    """A validation error with our own wording, to be raised in a pydantic validator."""
+    """Return a validation error with our own wording, to be raised in a pydantic validator."""
     context = {"problem": problem, "hint": hint, "offset": offset, "at_key": at_key}
     return PydanticCustomError("mistake", "{problem}", context)
 
 
 def mistake_at(key: str | tuple[str, ...], value: Any, error: PydanticCustomError) -> ValidationError:
-    """A :func:`mistake` at a key, or a path of keys, of the mapping that is being validated."""
+    """Return a :func:`mistake` at a key, or a path of keys, of the mapping that is being validated."""
     path = (key,) if isinstance(key, str) else key
     return ValidationError.from_exception_data("spec", [InitErrorDetails(type=error, loc=path, input=value)])
 
@@ -51,7 +51,7 @@ class Spec(BaseModel):
 
     @classmethod
     def known_keys(cls) -> Collection[str]:
-        """Keys that may be written."""
+        """Return the allowed keys."""
         return cls.model_fields
 
     @model_validator(mode="wrap")
@@ -77,12 +77,12 @@ class Spec(BaseModel):
         return valid
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with attributes replaced, without validating them."""
+        """Return a copy with attributes replaced, without validating them."""
         return self.model_copy(update=changes)
 
 
 def shown(value: Any) -> str:
-    """A value as the user would write it in YAML, shortened."""
+    """Format a value as in YAML, shortened."""
     if value is None:
         return "null"
     if isinstance(value, bool):

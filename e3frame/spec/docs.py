@@ -1,6 +1,6 @@
-"""The documentation of a spec: for each key its type, its default, and the docstring below its attribute.
+"""Documentation of a spec: for each key its type, its default, and the docstring below its attribute.
 
-Docstrings are read from the source when they are asked for.
+Docstrings are read from the source on demand.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 
 class Key(NamedTuple):
-    """A key as documentation shows it: ``default`` as YAML has it, None where the key is required."""
+    """A key as shown in the documentation; ``default`` is YAML, or None if the key is required."""
 
     name: str
     type: str
@@ -26,7 +26,7 @@ class Key(NamedTuple):
 
 
 def keys_of(cls: type[BaseModel]) -> list[Key]:
-    """The keys of a spec, without ``kind``."""
+    """Return the keys of a spec, without ``kind``."""
     docs = key_docs(cls)
     schema = cls.model_json_schema()
     types = {name: _spoken(inner, schema.get("$defs", {})) for name, inner in schema["properties"].items()}
@@ -54,7 +54,7 @@ _TYPES = {"string": "text", "number": "number", "integer": "integer", "boolean":
 
 
 def _spoken(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
-    """The type that a JSON Schema describes, in words."""
+    """Describe the type of a JSON Schema in words."""
     if "$ref" in schema:
         return _spoken(definitions[schema["$ref"].rpartition("/")[2]], definitions)
     if "anyOf" in schema:
@@ -79,12 +79,12 @@ def _spoken(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
 
 
 _SENTENCE = re.compile(r".*?(?<! al)(?<!\.\.)\.(?= |$)|.*")
-"""Up to the first full stop, unless that ends ``et al.`` or an ellipsis."""
+"""Text up to the first full stop that does not end ``et al.`` or an ellipsis."""
 
 
 @cache
 def key_docs(cls: type[BaseModel]) -> dict[str, str]:
-    """What each key means, those of base classes included; keys without a docstring are left out."""
+    """Return the documentation of each key, including inherited ones; keys without a docstring are left out."""
     docs: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         if issubclass(base, BaseModel) and base.__module__.partition(".")[0] != "pydantic":
@@ -93,12 +93,12 @@ def key_docs(cls: type[BaseModel]) -> dict[str, str]:
 
 
 def summaries(cls: type[BaseModel]) -> dict[str, str]:
-    """The first sentence about each key, as plain text on one line."""
+    """Return the first sentence of each key's documentation, as plain text on one line."""
     return {name: summary(text) for name, text in key_docs(cls).items()}
 
 
 def summary(text: str) -> str:
-    """The first sentence of a docstring, as plain text on one line.
+    """Return the first sentence of a docstring, as plain text on one line.
 
     >>> summary("Frames per step, or ``{atoms: 500}``. Every frame\\ncomes once.")
     'Frames per step, or {atoms: 500}.'
@@ -110,7 +110,7 @@ def summary(text: str) -> str:
 def _own_docs(cls: type) -> dict[str, str]:
     try:
         tree = ast.parse(dedent(inspect.getsource(cls)))
-    except (OSError, TypeError, SyntaxError):  # defined where no source is kept, as in an interactive session
+    except (OSError, TypeError, SyntaxError):  # no source is available, as in an interactive session
         return {}
     body = tree.body[0].body  # type: ignore[attr-defined]
     docs = {}

@@ -68,11 +68,11 @@ _KEYS = {
 }
 
 FOREIGN = {name: key for key, names in _KEYS.items() for name in names.split()}
-"""Another code's name: our key, or our override."""
+"""Our key, or our override, for each name in another code."""
 
 
 def ours(name: str) -> str | None:
-    """Our key for another code's name, with or without the dashes of an option, or None.
+    """Return our key for another code's name, with or without leading dashes, or None.
 
     >>> ours("--E0s"), ours("hidden_irreps"), ours("irreps_out")
     ('model.outputs.energy.per_species_scale_shift', 'model.irreps.hidden', None)

@@ -16,15 +16,15 @@ from e3frame.spec.limits import COMPONENTS, DEGREE, TERMS
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 LONGEST = 1_000
-"""Characters of an expression; ``gate(`` within ``gate(`` takes the stack of Python."""
+"""Largest length of an expression; nested ``gate(`` uses Python's stack."""
 _NO_SPACE = re.compile(r"\S")
 
 
 def parse_irreps(text: str, names: Mapping[str, Irreps]) -> Irreps:
-    """The irreps that an expression stands for.
+    """Parse an expression into irreps.
 
-    ``gate(x)`` is the irreps a gate needs as input in order to give ``x``: one more even scalar for each irrep of
-    l > 0 (or odd scalars that stay ungated do not need one).
+    ``gate(x)`` is the input that a gate needs to return ``x``: one more even scalar for each irrep with l > 0. Odd
+    scalars need none.
 
     Raises:
         IrrepsSyntaxError: with the offset into ``text``.
@@ -51,7 +51,7 @@ def _sum(text: str, start: int, names: Mapping[str, Irreps]) -> tuple[Irreps, in
 
 
 def _after_space(text: str, start: int) -> int:
-    """Index of the next character that is no space, or of the end."""
+    """Return the index of the next non-space character, or of the end."""
     found = _NO_SPACE.search(text, start)
     return len(text) if found is None else found.start()
 
@@ -76,7 +76,7 @@ def _term(text: str, start: int, names: Mapping[str, Irreps]) -> tuple[Irreps, i
 
 
 def _known(name: str, names: Mapping[str, Irreps]) -> str:
-    return did_you_mean(name, names, "names there") if names else "which is empty here"
+    return did_you_mean(name, names, "known names") if names else "irreps is empty in this model"
 
 
 def _literal(text: str, start: int, end: int) -> Irreps:
@@ -89,14 +89,14 @@ def _literal(text: str, start: int, end: int) -> Irreps:
 
 
 def too_large(irreps: Irreps) -> str | None:
-    """What is too large about irreps, or None."""
+    """Return the limit that irreps exceed, as a message, or None."""
     if len(irreps) > TERMS:
-        return f"at most {TERMS:,} terms are allowed, these are {len(irreps):,}: {shown(irreps)}"
+        return f"at most {TERMS:,} terms are allowed, got {len(irreps):,}: {shown(irreps)}"
     degree = max((ir.l for _, ir in irreps), default=0)
     if degree > DEGREE:
         return f"l is at most {DEGREE}, got {degree} in {shown(irreps)}"
     if irreps.dim > COMPONENTS:
-        return f"at most {COMPONENTS:,} components are allowed, {shown(irreps)} has {irreps.dim:,}"
+        return f"at most {COMPONENTS:,} components are allowed, but {shown(irreps)} has {irreps.dim:,}"
     return None
 
 
@@ -104,9 +104,9 @@ def _validate(raw: Any, info: ValidationInfo) -> Irreps:
     if isinstance(raw, Irreps):
         return raw
     if not isinstance(raw, str):
-        raise mistake(f"an irreps string such as 16x0e + 8x1o is required, got {shown(raw)}")
+        raise mistake(f"expected an irreps string such as 16x0e + 8x1o, got {shown(raw)}")
     if len(raw) > LONGEST:
-        raise mistake(f"irreps have at most {LONGEST:,} characters, these have {len(raw):,}: {shown(raw)}")
+        raise mistake(f"irreps have at most {LONGEST:,} characters, got {len(raw):,}: {shown(raw)}")
     names = (info.context or {}).get("irreps", {})
     try:
         irreps = parse_irreps(raw, names)
@@ -117,7 +117,7 @@ def _validate(raw: Any, info: ValidationInfo) -> Irreps:
     if problem is not None:
         raise mistake(problem)
     if irreps.dim == 0:
-        raise mistake(f"{shown(raw)} holds no irreps", "write at least one, such as 16x0e")
+        raise mistake(f"{shown(raw)} has no irreps", "write at least one, such as 16x0e")
     return irreps
 
 

@@ -1,7 +1,7 @@
-"""Layers as the type checker sees them: specs that read fields and write one.
+"""Base class of layers: a spec that reads fields, the tensors of a model, and writes one.
 
-A model is a fold over named layers. The checker threads a :class:`Scope` through them; each layer's ``infer`` says
-which tensors its module is called with and the type of what it returns, and ``build`` makes that module.
+A model is a fold over named layers. The checker threads a :class:`Scope` through them; each layer's ``infer`` returns
+the inputs of its module and the type of its result, and ``build`` creates the module.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 
 Domain = Literal["node", "edge", "graph"]
 
-# What every graph brings along; layers name these beside the fields in their Signature.inputs.
+# Tensors of every graph, which layers can name in Signature.inputs besides fields.
 POS, SPECIES, BATCH = "graph.pos", "graph.species", "graph.batch"
 EDGE_INDEX, EDGE_SHIFT = "graph.edge_index", "graph.edge_shift"
 DTYPE = "graph.dtype"
-"""The type of the model's numbers. Positions, shifts, cells and strains are float64, so that their differences do not
-depend on where a molecule stands; a layer that reads them gives what it has computed of them in this type."""
+"""Data type of the model. Positions, shifts, cells and strains stay float64, so that differences do not depend on the
+location of a molecule; layers that read them return this type."""
 EDGE_PAIRS = "graph.edge_pairs"
-"""The row of each edge in inputs that have one row for an edge and its reverse (``Signature.per_pair``)."""
+"""Row of each edge in inputs that have one row for an edge and its reverse (``Signature.per_pair``)."""
 NUM_GRAPHS = "graph.num_graphs"
 CELL, STRAIN = "graph.cell", "graph.strain"
-"""Lattice vectors (g, 3, 3); a strain of zero that positions and shifts depend on, for derivatives."""
+"""Lattice vectors (g, 3, 3); a zero strain on which positions and shifts depend, for derivatives."""
 CREATE_GRAPH = "graph.create_graph"
-"""Whether the caller differentiates what the model returns."""
+"""Whether the outputs will be differentiated."""
 
 RESERVED = frozenset(
     [
@@ -65,25 +65,25 @@ RESERVED = frozenset(
         "num_nodes",
     ]
 )
-"""Keys of graphs and batches, which cannot be names of labels or inputs."""
+"""Reserved keys of graphs and batches, not available as names of labels and inputs."""
 
 
 def input_key(name: str) -> str:
-    """The key of an input that a frame has besides its structure, such as its total charge."""
+    """Return the key of a model input, such as the total charge."""
     return f"graph.inputs.{name}"
 
 
 @dataclass(frozen=True)
 class Field:
-    """The type of a tensor: ``(num nodes | edges | graphs, irreps.dim)``."""
+    """Type of a tensor: irreps and domain; its shape is (num nodes, edges or graphs, irreps.dim)."""
 
     irreps: Irreps
     domain: Domain
     per_species: bool = field(default=False, compare=False)
-    """Whether nodes of one species have the same value, so that results can be computed once per species."""
+    """Whether all nodes of a species have equal values, so that results can be computed once per species."""
     reversal: Literal[-1, 0, 1] = field(default=0, compare=False)
-    """Value of the reverse of an edge: the same (1), the opposite (-1), or any (0). If a layer's result is marked 1,
-    the layer must compute each edge from that edge alone, because it runs on one of the two only."""
+    """Sign under reversal of the edge: equal (1), opposite (-1), or unrelated (0). A layer with result 1 must compute
+    each edge independently, because only one of the two is computed."""
 
     def __str__(self) -> str:
         return f"{self.irreps} per {self.domain}"
@@ -91,7 +91,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Binding:
-    """A field under the name the user gave it. ``key`` is unique in the model, also inside a repeat."""
+    """Named field. ``key`` is unique in the model, also inside repeats."""
 
     name: str
     key: str
@@ -114,13 +114,13 @@ class Signature:
     """The call ``output = module(*inputs)``.
 
     Attributes:
-        inputs: keys of fields (``Binding.key``) and of the graph's own tensors, in the order of ``forward``.
+        inputs: keys of fields (``Binding.key``) and of tensors of the graph, in the order of ``forward``.
         output: type of the result.
-        warnings: what is allowed but probably not meant, each with the key of the spec it concerns.
+        warnings: probable mistakes, as (key of the spec, message).
         differentiates: graph tensors with respect to which the module takes derivatives; it must retain the graph
-            (``retain_graph=True``), from which other layers derive as well.
-        per_pair: those inputs that the module takes once for an edge and its reverse, where they are the same for both
-            (``Field.reversal``), with ``EDGE_PAIRS`` to tell the row of each edge, or None where they come per edge.
+            (``retain_graph=True``), because other layers may differentiate it too.
+        per_pair: inputs that the module accepts once for an edge and its reverse if both are equal
+            (``Field.reversal``). ``EDGE_PAIRS`` is the row of each edge, or None if they have a row per edge.
     """
 
     inputs: tuple[str, ...]
@@ -132,7 +132,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Scope:
-    """The fields written so far, in order, and the cutoff and species of the model."""
+    """Fields available to a layer, in order, with the cutoff and species of the model."""
 
     r_max: float
     num_species: int
@@ -144,40 +144,44 @@ class Scope:
         return replace(self, bindings={**rest, binding.name: binding})
 
     def read(self, name: str | None, domain: Domain | None, at: str) -> Binding:
-        """The field called ``name``, or without a name the most recent one of that domain.
+        """Return the field named ``name``, or the latest field of the domain if it is None.
 
         Args:
-            name: as the user wrote it.
-            domain: required domain, None for any.
-            at: the key of the spec that names it, for the message.
+            name: name of the field, or None.
+            domain: required domain; None: any.
+            at: key of the spec that names the field, for the message.
+
+        Raises:
+            SpecError: the field does not exist, or has another domain.
         """
         if name is None:
             return self._latest(domain or "node", at)
         if name not in self.bindings:
-            raise SpecError((at,), f"no field is called '{name}'", did_you_mean(name, self.bindings, "fields so far"))
+            raise SpecError((at,), f"no field is named '{name}'", did_you_mean(name, self.bindings, "fields so far"))
         binding = self.bindings[name]
         if domain is not None and binding.domain != domain:
             others = [known.name for known in self.bindings.values() if known.domain == domain]
-            hint = f"{domain} fields so far: {', '.join(others)}" if others else f"no {domain} field is written before"
-            raise SpecError((at,), f"a field per {domain} is required, '{name}' is {binding.field}", hint)
+            hint = f"fields per {domain} so far: {', '.join(others)}" if others else f"no field per {domain} exists yet"
+            raise SpecError((at,), f"a field per {domain} is required, but '{name}' is {binding.field}", hint)
         return binding
 
     def _latest(self, domain: Domain, at: str) -> Binding:
         found = [binding for binding in self.bindings.values() if binding.domain == domain]
         if not found:
-            raise SpecError((at,), f"no field per {domain} is written before this layer", _first_step(domain))
+            raise SpecError((at,), f"no field per {domain} exists before this layer", _first_step(domain))
         return found[-1]
 
 
 def _first_step(domain: Domain) -> str:
     if domain == "node":
-        return "begin with a species_embedding"
-    return "write one first" if domain == "graph" else "write edge_vectors, spherical_harmonics or radial_basis first"
+        return "start the model with a species_embedding"
+    kinds = "edge_vectors, spherical_harmonics or radial_basis"
+    return "add a layer that writes one before it" if domain == "graph" else f"add {kinds} before it"
 
 
 @dataclass(frozen=True)
 class Step:
-    """One layer in its place in the fold."""
+    """One typed layer of the unrolled model."""
 
     binding: Binding
     path: PathKey
@@ -194,75 +198,77 @@ class Step:
 
 
 class LayerSpec(Kinded, family="layer"):
-    """A layer as written in YAML. A subclass in ``e3frame/layers`` (or in a plugin) is all a new layer takes."""
+    """A layer as written in YAML. A new layer is one subclass in ``e3frame/layers`` or in a plugin."""
 
     saved = True
     example: ClassVar[str]
-    """The layer as YAML, in a model that has what it reads; documentation shows it, the tests over all kinds run it."""
+    """Example in YAML, shown in the documentation and run by the tests."""
     equation: ClassVar[str] = ""
-    """What the layer computes, in LaTeX; its page in the documentation shows it."""
+    """Equation of the layer in LaTeX, shown in the documentation."""
     variants: ClassVar[tuple[str, ...]] = ()
-    """More of the same, one for each option that changes what is computed; for the tests."""
+    """Further examples, one per option that changes the result; for the tests."""
 
     derives: ClassVar[str | None] = None
     """Name of the quantity (``e3frame.spec.quantities``) that this layer derives from the energy ``of``, such as
     ``forces``; None for a layer that takes no derivative."""
     gives_edge_vectors: ClassVar[bool] = False
-    """Whether the result is the vector of each edge; a model without such a layer begins with ``edge_vectors``."""
+    """Whether the result is the vector of each edge; a model without such a layer starts with ``edge_vectors``."""
 
     @property
     def extensive(self) -> bool | None:
         """Whether the layer pools atoms into their graph by a sum (True) or a mean (False); None if it does not pool.
 
-        If the module of a sum has a method ``of_nodes(x, species)``, the share of each atom, calculators return the
-        energies of the atoms as well.
+        If the module of a sum has a method ``of_nodes(x, species)`` that returns the contribution of each atom,
+        calculators also return the energies of the atoms.
         """
         return None
 
     @property
     def scale_shift(self) -> ScaleShift | None:
-        """Scale and shift of each atom before it is pooled, which the key ``per_species_scale_shift`` holds; None if
-        there are none."""
+        """Scale and shift of each atom before pooling, the key ``per_species_scale_shift``; None if there are none."""
         return None
 
     @property
     def source(self) -> str | None:
-        """Name of the field that the layer reads, where the key ``of`` gives it."""
+        """Name of the field that the layer reads, given by the key ``of``, or None."""
         return getattr(self, "of", None)
 
     def infer(self, scope: Scope) -> Signature:
-        """The call that this layer makes and the type of its result.
+        """Return the inputs of this layer's module and the type of its result.
 
         Raises:
-            SpecError: with the path of the offending key inside this layer.
+            SpecError: the layer is ill-typed; its path is that of the wrong key inside this layer.
         """
         raise NotImplementedError(f"{type(self).__name__}.infer")
 
     def num_parameters(self, scope: Scope) -> int:
-        """Number of trainable parameters of the built module. Where a plugin does not say it, it is counted; layers
-        of e3frame, which are checked without torch, have none then."""
+        """Return the number of trainable parameters of the module.
+
+        For plugins that do not define it, the parameters of the built module are counted; for e3frame's own layers,
+        which are checked without torch, it is 0.
+        """
         return 0 if type(self).__module__.startswith("e3frame.") else _counted(self, scope)
 
     def build(self, scope: Scope) -> nn.Module:
-        """The torch module; called only after ``infer`` went well on the same scope."""
+        """Build the torch module; called only after ``infer`` has succeeded on the same scope."""
         raise NotImplementedError(f"{type(self).__name__}.build")
 
     def product_plan(self, scope: Scope) -> ProductPlan | None:
-        """The tensor product that the layer computes, to draw its paths; None where there is none."""
+        """Return the tensor product of the layer, to draw its paths, or None."""
         return None
 
     @property
     def num_steps(self) -> int:
-        """Layers that this one is unrolled to. Containers override this."""
+        """Number of layers after unrolling. Containers override this."""
         return 1
 
     def thread(self, name: str, key: str, path: PathKey, scope: Scope) -> tuple[Scope, list[Step]]:
-        """Add this layer to the fold: the scope after it, and its steps. Containers override this."""
+        """Add this layer to the model; return the new scope and the steps. Containers override this."""
         try:
             signature = self.infer(scope)
             problem = too_large(signature.output.irreps)
             if problem is not None:
-                raise SpecError((), f"the result of this layer is too large: {problem}")
+                raise SpecError((), f"the output of this layer is too large: {problem}")
         except SpecError as error:
             raise error.under(*path) from None
         binding = Binding(name, key, signature.output)
@@ -270,7 +276,7 @@ class LayerSpec(Kinded, family="layer"):
 
 
 def _counted(layer: LayerSpec, scope: Scope) -> int:
-    """Parameters of the module of a layer, built without memory for them, with any species and statistics."""
+    """Count the parameters of a layer's module, built without memory for them, with arbitrary statistics."""
     import torch
 
     species = scope.species or tuple(SYMBOLS[1 : scope.num_species + 1])
@@ -282,10 +288,10 @@ def _counted(layer: LayerSpec, scope: Scope) -> int:
 
 
 class OneInput(LayerSpec):
-    """A layer that reads one field of any domain."""
+    """Layer that reads one field of any domain."""
 
     of: str | None = None
-    """Field to read; the latest field per node where none is named."""
+    """Field to read; default: the latest field per node."""
 
     def read_one(self, scope: Scope) -> Binding:
         return scope.read(self.of, None if self.of else "node", "of")
@@ -296,7 +302,9 @@ _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
 
 def _identifier(name: str) -> str:
     if not _IDENTIFIER.fullmatch(name):
-        raise mistake(f"a name is letters, digits and _, and begins with no digit; got {shown(name)}", at_key=True)
+        raise mistake(
+            f"a name has letters, digits and _, and does not start with a digit; got {shown(name)}", at_key=True
+        )
     return name
 
 
@@ -305,12 +313,13 @@ NamedLayers = Annotated[dict[Name, OneOf[LayerSpec]], PydanticField(min_length=1
 
 
 def require_few_paths(at: str, *irreps: Irreps) -> None:
-    """Raise SpecError where a product of so many terms takes too long to plan."""
+    """Raise SpecError if a product has too many combinations of terms to plan."""
     combinations = prod(map(len, irreps))
     if combinations > PATHS:
         counts = " x ".join(f"{len(terms):,}" for terms in irreps)
-        hint = "write fewer terms: 8x0e in place of 1x0e + 1x0e + ..."
-        raise SpecError((at,), f"{counts} combinations of terms, at most {PATHS:,} are allowed", hint)
+        hint = "write fewer terms: 8x0e instead of 1x0e + 1x0e + ..."
+        problem = f"the product has {counts} combinations of terms, at most {PATHS:,} are allowed"
+        raise SpecError((at,), problem, hint)
 
 
 def fold(layers: Mapping[str, LayerSpec], scope: Scope, path: PathKey, prefix: str = "") -> tuple[Scope, list[Step]]:
@@ -319,7 +328,7 @@ def fold(layers: Mapping[str, LayerSpec], scope: Scope, path: PathKey, prefix: s
     number = sum(layer.num_steps for layer in layers.values())
     if number > LAYERS:
         largest = max(layers, key=lambda name: layers[name].num_steps)
-        problem = f"a model has at most {LAYERS} layers, these are {number:,} with all repeats"
+        problem = f"a model has at most {LAYERS} layers, got {number:,} after unrolling repeats"
         raise SpecError((*path, largest), problem, at_key=True)
     for name, spec in layers.items():
         scope, added = spec.thread(name, prefix + name, (*path, name), scope)
@@ -329,13 +338,13 @@ def fold(layers: Mapping[str, LayerSpec], scope: Scope, path: PathKey, prefix: s
 
 @dataclass(frozen=True)
 class FromData:
-    """Marks a field whose ``auto`` is answered by the statistics of the training data."""
+    """Marks a field whose ``auto`` comes from the statistics of the training data."""
 
     answer: Callable[[Statistics], Any]
 
 
 def auto(kind: Any, answer: Callable[[Statistics], Any]) -> Any:
-    """The type of a field that takes ``auto`` or a value of type ``kind``."""
+    """Return the type of a field that takes ``auto`` or a value of type ``kind``."""
     return Annotated[
         kind,
         WrapValidator(lambda value, handler: value if value == "auto" else handler(value)),
@@ -346,7 +355,7 @@ def auto(kind: Any, answer: Callable[[Statistics], Any]) -> Any:
 
 
 def resolve(spec: Any, statistics: Statistics) -> Any:
-    """The spec with each ``auto`` replaced by what the statistics say, all the way down."""
+    """Return the spec with each ``auto``, at any depth, replaced by its statistic."""
     if isinstance(spec, Mapping):
         return {key: resolve(value, statistics) for key, value in spec.items()}
     if not isinstance(spec, Spec):
@@ -360,7 +369,7 @@ def resolve(spec: Any, statistics: Statistics) -> Any:
 
 
 def unresolved(spec: Any, path: PathKey = ()) -> Iterator[PathKey]:
-    """Where a spec still says ``auto`` for what the training data would answer."""
+    """Yield the paths of values that are still ``auto``."""
     if isinstance(spec, Mapping):
         for key, value in spec.items():
             yield from unresolved(value, (*path, key))

@@ -1,7 +1,7 @@
 """Limits of a config, each with its reason. Anything below them can be built and trained.
 
-They are far above what is in use: the largest published potentials of this kind have some 10^8 parameters, and their
-configs a few hundred values. Anything above them is a typing mistake, or meant to do harm.
+They are far above common use: the largest published potentials of this kind have about 10^8 parameters, and their
+configs a few hundred values. Anything above them is a typing mistake or an attack.
 """
 
 from __future__ import annotations
@@ -9,39 +9,39 @@ from __future__ import annotations
 import os
 
 BYTES = 1 << 20
-"""Bytes of a config file; reading it takes about fifty times as much memory."""
+"""Largest config file in bytes; reading it takes about fifty times as much memory."""
 DEPTH = 40
-"""Nesting of mappings and lists; each level uses several calls of every function that walks a config."""
+"""Largest nesting of mappings and lists; each level uses stack in every function that walks a config."""
 VALUES = 20_000
-"""Values of a config once its aliases and ``${...}`` are filled in, each of which may stand for many."""
+"""Most values of a config after its aliases and ``${...}`` are filled in, each of which can expand to many."""
 TEXT = 10_000
-"""Characters of one text, or of one override: parsers of irreps and overrides take time and stack for each."""
+"""Most characters of a text or an override: parsers of irreps and overrides need time and stack for each."""
 CHAIN = 10
-"""Length of a chain of ``${...}`` that refer to each other."""
+"""Longest chain of ``${...}`` references."""
 LAYERS = 500
-"""Layers of a model once its repeats are unrolled. Each is a torch module and is planned within a millisecond or so."""
+"""Most layers of a model after unrolling repeats. Each is a torch module; planning it takes about a millisecond."""
 DEGREE = 12
 """Largest l. Coupling coefficients take time and memory of the order l^6, and e3nn's constants end at l = 11."""
 TERMS = 1_000
-"""Terms of irreps, such as the three of ``8x0e + 4x1o + 2x2e``."""
+"""Most terms of irreps; ``8x0e + 4x1o + 2x2e`` has three."""
 PATHS = 100_000
-"""Combinations of terms in a tensor product; planning takes about ten microseconds for each."""
+"""Most combinations of terms in a tensor product; planning takes about ten microseconds each."""
 COMPONENTS = 1 << 18
-"""Components of one field per atom or edge, and units of a hidden layer: 1 MB in float32 for each row."""
+"""Most components of a field per atom or edge, and units of a hidden layer: 1 MB in float32 per row."""
 PARAMETERS = 250_000_000
-"""Weights of a model: 1 GB in float32, and four times that with gradients and Adam's moments."""
+"""Most weights of a model: 1 GB in float32, and four times that with gradients and Adam's moments."""
 DEPTH_OF_MLP = 100
-"""Hidden layers of one multilayer perceptron."""
+"""Most hidden layers of a multilayer perceptron."""
 R_MAX = 100.0
-"""Cutoff in Å: a water box has two million atoms within it."""
+"""Largest cutoff in Å; a sphere of this radius holds several hundred thousand atoms of water."""
 LABEL = 1e18
-"""Size of a label in the units of its file; the square of a larger number overflows float32."""
+"""Largest magnitude of a label in the units of its file; the square of a larger number overflows float32."""
 PROCESSES = 10_000
-"""Processes or threads of any one kind, on any machine."""
+"""Most processes or threads of one kind, on any machine."""
 
 
 def cores() -> int:
-    """Cores that this process may use, or as many as ``E3FRAME_CORES`` says."""
+    """Return the number of cores that this process may use, or the value of ``E3FRAME_CORES``."""
     forced = os.environ.get("E3FRAME_CORES", "")
     if forced.isdecimal() and 0 < int(forced) <= PROCESSES:
         return int(forced)
@@ -49,12 +49,12 @@ def cores() -> int:
 
 
 def most_processes() -> int:
-    """Largest number of processes or threads on this machine: two for each core, and at least eight."""
+    """Return the largest number of processes or threads for this machine: two per core, at least eight."""
     return max(8, 2 * cores())
 
 
 def too_many(number: int) -> tuple[str, str] | None:
-    """Problem and hint if this number of processes or threads is too large for the machine, else None."""
+    """Return problem and hint if this number of processes or threads is too large for this machine, else None."""
     most = most_processes()
     if number <= most:
         return None

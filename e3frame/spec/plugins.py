@@ -1,9 +1,9 @@
 """Plugins: modules that register kinds of any family, quantities or backends when they are imported.
 
-Whether a plugin may be imported is decided here and nowhere else. A config, a model file and a checkpoint are data: no
-module is imported only because one of them names it. A plugin is imported if it is installed, as an entry point of the
-group ``e3frame.plugins``, or if the user names it, on the command line or as an argument in Python. What is imported
-already needs no import.
+This module alone decides which plugins may be imported. A config, a model file and a checkpoint are data: no module is
+imported only because one of them names it. A plugin is imported if it is installed, as an entry point of the group
+``e3frame.plugins``, or if the user names it, on the command line or as an argument in Python. Modules that are already
+imported are always allowed.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ def _several(raw: Any) -> Any:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_several)]
-"""Plugins that the user names as an argument of a verb: ``plugins=a`` or ``plugins=[a,b]``."""
+"""Type of the argument by which the user names plugins: ``plugins=a`` or ``plugins=[a,b]``."""
 
 
 def installed() -> dict[str, EntryPoint]:
-    """Plugins that are installed, by name."""
+    """Return the installed plugins, by name."""
     return {entry.name: entry for entry in entry_points(group=GROUP)}
 
 
 def untrusted(plugins: Iterable[str], named: Collection[str] = ()) -> str | None:
-    """The first of the plugins that neither the user names nor anybody installed, or None.
+    """Return the first plugin that is neither named by the user, nor installed, nor imported, or None.
 
     Args:
-        plugins: as a config or a model file lists them.
-        named: by the user himself.
+        plugins: plugins listed in a config or a model file.
+        named: plugins named by the user.
     """
     known = installed()
     return next((p for p in plugins if p not in known and p not in named and p not in sys.modules), None)
 
 
 def way_to_trust(plugin: str) -> str:
-    """Hint for the import of a plugin that only a file names."""
+    """Return a hint how to allow a plugin."""
     return f"if you trust it: plugins={plugin} on the command line, plugins=[{plugin!r}] in Python"
 
 
 class Origin(NamedTuple):
-    """The distribution that a plugin was installed from, as ``pip install`` takes it."""
+    """Distribution that a plugin was installed from, by the name that ``pip install`` uses."""
 
     distribution: str
     version: str
@@ -62,7 +62,7 @@ class Origin(NamedTuple):
 
 
 def origin(plugin: str) -> Origin | None:
-    """The distribution that holds a plugin; None for a module that is part of no installed one."""
+    """Return the distribution of a plugin; None for a module that belongs to no installed distribution."""
     entry = installed().get(plugin)
     if entry is not None and entry.dist is not None:
         return Origin(entry.dist.name, entry.dist.version)
@@ -75,21 +75,21 @@ def origin(plugin: str) -> Origin | None:
 
 
 def package_of(plugin: str) -> str:
-    """The top-level package of a plugin, given by the name of its entry point or its module."""
+    """Return the top-level package of a plugin, given by the name of its entry point or its module."""
     entry = installed().get(plugin)
     return (plugin if entry is None else entry.module).partition(".")[0]
 
 
 def load(plugins: Iterable[str], named: Collection[str] = ()) -> None:
-    """Import plugins; all of them are trusted, or none is imported.
+    """Import plugins. If one of them is not trusted, none is imported.
 
     Raises:
-        SpecError: one is not trusted, or cannot be imported.
+        SpecError: a plugin is not trusted, or cannot be imported.
     """
     plugins = list(plugins)
     stranger = untrusted(plugins, named)
     if stranger is not None:
-        problem = f"the plugin {stranger} is not imported: only a file names it"
+        problem = f"the plugin {stranger} is not imported: it is named by a file, not by you"
         raise SpecError(("plugins",), problem, way_to_trust(stranger))
     for plugin in plugins:
         _import(plugin)
@@ -112,7 +112,7 @@ def _import(plugin: str) -> None:
 
 
 def _look_here() -> None:
-    """A module that the user names may be in the current folder, also where Python was not started there."""
+    """Add the current folder to the import path, for modules that the user names."""
     here = os.getcwd()
     if not sys.flags.safe_path and here not in sys.path and "" not in sys.path:
         sys.path.append(here)

@@ -1,7 +1,7 @@
 """Specs that are chosen by their ``kind``: layers, data sets, optimizers, envelopes, ...
 
-A family is a class that derives from :class:`Kinded` with ``family="layer"``; each subclass with a ``kind`` is one
-member of it and registers itself when it is defined, so that adding a member is adding a class.
+A family is a class that derives from :class:`Kinded` with ``family="layer"``; each subclass with a ``kind`` is a member
+and registers itself when it is defined, so that a new member is a new class.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from e3frame.spec.base import Spec, mistake, mistake_at, shown
 from e3frame.spec.errors import did_you_mean
 
 FAMILY = "x-family"
-"""Key of JSON Schema that stands for any member of a family until they are all known."""
+"""Placeholder in JSON Schema for any member of a family, until all members are known."""
 
 
 def import_all(package: str, path: Iterable[str]) -> None:
@@ -41,7 +41,7 @@ class Kinded(Spec):
     family: ClassVar[str]
     members: ClassVar[dict[str, type[Self]]]
     saved: ClassVar[bool] = False
-    """Whether the file of a trained model holds members of the family."""
+    """Whether members of the family are saved in the file of a trained model."""
     if TYPE_CHECKING:
         kind: str
 
@@ -65,30 +65,30 @@ class Kinded(Spec):
 
     @classmethod
     def families(cls) -> list[type[Kinded]]:
-        """All families."""
+        """Return all families."""
         return [family for family in Kinded.__subclasses__() if "members" in vars(family)]
 
     @classmethod
     def parse(cls, raw: Any, info: ValidationInfo | None = None) -> Self:
-        """The member that ``raw["kind"]`` names, validated.
+        """Validate ``raw`` as the member named by ``raw["kind"]``.
 
         Raises:
-            pydantic.ValidationError, PydanticCustomError: for anything wrong, with our wording.
+            pydantic.ValidationError, PydanticCustomError: ``raw`` is invalid; the message has our wording.
         """
         if isinstance(raw, cls):
             return raw
         if not isinstance(raw, Mapping):
             raise mistake(f"a mapping with a 'kind' is required, got {shown(raw)}", cls._kinds_hint(""))
         if "kind" not in raw:
-            raise mistake(f"'kind' is required: which {cls.family} this is", cls._kinds_hint(""))
+            raise mistake(f"'kind' is required: it names the {cls.family}", cls._kinds_hint(""))
         kind = raw["kind"]
         if not isinstance(kind, str) or kind not in cls.members:
-            raise mistake_at("kind", kind, mistake(f"no {cls.family} is called {shown(kind)}", cls._kinds_hint(kind)))
+            raise mistake_at("kind", kind, mistake(f"no {cls.family} is named {shown(kind)}", cls._kinds_hint(kind)))
         return cls.members[kind].model_validate(raw, context=info.context if info else None)
 
     @classmethod
     def named(cls, given: str | Self) -> Self:
-        """The member of a field of type :data:`KindOf`, which holds its kind or the whole of it."""
+        """Return the member of a field of type :data:`KindOf`, given by its kind or as the member itself."""
         return cls.parse({"kind": given}) if isinstance(given, str) else given
 
     @classmethod
@@ -103,7 +103,7 @@ if TYPE_CHECKING:
 else:
 
     class OneOf:
-        """``OneOf[Family]``: a field that takes any member of the family."""
+        """``OneOf[Family]``: field that takes any member of the family."""
 
         def __class_getitem__(cls, family: type[Kinded]) -> Any:
             return Annotated[
@@ -113,7 +113,7 @@ else:
             ]
 
     class KindOf:
-        """``KindOf[Family]``: a kind that needs no keys, ``huber``, or a mapping, ``{kind: huber, delta: 0.1}``."""
+        """``KindOf[Family]``: field that takes a kind, ``huber``, or a mapping, ``{kind: huber, delta: 0.1}``."""
 
         def __class_getitem__(cls, family: type[Kinded]) -> Any:
             return Annotated[str | SerializeAsAny[family], _KindOf(family)]
@@ -140,5 +140,5 @@ class _KindOf:
             hint = did_you_mean(shown(raw), options)
             problem = f"must be one of {', '.join(options)}; got {shown(raw)}"
             raise mistake(problem, hint if hint.startswith("did you mean") else None)
-        self.family.parse({"kind": raw}, info)  # none of its keys may be required
+        self.family.parse({"kind": raw}, info)  # raises if one of its keys is required
         return str(raw)

@@ -21,7 +21,7 @@ def _number_or_mapping(raw: Any, number: Callable[[Any], float]) -> Any:
     try:
         return number(raw)
     except ValueError:
-        raise mistake(f"a number or a mapping such as {{H: 1.0}} is required, got {shown(raw)}") from None
+        raise mistake(f"expected a number or a mapping such as {{H: 1.0}}, got {shown(raw)}") from None
 
 
 PerSpecies = Annotated[
@@ -33,15 +33,15 @@ PerSpecies = Annotated[
 
 
 class ScaleShift(Spec):
-    """``scale x + shift`` of each atom, by its species; constants that are not trained."""
+    """``scale x + shift`` of each atom, by species; constants that are not trained."""
 
     scale: auto(PerSpecies, lambda statistics: statistics.energy_scale) = "auto"  # type: ignore[valid-type]
-    """One number, or one for each species. ``auto``: root mean square of the training forces."""
+    """One number, or one per species. ``auto``: root mean square of the training forces."""
     shift: auto(PerSpecies, lambda statistics: statistics.energy_shift) = "auto"  # type: ignore[valid-type]
-    """One number, or one for each species. ``auto``: least squares of the training energies on the compositions."""
+    """One number, or one per species. ``auto``: least squares fit of the training energies to the compositions."""
 
     def values(self, species: tuple[str, ...]) -> tuple[list[float], list[float]]:
-        """Scale and shift of each species."""
+        """Return the scales and the shifts of these species."""
         return _of_each(self.scale, species), _of_each(self.shift, species)
 
     def require_all(self, species: tuple[str, ...]) -> None:
@@ -51,7 +51,7 @@ class ScaleShift(Spec):
             if missing:
                 raise SpecError(
                     ("per_species_scale_shift", key),
-                    f"the model's species are {', '.join(species)}: no {key} for {', '.join(missing)}",
+                    f"{key} lacks {', '.join(missing)}; the model's species are {', '.join(species)}",
                 )
 
 
@@ -67,4 +67,4 @@ def _auto_both(raw: Any) -> Any:
 
 
 AutoScaleShift = Annotated[ScaleShift, BeforeValidator(_auto_both), AlsoWritten({"const": "auto"})]
-"""The type of a key ``per_species_scale_shift``: ``auto``, or a scale and a shift."""
+"""Type of a key ``per_species_scale_shift``: ``auto``, or a scale and a shift."""

@@ -1,4 +1,4 @@
-"""JSON Schema of a model file: editors complete keys, show their documentation and underline mistakes with it."""
+"""JSON Schema of model files, with which editors complete keys, show their documentation and underline mistakes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from e3frame.spec.registry import FAMILY, Kinded
 
 
 def json_schema(root: type[Spec], families: list[type[Kinded]]) -> dict[str, Any]:
-    """Schema of ``root``, in which every field that takes a member of a family takes any of its kinds."""
+    """Return the schema of ``root``; fields that take a member of a family accept all of its kinds."""
     members = [member for family in families for member in family.members.values()]
     references, schema = models_json_schema([(model, "validation") for model in (root, *members)])
     definitions = schema["$defs"]
@@ -35,7 +35,7 @@ def _describe(model: type[Spec], definition: dict[str, Any]) -> None:
 
 
 def _fill(node: Any, kinds: dict[str, list[dict[str, str]]]) -> Any:
-    """Put the members of a family where :class:`~e3frame.spec.registry.OneOf` left its mark."""
+    """Replace placeholders of :class:`~e3frame.spec.registry.OneOf` by the members of their family."""
     if isinstance(node, list):
         return [_fill(item, kinds) for item in node]
     if not isinstance(node, dict):

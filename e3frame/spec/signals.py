@@ -11,23 +11,23 @@ import threading
 from types import FrameType
 
 REQUEUE = getattr(signal, "SIGUSR1", None)
-"""Sent by Slurm before the time limit of a job (``--signal=SIGUSR1@90``): the run saves itself and is requeued."""
+"""Signal that Slurm can send before a job's time limit (``--signal=SIGUSR1@90``): the run is saved and requeued."""
 
 
 def hangup() -> list[signal.Signals]:
-    """SIGHUP, if the system has it and nohup does not ignore it."""
+    """Return SIGHUP if it is available and not ignored by nohup."""
     number = getattr(signal, "SIGHUP", None)
     return [] if number is None or signal.getsignal(number) == signal.SIG_IGN else [number]
 
 
 def requeue() -> list[signal.Signals]:
-    """REQUEUE in the main thread of a Slurm job, else nothing."""
+    """Return REQUEUE in the main thread of a Slurm job, else nothing."""
     main = threading.current_thread() is threading.main_thread()
     return [REQUEUE] if main and REQUEUE is not None and "SLURM_JOB_ID" in os.environ else []
 
 
 class Early:
-    """A handler that records the signal until the training can handle it."""
+    """Handler that records a signal until training can handle it."""
 
     def __init__(self) -> None:
         self.received = False
@@ -44,6 +44,6 @@ def remember() -> None:
 
 
 def came_early() -> list[signal.Signals]:
-    """REQUEUE, if it was received before the training could handle it."""
+    """Return REQUEUE if it arrived before training could handle it."""
     handlers = {number: signal.getsignal(number) for number in requeue()}
     return [number for number, handler in handlers.items() if isinstance(handler, Early) and handler.received]

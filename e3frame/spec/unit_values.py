@@ -50,7 +50,7 @@ ALIASES = {
 
 
 def canonical(name: str) -> str:
-    """The name of a unit without aliases.
+    """Return the name of a unit without aliases.
 
     >>> canonical("Ha/Bohr"), canonical("eV/A^3"), canonical("kcal/mol/A")
     ('Hartree/bohr', 'eV/Å^3', 'kcal/mol/Å')

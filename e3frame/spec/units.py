@@ -1,4 +1,4 @@
-"""Units of the files that hold data: how a config gives them, and what labels are multiplied by."""
+"""Units of data files: how a config gives them, and the factors that convert labels."""
 
 from __future__ import annotations
 
@@ -21,31 +21,30 @@ from e3frame.spec.unit_values import canonical as canonical
 
 
 def with_units() -> dict[str, Mapping[str, float]]:
-    """Quantities that may be given in units of their own, with the values of these; ``length`` is one of them."""
+    """Return the units of each quantity that can have its own unit in a config, ``length`` included."""
     return {"length": LENGTH} | {name: quantity.units for name, quantity in QUANTITIES.items() if quantity.units}
 
 
 def converted() -> list[str]:
-    """Quantities whose labels are converted if a file has other units of energy and length."""
+    """Return the quantities whose labels are converted if a file has other units of energy and length."""
     return [name for name, quantity in QUANTITIES.items() if quantity.powers is not None]
 
 
 class Units(Spec):
-    """Units of a file: of length and energy, and of any other quantity that has units of its own, by its name.
+    """Units of a file: length, energy, and other quantities, ``{energy: Hartree, length: bohr, stress: GPa}``.
 
-    Where a quantity has none here, its unit follows from those of energy and length: forces are in energy/length,
-    polarizabilities in length^3. ``{energy: Hartree, length: bohr, stress: GPa}``. Other quantities with units of their
-    own are forces (any energy/length), stress (eV/Å^3, GPa, kbar), virial (an energy), dipole (e*Å, D, e*bohr),
-    polarizability (Å^3, bohr^3), and those of plugins. What a file itself says of its units holds where nothing is
-    given here.
+    Units that are not given here are taken from the file if it states them. Otherwise they follow from the units of
+    energy and length: forces are in energy/length, polarizabilities in length^3. Other quantities that can be given are
+    forces (any energy/length), stress (eV/Å^3, GPa, kbar), virial (an energy), dipole (e*Å, D, e*bohr), polarizability
+    (Å^3, bohr^3), and those of plugins.
     """
 
     model_config = ConfigDict(extra="allow")
 
     length: str | None = None
-    """Å (or A), bohr, nm; null: what the file says, else Å."""
+    """Å (or A), bohr, nm; null: as stated in the file, else Å."""
     energy: str | None = None
-    """eV, meV, Hartree, Ry, kcal/mol, kJ/mol; null: what the file says, else eV."""
+    """eV, meV, Hartree, Ry, kcal/mol, kJ/mol; null: as stated in the file, else eV."""
 
     @classmethod
     def known_keys(cls) -> Collection[str]:
@@ -77,19 +76,19 @@ class Units(Spec):
 
     @property
     def of_labels(self) -> dict[str, str]:
-        """Labels that have a unit of their own."""
+        """Units of labels that have their own unit."""
         return dict(self.model_extra or {})
 
     def unit_of(self, quantity: str) -> str | None:
-        """The unit that is given for a quantity, or for ``length``; None if there is none."""
+        """Return the unit given for a quantity, or for ``length``, or None."""
         return self.of_labels.get(quantity) if quantity not in type(self).model_fields else getattr(self, quantity)
 
     def length_factor(self) -> float:
-        """A length of the file times this is in Å."""
+        """Return the factor from the file's length unit to Å."""
         return LENGTH[self.length or "Å"]
 
     def label_factor(self, label: str) -> float:
-        """A label of the file times this is in the unit that the label has inside e3frame.
+        """Return the factor from the file's unit of a label to its unit inside e3frame.
 
         >>> Units(length="nm", energy="meV").label_factor("forces")
         0.0001
@@ -104,20 +103,22 @@ class Units(Spec):
 def _known(name: Any, what: str) -> str:
     table = with_units()[what]
     if not isinstance(name, str):
-        raise mistake(f"the name of a unit of {what} is required, got {shown(name)}", known_units(what))
+        raise mistake(f"expected a unit of {what}, got {shown(name)}", known_units(what))
     found = canonical(name)
     if found not in table:
         match = nearest(name, table)
         hint = f"did you mean {match}? " if match else ""
-        raise mistake(f"no unit of {what} is called {shown(name)}", hint + known_units(what))
+        raise mistake(f"{shown(name)} is not a unit of {what}", hint + known_units(what))
     return found
 
 
 def known_units(what: str) -> str:
-    """The units of a quantity, for a message.
+    """List the units of a quantity, for a message.
 
     >>> known_units("forces")
-    'known: eV, meV, Hartree, Ry, kcal/mol, kJ/mol; by Å, bohr, nm'
+    'known: any of eV, meV, Hartree, Ry, kcal/mol, kJ/mol per any of Å, bohr, nm'
     """
     table = with_units()[what]
-    return f"known: {', '.join(ENERGY)}; by {', '.join(LENGTH)}" if table is FORCE else f"known: {', '.join(table)}"
+    if table is FORCE:
+        return f"known: any of {', '.join(ENERGY)} per any of {', '.join(LENGTH)}"
+    return f"known: {', '.join(table)}"

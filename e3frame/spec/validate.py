@@ -1,4 +1,4 @@
-"""Validates raw mappings as specs; errors of pydantic become messages of ours."""
+"""Validation of raw mappings as specs; pydantic errors become our messages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def validate(cls: type[S], raw: Any, **context: Any) -> S:
 
 
 def _causes(error: ValidationError) -> list[Any]:
-    """The errors that do not follow from others, as missing keys and lists that are too short for a wrong item do."""
+    """Drop errors that follow from others: missing keys, and lists that are too short because of a wrong item."""
     found = error.errors(include_url=False)
     locs = [details["loc"] for details in found]
     return [
@@ -55,7 +55,7 @@ def _causes(error: ValidationError) -> list[Any]:
 
 
 class SpecErrors(Exception):
-    """All mistakes of one config; the command line shows the one that comes first in the file."""
+    """All errors of a config; the command line shows the one that comes first in the file."""
 
     def __init__(self, errors: list[SpecError]) -> None:
         super().__init__(*errors)

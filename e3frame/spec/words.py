@@ -1,4 +1,4 @@
-"""Numbers, units and text from files in sentences and tables."""
+"""Formatting of numbers and units in sentences and tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ANGSTROM = re.compile(r"(?<![A-Za-zµμ])(?:Ang|[Aa]ngstrom)(?![A-Za-z])")
 
 
 def counted(number: int, noun: str) -> str:
-    """A number with a noun, in the singular or plural.
+    """Format a number with a noun, in the singular or plural.
 
     >>> counted(1, "epoch"), counted(1200, "frame")
     ('1 epoch', '1,200 frames')
@@ -21,7 +21,7 @@ def counted(number: int, noun: str) -> str:
 
 
 def rounded(value: float, digits: int = 3) -> str:
-    """A number with this many significant digits, without an exponent up to a million.
+    """Format a number with this many significant digits, without an exponent up to a million.
 
     >>> rounded(0.012), rounded(1234.5), rounded(12345.6, 4), rounded(445.0, 4), rounded(1005.2, 4), rounded(999.6)
     ('0.0120', '1,230', '12,350', '445.0', '1005', '1,000')
@@ -31,7 +31,7 @@ def rounded(value: float, digits: int = 3) -> str:
 
 
 def typeset(unit: str) -> str:
-    """A unit as the screen, figures and reports show it.
+    """Format a unit for the screen, figures and reports.
 
     >>> typeset("eV/Å^3"), typeset("e*Å^2"), typeset("kcal/mol/Ang"), typeset("cal/(mol K)"), typeset("Å**3")
     ('eV/Å³', 'e·Å²', 'kcal/mol/Å', 'cal/(mol K)', 'Å³')
@@ -41,7 +41,7 @@ def typeset(unit: str) -> str:
 
 
 def in_unit(what: str, unit: str) -> str:
-    """A heading with the unit, if there is one.
+    """Format a heading with its unit, if there is one.
 
     >>> in_unit("stress", "eV/Å^3"), in_unit("loss", "")
     ('stress (eV/Å³)', 'loss')

@@ -54,7 +54,7 @@ def received(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-FILE = "the plugin canary is not imported: only a file names it"
+FILE = "the plugin canary is not imported: it is named by a file, not by you"
 ROADS = {
     "check model.yaml": FILE,
     "check config.yaml": FILE,

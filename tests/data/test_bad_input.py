@@ -265,7 +265,7 @@ def test_a_split_larger_than_the_set(kind: str, ethanol: list[Atoms]) -> None:
 def test_a_unit_that_does_not_exist(kind: str, quantity: str, name: str, hint: str) -> None:
     with pytest.raises(SpecErrors) as caught:
         validate(Run, {"data": {"kind": kind, "path": "a", "units": {quantity: name}}})
-    assert str(caught.value.errors[0]) == f"data.units.{quantity}\n  no unit of {quantity} is called {name}\n  {hint}"
+    assert str(caught.value.errors[0]) == f"data.units.{quantity}\n  {name} is not a unit of {quantity}\n  {hint}"
 
 
 @pytest.mark.parametrize("kind", ["xyz", "ase_db"])

@@ -30,9 +30,9 @@ class Run(Spec):
 MISTAKES = {
     "no kind": (
         {},
-        "data\n  'kind' is required: which data set this is\n  kinds: ase_db, md17, npz, qm9, rmd17, sample, xyz",
+        "data\n  'kind' is required: it names the data set\n  kinds: ase_db, md17, npz, qm9, rmd17, sample, xyz",
     ),
-    "unknown kind": ({"kind": "smaple"}, "data.kind\n  no data set is called smaple\n  did you mean sample?"),
+    "unknown kind": ({"kind": "smaple"}, "data.kind\n  no data set is named smaple\n  did you mean sample?"),
     "unknown key": ({"kind": "xyz", "paht": "a"}, "data.paht\n  unknown key\n  did you mean path?"),
     "path null": (
         {"kind": "xyz", "path": None},
@@ -47,16 +47,16 @@ MISTAKES = {
     "paths empty": ({"kind": "xyz", "path": []}, "data.path\n  a file or a list of files is required, got []"),
     "unit of energy": (
         {"kind": "xyz", "path": "a", "units": {"energy": "ev"}},
-        "data.units.energy\n  no unit of energy is called ev\n  did you mean eV? "
+        "data.units.energy\n  ev is not a unit of energy\n  did you mean eV? "
         "known: eV, meV, Hartree, Ry, kcal/mol, kJ/mol",
     ),
     "unit of length": (
         {"kind": "xyz", "path": "a", "units": {"length": "parsec"}},
-        "data.units.length\n  no unit of length is called parsec\n  known: Å, bohr, nm",
+        "data.units.length\n  parsec is not a unit of length\n  known: Å, bohr, nm",
     ),
     "unit no name": (
         {"kind": "xyz", "path": "a", "units": {"length": 1.0}},
-        "data.units.length\n  the name of a unit of length is required, got 1.0\n  known: Å, bohr, nm",
+        "data.units.length\n  expected a unit of length, got 1.0\n  known: Å, bohr, nm",
     ),
     "split size": (
         {"kind": "xyz", "path": "a", "split": {"train": 1.5}},

@@ -281,8 +281,8 @@ def test_an_input_may_not_be_missing(tmp_path: Path) -> None:
     ("inputs", "message"),
     [
         ({"pos": "1o"}, "inputs.pos\n  'pos' is a reserved name; rename this input"),
-        ({"q": "0x0e"}, "inputs.q\n  0x0e holds no irreps\n  write at least one, such as 16x0e"),
-        ({"q-2": "0e"}, "inputs.q-2\n  a name is letters, digits and _, and begins with no digit; got q-2"),
+        ({"q": "0x0e"}, "inputs.q\n  0x0e has no irreps\n  write at least one, such as 16x0e"),
+        ({"q-2": "0e"}, "inputs.q-2\n  a name has letters, digits and _, and does not start with a digit; got q-2"),
     ],
 )
 def test_names_of_inputs(inputs: dict[str, str], message: str) -> None:
@@ -299,10 +299,10 @@ def test_a_graph_without_the_input(trained: Path) -> None:
     )
     with pytest.raises(UserError) as caught:
         model(graph)
-    assert str(caught.value) == "the model reads total_charge, 1x0e of each of 1 graphs: there is none"
+    assert str(caught.value) == "the model needs the input total_charge, 1x0e for each of 1 graphs: it is missing"
     with pytest.raises(UserError) as caught:
         model(graph | {"total_charge": model.species_index(graph["z"])})
-    assert str(caught.value) == "the model reads total_charge, 1x0e of each of 1 graphs: its shape is (2,)"
+    assert str(caught.value) == "the model needs the input total_charge, 1x0e for each of 1 graphs: its shape is (2,)"
 
 
 def test_check_shows_what_the_model_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

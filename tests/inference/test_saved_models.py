@@ -226,7 +226,7 @@ def test_every_text_of_the_header_is_checked(
 def test_every_value_of_the_spec_is_checked(finished: Finished, tmp_path: Path, header: dict[str, str]) -> None:
     """As ``e3frame check`` does, and against the weights that are there, before anything is built."""
     cases: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "spec.layers.readout.kind: no layer is called liner": lambda s: s["layers"]["readout"].update(kind="liner"),
+        "spec.layers.readout.kind: no layer is named liner": lambda s: s["layers"]["readout"].update(kind="liner"),
         "spec.r_max: must be > 0, got -1": lambda s: s.update(r_max=-1),
         "spec.species is still auto": lambda s: s.update(species="auto"),
         "spec.layers.conv.avg_num_neighbors is still auto": lambda s: s["layers"]["conv"].update(
@@ -235,7 +235,7 @@ def test_every_value_of_the_spec_is_checked(finished: Finished, tmp_path: Path, 
         "spec.outputs.energy.per_species_scale_shift.scale is still auto": (
             lambda s: s["outputs"]["energy"]["per_species_scale_shift"].update(scale="auto")
         ),
-        "spec.outputs.forces.of: no field is called 'enrgy'": lambda s: s["outputs"]["forces"].update(of="enrgy"),
+        "spec.outputs.forces.of: no field is named 'enrgy'": lambda s: s["outputs"]["forces"].update(of="enrgy"),
         "spec.plugins must be a list of names, got 7": lambda s: s.update(plugins=7),
         "spec.plugins must be a list of names, got os": lambda s: s.update(plugins="os"),
         "task.targets.forces: the model has no output 'forces'": lambda s: s["outputs"].pop("forces"),

@@ -137,12 +137,12 @@ LAYERS = {
     ("layers", "last_conv", "irreps_out"): ("1x1000000000o", "l is at most 12, got 1000000000"),
     ("layers", "species", "irreps_out"): (
         "+".join(["0e"] * 340),
-        "irreps have at most 1,000 characters, these have 1,",
+        "irreps have at most 1,000 characters, got 1,",
     ),
     ("layers", "interactions", "times"): (10**9, "must be <= 500, got 1000000000"),
     ("layers", "interactions", "layers"): (
         {"a": {"kind": "repeat", "times": 400, "layers": {"b": {"kind": "norm_activation"}, "c": {"kind": "gate"}}}},
-        "a model has at most 500 layers, these are 809 with all repeats",
+        "a model has at most 500 layers, got 809 after unrolling repeats",
     ),
     ("layers", "radial", "envelope", "p"): (10**6, "must be <= 100, got 1000000"),
     ("layers", "first_conv", "radial_mlp", 0): ("9" * 400, "must be <= 262144, got 99999"),

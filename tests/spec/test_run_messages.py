@@ -85,7 +85,7 @@ def test_check_lists_the_targets(capsys: pytest.CaptureFixture[str]) -> None:
     files = ["data=xyz", "data.path=a.xyz", keys, edges]
     assert main(["check", "--no-data", "model=nequip_small", "task=energy_forces_stress", *files, *more]) == 0
     printed = capsys.readouterr()
-    assert "  nothing reads 'total_charge'\n  remove this input, or let a layer read it\n" in printed.err
+    assert "  nothing reads 'total_charge'\n  remove this input, or use it in a layer\n" in printed.err
     lines = [line.rstrip() for line in printed.out.splitlines()]
     start = next(k for k, line in enumerate(lines) if line.startswith("target "))
     assert [re.split(r"\s{2,}", line) for line in lines[start : start + 6]] == TARGETS

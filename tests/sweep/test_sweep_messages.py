@@ -88,7 +88,7 @@ CASES = {
     ),
     "an unknown pruner": (
         ("[val_forces_mae]", "[val_loss]\npruner: {kind: hyperbant}"),
-        "mine/sweep/mine.yaml:9:16  sweep.pruner.kind\n  no pruner is called hyperbant\n  did you mean hyperband?",
+        "mine/sweep/mine.yaml:9:16  sweep.pruner.kind\n  no pruner is named hyperbant\n  did you mean hyperband?",
     ),
     "no end": (
         ("[val_forces_mae]", "[val_loss]\ntrials: null"),

@@ -84,10 +84,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "task.targets.energy.loss\n  must be one of huber, mae, mse; got rmse\n  did you mean mse?",
     ),
     ({"task.targets": {}}, "task.targets\n  at least 1 must be given, got 0: {}"),
-    ({"optimizer.kind": "adm"}, "optimizer.kind\n  no optimizer is called adm\n  did you mean adam?"),
+    ({"optimizer.kind": "adm"}, "optimizer.kind\n  no optimizer is named adm\n  did you mean adam?"),
     ({"optimizer.lr": 0}, "optimizer.lr\n  must be > 0, got 0"),
     ({"optimizer.betas": [0.9, 1.0]}, "optimizer.betas.1\n  must be < 1, got 1.0"),
-    ({"scheduler.kind": "cosin"}, "scheduler.kind\n  no scheduler is called cosin\n  did you mean cosine?"),
+    ({"scheduler.kind": "cosin"}, "scheduler.kind\n  no scheduler is named cosin\n  did you mean cosine?"),
     (
         {"trainer.max_epochs": "null"},
         "trainer.max_epochs\n  an integer is required, got null",
