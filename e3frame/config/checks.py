@@ -1,4 +1,4 @@
-"""Whether the model can give and the data can supply what a target asks for. Imports no torch."""
+"""Checks that the model produces, and the data contain, what each target needs. Imports no torch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from e3frame.spec.units import canonical
 
 
 def with_derived(model: ModelSpec, task: TaskSpec) -> ModelSpec:
-    """The model with an output for each derived target that it lacks, where what it is derived from is there."""
+    """Return the model with an output added for each derived target that it lacks but whose energy it has."""
     added = {
         name: LayerSpec.parse({"kind": target.derive, "of": target.of})
         for name, target in task.targets.items()
@@ -30,19 +30,19 @@ def with_derived(model: ModelSpec, task: TaskSpec) -> ModelSpec:
 
 
 def input_label(irreps: Irreps) -> Label:
-    """Label that the data must have for an input of the model: one number for 0e, a vector for 1o."""
+    """Return the label that the data must have for an input of the model: a scalar for 0e, a vector for 1o."""
     return Label("graph", () if irreps.dim == 1 else (irreps.dim,))
 
 
 def asked_of_frames(model: ModelSpec, task: TaskSpec) -> dict[str, Label]:
-    """Labels that frames must have: those of targets and those of inputs."""
+    """Return all labels that frames must have: those of targets and those of inputs."""
     return task.labels | {name: input_label(irreps) for name, irreps in model.inputs.items()}
 
 
 def shifts_of(model: ModelSpec, task: TaskSpec, data: DataSpec) -> Shifts | None:
-    """The reference energies that single atoms may have; None where single atoms are frames like all others.
+    """Return the reference energies that frames of a single atom may define, or None if they are ordinary frames.
 
-    It is the same output before and after its ``auto`` is resolved, so that a resumed run keeps its data.
+    The result does not change when ``auto`` is resolved, so that a resumed run keeps its data.
     """
     if data.single_atoms == "frames" or model.inputs:
         return None
@@ -56,13 +56,17 @@ def shifts_of(model: ModelSpec, task: TaskSpec, data: DataSpec) -> Shifts | None
 
 
 def check_input(name: str, model: ModelSpec, task: TaskSpec, data: DataSpec, trained: bool = False) -> None:
-    """Check one input of the model against the data's labels, and against a target that learns the same.
+    """Check one input of the model against the data's labels, and against a target with the same label.
 
     Args:
-        trained: the model is what it is, its inputs stay.
+        name: name of the input.
+        model: the model.
+        task: targets of the run.
+        data: source of the labels.
+        trained: whether the model is trained, so that its inputs cannot be removed.
 
     Raises:
-        SpecError: what does not fit, with the path from the root of the run config.
+        SpecError: the input does not fit; the path starts at the root of the run config.
     """
     path, label = ("model", "inputs", name), input_label(model.inputs[name])
     if name not in data.label_names:
@@ -83,7 +87,7 @@ def check_target(name: str, task: TaskSpec, model: TypedModel, data: DataSpec) -
     """Check one target against the model's outputs and the data's labels.
 
     Raises:
-        SpecError: what does not fit, with the path from the root of the run config.
+        SpecError: the target does not fit; the path starts at the root of the run config.
     """
     _check_output(name, task, model)
     _check_label(("task", "targets", name), task.targets[name], task.key(name), data)
@@ -91,7 +95,7 @@ def check_target(name: str, task: TaskSpec, model: TypedModel, data: DataSpec) -
 
 
 def check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
-    """Check one target against the model's outputs alone; the errors of :func:`check_target`."""
+    """Check one target only against the model's outputs; errors are those of :func:`check_target`."""
     _check_output(name, task, model)
     check_units(name, model.spec.outputs, task)
 
@@ -106,7 +110,7 @@ def _check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
 
 
 def _of_files(label: str, unit: str, data: DataSpec) -> str:
-    """Hint for a target whose unit is not the one in which the label is learned."""
+    """Return a hint for a target whose unit differs from the unit of the label inside e3frame."""
     quantity = quantity_of(label)
     if data.file_units is None or quantity is None or canonical(unit) not in quantity.units:
         return "leave it out"
@@ -118,8 +122,8 @@ def _no_output(path: tuple[str, ...], name: str, target: TargetSpec, model: Type
         if target.of not in model.outputs:
             hint = did_you_mean(target.of or "", model.outputs, "outputs")
             return SpecError((*path, "of"), f"the model has no output '{target.of}'", hint)
-        problem = f"'{name}' is the name of a layer of the model, so that its {target.derive} cannot be added as output"
-        return SpecError(path, problem, "give that layer another name", at_key=True)
+        problem = f"the output '{name}' ({target.derive}) cannot be added: a layer of the model has this name"
+        return SpecError(path, problem, "rename that layer", at_key=True)
     problem = f"the model has no output '{name}'"
     if (match := nearest(name, model.outputs)) is not None:
         return SpecError(path, problem, f"did you mean {match}?", at_key=True)
@@ -127,22 +131,22 @@ def _no_output(path: tuple[str, ...], name: str, target: TargetSpec, model: Type
 
 
 def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
-    """How the model could give the target, as YAML where a layer has what it takes."""
+    """Suggest YAML that adds the output to the model, if a layer has the irreps for it."""
     field = target.type
     is_dipole = name == "dipole" and field == Field(Irreps("1o"), "graph")
     irreps = Irreps("0e + 1o") if is_dipole else field.irreps
     wanted = {ir for _, ir in irreps}
     if field.domain == "edge":
         per_edge = [known.name for known in model.steps[-1].scope.bindings.values() if known.domain == "edge"]
-        return f"let an output read fields per edge: {', '.join(per_edge)}, or nodes_to_edges"
+        return f"make the output read a field per edge ({', '.join(per_edge)}), or add a nodes_to_edges layer"
     per_node = [known for known in model.steps[-1].scope.bindings.values() if known.domain == "node"]
     rich = [known.name for known in per_node if wanted <= {ir for _, ir in known.irreps}]
     widths = {known.name: min(known.irreps.count(ir) for ir in wanted) for known in per_node}
     if not rich:
         held = {ir for known in per_node for _, ir in known.irreps}
         missing = ", ".join(map(str, sorted(wanted - held))) or f"all of {irreps}"
-        return f"no layer per node has {missing}: widen irreps_out of a convolution, then add outputs.{name}"
-    # The widest field, the last one of several: a readout of another output would give what is proportional to it.
+        return f"no layer has {missing} per node: add them to irreps_out of a convolution, then add outputs.{name}"
+    # The widest field, the last one of several: the readout of another output has too few copies.
     widest = max(reversed(rich), key=lambda name: widths[name])
     linear = f"{{kind: linear, of: {widest}, irreps_out: {irreps}}}"
     if field.domain == "node":
@@ -155,15 +159,17 @@ def _check_type(path: tuple[str, ...], target: TargetSpec, name: str, model: Typ
     output, layer = model.outputs[name].field, model.spec.outputs[name]
     if target.derive is not None and (layer.kind != target.derive or layer.source != target.of):
         of = f" of {layer.source}" if layer.source else ""
-        problem = f"the model's output '{name}' is the {layer.kind}{of}, the target the {target.derive} of {target.of}"
-        raise SpecError((*path, "derive"), problem, "say what it is by irreps and per, or change the output")
+        derived = f"{target.derive} of {target.of}"
+        problem = f"the model's output '{name}' is the {layer.kind}{of}, but the target is the {derived}"
+        hint = "describe the target by irreps and per instead of derive, or change the output"
+        raise SpecError((*path, "derive"), problem, hint)
     if target.type.domain != output.domain:
-        problem = f"the model's output '{name}' is per {output.domain}, the target per {target.type.domain}"
+        problem = f"the model's output '{name}' is per {output.domain}, but the target is per {target.type.domain}"
         raise SpecError((*path, "per"), problem)
     if target.type.irreps.simplify() != output.irreps.simplify():
         key = "irreps" if target.cartesian is None else "cartesian"
         wanted = str(target.type.irreps) if target.cartesian is None else f"{target.cartesian}: {target.type.irreps}"
-        problem = f"the model's output '{name}' is {output.irreps}, the target {wanted}"
+        problem = f"the model's output '{name}' is {output.irreps}, but the target is {wanted}"
         raise SpecError((*path, key), problem)
 
 

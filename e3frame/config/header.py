@@ -1,7 +1,7 @@
-"""The file of a trained model as far as its header goes: what it claims to be, and whether that can be true.
+"""Header of a trained model's file: what it says about the model, and checks that this is possible.
 
-Imports no torch. A file may come from anyone: every field is checked, nothing that it names is imported, and nothing is
-allocated by its word.
+Imports no torch. A file may come from anyone: every field is checked, nothing that it names is imported, and no memory
+is allocated because of it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FORMAT = 1
 """Number of the file format; raise it when older versions of e3frame cannot read the new files."""
 
 LONGEST = 8 << 20
-"""Bytes of the longest header that is read. That of a large model has some 50,000."""
+"""Largest header to read, in bytes. A large model has about 50,000."""
 
 _PIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]{0,80}")
 """Names of distributions, and versions."""
@@ -47,7 +47,7 @@ WEIGHTS = ("float32", "float64", "bfloat16", "float16")
 
 
 class Held(NamedTuple):
-    """A tensor of the file; ``begin`` and ``end`` are counted from the end of the header."""
+    """A tensor in the file; ``begin`` and ``end`` are bytes, counted from the end of the header."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -57,13 +57,13 @@ class Held(NamedTuple):
 
 @dataclass(frozen=True)
 class Header:
-    """The header of a model file, validated, with a spec that fits the number of weights.
+    """Validated header of a model file: its spec is well-typed and matches the number of weights.
 
     Attributes:
-        version: of e3frame that wrote it.
-        dtype: of the weights, one of WEIGHTS.
-        start: of the weights, in bytes.
-        origins: distributions from which the plugins of the spec were installed, where they were.
+        version: version of e3frame that wrote the file.
+        dtype: data type of the weights, one of WEIGHTS.
+        start: position of the weights, in bytes.
+        origins: distributions from which the plugins of the spec were installed, if known.
     """
 
     path: Path
@@ -78,13 +78,14 @@ class Header:
 
     @classmethod
     def read(cls, path: str | Path, plugins: Collection[str] = ()) -> Header:
-        """Read the header of a model file, of the file in the folder of a run, or of a name's newest run.
+        """Read the header of a model.
 
         Args:
-            plugins: modules that may be imported because the spec names them, besides those installed.
+            path: file of the model, folder of its run, or ``runs/<name>`` for the newest run of that name.
+            plugins: modules that may be imported if the spec names them, besides installed plugins.
 
         Raises:
-            FileError: there is no such file, it is not a model, or it needs what is not here.
+            FileError: the file does not exist, is not a model, or needs a plugin that cannot be imported.
         """
         path = model_path(path)
         named = (plugins,) if isinstance(plugins, str) else plugins
@@ -105,7 +106,7 @@ class Header:
 
 
 def not_a_model(path: Path, problem: str, hint: str | None = None) -> FileError:
-    """The error for a file that cannot be one of ours."""
+    """Return the error for a file that is not a model of e3frame."""
     return FileError(path, f"not a model of e3frame: {printable(problem)}", hint)
 
 
@@ -130,7 +131,7 @@ def _size(path: Path) -> int:
 
 
 def _entries(path: Path) -> tuple[dict[str, Any], int]:
-    """The header as a mapping, and where it ends."""
+    """Return the header as a mapping, and the position of its end."""
     length, size = int.from_bytes(read_bytes(path, 0, 8), "little"), _size(path)
     if size < 10 or not 2 <= length <= size - 8:
         raise not_a_model(path, "it does not begin as a safetensors file, or its end is missing")
@@ -165,7 +166,7 @@ def _no_number(name: str) -> Any:
 
 
 def _metadata(path: Path, given: Any) -> dict[str, str]:
-    """The texts of the header that are ours."""
+    """Return e3frame's own metadata from the header."""
     if not isinstance(given, dict) or "e3frame" not in given or "spec" not in given:
         raise not_a_model(path, "a safetensors file of something else")
     for key in ("e3frame", "spec", "format", "dtype", *(["task"] if "task" in given else [])):
@@ -252,7 +253,7 @@ def _require_outputs(path: Path, task: TaskSpec, typed: TypedModel) -> None:
 
 
 def _require_room(path: Path, typed: TypedModel, tensors: Mapping[str, Held]) -> None:
-    """Before anything is built: a spec may speak of more weights than there is memory."""
+    """Check the number of weights before building anything: a spec can describe more than fits into memory."""
     needed, there = typed.num_parameters, sum(prod(held.shape) for held in tensors.values())
     if needed > there:
         raise not_a_model(path, f"its spec needs {needed:,} weights, the file holds {there:,}")
@@ -293,7 +294,7 @@ def _installation(plugin: str, origins: Mapping[str, Origin]) -> list[str]:
 
 
 def read_origins(text: str | None) -> dict[str, Origin]:
-    """Distributions of plugins as a file holds them; those with a name or a version that cannot be one are left out."""
+    """Read the distributions of plugins from a file; those with an invalid name or version are left out."""
     try:
         found = json.loads(text) if isinstance(text, str) else {}
     except (ValueError, RecursionError):
@@ -307,6 +308,6 @@ def read_origins(text: str | None) -> dict[str, Origin]:
 
 
 def written_origins(plugins: Collection[str]) -> str:
-    """The distributions of plugins, as a file holds them."""
+    """Return the distributions of plugins as text for a file."""
     found = {plugin: origin(plugin) for plugin in plugins}
     return json.dumps({plugin: where for plugin, where in found.items() if where is not None})

@@ -1,4 +1,4 @@
-"""Starting from a trained model: what of it fits is known from the two specs alone, without torch."""
+"""Starting from a trained model: which layers keep its weights follows from the two specs alone, without torch."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class InitSpec(Spec):
     """A trained model to start from. Layers are named as ``e3frame check`` shows them, or by patterns: ``conv*``."""
 
     model: str = Field(min_length=1)
-    """Its file, model.safetensors, the folder of its run, or runs/NAME for the newest run of that name. Where no model
-    is chosen, the layers are those of the file."""
+    """File of the trained model, folder of its run, or runs/NAME for the newest run of that name. Without ``model=``,
+    the new run uses the layers of the file."""
     reset: tuple[str, ...] = ()
-    """Layers that begin with new weights, as they must where they are not those of the file."""
+    """Layers that start from random weights; required for layers that differ from those in the file."""
     freeze: tuple[str, ...] = ()
-    """Layers that keep their weights."""
+    """Layers whose weights are not trained."""
     lr: dict[str, Factor] = Field({})
-    """Factors of the learning rate of layers; the first pattern that fits counts."""
+    """Learning rate factor per layer, as {pattern: factor}; the first matching pattern applies."""
 
     def idle(self, transfer: Transfer) -> Iterator[SpecError]:
-        """Options that do nothing, with their paths from here."""
+        """Yield the options that have no effect, with paths from this spec."""
         for pattern in self.lr:
             named = [name for name in (*transfer.kept, *transfer.new) if fnmatchcase(name, pattern)]
             if all(name in transfer.frozen for name in named):
@@ -45,7 +45,7 @@ class InitSpec(Spec):
         """Decide which layers take their weights from the file.
 
         Raises:
-            SpecError: there is no such model, a pattern fits nothing, or a layer does not fit and is not reset.
+            SpecError: the model does not exist, a pattern matches no layer, or a layer differs and is not reset.
         """
         header = read_header(self.model, spec.plugins)
         path, held = header.path, header.spec
@@ -76,8 +76,8 @@ class Transfer:
     """Weights that a run takes from a trained model.
 
     Attributes:
-        path, spec: of the trained model.
-        kept, new, dropped: layers whose weights come from it, those that begin anew, those of it that are not used.
+        path, spec: file and spec of the trained model.
+        kept, new, dropped: layers with weights from the file, with random weights, and only in the file.
         frozen: layers that are not trained.
     """
 
@@ -90,13 +90,13 @@ class Transfer:
 
     @property
     def text(self) -> str:
-        """A line for each kind of layers."""
+        """Summary with one line for each group of layers."""
         parts = {"from it": self.kept, "new": self.new, "of it not used": self.dropped, "frozen": self.frozen}
         lines = [f"  {what}: {', '.join(names)}" for what, names in parts.items() if names]
         return "\n".join([f"starting from {self.path}", *lines])
 
     def species(self, model: ModelSpec) -> str:
-        """A line for the species that the trained model does not know, and for those that are not used."""
+        """Return a line for species that the trained model lacks, and one for those that only it has."""
         new = [symbol for symbol in model.species if symbol not in self.spec.species]
         dropped = [symbol for symbol in self.spec.species if symbol not in model.species]
         lines = [f"  new species: {', '.join(new)}, whose weights begin anew"] if new else []
@@ -104,20 +104,21 @@ class Transfer:
         return "\n".join(lines)
 
     def known(self, model: ModelSpec) -> ModelSpec:
-        """The model, its layers' ``auto`` as the weights were trained with; species and outputs follow the data."""
+        """Return the model with the ``auto`` values of its layers from the file; others follow the data."""
         raw, held = model.model_dump(mode="json"), self.spec.model_dump(mode="json")
         return validate(ModelSpec, {**raw, "layers": _filled(raw["layers"], held["layers"])})
 
 
 def architecture(path: str, plugins: Collection[str], targets: Collection[str]) -> dict[str, Any]:
-    """The raw model of a file as a new run has it: species, scales and shifts follow the new data.
+    """Return the file's raw model spec for a new run, with species, scales and shifts reset to ``auto``.
 
     Args:
-        plugins: those that the user names.
-        targets: of the new run, without which there is nothing to compute scale and shift of an output from.
+        path: the trained model.
+        plugins: plugins that the user names.
+        targets: targets of the new run; outputs without a target keep their scale and shift.
 
     Raises:
-        SpecError: there is no such model.
+        SpecError: the model does not exist.
     """
     raw = read_header(path, plugins).spec.model_dump(mode="json")
     for name, output in raw["outputs"].items():
@@ -127,10 +128,10 @@ def architecture(path: str, plugins: Collection[str], targets: Collection[str]) 
 
 
 def read_header(path: str, plugins: Collection[str]) -> Header:
-    """The header of the model to start from.
+    """Read the header of the model to start from.
 
     Raises:
-        SpecError: there is no such model.
+        SpecError: the model does not exist.
     """
     try:
         return Header.read(path, plugins)
@@ -139,7 +140,7 @@ def read_header(path: str, plugins: Collection[str]) -> Header:
 
 
 def lr_factor(init: InitSpec | None) -> Callable[[str], float]:
-    """The factor of the learning rate of a parameter, by its name in the model."""
+    """Return a function from the name of a parameter in the model to its learning rate factor."""
     patterns = {} if init is None else init.lr
 
     def factor(name: str) -> float:
@@ -150,7 +151,7 @@ def lr_factor(init: InitSpec | None) -> Callable[[str], float]:
 
 
 def layer_of(parameter: str) -> str:
-    """``layers.conv.linear_1.weight`` belongs to ``conv``."""
+    """Return the layer of a parameter: ``conv`` for ``layers.conv.linear_1.weight``."""
     return parameter.split(".")[1]
 
 
@@ -159,7 +160,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _require_fit(name: str, held: Step, given: Step, path: Path) -> None:
-    """Raises SpecError where a layer is another than that of the file, with what is different."""
+    """Raise SpecError at the first key in which a layer differs from that of the file."""
     found = list(_different(_described(held), _described(given)))
     if found:
         key, there, here = found[0]

@@ -12,19 +12,19 @@ from e3frame.spec.errors import FileError, nearest
 
 MODEL = "model.safetensors"
 GRID = "multirun.yaml"
-"""File that Hydra writes into the folder of a grid of runs; none of these runs comes before the others."""
+"""File that Hydra writes into the folder of a multirun; no run in it takes precedence."""
 _OF_A_RUN = ("config.yaml", MODEL)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d_\d\d-\d\d-\d\d")
 
 
 def model_path(path: str | Path) -> Path:
-    """The file of a model.
+    """Return the file of a model.
 
     Args:
         path: the file, the folder of a run, or ``runs/<name>``, which means the newest run of that name.
 
     Raises:
-        FileError: there is none.
+        FileError: there is no model.
     """
     path = _expanded(path)
     if not _is_folder(path):
@@ -39,13 +39,13 @@ def model_path(path: str | Path) -> Path:
 
 
 def run_folder(path: str | Path) -> Path:
-    """The folder of a run.
+    """Return the folder of a run.
 
     Args:
         path: the folder, or ``runs/<name>``, which means the newest run of that name.
 
     Raises:
-        FileError: there is none.
+        FileError: there is no run.
     """
     path = _expanded(path)
     if not _is_folder(path):
@@ -75,7 +75,7 @@ def _is_folder(path: Path) -> bool:
     """Whether the path is a folder.
 
     Raises:
-        FileError: there is nothing of this name, or it cannot be looked at.
+        FileError: the path does not exist, or cannot be read.
     """
     try:
         path.stat()
@@ -107,12 +107,12 @@ def _is_run(folder: Path) -> bool:
 
 
 def _runs(folder: Path) -> list[Path]:
-    """The runs in a folder, the newest last."""
+    """Return the runs in a folder, the newest last."""
     return sorted((inner for inner in folder.iterdir() if inner.is_dir() and _is_run(inner)), key=_began)
 
 
 def _began(run: Path) -> tuple[str, str]:
-    """When a run was begun: its name says so, unless the user gave it another."""
+    """Return the start time of a run, from its folder name, or from its files if the user named the folder."""
     if _DATE.fullmatch(run.name):
         return run.name, run.name
     files = [run / name for name in _OF_A_RUN if (run / name).exists()]

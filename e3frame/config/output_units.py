@@ -20,10 +20,10 @@ _SAME = 1e-9
 
 
 def factors(outputs: Mapping[str, LayerSpec], task: TaskSpec | None) -> dict[str, float]:
-    """Outputs whose name says what they are: what takes their values to eV, Å and e.
+    """Return the conversion factor to eV, Å and e of each output whose name is a known quantity.
 
     Args:
-        outputs: of a model whose task passed :func:`check_units`.
+        outputs: outputs of a model whose task has passed :func:`check_units`.
     """
     found = {}
     for name in filter(quantity_of, outputs):
@@ -33,10 +33,10 @@ def factors(outputs: Mapping[str, LayerSpec], task: TaskSpec | None) -> dict[str
 
 
 def check_units(name: str, outputs: Mapping[str, LayerSpec], task: TaskSpec) -> None:
-    """Whether a target's unit is one of its quantity, and agrees with that of the energy that it is derived from.
+    """Check that a target's unit is one of its quantity, and is consistent with the unit of its energy.
 
     Raises:
-        SpecError: it does not, with the path from the root of the run config.
+        SpecError: the unit does not fit; the path starts at the root of the run config.
     """
     root, unit = _root(name, outputs), task.unit(name)
     quantity = _quantity(name, root, outputs)
@@ -73,7 +73,7 @@ def require_file_units(task: TaskSpec, data: DataSpec) -> None:
 
 
 def _root(name: str, outputs: Mapping[str, LayerSpec]) -> str:
-    """The energy that an output is derived from, or itself."""
+    """Return the energy that an output is derived from, or the output itself."""
     layer = outputs.get(name)
     return layer.source or name if layer is not None and layer.derives is not None else name
 
@@ -86,7 +86,7 @@ def _quantity(name: str, root: str, outputs: Mapping[str, LayerSpec]) -> str:
 
 
 def _units(root: str, outputs: Mapping[str, LayerSpec], task: TaskSpec) -> dict[str, float | None]:
-    """The factors of those targets that are ``root``, or derived from it; its own first."""
+    """Return the unit factors of ``root`` and of all targets derived from it, ``root`` first."""
     members = [root, *(name for name in _derived(root, outputs))]
     return {name: _factor(_quantity(name, root, outputs), task.unit(name)) for name in members if name in task.targets}
 
@@ -96,6 +96,6 @@ def _derived(root: str, outputs: Mapping[str, LayerSpec]) -> Iterator[str]:
 
 
 def _factor(quantity: str, unit: str) -> float | None:
-    """Factor from this unit to eV, Å and e; None if the unit is not known."""
+    """Return the factor from this unit to eV, Å and e, or None if it is unknown."""
     known = QUANTITIES.get(quantity)
     return None if known is None else known.value_of(unit)

@@ -1,4 +1,4 @@
-"""The whole run as one model: what ``scripts/train.py`` composes from the config groups.
+"""Config of a training run, composed from the config groups.
 
 Imports neither torch nor Lightning nor Hydra: a config is checked before any of them is needed.
 """
@@ -34,7 +34,7 @@ __all__ = ["RunConfig", "TypedRun", "architecture", "typed_run"]
 
 
 LONGEST_NAME = 100
-"""File systems allow 255 bytes, of which a search and files that are being written need some."""
+"""Longest run name in bytes. File systems allow 255; the rest is for suffixes of sweeps and temporary files."""
 
 _PROCESSES = (("trainer", "devices"), ("trainer", "num_threads"), ("data", "num_workers"), ("data", "processes"))
 """Keys that say how many processes or threads there are."""
@@ -67,18 +67,18 @@ class RunConfig(Spec):
     task: TaskSpec
     """Targets to learn."""
     optimizer: OneOf[OptimizerSpec]
-    """How gradients become steps."""
+    """Optimizer of the weights."""
     scheduler: OneOf[SchedulerSpec]
     """How the learning rate changes."""
     trainer: TrainerSpec
-    """How long, on what and how carefully to train."""
+    """Length, hardware and precision of the training."""
     logger: OneOf[LoggerSpec]
     """Where metrics go besides metrics.csv."""
 
     @model_validator(mode="before")
     @classmethod
     def _plugins_first(cls, raw: Any, info: ValidationInfo) -> Any:
-        """Import plugins before anything that they may define is read."""
+        """Import plugins before reading the kinds that they define."""
         listed = raw.get("plugins") if isinstance(raw, Mapping) else None
         if isinstance(listed, list | tuple) and all(isinstance(plugin, str) for plugin in listed):
             try:
@@ -107,10 +107,10 @@ class RunConfig(Spec):
         return self if model is self.model and plugins == self.plugins else self.replace(model=model, plugins=plugins)
 
     def typed(self) -> TypedRun:
-        """Check the model, and that the data can supply and the model can give what the task asks for.
+        """Check the model, and that model and data provide what the targets need.
 
         Raises:
-            SpecError: the first thing that does not fit, with its path from the root of the run config.
+            SpecError: a part does not fit; the path starts at the root of the run config.
         """
         model = _typed_model(self.model, len(self.data.known_species or ()) or None)
         self._check_species()
@@ -168,7 +168,7 @@ class RunConfig(Spec):
             raise SpecError(("scheduler", "min_lr"), problem)
 
     def _check_machine(self) -> None:
-        """Processes and threads that are too many for this machine; the same config may be fine on another one."""
+        """Raise SpecError for more processes or threads than this machine can run; another machine may run them."""
         for path in _PROCESSES:
             number = getattr(getattr(self, path[0]), path[1], None)
             problem = None if number is None else too_many(number)
@@ -187,7 +187,7 @@ class RunConfig(Spec):
                 raise SpecError(("data", "augment", "noise"), problem, hint)
 
     def _statistics_of(self) -> tuple[str | None, str | None, bool]:
-        """Labels from which the ``auto`` scale and shift are computed, and whether the first is a mean over atoms."""
+        """Return the labels from which ``auto`` scale and shift are computed, and whether the first is a mean."""
         outputs = self.model.outputs
         asking = [
             name
@@ -224,7 +224,7 @@ class RunConfig(Spec):
         return target.label == ("graph", ()) and target.sum is None and self.model.outputs[name].extensive is not None
 
     def _unsound(self) -> Iterator[SpecError]:
-        """Warnings about choices that probably are not meant."""
+        """Yield warnings about settings that run but are probably mistakes."""
         if self.trainer.dtype == "bf16-mixed":
             problem = "bfloat16 has 3 digits: fine for a first look, too few for the last meV of energies and forces"
             yield SpecError(("trainer", "dtype"), problem, "train in float32 to the end")
@@ -243,7 +243,7 @@ class RunConfig(Spec):
                 yield SpecError(("scheduler", "kind"), f"{kind} needs no schedule", hint)
 
     def _idle(self, transfer: Transfer | None) -> Iterator[SpecError]:
-        """Options that do nothing."""
+        """Yield warnings about options that have no effect."""
         idle: dict[tuple[str, ...], Iterator[SpecError]] = {("trainer",): self.trainer.idle()}
         idle["scheduler",] = self.scheduler.idle(self.trainer)
         idle |= {("data",): self.data.idle(self.asked_of_frames, way_to_learn), ("optimizer",): self.optimizer.idle()}
@@ -254,7 +254,7 @@ class RunConfig(Spec):
             yield from (error.under(*path) for error in errors)
 
     def _untrained(self, outputs: Mapping[str, Binding]) -> Iterator[SpecError]:
-        """Warnings about outputs that no target trains."""
+        """Yield warnings about outputs of the model that have no target."""
         for name in outputs:
             layer = self.model.outputs[name]
             follows = layer.derives is not None and layer.source in self.task.targets
@@ -282,14 +282,14 @@ def _is_for_models(plugin: str) -> bool:
 
 @dataclass(frozen=True)
 class TypedRun:
-    """A run config that fits together.
+    """Checked run config, with the types of its model and its warnings.
 
     Attributes:
-        warnings: what is allowed but probably not meant, with paths from the root of the run config.
-        energy_label: label whose least squares give the reference energies, if there is one.
+        warnings: probable mistakes, with paths from the root of the run config.
+        energy_label: label whose least squares fit gives the reference energies, if there is one.
         forces_label: label whose root mean square gives the scale, if there is one.
         is_mean: whether the output with the energy label is a mean over the atoms, not a sum.
-        transfer: what comes from a trained model.
+        transfer: weights that come from a trained model, if any.
     """
 
     config: RunConfig
@@ -302,14 +302,14 @@ class TypedRun:
 
     @property
     def shifts(self) -> Shifts | None:
-        """Reference energies that single atoms may have; None where single atoms are frames like all others."""
+        """Reference energies that frames of a single atom may define, or None if they are ordinary frames."""
         return shifts_of(self.config.model, self.config.task, self.config.data)
 
     def resolved(self, statistics: Statistics) -> TypedRun:
-        """The same run, every ``auto`` of its model replaced by what the training data say.
+        """Return the run with every ``auto`` of its model replaced by its value from the training data.
 
         Raises:
-            SpecError: the data hold an element that the model does not know, or the model does not fit them.
+            SpecError: the data have an element that the model lacks, or the model does not fit them.
         """
         known = self.config.model if self.transfer is None else self.transfer.known(self.config.model)
         spec = known.resolve(statistics)
@@ -328,10 +328,10 @@ def _typed_model(spec: ModelSpec, num_species: int | None = None) -> TypedModel:
 
 
 def typed_run(composed: Composed) -> TypedRun:
-    """A whole run config, checked; its warnings have their sources.
+    """Check a whole run config; each warning carries its position in the sources.
 
     Raises:
-        SpecError: the mistake that stands first, with its source.
+        SpecError: the config is wrong; the error is the first one in the sources, with its position.
     """
     checked: list[TypedRun] = []
     composed.parse(RunConfig, lambda config: checked.append(config.typed()))

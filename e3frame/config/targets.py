@@ -1,4 +1,4 @@
-"""Targets: outputs of the model, each with the label that trains it, a loss and a weight."""
+"""Targets of a training run: outputs of the model, each with its label, loss and weight."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from e3frame.spec.quantities import QUANTITIES, Quantity, quantity_of, value_sha
 from e3frame.spec.registry import KindOf
 
 ROWS = {"graph": "frame", "node": "atom", "edge": "edge"}
-"""Names of what has one value each."""
+"""Words for one row of each domain."""
 
 
 def way_to_learn(label: str) -> str:
-    """The key to write so that a label of the data is learned."""
+    """Return the option that adds a target for a label."""
     form, quantity = "{irreps: ..., per: ...}", quantity_of(label)
     if quantity is not None:
         kinds = [kind for kind, name in derivations().items() if name == label]
@@ -36,17 +36,17 @@ def way_to_learn(label: str) -> str:
 
 
 def label_of(quantity: Quantity) -> Label:
-    """The label that holds a quantity in the data."""
+    """Return the label of a quantity in the data."""
     return Label(quantity.per, quantity.shape)
 
 
 def derivations() -> dict[str, str]:
-    """Kinds of layers that take a derivative, with the quantity that each gives."""
+    """Return the kinds of layers that take a derivative, with the quantity that each computes."""
     return {kind: member.derives for kind, member in layer.LayerSpec.members.items() if member.derives is not None}
 
 
 class _Derivation:
-    """The kind of a layer that takes a derivative, those of plugins included."""
+    """Type of a key that takes the kind of a layer with a derivative, those of plugins included."""
 
     @staticmethod
     def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -67,9 +67,9 @@ def _derivation(kind: Any) -> str:
 
 
 class TargetSpec(Spec):
-    """One output of the model and how it is trained. Its name is that of the output.
+    """One output of the model and how it is trained. The target has the name of the output.
 
-    What it is, is said in one of three ways: by ``irreps``, by ``cartesian`` or by ``derive``.
+    One of ``irreps``, ``cartesian`` and ``derive`` defines the quantity.
     """
 
     irreps: IrrepsField | None = None
@@ -78,36 +78,37 @@ class TargetSpec(Spec):
     """Symmetry of the indices of a Cartesian tensor: ``ij=ji`` for a polarizability (0e + 2e). Labels and predictions
     are Cartesian, in the order (x, y, z); the model's output and the loss are in irreps."""
     derive: Annotated[str, _Derivation] | None = None
-    """Kind of the layer that derives the quantity from the energy ``of``: negative_gradient for forces, strain_gradient
-    for a stress. Its type and domain follow, and the model gets the output if it has none of this name."""
+    """Derive the quantity from the energy ``of``: negative_gradient for forces, strain_gradient for a stress. Sets
+    irreps and per; the model's output is added if missing."""
     of: Name | None = None
-    """The model's output that is derived."""
+    """Output of the model to differentiate."""
     per: Literal["graph", "node", "edge"] | None = None
-    """Whether there is one value per graph, per atom or per edge; required unless it is derived. Edges are the pairs of
-    atoms within r_max, one for each direction; ``data.edges`` says which pairs the labels are of."""
+    """One value per graph, node (atom) or edge; required without ``derive``. Edges are ordered pairs of atoms within
+    r_max; ``data.edges`` names the pairs of the labels."""
     sum: Name | None = None
-    """For ``per: node``: compare the sum over the atoms of a graph with this label (one per graph) in place of each
-    atom's value with its own, such as charges of which only the total is known."""
+    """For ``per: node``: compare the sum over a graph's atoms with this label, one per graph, such as partial charges
+    if only the total charge is known."""
     key: str | None = Field(default=None, min_length=1)
-    """Label of the data to learn; null: the one that is called like the target."""
+    """Label to learn; null: the label with the target's name."""
     unit: str | None = None
-    """Unit of the label, for messages and tables; null: eV for energy, eV/Å for forces, ... , else none."""
+    """Unit of the label, shown in messages and tables; null: eV for energy, eV/Å for forces, and so on; none for
+    unknown labels."""
     weight: Weight = 1.0
-    """Factor of this target's loss; 0: only its errors are reported. ``{0: 1, 100: 10}``: 1 from the start, 10 after
-    100 epochs. Reported losses, by which the best checkpoint is chosen, have the last weights, so that they compare.
-    Adam goes by the size of past gradients: a large step at a high learning rate undoes some epochs."""
+    """Factor of this target's loss; 0: report errors only. ``{0: 1, 100: 10}``: 1 at first, 10 after 100 epochs. The
+    losses that are reported and choose the best checkpoint always use the last weights. A large jump of the weight at a
+    high learning rate costs some epochs, because Adam scales steps by past gradients."""
     loss: KindOf[LossSpec] = "mse"
-    """mse (mean squared error), mae (mean absolute error), huber (squared up to ``huber_delta``, absolute beyond), or a
+    """mse (mean squared error), mae (mean absolute error), huber (squared below ``huber_delta``, linear above), or a
     mapping with the keys of a loss: ``{kind: huber, delta: 0.1}``."""
     huber_delta: float | None = Field(default=None, gt=0)
-    """Difference at which the Huber loss turns from squared to absolute, in the unit of the target; null: 0.01."""
+    """Difference at which the Huber loss changes from squared to linear, in the unit of the target; null: 0.01."""
     per_atom: bool = False
-    """Train the value divided by the graph's number of atoms, so that large and small molecules weigh alike."""
+    """Divide the value by the number of atoms in the loss, so that large and small molecules count equally."""
     species_weights: dict[Element, float] | None = None
-    """For ``per: node``: factors of the losses of atoms by species, such as ``{H: 0.5}``; 1 for the others."""
+    """For ``per: node``: loss factor per species, such as ``{H: 0.5}``; 1 for species not listed."""
     component_weights: tuple[float, ...] | None = None
-    """A factor for each irrep, in their order: two for 2x0e, or for the 0e + 2e of a polarizability. The components of
-    one irrep have one factor, so that the loss does not depend on the orientation."""
+    """Loss factor per irrep, in order: two numbers for 2x0e, or for the 0e + 2e of a polarizability. All components of
+    an irrep share it, so that the loss is invariant under rotation."""
 
     @model_validator(mode="after")
     def _said_once(self) -> TargetSpec:
@@ -173,12 +174,12 @@ class TargetSpec(Spec):
 
     @property
     def formula(self) -> str | None:
-        """Symmetry of the indices where labels and predictions are Cartesian, else None."""
+        """Symmetry of the indices if labels and predictions are Cartesian, else None."""
         return self.cartesian if self.derived is None else self.derived.cartesian
 
     @property
     def derived(self) -> Quantity | None:
-        """The quantity that it is, if it is derived."""
+        """Derived quantity, or None if the target is not derived."""
         return None if self.derive is None else QUANTITIES[derivations()[self.derive]]
 
     @property
@@ -188,7 +189,7 @@ class TargetSpec(Spec):
         return Label("graph" if self.sum is not None else field.domain, value_shape(field.irreps, self.formula))
 
     def idle(self) -> Iterator[SpecError]:
-        """Options that do nothing, with their paths from here."""
+        """Yield the options that have no effect, with paths from this spec."""
         if self.trained:
             return
         for key in ("loss", "huber_delta", "species_weights", "component_weights"):
@@ -203,14 +204,14 @@ class TargetSpec(Spec):
         return given if self.huber_delta is None else given.replace(delta=self.huber_delta)
 
     def weight_at(self, epoch: int) -> float:
-        """The weight after so many finished epochs."""
+        """Return the weight after ``epoch`` finished epochs."""
         if isinstance(self.weight, dict):
             return self.weight[max(start for start in self.weight if start <= epoch)]
         return self.weight
 
     @property
     def last_weight(self) -> float:
-        """The weight with which a long run ends, and with which losses are reported."""
+        """Weight after all changes; reported losses use it."""
         return self.weight[max(self.weight)] if isinstance(self.weight, dict) else self.weight
 
     @property
@@ -223,7 +224,7 @@ class TaskSpec(Spec):
     """Targets of a run."""
 
     targets: dict[Name, TargetSpec] = Field(min_length=1)
-    """Outputs of the model that are trained or watched."""
+    """Targets by name: outputs of the model to train, or only to report."""
 
     @field_validator("targets")
     @classmethod
@@ -245,12 +246,12 @@ class TaskSpec(Spec):
         return self
 
     def key(self, name: str) -> str:
-        """The data's label that trains target ``name``."""
+        """Return the data's label that trains target ``name``."""
         target = self.targets[name]
         return target.sum or target.key or name
 
     def unit(self, name: str) -> str:
-        """Unit of target ``name``, empty where it has none."""
+        """Return the unit of target ``name``, empty if it has none."""
         target = self.targets[name]
         if target.unit is not None:
             return target.unit
@@ -264,5 +265,5 @@ class TaskSpec(Spec):
 
     @property
     def metric_names(self) -> tuple[str, ...]:
-        """Names of the metrics of a validation, which schedules and checkpoints may monitor."""
+        """Names of all validation metrics, which schedulers and checkpoints can monitor."""
         return ("val_loss", *(f"val_{name}_{error}" for name in self.targets for error in ("mae", "rmse")))

@@ -1,4 +1,4 @@
-"""How long, on what and how carefully to train, as a spec."""
+"""Length, hardware and precision of the training."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from e3frame.spec.errors import SpecError
 
 
 class TrainerSpec(Spec):
-    """The run ends with the first of the limits that it reaches."""
+    """Length, hardware and precision of the training. The first limit that is reached ends the run."""
 
     max_epochs: int | None = Field(default=100, ge=1)
     """Passes over the training frames; null: no limit."""
@@ -21,35 +21,35 @@ class TrainerSpec(Spec):
     max_minutes: float | None = Field(default=None, gt=0)
     """Minutes of training and validation; null: no limit."""
     early_stopping_patience: int | None = Field(default=None, ge=1)
-    """Stop after this many validations in a row without improvement of ``monitor``; null: never."""
+    """Stop when ``monitor`` has not improved for this many validations; null: never."""
     monitor: str = "val_loss"
-    """Decides which checkpoint is the best, and the early stopping: val_loss, or an error such as val_forces_mae."""
+    """Metric that chooses the best checkpoint and stops early: val_loss, or an error such as val_forces_mae."""
     check_val_every_n_epoch: int = Field(default=1, ge=1)
     """Epochs from one validation to the next."""
     dtype: Literal["float32", "float64", "bf16-mixed"] = "float32"
-    """Precision of the model; bf16-mixed: float32, but products of matrices in bfloat16 while training. Total energies
-    are summed in float64 in any case."""
+    """Precision of the model. bf16-mixed: float32 weights, matrix products in bfloat16 during training. Total energies
+    are always summed in float64."""
     ema_decay: float | None = Field(default=0.99, gt=0, lt=1)
-    """Decay per step of the running mean of the weights, which is what is validated, tested and saved; null: none."""
+    """Decay per step of the exponential moving average of the weights; the average is validated, tested and saved.
+    null: no average."""
     gradient_clip_val: float | None = Field(default=None, gt=0)
-    """Largest norm of the gradient of all weights together, in the unit of the loss; null: no limit."""
+    """Largest norm of the gradient over all weights; larger gradients are scaled down. null: no limit."""
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
     """auto: a CUDA GPU if there is one."""
     devices: int = Field(default=1, ge=1)
-    """Processes on each machine that share every batch, each with a GPU if those are used; data.batch_size is that of
-    all together."""
+    """Processes per machine, one per GPU if GPUs are used. They share each batch: data.batch_size is the total."""
     num_nodes: int = Field(default=1, ge=1)
     """Machines; with several, srun or torchrun starts the processes."""
     num_threads: int | None = Field(default=None, ge=1)
     """Threads on the CPU; null: torch's choice, which is all cores unless OMP_NUM_THREADS says otherwise."""
     deterministic: bool = True
-    """Use deterministic algorithms, so that one seed gives one result."""
+    """Use deterministic algorithms: the same seed gives the same result."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)
-    """Minutes from one checkpoint within an epoch to the next; each epoch begins with one anyway."""
+    """Minutes between checkpoints within an epoch; every epoch also starts with one."""
     checkpoint_steps: int | None = Field(default=None, ge=1)
-    """Steps from one checkpoint within an epoch to the next; null: by minutes alone."""
+    """Steps between checkpoints within an epoch; null: use checkpoint_minutes only."""
     progress_bar: bool = True
-    """Show a progress bar where the output is a terminal."""
+    """Show a progress bar if the output is a terminal."""
 
     @property
     def world(self) -> int:
@@ -58,11 +58,11 @@ class TrainerSpec(Spec):
 
     @property
     def weights(self) -> str:
-        """dtype of the weights."""
+        """Data type of the weights."""
         return "float32" if self.dtype == "bf16-mixed" else self.dtype
 
     def idle(self) -> Iterator[SpecError]:
-        """Options that do nothing, with their paths from here."""
+        """Yield the options that have no effect, with paths from this spec."""
         patience, every = self.early_stopping_patience, self.check_val_every_n_epoch
         if self.max_epochs is not None and every > self.max_epochs:
             problem = f"the run ends after {self.max_epochs} epochs, before the first such validation"

@@ -1,4 +1,4 @@
-"""How the keys of a target may be written: weights that change, symmetries of indices."""
+"""YAML forms of two keys of a target: weights that change over time, and index symmetries."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ else:
             }
         ),
     ]
-"""A number, or a mapping from epochs to the numbers that hold from them on."""
+"""A number, or a mapping {epoch: weight from this epoch on}."""
 
 
 def _formula(raw: Any) -> Any:
@@ -58,4 +58,4 @@ def _formula(raw: Any) -> Any:
 
 
 Formula = Annotated[str, BeforeValidator(_formula)]
-"""A symmetry of the indices of a Cartesian tensor."""
+"""Symmetry of the indices of a Cartesian tensor."""

@@ -194,7 +194,7 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"model.outputs.coupling": {"kind": "linear", "of": "conv", "irreps_out": "0e"}},
-        "task.targets.coupling.per\n  the model's output 'coupling' is per node, the target per edge",
+        "task.targets.coupling.per\n  the model's output 'coupling' is per node, but the target is per edge",
     ),
     (
         {"data.edges": {**EDGES, "coupling": {"index": "ij", "reverse": "transposed"}}},
@@ -204,8 +204,8 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"task.targets.spin": TASK["coupling"], "data.keys": {"spin": "J", "coupling": "J", "exchange": "X"}},
         "task.targets.spin\n  the model has no output 'spin'; outputs: coupling, exchange\n"
-        "  let an output read fields per edge: edge_vectors, edge_sh, radial, first, second, both, pair, coupling, "
-        "or nodes_to_edges",
+        "  make the output read a field per edge (edge_vectors, edge_sh, radial, first, second, both, pair, coupling), "
+        "or add a nodes_to_edges layer",
     ),
 ]  # fmt: skip
 

@@ -20,11 +20,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"task.targets.energy.irreps": "1o"},
-        "task.targets.energy.irreps\n  the model's output 'energy' is 1x0e, the target 1x1o",
+        "task.targets.energy.irreps\n  the model's output 'energy' is 1x0e, but the target is 1x1o",
     ),
     (
         {"task.targets.forces.per": "graph"},
-        "task.targets.forces.per\n  the model's output 'forces' is per node, the target per graph",
+        "task.targets.forces.per\n  the model's output 'forces' is per node, but the target is per graph",
     ),
     (
         {"task.targets.energy.key": "enrgy"},

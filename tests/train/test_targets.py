@@ -149,19 +149,19 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"task.targets.gate": STRESS, "data": XYZ},
-        "task.targets.gate\n  'gate' is the name of a layer of the model, so that its strain_gradient cannot be added "
-        "as output\n  give that layer another name",
+        "task.targets.gate\n  the output 'gate' (strain_gradient) cannot be added: a layer of the model has this "
+        "name\n  rename that layer",
     ),
     (
         {"model.outputs.forces": {"kind": "linear", "of": "conv", "irreps_out": "1o"},
          "task.targets.forces": {"derive": "negative_gradient", "of": "energy"}},
-        "task.targets.forces.derive\n  the model's output 'forces' is the linear of conv, the target the "
-        "negative_gradient of energy\n  say what it is by irreps and per, or change the output",
+        "task.targets.forces.derive\n  the model's output 'forces' is the linear of conv, but the target is the "
+        "negative_gradient of energy\n  describe the target by irreps and per instead of derive, or change the output",
     ),
     (
         {"model.outputs.polarizability": {"kind": "sum", "of": "gate"},
          "task.targets.polarizability": {"cartesian": "ij=ji", "per": "graph"}},
-        "task.targets.polarizability.cartesian\n  the model's output 'polarizability' is 8x0e+4x1o, the target "
+        "task.targets.polarizability.cartesian\n  the model's output 'polarizability' is 8x0e+4x1o, but the target is "
         "ij=ji: 1x0e+1x2e",
     ),
     (

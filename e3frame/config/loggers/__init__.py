@@ -1,4 +1,4 @@
-"""Tools that show the course of a run, besides ``metrics.csv``: one file for each kind."""
+"""Tools that show the progress of a run, besides ``metrics.csv``: one file for each kind."""
 
 from __future__ import annotations
 

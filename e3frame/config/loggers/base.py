@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 class LoggerSpec(Kinded, family="logger"):
-    """A tool that shows the course of a run."""
+    """Tool that shows the progress of a run."""
 
     packages: ClassVar[tuple[str, ...]] = ()
-    """Packages of which one is needed."""
+    """Packages, any one of which is enough."""
 
     @model_validator(mode="after")
     def _installed(self) -> LoggerSpec:
@@ -30,10 +30,10 @@ class LoggerSpec(Kinded, family="logger"):
         return self
 
     def build(self, folder: Path, step: int = 0) -> Logger | None:
-        """The logger of a run, None where ``metrics.csv`` is enough.
+        """Build the logger of a run; None for ``metrics.csv`` alone.
 
         Args:
-            folder: of the run.
-            step: where it goes on; what an earlier session logged later than that no longer counts.
+            folder: folder of the run.
+            step: step from which the run resumes; entries of an earlier session after it are dropped.
         """
         raise NotImplementedError(f"{type(self).__name__}.build")

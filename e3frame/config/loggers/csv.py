@@ -9,7 +9,7 @@ from e3frame.config.loggers.base import LoggerSpec
 
 
 class CsvSpec(LoggerSpec):
-    """Nothing besides ``metrics.csv``."""
+    """No logger other than ``metrics.csv``."""
 
     kind: Literal["csv"] = "csv"
 

@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from lightning.pytorch.loggers import Logger
 
 _ANSWER = 10.0
-"""Seconds that a server has to answer."""
+"""Seconds to wait for a server's answer."""
 
 
 class MlflowSpec(LoggerSpec):
-    """MLflow; a run that goes on is one run there."""
+    """MLflow. A resumed run continues the same run there."""
 
     kind: Literal["mlflow"] = "mlflow"
     packages = ("mlflow",)
     experiment: str = "e3frame"
     """Experiment of the run."""
     tracking_uri: str | None = None
-    """Server or database, such as sqlite:///runs/mlflow.db for many runs; null: $MLFLOW_TRACKING_URI, else
-    ``mlflow.db`` of the run folder."""
+    """Server or database (sqlite:///runs/mlflow.db collects many runs); null: $MLFLOW_TRACKING_URI if set, else
+    ``mlflow.db`` in the run folder."""
 
     def build(self, folder: Path, step: int = 0) -> Logger:
         from lightning.pytorch.loggers import MLFlowLogger
@@ -43,7 +43,7 @@ class MlflowSpec(LoggerSpec):
         try:
             _require_answer(uri)
             logger = MLFlowLogger(self.experiment, folder.name, uri, run_id=earlier)
-            found = logger.run_id  # begins the run, or finds the earlier one
+            found = logger.run_id  # starts the run, or finds the earlier one
         except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
             raise UserError(f"MLflow cannot use {uri}\n  {_first_line(error)}") from None
         if earlier is None and found is not None:
@@ -52,17 +52,17 @@ class MlflowSpec(LoggerSpec):
 
 
 def _require_answer(uri: str) -> None:
-    """Raise what is wrong with a server or a database. MLflow itself would try again for minutes, without a word."""
+    """Raise at once if the server or database cannot be used; MLflow itself retries silently for minutes."""
     from sqlalchemy import create_engine
 
     scheme = uri.partition("://")[0]
     if scheme in ("http", "https"):
-        with suppress(HTTPError):  # whatever it says, it answers
+        with suppress(HTTPError):  # an error is an answer, too
             urlopen(f"{uri.rstrip('/')}/health", timeout=_ANSWER).close()
     elif scheme.partition("+")[0] in ("sqlite", "postgresql", "mysql", "mssql"):
         create_engine(uri).connect().close()
 
 
 def _first_line(error: Exception) -> str:
-    """First line of an error, without the advice and the links that follow."""
+    """Return the first line of an error, without the advice and links after it."""
     return str(getattr(error, "orig", None) or error).strip().partition("\n")[0].split(". ")[0]

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class WandbSpec(LoggerSpec):
-    """Weights & Biases; a run that goes on is one run there."""
+    """Weights & Biases. A resumed run continues the same run there."""
 
     kind: Literal["wandb"] = "wandb"
     packages = ("wandb",)
     project: str = "e3frame"
     """Project of the run."""
     entity: str | None = None
-    """Team or user; null: that of the login."""
+    """Team or user; null: the account that is logged in."""
     offline: bool = False
     """Keep everything in the run folder, for ``wandb sync``."""
 

@@ -13,7 +13,7 @@ NEEDS = ("difference", "prediction", "label")
 
 
 class LossSpec(Kinded, family="loss"):
-    """The loss of each entry of a target, which is one component of one graph, atom or edge.
+    """Loss of each entry of a target: of one component of one graph, atom or edge.
 
     The loss of the target is the mean over all entries that have a label. With ``per_atom`` all values are divided by
     the number of atoms first.
@@ -21,7 +21,7 @@ class LossSpec(Kinded, family="loss"):
 
     saved = True
     needs: ClassVar[tuple[str, ...]] = ("difference",)
-    """Which tensors :meth:`each` takes, by keyword: ``difference`` (prediction - label), ``prediction``, ``label``."""
+    """Tensors that :meth:`each` takes, by keyword: ``difference`` (prediction - label), ``prediction``, ``label``."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -29,9 +29,9 @@ class LossSpec(Kinded, family="loss"):
             raise TypeError(f"a loss may need {', '.join(NEEDS)}; {cls.__name__} needs {', '.join(sorted(unknown))}")
 
     def each(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The loss of each entry: (rows, components) in float64, of the same shape as the tensors that it needs.
+        """Return the loss of each entry, (rows, components) in float64, the shape of its arguments.
 
-        Where prediction and label are equal it must be finite, with finite gradients, and of a difference of 0 it must
-        be 0: an entry without a label has the prediction for one.
+        If prediction and label are equal, the loss must be 0 and its gradients finite: entries without a label use the
+        prediction as label.
         """
         raise NotImplementedError(f"{type(self).__name__}.each")

@@ -1,4 +1,4 @@
-"""``huber``: squared for small differences, absolute for large ones."""
+"""``huber``: squared for small differences, linear for large ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Huber(LossSpec):
 
     kind: Literal["huber"] = "huber"
     delta: float = Field(default=0.01, gt=0)
-    """Difference at which the loss turns from squared to absolute, in the unit of the target."""
+    """Difference at which the loss changes from squared to linear, in the unit of the target."""
 
     def each(self, difference: Tensor) -> Tensor:
         from torch.nn.functional import huber_loss

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class AdamWSpec(OptimizerSpec):
-    """Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019, arXiv 1711.05101)."""
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101)."""
 
     kind: Literal["adamw"] = "adamw"
     betas: tuple[Beta, Beta] = (0.9, 0.999)
@@ -23,9 +23,9 @@ class AdamWSpec(OptimizerSpec):
     eps: float = Field(default=1e-8, gt=0)
     """Added to the denominator."""
     weight_decay: float = Field(default=1e-2, ge=0)
-    """Fraction, times the learning rate, that each weight loses per step."""
+    """Weight decay: each step multiplies a weight by 1 - lr * weight_decay."""
     decay_biases: bool = False
-    """Let biases, and the scales of norms, lose it too."""
+    """Apply weight decay also to biases and to the scales of norm layers."""
     amsgrad: bool = False
     """Never let the denominator shrink (Reddi et al. 2018, arXiv 1904.09237)."""
 

@@ -25,17 +25,17 @@ class OptimizerSpec(Kinded, family="optimizer"):
     """Whether the optimizer averages the weights itself, so that a running mean and a schedule are not needed."""
 
     lr: float = Field(default=0.01, gt=0)
-    """Learning rate at its highest; the scheduler lowers it."""
+    """Highest learning rate; the scheduler changes it over the run."""
 
     def build(self, groups: Groups) -> Optimizer:
-        """The optimizer of these groups of parameters, each with its learning rate and role."""
+        """Build the optimizer for these parameter groups, each with its learning rate and role."""
         raise NotImplementedError(f"{type(self).__name__}.build")
 
     def idle(self) -> Iterator[SpecError]:
-        """Options that do nothing, with their paths from here."""
+        """Yield the options that have no effect, with paths from this spec."""
         yield from ()
 
 
 def without_decay(groups: Groups) -> list[dict[str, Any]]:
-    """The groups, of which biases and norms keep what they have."""
+    """Return the groups with weight decay turned off for biases and norms."""
     return [group | {"weight_decay": 0.0} if group["role"] == "bias" else dict(group) for group in groups]

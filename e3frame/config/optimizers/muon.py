@@ -14,20 +14,20 @@ if TYPE_CHECKING:
 
 
 class MuonSpec(OptimizerSpec):
-    """Muon for the matrices of mlps, radial ones included (Jordan et al. 2024), and AdamW for all other weights.
+    """Muon for the weight matrices of all MLPs, radial MLPs included (Jordan et al. 2024); AdamW for all other weights.
 
-    The weights of linear maps and of products of irreps are flat lists of many small matrices, which Muon cannot take.
+    The weights of linear maps and of products of irreps are flat lists of many small matrices, which Muon cannot train.
     """
 
     kind: Literal["muon"] = "muon"
     momentum: Beta = 0.95
-    """Decay of the running mean of the gradient of matrices."""
+    """Decay of the running mean of a matrix's gradient."""
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     """Decay of the running means of AdamW."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the denominator of AdamW."""
     weight_decay: float = Field(default=1e-2, ge=0)
-    """Fraction, times the learning rate, that each weight loses per step; biases and norms lose nothing."""
+    """Weight decay: each step multiplies a weight by 1 - lr * weight_decay, except biases and norms."""
 
     def build(self, groups: Groups) -> Optimizer:
         from e3frame.nn.muon import MuonAndAdamW

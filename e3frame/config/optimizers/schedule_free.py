@@ -15,18 +15,19 @@ if TYPE_CHECKING:
 
 
 class ScheduleFreeSpec(OptimizerSpec):
-    """AdamW that averages its weights in place of a schedule (Defazio et al. 2024, arXiv 2405.15682)."""
+    """AdamW that averages its weights instead of using a schedule (Defazio et al. 2024, arXiv 2405.15682)."""
 
     kind: Literal["schedule_free"] = "schedule_free"
     averages = True
     betas: tuple[Beta, Beta] = (0.9, 0.999)
-    """Interpolation between the newest weights and their average, and decay of the mean of the squared gradient."""
+    """Weight of the running average in the point where gradients are taken, and decay of the running mean of the
+    squared gradient."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the denominator."""
     weight_decay: float = Field(default=0.0, ge=0)
-    """Fraction, times the learning rate, that each weight loses per step; biases and norms lose nothing."""
+    """Weight decay: each step multiplies a weight by 1 - lr * weight_decay, except biases and norms."""
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps over which the learning rate rises linearly from nothing at the start."""
+    """Steps at the start over which the learning rate rises linearly from 0."""
 
     @field_validator("kind")
     @classmethod

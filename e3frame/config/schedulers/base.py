@@ -32,26 +32,26 @@ class SchedulerSpec(Kinded, family="scheduler"):
         return None
 
     def build(self, optimizer: Optimizer, progress: Callable[[], float]) -> list[dict[str, Any]]:
-        """Schedules in Lightning's form.
+        """Build schedules in Lightning's form.
 
         Args:
-            optimizer: whose learning rate is changed.
-            progress: the part of the run that is done, from 0 to 1.
+            optimizer: optimizer whose learning rate is changed.
+            progress: function that returns the finished fraction of the run, from 0 to 1.
         """
         raise NotImplementedError(f"{type(self).__name__}.build")
 
     def idle(self, trainer: TrainerSpec) -> Iterator[SpecError]:
-        """Options that do nothing in a run of such a length, with their paths from here."""
+        """Yield the options that have no effect in a run of this length, with paths from this spec."""
         yield from ()
 
 
 def warmed(step: int, steps: int) -> float:
-    """The part of the learning rate that a linear warmup over so many steps allows."""
+    """Return the factor of the learning rate in a linear warmup over ``steps`` steps."""
     return min(1.0, (step + 1) / (steps + 1))
 
 
 def each_step(optimizer: Optimizer, factor: Callable[[int], float]) -> dict[str, Any]:
-    """A schedule in Lightning's form that multiplies the learning rate by ``factor(step)``."""
+    """Return a schedule in Lightning's form that multiplies the learning rate by ``factor(step)``."""
     from torch.optim.lr_scheduler import LambdaLR
 
     return {"scheduler": LambdaLR(optimizer, factor), "interval": "step"}

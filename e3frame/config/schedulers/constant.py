@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class ConstantSpec(SchedulerSpec):
-    """The learning rate stays what it is."""
+    """Constant learning rate."""
 
     kind: Literal["constant"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps over which the learning rate rises linearly from nothing at the start."""
+    """Steps at the start over which the learning rate rises linearly from 0."""
 
     @property
     def lowers(self) -> bool:

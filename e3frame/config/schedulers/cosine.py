@@ -19,7 +19,7 @@ class CosineSpec(SchedulerSpec):
 
     kind: Literal["cosine"] = "cosine"
     warmup_steps: int = Field(default=0, ge=0)
-    """Steps over which the learning rate rises linearly from nothing at the start."""
+    """Steps at the start over which the learning rate rises linearly from 0."""
     min_lr: float = Field(default=0.0, ge=0)
     """Learning rate at the end."""
 

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class OneCycleSpec(SchedulerSpec):
-    """Up to the learning rate and down again over the whole run, both along half a cosine (Smith and Topin 2018,
-    arXiv 1708.07120); the momentum stays."""
+    """One cycle: the learning rate rises and falls over the whole run, each along half a cosine (Smith and Topin 2018,
+    arXiv 1708.07120). The momentum does not change."""
 
     kind: Literal["one_cycle"] = "one_cycle"
     rise: float = Field(default=0.3, gt=0, lt=1)
-    """Part of the run over which the learning rate rises."""
+    """Fraction of the run over which the learning rate rises."""
     start_factor: float = Field(default=0.04, gt=0, le=1)
     """Learning rate at the start, as a fraction of the highest."""
     end_factor: float = Field(default=1e-4, ge=0, le=1)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class PlateauSpec(SchedulerSpec):
-    """The learning rate falls whenever the validation gets no better."""
+    """Lower the learning rate when the validation error stops improving."""
 
     kind: Literal["plateau"] = "plateau"
     monitor: str = "val_loss"
@@ -26,7 +26,7 @@ class PlateauSpec(SchedulerSpec):
     patience: int = Field(default=10, ge=0)
     """Validations without improvement to wait for."""
     threshold: float = Field(default=1e-4, ge=0, lt=1)
-    """Relative improvement that counts as one."""
+    """Smallest relative improvement that counts."""
     min_lr: float = Field(default=0.0, ge=0)
     """Lowest learning rate."""
 
