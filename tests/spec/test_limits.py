@@ -127,7 +127,7 @@ def test_a_comment_may_begin_with_an_at_sign(tmp_path: Path) -> None:
 
 
 LAYERS = {
-    ("irreps", "hidden"): ("10000000x0e", "at most 262,144 components are allowed, 10000000x0e has 10,000,000"),
+    ("irreps", "hidden"): ("10000000x0e", "at most 262,144 components are allowed, but 10000000x0e has 10,000,000"),
     ("layers", "radial", "num_basis"): (10**12, "must be <= 262144, got 1000000000000"),
     ("layers", "first_conv", "radial_mlp"): ([10**9], "must be <= 262144, got 1000000000"),
     ("layers", "last_conv", "radial_mlp"): (
