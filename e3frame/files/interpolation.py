@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from e3frame.spec.errors import PathKey, SpecError
-from e3frame.spec.limits import BYTES, CHAIN, VALUES
+from e3frame.spec.limits import BYTES, CHAIN, FILLED, VALUES
 
 if TYPE_CHECKING:
     from omegaconf.errors import OmegaConfBaseException
@@ -30,51 +31,66 @@ def require_fillable(raw: Any) -> None:
     if not any("${" in text for _, text in _texts(raw, ())):
         return
     measure = _Measure(raw)
-    total = sum(measure.characters(path, text, ()) for path, text in _texts(raw, ()))
-    if total > BYTES or measure.values > VALUES:
-        raise SpecError(measure.last, f"the config is too large once its ${{...}} are filled in: {total:,} characters")
+    total = _Size()
+    for path, text in _texts(raw, ()):
+        total += measure.size(path, text, ())
+        total.require_allowed(path)
+
+
+@dataclass(frozen=True)
+class _Size:
+    """What texts come to once their ``${...}`` are filled in: characters, values, and how many are filled in."""
+
+    characters: int = 0
+    values: int = 0
+    filled: int = 0
+
+    def __add__(self, other: _Size) -> _Size:
+        return _Size(self.characters + other.characters, self.values + other.values, self.filled + other.filled)
+
+    def require_allowed(self, path: PathKey) -> None:
+        if self.characters > BYTES or self.values > VALUES:
+            raise SpecError(path, "the config is too large once its ${...} are filled in")
+        if self.filled > FILLED:
+            raise SpecError(path, f"more than {FILLED:,} ${{...}} are to be filled in")
 
 
 class _Measure:
-    """Lengths of texts once their ``${...}`` are filled in."""
+    """Sizes of texts once their ``${...}`` are filled in."""
 
     def __init__(self, raw: Any) -> None:
-        self.raw, self.values = raw, 0
-        self.last: PathKey = ()
-        self._known: dict[PathKey, int] = {}
+        self.raw = raw
+        self._known: dict[PathKey, _Size] = {}
 
-    def characters(self, path: PathKey, text: str, chain: tuple[PathKey, ...]) -> int:
-        if path in self._known:
-            return self._known[path]
-        length, found = len(text), list(_ONE.finditer(text))
-        if len(found) < len(_ANY.findall(text)):
-            raise SpecError(path, f"this ${{...}} is not allowed: {text}", _HINT)
-        for match in found:
-            self.last = path
-            length += self._referred(path, match[1], chain)
-        self._known[path] = min(length, 2 * BYTES)
+    def size(self, path: PathKey, text: str, chain: tuple[PathKey, ...]) -> _Size:
+        if path not in self._known:
+            found = list(_ONE.finditer(text))
+            if len(found) < len(_ANY.findall(text)):
+                raise SpecError(path, f"this ${{...}} is not allowed: {text}", _HINT)
+            size = _Size(len(text), 1, len(found))
+            for match in found:
+                size += self._referred(path, match[1], chain)
+            self._known[path] = size
         return self._known[path]
 
-    def _referred(self, path: PathKey, inside: str, chain: tuple[PathKey, ...]) -> int:
+    def _referred(self, path: PathKey, inside: str, chain: tuple[PathKey, ...]) -> _Size:
         if _RESOLVER.fullmatch(inside):
-            return 1_000
+            return _Size(1_000)
         keys = _KEYS.fullmatch(inside)
         if keys is None:
             raise SpecError(path, f"this ${{...}} is not allowed: ${{{inside}}}", _HINT)
         target = self._target(path, keys[1], re.findall(r"[^.\[\]]+", keys[2]))
         if target is None:
-            return 0  # no such key: an error when it is filled in
+            return _Size()  # no such key: an error when it is filled in
         if any(target == known[: len(target)] for known in (*chain, path)):
             raise SpecError(path, f"${{{inside}}} refers to itself")
         if len(chain) >= CHAIN:
             raise SpecError(path, f"more than {CHAIN} ${{...}} refer from one to the next")
-        length = 0
+        size = _Size()
         for place, text in _texts(_at(self.raw, target), target):
-            self.values += 1
-            length += self.characters(place, text, (*chain, path))
-            if length > BYTES or self.values > 10 * VALUES:
-                raise SpecError(path, "the value is too large once its ${...} are filled in")
-        return length
+            size += self.size(place, text, (*chain, path))
+            size.require_allowed(path)
+        return size
 
     def _target(self, path: PathKey, dots: str, keys: list[str]) -> PathKey | None:
         base = path[: len(path) - len(dots)] if dots else ()

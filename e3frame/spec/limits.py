@@ -18,6 +18,8 @@ TEXT = 10_000
 """Most characters of a text or an override: parsers of irreps and overrides need time and stack for each."""
 CHAIN = 10
 """Longest chain of ``${...}`` references."""
+FILLED = 1_000
+"""Most ``${...}`` that are filled in, each counted once per reference; OmegaConf parses each within a millisecond."""
 LAYERS = 500
 """Most layers of a model after unrolling repeats. Each is a torch module; planning it takes about a millisecond."""
 DEGREE = 12

@@ -27,6 +27,7 @@ NEQUIP = (MODELS / "nequip_small.yaml").read_text(encoding="utf-8")
 STATISTICS = Statistics(species=("H", "C"), avg_num_neighbors=10.0, energy_scale=1.0, energy_shift={"H": 0.0, "C": 0.0})
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))
 CHAIN = "".join(f"b{n}: '${{b{n + 1}}}${{b{n + 1}}}'\n" for n in range(8)) + "b8: " + "x" * 9_000 + "\n"
+TREE = "".join(f"c{n}: [{', '.join([chr(39) + f'${{c{n + 1}}}' + chr(39)] * 12)}]\n" for n in range(4)) + "c4: [1]\n"
 
 FILES = {
     "aliases": (BOMB, ":5:35\n  a config has at most 20,000 values; each use of an alias counts"),
@@ -36,7 +37,9 @@ FILES = {
     "length": ("a: 1 # " + "x" * limits.BYTES, "\n  the file is too large: a config has at most 1,048,576 bytes"),
     "values": ("a: [" + "1, " * 20_000 + "]\n", ":1:59996\n  a config has at most 20,000 values"),
     "text": ("a: " + "x" * 20_000, ":1:4\n  a text has at most 10,000 characters, got 20,000"),
-    "chain": (CHAIN, ":1:5  b0\n  the value is too large once its ${...} are filled in"),
+    "chain": (CHAIN, ":1:5  b0\n  the config is too large once its ${...} are filled in"),
+    "numbers": ("a: [" + "1, " * 300 + "]\nb: [" + "'${a}', " * 300 + "]\n", ":2:525  b.65\n  the config is too large"),
+    "filled in": (TREE, ":1:6  c0.0\n  more than 1,000 ${...} are to be filled in"),
     "circle": ("a: ${b}\nb: ${a}\n", ":2:4  b\n  ${a} refers to itself"),
     "inside itself": ("a: {b: '${a}'}\n", ":1:8  a.b\n  ${a} refers to itself"),
     "resolver": (
@@ -72,7 +75,13 @@ def test_files_are_bounded(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(UserError) as caught:
         load_run(["model=x"], "mine")
     told = str(caught.value).replace("  model.", "  ").replace("${model.", "${")
-    assert told.startswith(f"mine/model/x.yaml{message}") or name in ("chain", "circle", "inside itself")
+    assert told.startswith(f"mine/model/x.yaml{message}") or name in (
+        "chain",
+        "circle",
+        "inside itself",
+        "numbers",
+        "filled in",
+    )
     assert time.process_time() - began < 2
 
 
