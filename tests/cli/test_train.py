@@ -76,9 +76,7 @@ def test_the_last_run_of_a_name(
     train: Train, stop_at: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train("ckpt=last") == 1
-    assert capsys.readouterr().err == (
-        "ckpt=last: there is no run in runs/smoke\n  name another one, or give folder=\n"
-    )
+    assert capsys.readouterr().err == ("ckpt=last: runs/smoke has no run\n  give name= or folder= of the run\n")
     stop_at(1)
     assert train() == 1
     capsys.readouterr()

@@ -249,7 +249,7 @@ def test_skipping_runs_the_others(cache: str, tmp_path: Path) -> None:
     command = [sys.executable, str(script), *GRID, *more, "hydra.sweeper.ill_typed=skip"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr.endswith("\nthe others are run\n")
+    assert done.stderr.endswith("\nrunning the others\n")
     (folder,) = (tmp_path / "runs" / "grid").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == ["0", "multirun.yaml"]
     assert "lr: 0.001\n" in (folder / "0" / "config.yaml").read_text(encoding="utf-8")

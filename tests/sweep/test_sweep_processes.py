@@ -201,6 +201,6 @@ def test_the_best_run_can_be_made_again(
     assert main(["sweep", "--config-dir", "mine", "sweep=mine", "trainer.max_epochs=3"]) == 1
     assert capsys.readouterr().err == (
         "the study mine has other settings\n"
-        "  objectives was ['val_forces_mae', 'step_ms'], now it is ['val_forces_mae']\n"
+        "  objectives is ['val_forces_mae', 'step_ms'] there, ['val_forces_mae'] here\n"
         "  choose another sweep.name, or restore this setting\n"
     )

@@ -179,7 +179,7 @@ def test_a_new_search_writes_over_nothing(name: str, setup: Callable[..., Setup]
     with pytest.raises(UserError) as caught:
         setup().search()
     assert str(caught.value) == (
-        f"{tmp_path} holds {held} already, but no search\n  choose another sweep.name, or move them away"
+        f"{tmp_path} already contains {held} but no search\n  choose another sweep.name, or move them away"
     )
     assert (tmp_path / name).read_text() == "not of this search"
 
