@@ -23,6 +23,7 @@ from e3frame.files.yaml_file import parse_yaml
 from e3frame.model import ModelSpec
 from e3frame.spec.errors import UserError
 from e3frame.spec.layer import LayerSpec
+from e3frame.spec.registry import Kinded
 from e3frame.spec.validate import SpecErrors, validate
 from e3frame.sweep.spec import SweepSpec
 
@@ -200,7 +201,12 @@ def test_python_is_right(name: str, block: str, tmp_path: Path, monkeypatch: pyt
     (tmp_path / "configs" / "model" / "mine.yaml").write_text(MINE, encoding="utf-8")
     compile(block, name, "exec")
     if not re.search(r"train\(|load_model\(", block):
-        exec(block, {})
+        try:
+            exec(block, {"__name__": "page"})
+        finally:
+            for family in Kinded.families():
+                for kind in [kind for kind, member in family.members.items() if member.__module__ == "page"]:
+                    del family.members[kind]
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_tangents_of_energies_and_forces(requires_grad: bool, enabled: bool) -> 
 def test_a_trace_does_not_follow_forces() -> None:
     spec = yaml.safe_load(MODEL)
     graph = {**GRAPH, "pos": 2 * torch.rand(4, 3).double()}
-    with pytest.raises(UserError, match="cannot follow derivatives, such as forces: trace a model without them"):
+    with pytest.raises(UserError, match="cannot trace derivatives such as forces: trace a model without them"):
         torch.jit.trace(validate(ModelSpec, spec).build(), (graph,), strict=False)
     del spec["outputs"]["forces"]
     model = validate(ModelSpec, spec).build().double()

@@ -73,7 +73,7 @@ def cook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterato
     yield build
     own = {name for name in set(sys.modules) - modules if name.startswith("my_")}
     for family in Kinded.families():
-        for kind in [kind for kind, member in family.members.items() if member.__module__ in own]:
+        for kind in [kind for kind, member in family.members.items() if member.__module__.startswith("my_")]:
             del family.members[kind]
     for name in own:
         del sys.modules[name]
