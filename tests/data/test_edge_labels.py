@@ -220,20 +220,20 @@ def test_mistakes(changes: dict[str, Any], label: Label, edges: dict[str, Any], 
     assert str(caught.value) == f"{tmp_path / 'a.db'}, frame 1\n  {message}"
 
 
-def test_not_a_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ('"a b"', "J is not a number: 'a b'"),
+        ("1e200", "J of the pair (0, 1) is 1e+200: too large for a label"),
+        ("nan", "J of the pair (0, 1) is not finite: nan"),
+    ],
+)
+def test_not_a_measurement(value: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "a.xyz"
-    path.write_text('2\nProperties=species:S:1:pos:R:3 ij="0 1" J="a b"\nO 0 0 0\nH 0.9 0 0\n')
+    path.write_text(f'2\nProperties=species:S:1:pos:R:3 ij="0 1" J={value}\nO 0 0 0\nH 0.9 0 0\n')
     with pytest.raises(DataError) as caught:
         loaded(path)
-    assert str(caught.value) == f"{path}, frame 0\n  J is not a number: 'a b'"
-
-
-def test_a_number_that_is_no_measurement(tmp_path: Path) -> None:
-    path = tmp_path / "a.xyz"
-    path.write_text('2\nProperties=species:S:1:pos:R:3 ij="0 1" J=1e200\nO 0 0 0\nH 0.9 0 0\n')
-    with pytest.raises(DataError) as caught:
-        loaded(path)
-    assert str(caught.value) == f"{path}, frame 0\n  J of the pair (0, 1) is 1e+200: too large for a label"
+    assert str(caught.value) == f"{path}, frame 0\n  {message}"
 
 
 def test_a_periodic_frame_needs_images(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from e3frame.spec.errors import DataError, nearest
+from e3frame.spec.limits import LABEL
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -38,6 +39,21 @@ def as_array(value: Any) -> NDArray[Any]:
     if np.ma.is_masked(value) and array.dtype.kind in "fiu":
         array = np.ma.filled(value.astype(np.float64), np.nan)
     return array
+
+
+def require_measured(values: NDArray[np.float64], name: Callable[[int], str], fail: Fail) -> None:
+    """Raise the error of the first row that is not finite or too large for a label.
+
+    Args:
+        values: values of a label, (rows, ...).
+        name: returns the name of a row, for the message.
+        fail: makes the error.
+    """
+    sizes = np.abs(values.reshape(len(values), -1)) if values.size else np.zeros((0, 0))
+    for wrong, problem in ((~np.isfinite(sizes), "is not finite: {}"), (sizes > LABEL, "is {}: too large for a label")):
+        if wrong.any():
+            row = int(wrong.any(1).argmax())
+            raise fail(f"{name(row)} {problem.format(values[row].tolist())}")
 
 
 class Absent(NamedTuple):

@@ -109,6 +109,10 @@ class DiskDataset(FrameSet, OnDiskDataset):
 
     def joined(self, keys: Sequence[str], indices: Sequence[int]) -> dict[str, Tensor]:
         found = self._read(keys, indices)
+        for key, column in found.items():
+            for index, tensor in zip(indices, column, strict=True):
+                if not plausible(key, tensor):
+                    raise self._damaged(index)
         return {key: torch.cat(column, Graph().__cat_dim__(key, None)) for key, column in found.items()}
 
     def _read(self, keys: Sequence[str], indices: Sequence[int]) -> dict[str, list[Tensor]]:
@@ -123,10 +127,7 @@ class DiskDataset(FrameSet, OnDiskDataset):
                 if whole and _checksum(columns) != row[-1]:
                     raise ValueError
                 for key, raw in zip(keys, columns, strict=True):
-                    tensor = _tensor(raw, self.contents.keys[key])
-                    if not plausible(key, tensor):
-                        raise ValueError
-                    found[key].append(tensor)
+                    found[key].append(_tensor(raw, self.contents.keys[key]))
             except (TypeError, ValueError, RuntimeError):  # no row, or columns of a wrong type or size
                 raise self._damaged(index) from None
         return found

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from e3frame.data.formats.frame_keys import Fail, as_array, find
+from e3frame.data.formats.frame_keys import Fail, as_array, find, require_measured
 from e3frame.data.sources.base import Label
 from e3frame.data.sources.edge_labels import EdgeLabelSpec
-from e3frame.spec.limits import LABEL
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -143,14 +142,7 @@ def _require_pairs(pairs: Pairs, name: str, key: str, atoms: Atoms, fail: Fail) 
     for problem, (wrong, hint) in checks.items():
         if wrong.any():
             raise fail(f"{_shown(pairs, int(wrong.argmax()))} of {name} {problem}", hint=hint)
-    wild = ~np.isfinite(pairs.values.reshape(len(pairs.values), -1)).all(1)
-    if wild.any():
-        row = int(wild.argmax())
-        raise fail(f"{key} of {_shown(pairs, row)} is not finite: {pairs.values[row].tolist()}")
-    large = (np.abs(pairs.values.reshape(len(pairs.values), -1)) > LABEL).any(1)
-    if large.any():
-        row = int(large.argmax())
-        raise fail(f"{key} of {_shown(pairs, row)} is {pairs.values[row].tolist()}: too large for a label")
+    require_measured(pairs.values, lambda row: f"{key} of {_shown(pairs, row)}", fail)
 
 
 def _require_one_value(pairs: Pairs, name: str, stored: EdgeLabelSpec, fail: Fail) -> None:

@@ -24,6 +24,7 @@ PER_ATOM = {"pos": (torch.float64, (3,)), "z": (torch.int64, ())}
 EDGES = {"edge_index": (torch.int64, (2,)), "edge_shift": (torch.float64, (3,))}
 OPTIONAL = {"edges": (torch.int64, ()), "group": (torch.int64, ())}
 """Optional keys with one entry per frame."""
+_FINITE = frozenset(PER_FRAME | PER_ATOM | EDGES)
 UNIT = 1e3
 """Upper bound of all units of files, in eV, Å and e."""
 
@@ -74,7 +75,7 @@ def plausible(key: str, value: Tensor) -> bool:
         return bool(((value > 0) & (value < len(SYMBOLS))).all())
     if value.dtype != torch.float64:
         return key == "group" or bool((value >= 0).all())  # the number of a group is a hash, which may be negative
-    if key in PER_FRAME | PER_ATOM | EDGES:
+    if key in _FINITE:
         return bool(value.isfinite().all())
     return bool((value.isnan() | (value.abs() <= LABEL * UNIT)).all())
 

@@ -12,12 +12,11 @@ from ase import Atoms
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
-from e3frame.data.formats.frame_keys import Absent, absent_error, as_array, find, present_keys
+from e3frame.data.formats.frame_keys import Absent, absent_error, as_array, find, present_keys, require_measured
 from e3frame.data.pipeline.edge_labels import beyond_key, images, read_pairs
 from e3frame.data.sources.base import TASKS_WITHOUT, Label
 from e3frame.data.sources.edge_labels import EdgeLabelSpec
 from e3frame.spec.errors import DataError
-from e3frame.spec.limits import LABEL
 from e3frame.spec.units import Units
 
 
@@ -127,14 +126,7 @@ def read_label(
         problem, hint = _misfit(key, value, name, label, rows, file is not None)
         raise fail(problem, hint=hint)
     value = value.astype(np.float64).reshape(rows, *label.shape)
-    if not np.isfinite(value).all():
-        row = int(np.argwhere(~np.isfinite(value))[0, 0])
-        where = f" of atom {row}" if label.per == "node" else ""
-        raise DataError(f"{key}{where} is not finite: {value[row].tolist()}", file=file, frame=frame)
-    if np.abs(value).max(initial=0.0) > LABEL:
-        row = int(np.argwhere(np.abs(value) > LABEL)[0, 0])
-        where = f" of atom {row}" if label.per == "node" else ""
-        raise DataError(f"{key}{where} is {value[row].tolist()}: too large for a label", file=file, frame=frame)
+    require_measured(value, lambda row: f"{key} of atom {row}" if label.per == "node" else key, fail)
     return value
 
 
