@@ -27,7 +27,7 @@ from rich.console import Console
 
 from e3frame.cli.shorthand import beginning, config_file, expanded
 from e3frame.cli.tables import show_model
-from e3frame.compose import choices, compose_config, named_plugins, with_values
+from e3frame.compose import choices, compose_config, config_folder, named_plugins, with_values
 from e3frame.config.run import RunConfig, TypedRun, typed_run
 from e3frame.files.sources import Sources
 from e3frame.files.yaml_file import Composed, parse_yaml, read_yaml
@@ -81,8 +81,8 @@ def check(what: What = None, /, **overrides: Any) -> Checked:
         given = _given(what, overrides)
         if not given.is_run:
             composed = given.model()
-            typed = composed.parse(ModelSpec, ModelSpec.typed).typed()
-            return Checked(typed, None, tuple(map(composed.sources.place, typed.warnings)))
+            typed = composed.typed(ModelSpec, ModelSpec.typed)
+            return Checked(typed, None, typed.warnings)
         run = typed_run(given.run())
         return Checked(run.model, run, run.warnings)
 
@@ -221,8 +221,6 @@ def _files(overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _preset(name: str) -> Path:
-    from e3frame.compose import config_folder
-
     known = choices(None)["model"]
     if name not in known:
         raise UserError(f"no model is called {shown(name)}\n  {did_you_mean(name, known, 'presets')}")

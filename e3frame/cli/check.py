@@ -91,8 +91,8 @@ def _check_file(start: Path, overrides: list[str]) -> _Checked:
         from e3frame.compose import named_plugins
 
         composed = composed.with_plugins(named_plugins(named))
-    typed = composed.parse(ModelSpec, ModelSpec.typed).typed()
-    return _Checked(typed, None, tuple(map(composed.sources.place, typed.warnings)))
+    typed = composed.typed(ModelSpec, ModelSpec.typed)
+    return _Checked(typed, None, typed.warnings)
 
 
 def _check_run(overrides: list[str], config_dir: str | None) -> _Checked:

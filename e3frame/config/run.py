@@ -333,6 +333,4 @@ def typed_run(composed: Composed) -> TypedRun:
     Raises:
         SpecError: the config is wrong; the error is the first one in the sources, with its position.
     """
-    checked: list[TypedRun] = []
-    composed.parse(RunConfig, lambda config: checked.append(config.typed()))
-    return replace(checked[0], warnings=tuple(map(composed.sources.place, checked[0].warnings)))
+    return composed.typed(RunConfig, lambda config: config.typed())

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, Protocol, TypeVar, cast
 
 from e3frame.files.interpolation import reason, require_fillable
 from e3frame.files.sources import Sources, shown_path
@@ -18,6 +18,16 @@ from e3frame.spec.limits import DEPTH, TEXT, VALUES
 from e3frame.spec.validate import SpecErrors, validate
 
 S = TypeVar("S", bound=Spec)
+T = TypeVar("T", bound="Typed")
+
+
+class Typed(Protocol):
+    """A dataclass that is the result of a type check."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def warnings(self) -> tuple[SpecError, ...]: ...
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,12 @@ class Composed:
         except SpecError as error:
             raise self.sources.place(error) from None
         return spec
+
+    def typed(self, cls: type[S], check: Callable[[S], T]) -> T:
+        """Return the result of the check of :meth:`parse`, with the places of its warnings."""
+        found: list[T] = []
+        self.parse(cls, lambda spec: found.append(check(spec)))
+        return replace(found[0], warnings=tuple(map(self.sources.place, found[0].warnings)))
 
     def _hinted(self, error: SpecError) -> SpecError:
         """A better hint for an unknown key that is a key of a group (``path`` for ``data.path``) or of another code."""
