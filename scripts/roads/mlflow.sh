@@ -9,7 +9,7 @@ set -euo pipefail
 python=$(command -v "${1:-python3}")
 picture=${2:-}
 source_tree=$(cd "$(dirname "$0")/../.." && pwd)
-scratch=$(mktemp -d /tmp/e3frame_mlflow.XXXXXX)
+scratch=$(mktemp -d -t e3frame_mlflow.XXXXXX)
 export PYTHONPATH=$source_tree OMP_NUM_THREADS=1 MLFLOW_DISABLE_TELEMETRY=true DO_NOT_TRACK=true
 port=15000
 

@@ -8,7 +8,7 @@
 set -euo pipefail
 python=$(command -v "${1:-python3}")
 source_tree=$(cd "$(dirname "$0")/../.." && pwd)
-scratch=$(mktemp -d /tmp/e3frame_postgresql.XXXXXX)
+scratch=$(mktemp -d -t e3frame_postgresql.XXXXXX)
 export PYTHONPATH=$source_tree OMP_NUM_THREADS=1
 programs=$(dirname "$(find /usr/lib/postgresql /usr/bin -name initdb | sort | tail -n 1)")
 port=15432

@@ -8,7 +8,7 @@
 set -euo pipefail
 python=$(command -v "${1:-python3}")
 source_tree=$(cd "$(dirname "$0")/../.." && pwd)
-scratch=$(mktemp -d /tmp/e3frame_slurm.XXXXXX)
+scratch=$(mktemp -d -t e3frame_slurm.XXXXXX)
 chmod 755 "$scratch"
 export SLURM_CONF=$scratch/slurm.conf PYTHONPATH=$source_tree OMP_NUM_THREADS=1
 services=()

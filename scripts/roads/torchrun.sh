@@ -7,7 +7,7 @@
 set -euo pipefail
 python=$(command -v "${1:-python3}")
 source_tree=$(cd "$(dirname "$0")/../.." && pwd)
-scratch=$(mktemp -d /tmp/e3frame_torchrun.XXXXXX)
+scratch=$(mktemp -d -t e3frame_torchrun.XXXXXX)
 export PYTHONPATH=$source_tree OMP_NUM_THREADS=1
 nodes=(e3frame0 e3frame1)
 
