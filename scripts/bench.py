@@ -30,7 +30,7 @@ from bench_operator import Convolution, peers, random_graph
 from rich.console import Console
 from rich.table import Table
 
-from e3frame.run.memory import keep_freed_memory
+from e3frame.run.settings import keep_freed_memory
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from torch.nn import Module
@@ -177,3 +178,26 @@ def test_nothing_asks_for_a_concrete_class() -> None:
 def test_no_machine_paths() -> None:
     pattern = re.compile(r"/(home|root|tmp|work)/")
     assert not [str(file) for file in MODULES if pattern.search(file.read_text(encoding="utf-8"))]
+
+
+def test_scripts_import_what_exists() -> None:
+    """Also what is imported in their functions."""
+    root = PACKAGE.parent / "scripts"
+    scripts = [*root.rglob("*.py")]
+    assert len(scripts) > 5
+    wrong = []
+    for file in scripts:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "e3frame":
+                wrong += [
+                    f"{file.name}:{node.lineno} {node.module}" for a in node.names if not _exists(node.module, a.name)
+                ]
+    assert not wrong, "\n".join(wrong)
+
+
+def _exists(module: str, member: str) -> bool:
+    """Whether a module has this member, or a package this module."""
+    path = PACKAGE.parent.joinpath(*module.split("."))
+    if not path.is_dir() and not path.with_suffix(".py").is_file():
+        return False
+    return hasattr(import_module(module), member) or find_spec(f"{module}.{member}") is not None
