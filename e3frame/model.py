@@ -29,12 +29,12 @@ from e3frame.spec.layer import (
     NamedLayers,
     Scope,
     Step,
+    TensorType,
     auto,
     fold,
     input_key,
     resolve,
 )
-from e3frame.spec.layer import Field as FieldType
 from e3frame.spec.limits import PARAMETERS, R_MAX
 from e3frame.spec.statistics import Statistics
 
@@ -129,7 +129,7 @@ class ModelSpec(Spec):
         known = None if self.species == "auto" else self.species
         scope = Scope(self.r_max, len(known) if known else (num_species or 1), known)
         for name, irreps in self.inputs.items():
-            scope = scope.bind(Binding(name, input_key(name), FieldType(irreps, "graph")))
+            scope = scope.bind(Binding(name, input_key(name), TensorType(irreps, "graph")))
         layers = self.layers
         if not any(layer.gives_edge_vectors for layer in layers.values()):
             layers = {"edge_vectors": EdgeVectors(), **layers}

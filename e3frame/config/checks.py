@@ -9,7 +9,7 @@ from e3frame.data.sources.base import DataSpec, Label
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import shown
 from e3frame.spec.errors import SpecError, did_you_mean, nearest
-from e3frame.spec.layer import Field, LayerSpec
+from e3frame.spec.layer import LayerSpec, TensorType
 from e3frame.spec.quantities import quantity_of
 from e3frame.spec.statistics import Shifts
 from e3frame.spec.unit_names import unknown_part
@@ -133,7 +133,7 @@ def _no_output(path: tuple[str, ...], name: str, target: TargetSpec, model: Type
 def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
     """Suggest YAML that adds the output to the model, if a layer has the irreps for it."""
     field = target.type
-    is_dipole = name == "dipole" and field == Field(Irreps("1o"), "graph")
+    is_dipole = name == "dipole" and field == TensorType(Irreps("1o"), "graph")
     irreps = Irreps("0e + 1o") if is_dipole else field.irreps
     wanted = {ir for _, ir in irreps}
     if field.domain == "edge":

@@ -163,14 +163,14 @@ class TargetSpec(Spec):
         return self
 
     @property
-    def type(self) -> layer.Field:
+    def type(self) -> layer.TensorType:
         """Type that the model's output must have."""
         if (derived := self.derived) is not None:
-            return layer.Field(derived.type, derived.per)
+            return layer.TensorType(derived.type, derived.per)
         irreps = self.irreps if self.cartesian is None else cartesian_irreps(self.cartesian)
         assert irreps is not None, "a validated target says what it is"
         assert self.per is not None, "a validated target says what has a value"
-        return layer.Field(irreps, self.per)
+        return layer.TensorType(irreps, self.per)
 
     @property
     def formula(self) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import BATCH, NUM_GRAPHS, SPECIES, Binding, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import BATCH, NUM_GRAPHS, SPECIES, Binding, LayerSpec, Scope, Signature, TensorType
 from e3frame.spec.reach import require_claim
 from e3frame.spec.scale_shift import AutoScaleShift, ScaleShift
 
@@ -38,7 +38,7 @@ class Pooling(LayerSpec):
         require_claim(self.irreps_out, x.irreps, f"'{x.name}'")
         if self.per_species_scale_shift is not None:
             _check_scale_shift(self.per_species_scale_shift, x, scope)
-        return Signature((x.key, SPECIES, BATCH, NUM_GRAPHS), Field(x.irreps, "graph"))
+        return Signature((x.key, SPECIES, BATCH, NUM_GRAPHS), TensorType(x.irreps, "graph"))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.reduce import Pool

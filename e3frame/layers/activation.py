@@ -8,7 +8,7 @@ from e3frame.algebra.activations import activation_parity
 from e3frame.algebra.irreps import Irreps
 from e3frame.spec.activation import Activations, ByParity
 from e3frame.spec.errors import SpecError
-from e3frame.spec.layer import Field, OneInput, Scope, Signature
+from e3frame.spec.layer import OneInput, Scope, Signature, TensorType
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,7 +41,7 @@ class Activation(OneInput):
             except ValueError as error:
                 what, _, hint = str(error).partition("; ")
                 raise SpecError(("act",), f"{what}, but {x} has odd scalars", hint) from None
-        return Signature((x.key,), Field(Irreps(terms), x.domain))
+        return Signature((x.key,), TensorType(Irreps(terms), x.domain))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.activation import Activation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field as Constraint
+from pydantic import Field
 
 from e3frame.algebra.interaction import InteractionPlan, plan_interaction
 from e3frame.algebra.paths import ProductPlan, reachable
@@ -16,10 +16,10 @@ from e3frame.spec.layer import (
     EDGE_PAIRS,
     SPECIES,
     Binding,
-    Field,
     LayerSpec,
     Scope,
     Signature,
+    TensorType,
     auto,
     require_few_paths,
 )
@@ -47,7 +47,7 @@ class Convolution(LayerSpec):
     """Irreps of the result, each reached by some path; ``gate(hidden)`` if a gate follows."""
     radial_mlp: Widths = (64, 64)
     """Widths of the hidden layers of the radial network."""
-    avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Constraint("auto", gt=0)  # type: ignore[valid-type]
+    avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Field("auto", gt=0)  # type: ignore[valid-type]
     """Mean number of edges per atom. ``auto``: computed from the training data."""
     self_connection: bool = True
     """Add S x_i. Without it the atom's own features are lost, and isolated atoms give zero."""
@@ -85,7 +85,7 @@ class Convolution(LayerSpec):
         problem = too_large(self._plan(scope).product.irreps_out.simplify())
         if problem is not None:
             raise SpecError(("irreps_out",), f"the product of {x} and {edge_sh} is too large: {problem}")
-        output, dead = Field(self.irreps_out, "node"), self._dead(x, edge_sh)
+        output, dead = TensorType(self.irreps_out, "node"), self._dead(x, edge_sh)
         return Signature(tuple(inputs), output, dead, per_pair=(radial.key,) if radial.key != edge_sh.key else ())
 
     def num_parameters(self, scope: Scope) -> int:

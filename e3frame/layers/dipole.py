@@ -8,7 +8,7 @@ from e3frame.algebra.irreps import Irreps
 from e3frame.layers._total import Total, read_total
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import BATCH, NUM_GRAPHS, POS, SPECIES, Binding, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import BATCH, NUM_GRAPHS, POS, SPECIES, Binding, LayerSpec, Scope, Signature, TensorType
 from e3frame.spec.reach import require_claim
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Dipole(LayerSpec):
         require_claim(self.irreps_out, _VECTOR, "a dipole")
         totals = read_total(scope, self.total_charge, "total_charge")
         inputs = (x.key, POS, SPECIES, BATCH, NUM_GRAPHS, *(t.key for t in totals))
-        return Signature(inputs, Field(_VECTOR, "graph"))
+        return Signature(inputs, TensorType(_VECTOR, "graph"))
 
     def build(self, scope: Scope) -> nn.Module:
         from ase.data import atomic_masses

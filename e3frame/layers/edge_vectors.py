@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from e3frame.algebra.irreps import Irreps
-from e3frame.spec.layer import DTYPE, EDGE_INDEX, EDGE_SHIFT, POS, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import DTYPE, EDGE_INDEX, EDGE_SHIFT, POS, LayerSpec, Scope, Signature, TensorType
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,7 @@ class EdgeVectors(LayerSpec):
     example: ClassVar[str] = "{kind: edge_vectors}"
 
     def infer(self, scope: Scope) -> Signature:
-        return Signature((POS, EDGE_INDEX, EDGE_SHIFT, DTYPE), Field(Irreps("1x1o"), "edge", reversal=-1))
+        return Signature((POS, EDGE_INDEX, EDGE_SHIFT, DTYPE), TensorType(Irreps("1x1o"), "edge", reversal=-1))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.geometry import EdgeVectors

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field as Constraint
+from pydantic import Field
 
-from e3frame.spec.layer import EDGE_INDEX, SPECIES, Field, LayerSpec, Scope, Signature, auto
+from e3frame.spec.layer import EDGE_INDEX, SPECIES, LayerSpec, Scope, Signature, TensorType, auto
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,7 @@ class EdgesToNodes(LayerSpec):
     """Field per edge to read."""
     reduce: Literal["sum", "mean"] = "sum"
     """Sum or mean over incoming edges."""
-    avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Constraint("auto", gt=0)  # type: ignore[valid-type]
+    avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Field("auto", gt=0)  # type: ignore[valid-type]
     """Mean number of edges per atom; the sum is divided by its square root. ``auto``: computed from the training
     data."""
     equation: ClassVar[str] = r"x'_i = \frac{1}{\sqrt{N}} \sum_{e:\, j \to i} x_e"
@@ -32,7 +32,7 @@ class EdgesToNodes(LayerSpec):
 
     def infer(self, scope: Scope) -> Signature:
         x = scope.read(self.of, "edge", "of")
-        return Signature((x.key, EDGE_INDEX, SPECIES), Field(x.irreps, "node"))
+        return Signature((x.key, EDGE_INDEX, SPECIES), TensorType(x.irreps, "node"))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.reduce import EdgesToNodes

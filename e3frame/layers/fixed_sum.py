@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from e3frame.layers._total import Total, read_total
-from e3frame.spec.layer import BATCH, NUM_GRAPHS, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import BATCH, NUM_GRAPHS, LayerSpec, Scope, Signature, TensorType
 from e3frame.spec.reach import require_scalars
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class FixedSum(LayerSpec):
         x = scope.read(self.of, "node", "of")
         require_scalars("of", x, "a fixed sum")
         totals = read_total(scope, self.total, "total")
-        return Signature((x.key, BATCH, NUM_GRAPHS, *(t.key for t in totals)), Field(x.irreps, "node"))
+        return Signature((x.key, BATCH, NUM_GRAPHS, *(t.key for t in totals)), TensorType(x.irreps, "node"))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.reduce import FixedSum

@@ -9,7 +9,7 @@ from e3frame.algebra.irreps import Irreps
 from e3frame.spec.activation import Activations, ByParity
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import Binding, Field, OneInput, Scope, Signature
+from e3frame.spec.layer import Binding, OneInput, Scope, Signature, TensorType
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,7 +47,7 @@ class Gate(OneInput):
                 f"irreps_out says {self.irreps_out}, but the gate of {x} gives {plan.irreps_out}",
                 f"to get {self.irreps_out}, read {gate_input(self.irreps_out)}",
             )
-        return Signature((x.key,), Field(plan.irreps_out, x.domain))
+        return Signature((x.key,), TensorType(plan.irreps_out, x.domain))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.gate import Gate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from e3frame.spec.layer import BATCH, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import BATCH, LayerSpec, Scope, Signature, TensorType
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,7 +25,7 @@ class GraphToNodes(LayerSpec):
 
     def infer(self, scope: Scope) -> Signature:
         x = scope.read(self.of, "graph", "of")
-        return Signature((x.key, BATCH), Field(x.irreps, "node"))
+        return Signature((x.key, BATCH), TensorType(x.irreps, "node"))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.reduce import GraphToNodes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field as Constraint
+from pydantic import Field
 
 from e3frame.spec.errors import SpecError
 from e3frame.spec.layer import OneInput, Scope, Signature
@@ -17,7 +17,7 @@ class LayerNorm(OneInput):
     """Divides the copies of each irrep by the root mean square of their components (Liao and Smidt 2023, eq. 5, 6)."""
 
     kind: Literal["layer_norm"] = "layer_norm"
-    eps: float = Constraint(1e-5, gt=0)
+    eps: float = Field(1e-5, gt=0)
     """Added to the mean square."""
     affine: bool = True
     """Train a factor for each irrep and a shift for each even scalar."""

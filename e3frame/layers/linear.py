@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from e3frame.algebra.paths import LinearPlan, plan_linear
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import Binding, Field, OneInput, Scope, Signature, require_few_paths
+from e3frame.spec.layer import Binding, OneInput, Scope, Signature, TensorType, require_few_paths
 from e3frame.spec.reach import require_within, unread_terms
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Linear(OneInput):
         require_few_paths("irreps_out", x.irreps, self.irreps_out)
         require_within("irreps_out", self.irreps_out, {ir for _, ir in x.irreps}, f"{x}")
         warnings = unread_terms("irreps_out", x, {ir for _, ir in self.irreps_out})
-        return Signature((x.key,), Field(self.irreps_out, x.domain), warnings)
+        return Signature((x.key,), TensorType(self.irreps_out, x.domain), warnings)
 
     def num_parameters(self, scope: Scope) -> int:
         plan = self._plan(self.read_one(scope))

@@ -5,19 +5,19 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field as Constraint
+from pydantic import Field
 
 from e3frame.spec.activation import ActivationName
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import Field, OneInput, Scope, Signature
+from e3frame.spec.layer import OneInput, Scope, Signature, TensorType
 from e3frame.spec.limits import COMPONENTS, DEPTH_OF_MLP
 from e3frame.spec.reach import require_scalars, require_within
 
 if TYPE_CHECKING:
     from torch import nn
 
-Width = Annotated[int, Constraint(ge=1, le=COMPONENTS)]
-Widths = Annotated[tuple[Width, ...], Constraint(max_length=DEPTH_OF_MLP)]
+Width = Annotated[int, Field(ge=1, le=COMPONENTS)]
+Widths = Annotated[tuple[Width, ...], Field(max_length=DEPTH_OF_MLP)]
 
 
 class Mlp(OneInput):
@@ -42,7 +42,7 @@ class Mlp(OneInput):
         x = self.read_one(scope)
         require_scalars("of", x, "an mlp")
         require_within("irreps_out", self.irreps_out, {ir for _, ir in x.irreps}, "an mlp gives")
-        return Signature((x.key,), Field(self.irreps_out, x.domain, reversal=max(x.field.reversal, 0)))
+        return Signature((x.key,), TensorType(self.irreps_out, x.domain, reversal=max(x.field.reversal, 0)))
 
     def num_parameters(self, scope: Scope) -> int:
         return sum(a * b + (b if self.bias else 0) for a, b in pairwise(self._widths(scope)))

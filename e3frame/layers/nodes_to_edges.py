@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from e3frame.spec.layer import EDGE_INDEX, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import EDGE_INDEX, LayerSpec, Scope, Signature, TensorType
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,7 +24,7 @@ class NodesToEdges(LayerSpec):
 
     def infer(self, scope: Scope) -> Signature:
         x = scope.read(self.of, "node", "of")
-        return Signature((x.key, EDGE_INDEX), Field(x.irreps, "edge"))
+        return Signature((x.key, EDGE_INDEX), TensorType(x.irreps, "edge"))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.reduce import NodesToEdges

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from e3frame.algebra.irreps import Irreps
-from e3frame.spec.layer import Field, OneInput, Scope, Signature
+from e3frame.spec.layer import OneInput, Scope, Signature, TensorType
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,7 +26,7 @@ class Norm(OneInput):
 
     def infer(self, scope: Scope) -> Signature:
         x = self.read_one(scope)
-        return Signature((x.key,), Field(Irreps([(x.irreps.num_irreps, "0e")]), x.domain))
+        return Signature((x.key,), TensorType(Irreps([(x.irreps.num_irreps, "0e")]), x.domain))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame import o3

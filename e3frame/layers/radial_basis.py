@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field as Constraint
+from pydantic import Field
 
 from e3frame.algebra.irreps import Irreps
 from e3frame.spec.errors import SpecError
-from e3frame.spec.layer import Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import LayerSpec, Scope, Signature, TensorType
 from e3frame.spec.limits import COMPONENTS
 from e3frame.spec.registry import Kinded, KindOf, OneOf
 
@@ -31,7 +31,7 @@ class PolynomialEnvelope(Envelope):
     """The polynomial of Gasteiger et al. 2020 (arXiv 2003.03123, eq. 8): value and two derivatives vanish at r_max."""
 
     kind: Literal["polynomial"] = "polynomial"
-    p: int = Constraint(6, ge=2, le=100)
+    p: int = Field(6, ge=2, le=100)
     """Exponent; larger values decay closer to r_max."""
 
     def build(self, r_max: float) -> nn.Module:
@@ -94,7 +94,7 @@ class RadialBasis(LayerSpec):
     """Field with the edge vector."""
     basis: KindOf[RadialFunctions] = "bessel"
     """bessel (``sin(kπ r / r_max) / r``), gaussian (evenly spaced), or a mapping for the functions of a plugin."""
-    num_basis: int = Constraint(8, ge=1, le=COMPONENTS)
+    num_basis: int = Field(8, ge=1, le=COMPONENTS)
     """Number of functions k."""
     trainable: bool = False
     """Train the frequencies of the Bessel functions."""
@@ -118,7 +118,7 @@ class RadialBasis(LayerSpec):
         if self.trainable and not functions.trainable:
             can = [kind for kind, member in RadialFunctions.members.items() if member.trainable]
             raise SpecError(("trainable",), f"trainable needs basis: {' or '.join(can)}, got basis: {functions.kind}")
-        of_length = Field(Irreps([(self.num_basis, (0, 1))]), "edge", reversal=1 if vector.field.reversal else 0)
+        of_length = TensorType(Irreps([(self.num_basis, (0, 1))]), "edge", reversal=1 if vector.field.reversal else 0)
         return Signature((vector.key,), of_length)
 
     def num_parameters(self, scope: Scope) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
-from pydantic import Field as Constraint
+from pydantic import Field
 
 from e3frame.spec.errors import PathKey
 from e3frame.spec.layer import Binding, LayerSpec, NamedLayers, Scope, Step, fold
@@ -15,7 +15,7 @@ class Repeat(LayerSpec):
     """Unrolls ``layers`` ``times`` times. Its name refers to the last layer of the last round."""
 
     kind: Literal["repeat"] = "repeat"
-    times: int = Constraint(ge=1, le=LAYERS)
+    times: int = Field(ge=1, le=LAYERS)
     """Number of rounds."""
     layers: NamedLayers
     """Layers of one round. They can read fields from before the repeat; the latest field is that of the previous

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from e3frame.spec.errors import PathKey, SpecError
-from e3frame.spec.layer import Binding, Field, LayerSpec, NamedLayers, Scope, Signature, Step, fold
+from e3frame.spec.layer import Binding, LayerSpec, NamedLayers, Scope, Signature, Step, TensorType, fold
 
 if TYPE_CHECKING:
     from torch import nn
@@ -44,7 +44,7 @@ class Residual(LayerSpec):
                 f"the last layer must be {x.field} to be added to {x}, but '{last.name}' is {last.field}",
                 f"add a linear layer with irreps_out: {x.irreps} at the end",
             )
-        output = Field(
+        output = TensorType(
             x.irreps,
             x.domain,
             x.field.per_species and last.field.per_species,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import SPECIES, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import SPECIES, LayerSpec, Scope, Signature, TensorType
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +29,7 @@ class SpeciesEmbedding(LayerSpec):
                     f"{mul_ir} is not possible: a species has no direction, so its embedding is 0e only",
                     f"did you mean {self.irreps_out.num_irreps}x0e?",
                 )
-        return Signature((SPECIES,), Field(self.irreps_out, "node", per_species=True))
+        return Signature((SPECIES,), TensorType(self.irreps_out, "node", per_species=True))
 
     def num_parameters(self, scope: Scope) -> int:
         return scope.num_species * self.irreps_out.dim

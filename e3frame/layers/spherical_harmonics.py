@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from e3frame.algebra.irreps import Irrep
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import LayerSpec, Scope, Signature, TensorType
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +45,7 @@ class SphericalHarmonics(LayerSpec):
                     f"{ir} is not possible: the harmonic of degree {ir.l} of {vector} is {right}",
                     f"did you mean {right}?",
                 )
-        return Signature((vector.key,), Field(self.irreps_out, vector.domain))
+        return Signature((vector.key,), TensorType(self.irreps_out, vector.domain))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame import o3

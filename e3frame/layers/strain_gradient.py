@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from e3frame.algebra.irreps import Irreps
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import CELL, CREATE_GRAPH, DTYPE, STRAIN, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import CELL, CREATE_GRAPH, DTYPE, STRAIN, LayerSpec, Scope, Signature, TensorType
 from e3frame.spec.reach import require_claim
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class StrainGradient(LayerSpec):
         energy = scope.read(self.of, "graph", "of")
         if energy.irreps.dim != 1 or not energy.irreps[0].ir.is_scalar():
             raise SpecError(("of",), f"one even scalar per graph is required, but {energy} is not")
-        out = Field(Irreps("0e + 2e"), "graph")
+        out = TensorType(Irreps("0e + 2e"), "graph")
         require_claim(self.irreps_out, out.irreps, f"the stress of '{energy.name}'")
         return Signature((energy.key, STRAIN, CELL, CREATE_GRAPH, DTYPE), out, differentiates=(STRAIN,))
 

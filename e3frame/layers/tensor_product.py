@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field as Constraint
+from pydantic import Field
 
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.paths import (
@@ -20,7 +20,7 @@ from e3frame.algebra.paths import (
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import Binding, Field, LayerSpec, Scope, Signature, require_few_paths
+from e3frame.spec.layer import Binding, LayerSpec, Scope, Signature, TensorType, require_few_paths
 from e3frame.spec.limits import TERMS
 from e3frame.spec.reach import require_scalars, require_within
 
@@ -33,14 +33,14 @@ Mode = Literal["uvw", "uvu", "uvv", "uuw", "uuu", "uvuv"]
 class Path(Spec):
     """One product of a term of x1 with a term of x2 into a term of irreps_out; terms count from 0."""
 
-    in1: int = Constraint(ge=0)
-    in2: int = Constraint(ge=0)
-    out: int = Constraint(ge=0)
+    in1: int = Field(ge=0)
+    in2: int = Field(ge=0)
+    out: int = Field(ge=0)
     mode: Mode
     """How the copies u of x1, v of x2 and w of the output combine."""
     weight: bool = True
     """Whether the path has weights."""
-    path_weight: float = Constraint(1.0, ge=0)
+    path_weight: float = Field(1.0, ge=0)
     """Relative share of the output's variance."""
 
 
@@ -72,7 +72,7 @@ class TensorProduct(LayerSpec):
     ``elementwise`` use ``keep``."""
     keep: IrrepsField | None = None
     """For ``full``, ``elementwise`` and ``square``: irreps to keep, such as 0e + 1o; default: all."""
-    paths: Annotated[tuple[Path, ...], Constraint(max_length=TERMS)] | None = None
+    paths: Annotated[tuple[Path, ...], Field(max_length=TERMS)] | None = None
     """For ``paths``: list of paths, such as ``[{in1: 0, in2: 1, out: 0, mode: uvu}]``."""
     weights: str | None = None
     """Field of scalars used as weights, such as an mlp of the edge lengths; default: trained weights."""
@@ -109,7 +109,7 @@ class TensorProduct(LayerSpec):
                     else "remove weights",
                 )
             inputs.append(weights.key)
-        return Signature(tuple(inputs), Field(plan.irreps_out, x1.domain), self._dead(plan, x1, x2))
+        return Signature(tuple(inputs), TensorType(plan.irreps_out, x1.domain), self._dead(plan, x1, x2))
 
     def num_parameters(self, scope: Scope) -> int:
         x1, x2, weights = self._inputs(scope)

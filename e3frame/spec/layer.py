@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, replace
 from math import prod
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, WrapSerializer, WrapValidator
-from pydantic import Field as PydanticField
+from pydantic import AfterValidator, Field, WrapSerializer, WrapValidator
 
 from e3frame.algebra.irreps import Irreps
 from e3frame.spec.base import AlsoWritten, Spec, mistake, shown
@@ -74,7 +73,7 @@ def input_key(name: str) -> str:
 
 
 @dataclass(frozen=True)
-class Field:
+class TensorType:
     """Type of a tensor: irreps and domain; its shape is (num nodes, edges or graphs, irreps.dim)."""
 
     irreps: Irreps
@@ -95,7 +94,7 @@ class Binding:
 
     name: str
     key: str
-    field: Field
+    field: TensorType
 
     @property
     def irreps(self) -> Irreps:
@@ -120,11 +119,11 @@ class Signature:
         differentiates: graph tensors with respect to which the module takes derivatives; it must retain the graph
             (``retain_graph=True``), because other layers may differentiate it too.
         per_pair: inputs that the module accepts once for an edge and its reverse if both are equal
-            (``Field.reversal``). ``EDGE_PAIRS`` is the row of each edge, or None if they have a row per edge.
+            (``TensorType.reversal``). ``EDGE_PAIRS`` is the row of each edge, or None if they have a row per edge.
     """
 
     inputs: tuple[str, ...]
-    output: Field
+    output: TensorType
     warnings: tuple[tuple[str, str], ...] = ()
     differentiates: tuple[str, ...] = ()
     per_pair: tuple[str, ...] = ()
@@ -309,7 +308,7 @@ def _identifier(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_identifier)]
-NamedLayers = Annotated[dict[Name, OneOf[LayerSpec]], PydanticField(min_length=1)]
+NamedLayers = Annotated[dict[Name, OneOf[LayerSpec]], Field(min_length=1)]
 
 
 def require_few_paths(at: str, *irreps: Irreps) -> None:

@@ -14,7 +14,7 @@ from e3frame.spec.validate import validate
 
 PLUGIN = """
 from typing import ClassVar, Literal
-from e3frame.spec.layer import Field, LayerSpec, Signature
+from e3frame.spec.layer import LayerSpec, Signature, TensorType
 
 class Own(LayerSpec):
     \"\"\"Scales with a number for each species, and a bias.\"\"\"
@@ -22,7 +22,7 @@ class Own(LayerSpec):
     example: ClassVar[str] = "{kind: own_scale}"
     def infer(self, scope):
         x = scope.read(None, "node", "of")
-        return Signature((x.key,), Field(x.irreps, "node"))
+        return Signature((x.key,), TensorType(x.irreps, "node"))
     def build(self, scope):
         import torch
         return torch.nn.Linear(4, len(scope.species))

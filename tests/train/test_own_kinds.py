@@ -21,7 +21,18 @@ from e3frame.inference.saved import save_model
 from e3frame.nn.parameters import Role, Rows
 from e3frame.run.transfer import _copy
 from e3frame.spec.errors import SpecError
-from e3frame.spec.layer import BATCH, CREATE_GRAPH, DTYPE, NUM_GRAPHS, POS, SPECIES, Field, LayerSpec, Scope, Signature
+from e3frame.spec.layer import (
+    BATCH,
+    CREATE_GRAPH,
+    DTYPE,
+    NUM_GRAPHS,
+    POS,
+    SPECIES,
+    LayerSpec,
+    Scope,
+    Signature,
+    TensorType,
+)
 from e3frame.spec.registry import Kinded
 from e3frame.spec.scale_shift import AutoScaleShift, ScaleShift
 from e3frame.spec.statistics import Statistics
@@ -84,7 +95,7 @@ def own_kinds() -> Iterator[None]:
 
         def infer(self, scope: Scope) -> Signature:
             x = scope.read("readout", "node", "of")
-            return Signature((x.key, SPECIES, BATCH, NUM_GRAPHS), Field(x.irreps, "graph"))
+            return Signature((x.key, SPECIES, BATCH, NUM_GRAPHS), TensorType(x.irreps, "graph"))
 
         def build(self, scope: Scope) -> nn.Module:
             assert self.per_species_scale_shift is not None
@@ -97,7 +108,7 @@ def own_kinds() -> Iterator[None]:
 
         def infer(self, scope: Scope) -> Signature:
             x = scope.read(self.of, "node", "of")
-            return Signature((x.key, SPECIES), Field(x.irreps, "node"))
+            return Signature((x.key, SPECIES), TensorType(x.irreps, "node"))
 
         def build(self, scope: Scope) -> nn.Module:
             return Scaled(scope.num_species)
@@ -109,7 +120,9 @@ def own_kinds() -> Iterator[None]:
 
         def infer(self, scope: Scope) -> Signature:
             energy = scope.read(self.of, "graph", "of")
-            return Signature((energy.key, POS, CREATE_GRAPH, DTYPE), Field(Irreps("1o"), "node"), differentiates=(POS,))
+            return Signature(
+                (energy.key, POS, CREATE_GRAPH, DTYPE), TensorType(Irreps("1o"), "node"), differentiates=(POS,)
+            )
 
         def build(self, scope: Scope) -> nn.Module:
             return Gradient()

@@ -111,7 +111,7 @@ PLUGIN = """
 import os
 from pathlib import Path
 from typing import ClassVar, Literal
-from e3frame.spec.layer import Field, LayerSpec, Signature
+from e3frame.spec.layer import LayerSpec, Signature, TensorType
 
 with Path("imported").open("a") as file:
     file.write(f"{os.getpid()}\\n")
@@ -122,7 +122,7 @@ class Scale(LayerSpec):
     example: ClassVar[str] = "{kind: scale_of_two_processes}"
     def infer(self, scope):
         x = scope.read(None, "node", "of")
-        return Signature((x.key,), Field(x.irreps, "node"))
+        return Signature((x.key,), TensorType(x.irreps, "node"))
     def build(self, scope):
         import torch
         class Scaled(torch.nn.Module):
