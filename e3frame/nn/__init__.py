@@ -17,6 +17,7 @@ from e3frame.nn.mlp import FullyConnectedNet
 from e3frame.nn.norm_activation import NormActivation
 from e3frame.nn.radial import BesselBasis, CosineEnvelope, GaussianBasis, PolynomialEnvelope, RadialBasis
 from e3frame.nn.reduce import Add, EdgesToNodes, GraphToNodes, NodesToEdges, Pool, group_mean, group_sum
+from e3frame.nn.rms_norm import RMSNorm
 from e3frame.nn.scale_shift import PerSpeciesScaleShift
 from e3frame.nn.self_connection import SelfConnection
 from e3frame.nn.species import SpeciesEmbedding, SpeciesIndex
@@ -47,6 +48,7 @@ __all__ = [
     "PerSpeciesScaleShift",
     "Pool",
     "PolynomialEnvelope",
+    "RMSNorm",
     "RadialBasis",
     "S2Activation",
     "SO3Activation",

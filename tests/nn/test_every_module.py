@@ -78,6 +78,7 @@ CASES: dict[str, Case] = {
         without=FLOAT64,
     ),
     "PolynomialEnvelope": Case(lambda: nn.PolynomialEnvelope(5.0), ((5,),)),
+    "RMSNorm": Case(lambda: nn.RMSNorm(IRREPS), ROWS),
     "RadialBasis": Case(lambda: nn.RadialBasis(nn.BesselBasis(5.0, 4), nn.PolynomialEnvelope(5.0)), ((5, 3),)),
     "S2Activation": Case(lambda: nn.S2Activation("0e+1o+2e", "tanh", 8), ((5, 9),)),
     "S2Activation, turned": Case(

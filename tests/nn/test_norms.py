@@ -1,4 +1,4 @@
-"""Norm activation, dropout, layer and batch normalization."""
+"""Norm activation, dropout, layer, RMS and batch normalization."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from e3nn import o3 as oracle
 from torch.autograd import gradcheck, gradgradcheck
 
 from e3frame.algebra.irreps import Irreps
-from e3frame.nn import BatchNorm, Dropout, LayerNorm, NormActivation
+from e3frame.nn import BatchNorm, Dropout, LayerNorm, NormActivation, RMSNorm
 
 IRREPS = Irreps("3x0e+2x0o+2x1o+0x1e+4x0e+2x2e+1x1o")
 
@@ -212,6 +212,69 @@ def test_layer_norm_errors():
     with pytest.raises(ValueError, match=r"^eps must be positive, got 0$"):
         LayerNorm("2x1o", eps=0)
     assert LayerNorm("0e+1o", center=False)(torch.ones(1, 4)).shape == (1, 4)
+
+
+# ----------------------------------------------------------------------------------------------------------- RMSNorm
+RMS_OPTIONS = [{}, {"affine": False}, {"eps": 0.1}]
+
+
+def test_rms_norm_formula(x: torch.Tensor, generator: torch.Generator):
+    """Irrep by irrep; without means, and with the ratios between irreps as they were."""
+    module = RMSNorm(IRREPS, eps=1e-3)
+    module.weight.data = torch.rand(IRREPS.num_irreps, generator=generator)
+    assert {name: p.shape for name, p in module.named_parameters()} == {"weight": (IRREPS.num_irreps,)}
+    dims = [ir.dim for mul, ir in IRREPS for _ in range(mul)]
+    copies = x.split(dims, dim=-1)
+    mean_square = sum(copy.square().mean(-1) for copy in copies) / len(copies)
+    expected = [
+        w * copy / (mean_square + 1e-3).sqrt().unsqueeze(-1) for w, copy in zip(module.weight, copies, strict=True)
+    ]
+    torch.testing.assert_close(module(x), torch.cat(expected, dim=-1), rtol=0, atol=1e-12)
+
+
+def test_rms_norm_of_scalars_is_that_of_torch(generator: torch.Generator):
+    ours, theirs = RMSNorm("7x0e", eps=1e-6), torch.nn.RMSNorm(7, eps=1e-6)
+    theirs.weight.data = ours.weight.data = torch.rand(7, generator=generator)
+    x = torch.randn(5, 2, 7, generator=generator)
+    torch.testing.assert_close(ours(x), theirs(x), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e-2, 1.0, 1e3])
+def test_rms_norm_does_not_see_the_scale(scale: float, x: torch.Tensor):
+    module = RMSNorm(IRREPS, eps=1e-15)
+    torch.testing.assert_close(module(scale * x), module(x), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("options", RMS_OPTIONS)
+def test_rms_norm_is_equivariant(options: dict, assert_equivariant, x: torch.Tensor, generator: torch.Generator):
+    module = RMSNorm(IRREPS, **options)
+    for p in module.parameters():
+        p.data.normal_(generator=generator)
+    assert_equivariant(module, IRREPS, IRREPS, x)
+
+
+@pytest.mark.parametrize("options", RMS_OPTIONS)
+def test_rms_norm_derivatives(options: dict, x: torch.Tensor):
+    module = RMSNorm(IRREPS, **options)
+    inputs = (x[:2].clone().requires_grad_(), *module.parameters())
+    assert gradcheck(lambda x, *_: module(x), inputs)
+    assert gradgradcheck(lambda x, *_: module(x), inputs)
+
+
+def test_rms_norm_at_zero():
+    """x / √ε to second order: the slope is 1/√ε and the curvature is zero."""
+    module = RMSNorm(IRREPS, eps=0.25)
+    zero = torch.zeros(2, IRREPS.dim, requires_grad=True)
+    assert not module(zero).any()
+    (first,) = torch.autograd.grad(module(zero).sum(), zero, create_graph=True)
+    torch.testing.assert_close(first, torch.full_like(first, 2.0))
+    (second,) = torch.autograd.grad(first.square().sum(), zero)
+    assert not second.any()
+
+
+def test_rms_norm_errors():
+    with pytest.raises(ValueError, match=r"^eps must be positive, got 0$"):
+        RMSNorm("2x1o", eps=0)
 
 
 # --------------------------------------------------------------------------------------------------------- BatchNorm

@@ -109,8 +109,8 @@ def test_modules_of_irreps_without_copies(irreps: str) -> None:
     dim = o3.Irreps(irreps).dim
     x = torch.randn(3, dim, requires_grad=True)
     modules = [
-        nn.BatchNorm(irreps), nn.LayerNorm(irreps), nn.Dropout(irreps, 0.5), nn.NormActivation(irreps, "tanh"),
-        nn.Identity(irreps, irreps), o3.Norm(irreps), o3.Linear(irreps, irreps),
+        nn.BatchNorm(irreps), nn.LayerNorm(irreps), nn.RMSNorm(irreps), nn.Dropout(irreps, 0.5),
+        nn.NormActivation(irreps, "tanh"), nn.Identity(irreps, irreps), o3.Norm(irreps), o3.Linear(irreps, irreps),
     ]  # fmt: skip
     for module in modules:
         out = module(x)
