@@ -56,10 +56,17 @@ class SpeciesIndex(nn.Module):
         return self.index.index_select(0, z)
 
     def checked(self, z: Tensor) -> Tensor:
-        """As `forward`, but raise as `check` does if x is on the CPU, where that need not wait for a device."""
-        if z.is_cpu and has_values(z):
+        """As `forward`, but raise as `check` does if z is on the CPU, where that need not wait for a device."""
+        if not (z.is_cpu and has_values(z)):
+            return self(z)
+        try:
+            species: Tensor = self(z)
+        except IndexError:  # not an element at all
             self.check(z)
-        return self(z)
+            raise
+        if z.numel() and int(species.max()) == len(self.atomic_numbers):
+            self.check(z)
+        return species
 
     def check(self, z: Tensor) -> None:
         """Raise ValueError if z holds an element that is not a species. Waits for the device."""

@@ -124,7 +124,9 @@ class Operator:
         torch.library.register_fake(full)(fake_any)
         torch.library.register_autograd(full, backward, setup_context=keep)
         members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-        self._function: Any = type(name, (torch.autograd.Function,), members)
+        function = type(name, (torch.autograd.Function,), members)
+        # Function.apply looks for transforms and their wrappers first; `plain` has said that there are none.
+        self._apply: Any = super(torch.autograd.Function, function).apply
 
     def __call__(self, *inputs: Any) -> Any:
         if torch.compiler.is_dynamo_compiling() or not plain(inputs, self._optional):
@@ -132,7 +134,7 @@ class Operator:
         if tuple(map(type, inputs[self._count :])) != self._constants:
             return self._op(*inputs)  # which converts constants, or raises
         if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs[: self._count]):
-            return self._function.apply(*inputs)
+            return self._apply(*inputs)
         return self.run(*inputs)
 
 
