@@ -100,6 +100,10 @@ def self_connection(rows: int) -> tuple[Callable[..., Tensor], list[Tensor]]:
     return call, random((rows, built.irreps_in.dim), (4, 8), (built.plan.weight_numel,))
 
 
+def symmetric_product() -> o3.SymmetricProduct:
+    return o3.SymmetricProduct("8x0e + 8x1o + 8x2e", "16x0e + 8x1o", 3, 4)
+
+
 def edge_vectors(rows: int) -> tuple[Callable[..., Tensor], list[Tensor]]:
     index = torch.randint(rows, (2, 8 * rows))
     return lambda pos, shift: nn.edge_vectors(pos, index.to(pos.device), shift), random((rows, 3), (8 * rows, 3))
@@ -119,6 +123,7 @@ CASES = [
     Case("linear", module(lambda: o3.Linear(IRREPS, IRREPS, biases=True))),
     Case("indexed linear", module(lambda: o3.IndexedLinear(IRREPS, IRREPS, 4), lambda n: torch.randint(4, (n,)))),
     Case("self connection", self_connection),
+    Case("symmetric product", module(symmetric_product, lambda n: torch.randint(4, (n,)))),
     Case("spherical harmonics", module(lambda: o3.SphericalHarmonics([0, 1, 2, 3, 4], True), dim=3)),
     Case("radial basis", module(lambda: nn.RadialBasis(nn.BesselBasis(5.0, 8), nn.PolynomialEnvelope(5.0)), dim=3)),
     Case("gate", module(lambda: nn.Gate("32x0e", ["silu"], "64x0e", ["sigmoid"], "32x1o + 32x2e"))),

@@ -23,6 +23,7 @@ from e3frame.algebra.functions import ActivatedGatePlan, ActivationPlan, Harmoni
 from e3frame.algebra.interaction import SelfConnectionPlan
 from e3frame.algebra.linear import LinearPlan
 from e3frame.algebra.plan import ProductPlan
+from e3frame.algebra.symmetric_product import SymmetricProductPlan
 from e3frame.kernels import cuequivariance, native, reference
 from e3frame.kernels.backends import BACKENDS, Backend, check_choice, chosen, kept_with_plans, register, run, use
 from e3frame.kernels.constants import as_floating
@@ -43,6 +44,7 @@ __all__ = [
     "self_connection",
     "spherical_harmonics",
     "statuses",
+    "symmetric_product",
     "use",
 ]
 
@@ -240,6 +242,30 @@ def _check_convolution(
 def _other_connection(plan: ProductPlan) -> str:
     """A connection mode of the plan that is not uvu; empty if there is none."""
     return next((ins.connection_mode for ins in plan.instructions if ins.connection_mode != "uvu"), "")
+
+
+def symmetric_product(x: Tensor, w: Tensor, index: Tensor | None, plan: SymmetricProductPlan) -> Tensor:
+    """Weighted sum of all products of a channel's components: ``(n, irreps_in.dim) -> (n, irreps_out.dim)``.
+
+    Args:
+        w: ``(rows, num_couplings, mul)``.
+        index: ``(n,)`` integers, the row of w for each row of x; None if w has one row.
+
+    Raises:
+        ValueError: shapes that do not fit, or tensors of different types.
+        IndexError: an index that is out of range.
+    """
+    _check_last("x", x, plan.irreps_in.dim)
+    if w.shape != plan.weight_shape:
+        raise ValueError(f"w must have shape {plan.weight_shape}, got {tuple(w.shape)}")
+    if index is None and plan.rows != 1:
+        raise ValueError(f"w has {plan.rows} rows, so that index is required")
+    if x.ndim != 2 or (index is not None and index.shape != x.shape[:1]):
+        given = "" if index is None else f" and {tuple(index.shape)}"
+        raise ValueError(f"x must have shape (n, {plan.irreps_in.dim}) and index (n,), got {tuple(x.shape)}{given}")
+    if x.dtype != w.dtype:
+        raise ValueError(f"x and w must be of one type, got {x.dtype} and {w.dtype}")
+    return run("symmetric_product", plan, x, w, index)
 
 
 def _check_last(name: str, tensor: Tensor, expected: int) -> None:

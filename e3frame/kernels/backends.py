@@ -78,7 +78,7 @@ BACKENDS: dict[str, Backend] = {}
 
 OPERATORS = (
     *("activation", "convolution", "edge_vectors", "gate", "indexed_linear", "linear", "pairs", "product"),
-    *("radial_basis", "self_connection", "spherical_harmonics"),
+    *("radial_basis", "self_connection", "spherical_harmonics", "symmetric_product"),
 )
 _forced: list[str] = []
 _orders: dict[str, Callable[[Any], tuple[str, ...]]] = {}

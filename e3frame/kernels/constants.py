@@ -39,12 +39,13 @@ def floating_dtype(dtype: torch.dtype | None) -> torch.dtype:
 def as_tensor(array: NDArray[Any], dtype: torch.dtype | None = None, device: Device = None) -> Tensor:
     """Return a new tensor with the numbers of ``array``, rounded once, to ``dtype`` (the default dtype if None).
 
-    Complex arrays become the complex type of ``dtype``.
+    Complex arrays become the complex type of ``dtype``; integers become int64 if that is the type.
 
     Raises:
         ValueError: the type is not floating-point.
     """
-    dtype = floating_dtype(dtype)
+    if dtype is not torch.int64 or array.dtype.kind != "i":
+        dtype = floating_dtype(dtype)
     if np.iscomplexobj(array):
         dtype = dtype.to_complex()
     return torch.tensor(array, dtype=dtype, device=device)
@@ -62,7 +63,7 @@ def known_to_compilers(function: Function) -> Function:
     return function
 
 
-def constant(compute: Callable[..., NDArray[np.float64]], shared: bool = False) -> Callable[..., Tensor]:
+def constant(compute: Callable[..., NDArray[Any]], shared: bool = False) -> Callable[..., Tensor]:
     """Turn a cached function ``(*key) -> array`` into a function ``(*key, dtype, device) -> Tensor``.
 
     A compiler embeds the numbers in its graph: it cannot read a function that computes them, and a tensor embedded as

@@ -55,6 +55,7 @@ from e3frame.o3.s2grid import FromS2Grid, ToS2Grid, irfft, rfft, s2_grid, spheri
 from e3frame.o3.so3grid import SO3Grid
 from e3frame.o3.spherical_harmonics import SphericalHarmonics, spherical_harmonics
 from e3frame.o3.state import state_dict_for_e3nn
+from e3frame.o3.symmetric_product import SymmetricProduct
 from e3frame.o3.tensor_product import TensorProduct
 from e3frame.o3.wigner import (
     change_basis_real_to_complex,
@@ -82,6 +83,7 @@ __all__ = [
     "SO3Grid",
     "SphericalHarmonics",
     "SphericalHarmonicsAlphaBeta",
+    "SymmetricProduct",
     "TensorProduct",
     "TensorSquare",
     "ToS2Grid",

@@ -28,6 +28,8 @@ CASES: dict[str, Case] = {
     "Linear": Case(lambda: o3.Linear(A, "3x0e + 1x1o", biases=True), ((3, 8),)),
     "Linear, channels": Case(lambda: o3.Linear(A, A, f_in=2, f_out=4), ((3, 2, 8),)),
     "IndexedLinear": Case(lambda: o3.IndexedLinear(A, "3x0e + 1x1o", 3), ((3, 8),), (SPECIES,)),
+    "SymmetricProduct": Case(lambda: o3.SymmetricProduct(A, "4x0e + 2x1o", 3), ((3, 8),)),
+    "SymmetricProduct, indexed": Case(lambda: o3.SymmetricProduct(A, "2x1o", 2, 3), ((3, 8),), (SPECIES,)),
     "Norm": Case(lambda: o3.Norm(A), ((3, 8),)),
     "SphericalHarmonics": Case(lambda: o3.SphericalHarmonics(range(4), True, "component"), ((3, 3),)),
     "SphericalHarmonicsAlphaBeta": Case(lambda: o3.SphericalHarmonicsAlphaBeta(range(4)), ((3,), (3,))),
@@ -38,7 +40,7 @@ CASES: dict[str, Case] = {
     "SO3Grid.to_grid": Case(lambda: Call(o3.SO3Grid(1, 2), "to_grid"), ((3, 10),)),
     "SO3Grid.from_grid": Case(lambda: Call(o3.SO3Grid(1, 2), "from_grid"), ((3, 8, 4, 8),)),
 }
-INDUCTOR = ("TensorProduct", "Linear", "SphericalHarmonics")
+INDUCTOR = ("TensorProduct", "Linear", "SphericalHarmonics", "SymmetricProduct")
 
 
 def test_every_module_is_here() -> None:

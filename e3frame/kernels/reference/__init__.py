@@ -11,6 +11,7 @@ from e3frame.kernels.reference.harmonics import spherical_harmonics
 from e3frame.kernels.reference.linear import indexed_linear, linear, self_connection
 from e3frame.kernels.reference.pointwise import activation, edge_vectors, gate, radial_basis
 from e3frame.kernels.reference.products import convolution, product
+from e3frame.kernels.reference.symmetric_product import symmetric_product
 
 __all__ = [
     "activation",
@@ -23,11 +24,12 @@ __all__ = [
     "radial_basis",
     "self_connection",
     "spherical_harmonics",
+    "symmetric_product",
 ]
 
 _OPERATORS = (
     *(activation, convolution, edge_vectors, gate, indexed_linear),
-    *(linear, product, radial_basis, self_connection, spherical_harmonics),
+    *(linear, product, radial_basis, self_connection, spherical_harmonics, symmetric_product),
 )
 
 BACKEND = register(

@@ -1,0 +1,231 @@
+"""Couplings of symmetric powers: the equivariant polynomials of one degree in the components of some irreps.
+
+A polynomial of degree ν in the components x_0, x_1, ... is written as its coefficients of the sorted monomials
+``x_i1 ... x_iν``, i1 <= ... <= iν. A *coupling* to an irrep of degree L is 2L + 1 such polynomials that rotate as this
+irrep. All monomials with the same number of factors from each term of the irreps are a *sector*; no coupling of the
+bases below mixes two.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from itertools import combinations_with_replacement, groupby
+from math import factorial, prod
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from e3frame.algebra.irreps import Irrep
+from e3frame.algebra.wigner import Array, wigner_3j
+
+__all__ = ["Couplings", "Sector", "count_full", "count_reduced", "full_couplings", "inner_weights", "reduced_couplings"]
+
+Indices: TypeAlias = NDArray[np.int64]
+Terms: TypeAlias = tuple[Irrep, ...]
+Sector: TypeAlias = tuple[int, ...]
+"""The number of the term of each factor, sorted."""
+
+# A candidate that depends on others leaves a rest of 1e-15 of its length; those that do not leave more than 1e-3.
+_DEPENDENT = 1e-8
+_ZERO = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class Couplings:
+    """Some couplings to one irrep, all of one sector.
+
+    Attributes:
+        sector: the terms whose components are multiplied.
+        coefficients: (couplings, 2L + 1, monomials of the sector in lexical order).
+    """
+
+    sector: Sector
+    coefficients: Array
+
+
+def count_reduced(terms: Terms, order: int) -> Counter[Irrep]:
+    """Return the number of linearly independent couplings of degree ``order`` to each irrep, without computing them.
+
+    The monomials of weight m (of rotations about one axis) and parity p are counted; the multiplicity of an irrep is
+    their number at m = L minus that at m = L + 1.
+
+    >>> count_reduced((Irrep("0e"), Irrep("1o")), 2)
+    Counter({0e: 2, 1o: 1, 2e: 1})
+    """
+    found: Counter[tuple[int, int, int]] = Counter({(0, 0, 1): 1})  # (degree, weight, parity): number of monomials
+    for ir in terms:
+        for m in range(-ir.l, ir.l + 1):
+            for degree in range(1, order + 1):  # ascending: a component may occur several times
+                for (n, weight, p), number in list(found.items()):
+                    if n == degree - 1:
+                        found[degree, weight + m, p * ir.p] += number
+    top = order * max((ir.l for ir in terms), default=0)
+    irreps = [Irrep(degree, p) for degree in range(top + 1) for p in (-1, 1)]
+    numbers = {ir: found[order, ir.l, ir.p] - found[order, ir.l + 1, ir.p] for ir in irreps}
+    return Counter({ir: number for ir, number in numbers.items() if number})
+
+
+def count_full(terms: Terms, order: int) -> Counter[Irrep]:
+    """Return the number of couplings of `full_couplings` to each irrep."""
+    found = Counter(terms)
+    for _ in range(order - 1):
+        wider: Counter[Irrep] = Counter()
+        for left, number in found.items():
+            for ir in terms:
+                for out in _outputs(left, ir, order):
+                    wider[out] += number
+        found = wider
+    return found
+
+
+def _outputs(left: Irrep, right: Irrep, order: int) -> list[Irrep]:
+    """The irreps of a product; in the full basis of degree 4 those of natural parity alone, as in mace-torch."""
+    return [ir for ir in left * right if order < 4 or ir.p == (-1) ** ir.l]
+
+
+def inner_weights(monomials: Indices) -> Array:
+    """Return ``Π_i n_i! / ν!`` for the powers n_i of each monomial: (monomials, ν) -> (monomials,).
+
+    The norm of a polynomial as a symmetric tensor is the root of the sum of these times its squared coefficients.
+    """
+    ways = [prod(factorial(n) for n in Counter(row).values()) for row in monomials.tolist()]
+    return np.array(ways) / factorial(monomials.shape[1])
+
+
+@lru_cache(maxsize=64)
+def reduced_couplings(terms: Terms, order: int) -> dict[Irrep, tuple[Couplings, ...]]:
+    """Return a basis of all couplings of degree ``order``, by irrep, sectors in lexical order.
+
+    Those of a sector are the couplings of its first factors times the last factor, in the order of the irreps of the
+    former. Gram-Schmidt in this order, with the norm of symmetric tensors, drops those that depend on earlier ones. So
+    no choice of an eigensolver enters, and the numbers of two machines differ by rounding alone. Couplings are
+    orthogonal as symmetric tensors. Each is scaled to a second moment of 1 for components that are independent and
+    normally distributed.
+
+    Raises:
+        ArithmeticError: the number of couplings is not that of `count_reduced`.
+    """
+    found: dict[Irrep, list[Couplings]] = {}
+    for sector in combinations_with_replacement(range(len(terms)), order):
+        for ir, coefficients in _basis(terms, sector).items():
+            found.setdefault(ir, []).append(Couplings(sector, coefficients))
+    numbers = Counter({ir: sum(len(each.coefficients) for each in parts) for ir, parts in found.items()})
+    if numbers != count_reduced(terms, order):
+        raise ArithmeticError(f"degree {order} of {terms} has {count_reduced(terms, order)} couplings, found {numbers}")
+    return {ir: tuple(parts) for ir, parts in found.items()}
+
+
+def full_couplings(terms: Terms, order: int, ir: Irrep) -> tuple[Couplings, ...]:
+    """Return the couplings to ``ir`` of mace-torch's basis U (Batatia et al. 2022, eq. 11), in its order.
+
+    The factors are coupled from left to right along each path once, so that most couplings depend on others after
+    symmetrization, and some vanish. At each step the paths are sorted by irrep; equal ones keep the order of their left
+    paths, then of the terms. In degree 4 only irreps of natural parity occur on the way. Coefficients are those of U.
+    """
+    paths: list[tuple[Irrep, Sector, Array]] = [(out, (t,), np.eye(out.dim)[None]) for t, out in enumerate(terms)]
+    for n in range(1, order):
+        paths.sort(key=lambda path: path[0])
+        wider = []
+        for left, sector, coefficients in paths:
+            for t, factor in enumerate(terms):
+                for out in _outputs(left, factor, order):
+                    if n < order - 1 or out == ir:
+                        product = _times(coefficients, (left.l, factor.l, out.l), *_factor(terms, sector, t))
+                        wider.append((out, tuple(sorted((*sector, t))), product))
+        paths = wider
+    return tuple(Couplings(sector, coefficients) for out, sector, coefficients in paths if out == ir)
+
+
+@lru_cache(maxsize=4096)
+def sector_monomials(terms: Terms, sector: Sector) -> Indices:
+    """Return the sorted monomials of a sector in lexical order: (monomials, ν) numbers of components."""
+    ends = np.cumsum([ir.dim for ir in terms]).tolist()
+    rows: list[tuple[int, ...]] = [()]
+    for t, factors in groupby(sector):
+        n, own = len(list(factors)), range(ends[t] - terms[t].dim, ends[t])
+        rows = [(*row, *more) for row in rows for more in combinations_with_replacement(own, n)]
+    return np.array(rows, dtype=np.int64).reshape(-1, len(sector))
+
+
+@lru_cache(maxsize=4096)
+def _basis(terms: Terms, sector: Sector) -> dict[Irrep, Array]:
+    """The couplings of a sector: (couplings, 2L + 1, monomials) for each irrep."""
+    last = terms[sector[-1]]
+    if len(sector) == 1:
+        return {last: np.eye(last.dim)[None]}
+    candidates: dict[Irrep, list[Array]] = {}
+    for left, coefficients in _basis(terms, sector[:-1]).items():
+        for ir in left * last:
+            product = _times(coefficients, (left.l, last.l, ir.l), *_factor(terms, sector[:-1], sector[-1]))
+            candidates.setdefault(ir, []).append(product)
+    weights, moments = inner_weights(sector_monomials(terms, sector)), _moments(terms, sector)
+    found = {}
+    for ir, parts in sorted(candidates.items()):
+        basis = _independent(np.concatenate(parts), weights)
+        if len(basis):
+            second = np.einsum("pkm,mn,pkn->p", basis, moments, basis, optimize=True) / ir.dim
+            found[ir] = basis / np.sqrt(second)[:, None, None]
+    return found
+
+
+@lru_cache(maxsize=4096)
+def _factor(terms: Terms, sector: Sector, t: int) -> tuple[Indices, int]:
+    """Multiply the monomials of a sector by the components of term t.
+
+    Returns:
+        (monomials, 2l + 1), the number of each product in the wider sector; the number of monomials of that.
+    """
+    wider = sector_monomials(terms, tuple(sorted((*sector, t)))).tolist()
+    number = {tuple(row): i for i, row in enumerate(wider)}
+    end = sum(ir.dim for ir in terms[: t + 1])
+    own = range(end - terms[t].dim, end)
+    rows = sector_monomials(terms, sector).tolist()
+    return np.array([[number[tuple(sorted((*row, j)))] for j in own] for row in rows], dtype=np.int64), len(wider)
+
+
+def _times(left: Array, degrees: tuple[int, int, int], targets: Indices, size: int) -> Array:
+    """Multiply couplings (couplings, 2 l1 + 1, monomials) by the components of a factor and couple both to l3."""
+    l1, l2, l3 = degrees
+    c = wigner_3j(l3, l1, l2) * (2 * l3 + 1) ** 0.5
+    out = np.zeros((len(left), 2 * l3 + 1, size))
+    for j in range(2 * l2 + 1):
+        # Monomials differ also after multiplication by one component, so that each target occurs once.
+        out[:, :, targets[:, j]] += np.einsum("ki,pim->pkm", c[:, :, j], left)
+    return out
+
+
+def _independent(candidates: Array, weights: Array) -> Array:
+    """Return an orthogonal basis of (n, 2L + 1, monomials) by Gram-Schmidt in the given order."""
+    scale = np.sqrt(weights)
+    found = np.zeros((0, candidates[0].size))
+    for x in (candidates * scale).reshape(len(candidates), -1):
+        rest = x
+        for _ in range(2):  # the second pass removes the rounding errors of the first
+            rest = rest - (found @ rest) @ found
+        length = np.linalg.norm(rest)
+        if length > _DEPENDENT * candidates.shape[1] ** 0.5:  # the longest symmetric part is √(2L + 1)
+            found = np.concatenate([found, rest[None] / length])
+    basis = found.reshape(-1, *candidates.shape[1:]) / scale
+    basis[np.abs(basis) < _ZERO] = 0
+    return basis
+
+
+def _moments(terms: Terms, sector: Sector) -> Array:
+    """Expectation of the product of each two monomials of a sector, for independent normal components."""
+    matrix: Array = np.ones((1, 1))
+    for t, factors in groupby(sector):
+        own = _moments_of_term(terms[t].dim, len(list(factors)))
+        matrix = np.kron(matrix, own).astype(np.float64, copy=False)
+    return matrix
+
+
+@cache
+def _moments_of_term(dim: int, order: int) -> Array:
+    rows = combinations_with_replacement(range(dim), order)
+    powers = np.array([np.bincount(row, minlength=dim) for row in rows])
+    # E[x^n] is (n - 1)!! for even n and 0 for odd n.
+    single = np.array([0.0 if n % 2 else prod(range(n - 1, 0, -2)) for n in range(2 * order + 1)])
+    return np.asarray(np.prod([single[p[:, None] + p] for p in powers.T], axis=0), dtype=np.float64)
