@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 from e3frame import kernels
 from e3frame.math.moments import normalize2mom
 from e3frame.nn.activation import ScalarFunction, activation, scaled
-from e3frame.nn.parameters import Role
 
 __all__ = ["FullyConnectedNet"]
 
@@ -24,8 +22,6 @@ class _Layer(nn.Module):
         a, c: constant factors.
         bias: learn b, zero at first.
     """
-
-    parameter_roles: ClassVar[dict[str, Role]] = {"weight": "matrix"}
 
     def __init__(self, h_in: int, h_out: int, act: normalize2mom | None, a: float, c: float, bias: bool) -> None:
         super().__init__()
@@ -42,6 +38,9 @@ class _Layer(nn.Module):
             return x if self.bias is None else x + self.bias
         x = x @ self.weight
         return kernels.activation(x if self.bias is None else x + self.bias / self.a, self._plan)
+
+    def weight_matrices(self) -> dict[str, list[Tensor]]:
+        return {"weight": [self.weight]}
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]} -> {self.weight.shape[1]}, bias={self.bias is not None}"

@@ -1,4 +1,4 @@
-"""What modules declare about their own parameters: their roles, and their rows for each species."""
+"""What modules declare about their own parameters: roles, matrices, and rows for each species."""
 
 from __future__ import annotations
 
@@ -7,11 +7,23 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-__all__ = ["HasRoles", "PerSpecies", "Role", "Rows", "role_of", "species_rows"]
+__all__ = [
+    "HasMatrices",
+    "HasRoles",
+    "PerSpecies",
+    "Place",
+    "Role",
+    "Rows",
+    "matrices_of",
+    "role_of",
+    "species_rows",
+]
 
 Role = Literal["weight", "matrix", "bias"]
-"""How optimizers treat a parameter: ``bias`` (biases, and the scales of norms) does not decay, ``matrix`` is the matrix
-of a linear map as a whole, ``weight`` any other weight, such as a flat list of many matrices."""
+"""How optimizers treat a parameter: ``bias`` (biases, and the scales of norms) does not decay, ``matrix`` consists of
+matrices of linear maps, ``weight`` is any other weight."""
+Place = tuple[tuple[int, ...], tuple[int, ...], int]
+"""Matrices of equal shape in a parameter: size (..., rows, columns), strides and offset, as for ``as_strided``."""
 
 
 class Rows(NamedTuple):
@@ -36,6 +48,14 @@ class HasRoles(Protocol):
 
 
 @runtime_checkable
+class HasMatrices(Protocol):
+    """A module with linear maps, whose matrices optimizers such as Muon and SOAP treat as a whole."""
+
+    def weight_matrices(self) -> Mapping[str, Sequence[Tensor]]:
+        """Views (..., rows, columns) on each parameter, by its name, that are matrices of linear maps."""
+
+
+@runtime_checkable
 class PerSpecies(Protocol):
     """A module with rows for each species, which a model of other species keeps, drops or begins anew one by one."""
 
@@ -47,6 +67,23 @@ def role_of(module: nn.Module, name: str) -> Role:
     """Return the role of a module's own parameter: as declared, or ``bias`` if its name begins with it."""
     roles = module.parameter_roles if isinstance(module, HasRoles) else {}
     return roles.get(name, "bias" if name.startswith("bias") else "weight")
+
+
+def matrices_of(module: nn.Module, name: str) -> tuple[Place, ...]:
+    """Return the matrices of which a module's own parameter consists; empty if other numbers are in it, or vectors.
+
+    Raises:
+        ValueError: what the module gives are not views on the parameter.
+    """
+    views = module.weight_matrices().get(name, ()) if isinstance(module, HasMatrices) else ()
+    parameter = module.get_parameter(name)
+    if any(view.untyped_storage().data_ptr() != parameter.untyped_storage().data_ptr() for view in views):
+        raise ValueError(f"weight_matrices of {type(module).__name__} must give views on '{name}', not copies")
+    whole = parameter.is_contiguous() and sum(view.numel() for view in views) == parameter.numel()
+    if not views or not whole or any(min(view.shape[-2:]) < 2 for view in views):
+        return ()
+    begin = parameter.storage_offset()
+    return tuple((tuple(view.shape), view.stride(), int(view.storage_offset() - begin)) for view in views)
 
 
 def species_rows(module: nn.Module) -> Mapping[str, Sequence[Rows]]:

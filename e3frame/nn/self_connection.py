@@ -54,5 +54,11 @@ class SelfConnection(nn.Module):
         """
         return kernels.self_connection(x, attributes, self.weight, species, self._connection)
 
+    def weight_matrices(self) -> dict[str, list[Tensor]]:
+        """Return the matrix (u v, w) of each path, as the outer product of x and a is mapped to the output."""
+        return {
+            "weight": [self.weight[where].view(-1, ins.path_shape[-1]) for ins, where, _ in self.plan.matrix_paths()]
+        }
+
     def extra_repr(self) -> str:
         return f"{self.irreps_in} x {self.irreps_attributes} -> {self.irreps_out} | {self.plan.weight_numel} weights"

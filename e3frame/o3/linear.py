@@ -122,6 +122,10 @@ class Linear(LoadsE3nn):
         for n, (ins, view) in enumerate(self._views(self._flat(weight))):
             yield (n, ins, view) if yield_instruction else view
 
+    def weight_matrices(self) -> dict[str, list[Tensor]]:
+        """Return the matrix (..., u, w) of each path."""
+        return {"weight": [view for _, view in self._views(self.weight)]} if self.internal_weights else {}
+
     def _flat(self, weight: Tensor | None) -> Tensor:
         given = self._given("weight", weight, self.plan.weight_shape)
         return self.weight if given is None else given  # no weights: the views are empty
@@ -181,6 +185,10 @@ class IndexedLinear(nn.Module):
                 for ins, where, _ in self.plan.matrix_paths()
             ]
         }
+
+    def weight_matrices(self) -> dict[str, list[Tensor]]:
+        """Return the matrices (index, u, w) of each path."""
+        return {"weight": [view.transpose(0, 1) for view, _, _ in self.species_rows()["weight"]]}
 
     def __repr__(self) -> str:
         return (

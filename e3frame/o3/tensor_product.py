@@ -217,6 +217,14 @@ class TensorProduct(LoadsE3nn):
                 view = self.weight_view_for_instruction(n, weight)
                 yield (n, ins, view) if yield_instruction else view
 
+    def weight_matrices(self) -> dict[str, list[Tensor]]:
+        """Return the matrices (u v, w) of the paths into a sum over copies; weights of other modes are no matrices."""
+        modes = ("uvw", "uuw", "u<vw")
+        if not self.internal_weights:
+            return {}
+        views = ((ins, view) for _, ins, view in self.weight_views(yield_instruction=True))
+        return {"weight": [view.flatten(0, -2) for ins, view in views if ins.connection_mode in modes]}
+
     def visualize(
         self,
         weight: Tensor | None = None,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from e3frame.network import Model
-from e3frame.nn.parameters import Role, role_of
+from e3frame.nn.parameters import Place, Role, matrices_of, role_of
 
 
 def parameter_groups(model: nn.Module, lr: float, factor: Callable[[str], float]) -> list[dict[str, Any]]:
@@ -23,16 +23,24 @@ def parameter_groups(model: nn.Module, lr: float, factor: Callable[[str], float]
         factor: gives the factor of the learning rate for the name of a parameter.
 
     Returns:
-        Groups with ``params``, ``lr`` and ``role`` (:data:`e3frame.nn.parameters.Role`).
+        Groups with ``params``, ``lr`` and ``role`` (:data:`e3frame.nn.parameters.Role`); those of the role ``matrix``
+        also with ``matrices``, the places of the matrices in each parameter.
     """
-    groups: dict[tuple[float, Role], list[nn.Parameter]] = {}
+    groups: dict[tuple[float, Role], list[tuple[nn.Parameter, tuple[Place, ...]]]] = {}
     for name, module in model.named_modules():
         for own, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad:
                 continue
-            groups.setdefault((factor(f"{name}.{own}"), role_of(module, own)), []).append(parameter)
+            role, places = role_of(module, own), matrices_of(module, own)
+            role = "matrix" if places and role == "weight" else role
+            groups.setdefault((factor(f"{name}.{own}"), role), []).append((parameter, places))
     ordered = sorted(groups.items(), key=lambda item: item[0][0] != 1.0)  # the rate that is shown is that of the first
-    return [{"params": params, "lr": lr * scale, "role": role} for (scale, role), params in ordered]
+    return [_group(lr * scale, role, members) for (scale, role), members in ordered]
+
+
+def _group(lr: float, role: Role, members: Sequence[tuple[nn.Parameter, tuple[Place, ...]]]) -> dict[str, Any]:
+    group = {"params": [parameter for parameter, _ in members], "lr": lr, "role": role}
+    return group | ({"matrices": [list(places) for _, places in members]} if role == "matrix" else {})
 
 
 class Average:

@@ -41,6 +41,7 @@ VARIANTS = {
         "trainer.ema_decay": None,
     },
     "muon": {"optimizer": {"kind": "muon"}, "scheduler": {"kind": "one_cycle"}},
+    "soap": {"optimizer": {"kind": "soap", "every": 4}},
     "budget": {"data.batch_size": {"edges": 500}, "data.eval_batch_size": {"atoms": 100}, "trainer.max_epochs": 2},
     "disk and noise": {
         **{"data.storage": "disk", "data.augment": {"noise": 0.02}, "data.num_workers": 1, "trainer.max_epochs": 2},

@@ -268,6 +268,7 @@ VARIANTS = {
         "trainer.ema_decay": None,
     },
     "muon": {"optimizer": {"kind": "muon"}, "scheduler": {"kind": "one_cycle"}},
+    "soap": {"optimizer": {"kind": "soap", "every": 4}},
     "bf16": {"trainer.dtype": "bf16-mixed", "trainer.gradient_clip_val": 1.0},
     "steps": {"trainer.max_steps": 7},
     "minutes": {"trainer": {"max_epochs": None, "max_minutes": 0.02, "num_threads": 1}},

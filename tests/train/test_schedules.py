@@ -64,6 +64,7 @@ def test_plateau() -> None:
 def test_every_optimizer_takes_a_step_downhill(kind: str) -> None:
     weights = [nn.Parameter(torch.full((1, 1), 3.0)) for _ in range(2)]
     groups = [{"params": [w], "lr": 0.1, "role": role} for w, role in zip(weights, ("matrix", "bias"), strict=True)]
+    groups[0]["matrices"] = [[((1, 1), (1, 1), 0)]]
     optimizer = OptimizerSpec.parse({"kind": kind, "lr": 0.1}).build(groups)
     assert [group["lr"] for group in optimizer.param_groups] == [0.1, 0.1]
     if kind == "schedule_free":
@@ -90,8 +91,8 @@ def test_every_optimizer_takes_a_step_downhill(kind: str) -> None:
 def test_biases_and_norms_do_not_decay() -> None:
     model = nn.Sequential(FullyConnectedNet([2, 3, 1], torch.relu, bias=True), LayerNorm("4x0e"), Linear("2x0e", "0e"))
     groups = parameter_groups(model, 0.1, lambda name: 1.0)
-    assert {group["role"]: len(group["params"]) for group in groups} == {"matrix": 2, "bias": 4, "weight": 1}
-    for kind, decay in (("adamw", 0.01), ("muon", 0.01), ("schedule_free", 0.02)):
+    assert {group["role"]: len(group["params"]) for group in groups} == {"matrix": 1, "bias": 4, "weight": 2}
+    for kind, decay in (("adamw", 0.01), ("muon", 0.01), ("soap", 0.01), ("schedule_free", 0.02)):
         spec = OptimizerSpec.parse({"kind": kind, "weight_decay": decay})
         decays = {group["role"]: group["weight_decay"] for group in spec.build(groups).param_groups}
         assert decays == {"matrix": decay, "bias": 0.0, "weight": decay}
@@ -99,11 +100,12 @@ def test_biases_and_norms_do_not_decay() -> None:
     assert {group["weight_decay"] for group in spec.build(groups).param_groups} == {0.01}
 
 
-def test_muon_needs_matrices() -> None:
+@pytest.mark.parametrize("kind", ["muon", "soap"])
+def test_what_needs_matrices(kind: str) -> None:
     groups = [{"params": [nn.Parameter(torch.zeros(4))], "lr": 0.1, "role": "weight"}]
     with pytest.raises(SpecError) as caught:
-        OptimizerSpec.parse({"kind": "muon"}).build(groups)
-    assert str(caught.value) == ("optimizer.kind\n  the model has no mlp whose matrices muon could train\n  take adamw")
+        OptimizerSpec.parse({"kind": kind}).build(groups)
+    assert str(caught.value) == (f"optimizer.kind\n  the model has no matrices that {kind} could train\n  take adamw")
 
 
 def test_one_cycle() -> None:

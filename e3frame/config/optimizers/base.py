@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Groups = Sequence[dict[str, Any]]
-"""Groups of parameters, each with ``params``, ``lr`` and ``role`` (:data:`e3frame.nn.parameters.Role`)."""
+"""Groups of parameters, each with ``params``, ``lr`` and ``role`` (:data:`e3frame.nn.parameters.Role`); the role
+``matrix`` comes with ``matrices``, for each parameter a list of :data:`e3frame.nn.parameters.Place`."""
 
 
 class OptimizerSpec(Kinded, family="optimizer"):
@@ -39,3 +40,15 @@ class OptimizerSpec(Kinded, family="optimizer"):
 def without_decay(groups: Groups) -> list[dict[str, Any]]:
     """Return the groups with weight decay turned off for biases and norms."""
     return [group | {"weight_decay": 0.0} if group["role"] == "bias" else dict(group) for group in groups]
+
+
+def matrices_and_others(groups: Groups, kind: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the groups of matrices, and the others with weight decay turned off for biases and norms.
+
+    Raises:
+        SpecError: there are no matrices, which an optimizer of this kind is for.
+    """
+    matrices = [dict(group) for group in groups if group["role"] == "matrix"]
+    if not matrices:
+        raise SpecError(("optimizer", "kind"), f"the model has no matrices that {kind} could train", "take adamw")
+    return matrices, without_decay([group for group in groups if group["role"] != "matrix"])

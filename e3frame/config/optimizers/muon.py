@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from e3frame.config.optimizers.base import Beta, Groups, OptimizerSpec, without_decay
-from e3frame.spec.errors import SpecError
+from e3frame.config.optimizers.base import Beta, Groups, OptimizerSpec, matrices_and_others
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
 
 class MuonSpec(OptimizerSpec):
-    """Muon for the weight matrices of all MLPs, radial MLPs included (Jordan et al. 2024); AdamW for all other weights.
-
-    The weights of linear maps and of products of irreps are flat lists of many small matrices, which Muon cannot train.
-    """
+    """Muon for the matrices of linear maps, self-connections, products and MLPs, one for each path between irreps
+    (Jordan et al. 2024); AdamW for all other weights."""
 
     kind: Literal["muon"] = "muon"
     momentum: Beta = 0.95
@@ -30,10 +27,8 @@ class MuonSpec(OptimizerSpec):
     """Weight decay: each step multiplies a weight by 1 - lr * weight_decay, except biases and norms."""
 
     def build(self, groups: Groups) -> Optimizer:
-        from e3frame.nn.muon import MuonAndAdamW
+        from e3frame.nn.optim import Muon, WithAdamW
 
-        matrices = [dict(group) for group in groups if group["role"] == "matrix"]
-        if not matrices:
-            raise SpecError(("optimizer", "kind"), "the model has no mlp whose matrices muon could train", "take adamw")
-        others = without_decay([group for group in groups if group["role"] != "matrix"])
-        return MuonAndAdamW(matrices, others, self.lr, self.momentum, self.betas, self.eps, self.weight_decay)
+        matrices, others = matrices_and_others(groups, self.kind)
+        muon = Muon(matrices, self.lr, self.momentum, self.weight_decay)
+        return WithAdamW(muon, others, self.lr, self.betas, self.eps, self.weight_decay)

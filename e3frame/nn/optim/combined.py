@@ -1,37 +1,39 @@
-"""Muon and AdamW as one optimizer."""
+"""An optimizer of matrices, and AdamW, as one optimizer."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch.optim import AdamW, Muon, Optimizer
+from torch.optim import AdamW, Optimizer
+
+from e3frame.nn.optim.stacks import MatrixOptimizer
+
+__all__ = ["WithAdamW"]
 
 
-class MuonAndAdamW(Optimizer):
-    """``torch.optim.Muon`` on matrices, its steps of the size of AdamW's, and AdamW on all other parameters.
+class WithAdamW(Optimizer):
+    """An optimizer of matrices, and AdamW for all other parameters.
 
     Args:
-        matrices: groups of two-dimensional parameters, at least one.
-        others: groups of any parameters.
-        lr, momentum, betas, eps, weight_decay: values for groups that have none of their own.
+        matrices: the optimizer of matrices.
+        others: groups of any parameters, which may be none.
+        lr, betas, eps, weight_decay: values of AdamW for groups that have none of their own.
     """
 
     def __init__(
         self,
-        matrices: list[dict[str, Any]],
-        others: list[dict[str, Any]],
+        matrices: MatrixOptimizer,
+        others: Sequence[dict[str, Any]],
         lr: float,
-        momentum: float,
         betas: tuple[float, float],
         eps: float,
         weight_decay: float,
     ) -> None:
-        self.muon = Muon(matrices, lr, weight_decay, momentum, adjust_lr_fn="match_rms_adamw")
-        self.parts: list[Optimizer] = [self.muon]
+        self.parts: list[Optimizer] = [matrices]
         if others:
-            self.parts.append(AdamW(others, lr, betas, eps, weight_decay))
+            self.parts.append(AdamW(others, lr, betas, eps, weight_decay, fused=True))
         super().__init__([group for part in self.parts for group in part.param_groups], {})
         self._share()
 
