@@ -9,6 +9,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 
 from pages import write_pages  # noqa: E402
 
+from e3frame.spec.base import Spec  # noqa: E402
 from e3frame.version import __version__  # noqa: E402
 
 project = "e3frame"
@@ -34,7 +35,10 @@ html_math_renderer = "mathml"
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
+autodoc_type_aliases = {name: name for name in ("What", "Device", "Groups", "IrrepsLike", "IrrepLike")}
+autodoc_inherit_docstrings = False  # those of torch and ASE say how to write a subclass
 napoleon_use_rtype = False
+napoleon_use_ivar = True
 default_role = "literal"
 python_use_unqualified_type_names = True
 
@@ -63,7 +67,22 @@ def _plain(app, what, name, obj, options, lines):
         parts = line.split("``")
         parts[::2] = [part.replace("|", "\\|").replace("*", "\\*") for part in parts[::2]]
         lines[number] = "``".join(parts)
+    if what in ("attribute", "property"):
+        head, colon, rest = lines[0].partition(": ")
+        lines[:1] = [f"{head}:", rest] if colon else [head]  # napoleon takes words before a colon for a type
+
+
+def _signature(app, what, name, obj, options, signature, returns):
+    """The keys of a spec have a table of their own; their types as pydantic has them would fill the page."""
+    return ("", returns) if isinstance(obj, type) and issubclass(obj, Spec) else None
+
+
+def _skip(app, what, name, obj, skip, options):
+    """Pydantic's own attributes."""
+    return True if name in ("model_config", "model_post_init") else None
 
 
 def setup(app):
     app.connect("autodoc-process-docstring", _plain, priority=100)  # before napoleon adds markup of its own
+    app.connect("autodoc-process-signature", _signature)
+    app.connect("autodoc-skip-member", _skip)

@@ -30,12 +30,18 @@ class Errors:
     """Errors of one target in ``unit``, over all entries that have a label; a tensor counts by Cartesian components.
 
     Attributes:
-        mae_per_atom, rmse_per_atom: errors per atom, for targets that are trained per atom.
-        zero_mae, zero_rmse: errors of predicting zero, for targets with a direction.
+        unit: unit of the errors, such as meV/Å.
+        mae: mean absolute error.
+        rmse: root of the mean squared error.
+        mae_per_atom: MAE per atom, for targets that are trained per atom.
+        rmse_per_atom: RMSE per atom, likewise.
+        zero_mae: MAE of predicting zero, for targets with a direction.
+        zero_rmse: RMSE of predicting zero, likewise.
         r2: see :func:`e3frame.evaluate.breakdown.r2`; computed per atom for targets that are trained per atom.
         frames: number of frames with a label; None if all have one.
-        by_species, by_irrep: errors of each part if there are several, ``{"H": {"mae": ..., "rmse": ...}}``; edges are
-            grouped by the species of both atoms, ``{"C-H": ...}``.
+        by_species: errors of each species if there are several, ``{"H": {"mae": ..., "rmse": ...}}``; edges are grouped
+            by the species of both atoms, ``{"C-H": ...}``.
+        by_irrep: errors of each irrep if there are several.
     """
 
     unit: str

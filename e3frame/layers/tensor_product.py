@@ -34,8 +34,11 @@ class Path(Spec):
     """One product of a term of x1 with a term of x2 into a term of irreps_out; terms count from 0."""
 
     in1: int = Field(ge=0)
+    """Term of x1."""
     in2: int = Field(ge=0)
+    """Term of x2."""
     out: int = Field(ge=0)
+    """Term of irreps_out."""
     mode: Mode
     """How the copies u of x1, v of x2 and w of the output combine."""
     weight: bool = True

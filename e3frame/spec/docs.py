@@ -68,7 +68,8 @@ def _spoken(schema: dict[str, Any], definitions: dict[str, Any]) -> str:
         return "list"
     if schema.get("type") == "array":
         kind, _, rest = _spoken(schema["items"], definitions).partition(" ")
-        return f"list of {kind}{'' if kind == 'text' or ',' in kind else 's'} {rest}".strip()
+        plural = "" if kind in ("text", "true") or "," in kind else "s"
+        return "list" if kind == "any" else f"list of {kind}{plural} {rest}".strip()
     if schema.get("type") == "object":
         inner = schema.get("additionalProperties")
         return f"mapping of names to {_spoken(inner, definitions)}" if isinstance(inner, dict) else "mapping"

@@ -6,11 +6,13 @@ import re
 import shlex
 import sys
 from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
 
 import pytest
 import yaml
 
+import e3frame
 from e3frame.cli import VERBS
 from e3frame.cli.grid import checked
 from e3frame.cli.shorthand import expanded
@@ -21,9 +23,11 @@ from e3frame.data.sources.base import DataSpec
 from e3frame.data.sources.md17 import Md17Spec
 from e3frame.files.yaml_file import parse_yaml
 from e3frame.model import ModelSpec
+from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
 from e3frame.spec.layer import LayerSpec
 from e3frame.spec.registry import Kinded
+from e3frame.spec.units import Units
 from e3frame.spec.validate import SpecErrors, validate
 from e3frame.sweep.spec import SweepSpec
 
@@ -31,6 +35,8 @@ ROOT = config_folder().parent
 DOCS = ROOT / ".github" / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
 
+import keys  # noqa: E402
+import modules  # noqa: E402
 import pages  # noqa: E402
 
 PAGES = {path.relative_to(DOCS).as_posix(): path for path in sorted(DOCS.rglob("*.md"))}
@@ -121,17 +127,82 @@ def test_every_kind_of_layer_has_its_page(reference: Path) -> None:
         assert all(f"| `{key}` |" in text for key in layer.model_fields if key != "kind")
 
 
-def test_every_key_of_a_run_is_documented(reference: Path) -> None:
+def test_every_key_is_documented(reference: Path) -> None:
+    """Of runs, searches and layers, with the specs and the kinds of any family that are values of their keys."""
     text = (reference / "keys.md").read_text(encoding="utf-8")
+    text += "".join(path.read_text(encoding="utf-8") for path in (reference / "layers").glob("*.md"))
     assert "|  |\n" not in text, "a key without a docstring"
-    assert set(pages.GROUPS) - {"task.targets.NAME"} <= set(RunConfig.model_fields)
+    seen: set[type[Spec]] = set()
+    todo: list[type[Spec]] = [RunConfig, SweepSpec, *LayerSpec.members.values()]
+    while todo:
+        spec = todo.pop()
+        if spec in seen or not spec.__module__.startswith("e3frame."):
+            continue
+        seen.add(spec)
+        todo += [*keys.members(spec).values(), *keys.nested(spec).values()]
+        assert all(f"| `{key}` |" in text for key in spec.model_fields if key != "kind"), spec
+        assert keys.prose(keys.summary(spec)) in text or spec is RunConfig or spec is SweepSpec, spec
+    assert {family for family in Kinded.families() if family is not LayerSpec} <= seen
+    assert len(seen) >= 60
+
+
+def offered(module: str) -> set[str]:
+    """What is on the page of a module."""
+    content = vars(import_module(module))
+    own = [name for name, value in content.items() if getattr(value, "__module__", None) == module]
+    shown = modules.MEMBERS.get(module) or content.get("__all__") or [name for name in own if name[0] != "_"]
+    return {*shown, *(name.rpartition(".")[2] for name in modules.ALSO.get(module, ()))}
 
 
 def test_every_public_module_has_its_page(reference: Path) -> None:
-    packages = {"e3frame.o3", "e3frame.nn", "e3frame.math", "e3frame.io", "e3frame.kernels", "e3frame"}
-    assert packages <= set(pages.MODULES)
-    assert all(import_module(module).__doc__ for module in pages.MODULES)
-    assert {path.stem for path in (reference / "api").glob("*.md")} == {*pages.MODULES, "index"}
+    public = modules.modules()
+    packages = {"e3frame.o3", "e3frame.nn", "e3frame.math", "e3frame.io", "e3frame.viz", "e3frame.kernels", "e3frame"}
+    assert packages <= set(public)
+    assert all(import_module(module).__doc__ for module in public)
+    assert {path.stem for path in (reference / "api").glob("*.md")} == {*public, "index"}
+    assert {"E3FrameCalculator"} == offered("e3frame.inference.calculator")
+    assert {"Predictor", "Graph"} == offered("e3frame.inference.predictor")
+    assert set(e3frame.__all__) <= offered("e3frame") | {"UserError"}
+
+
+@pytest.mark.parametrize("module", modules.modules())
+def test_what_modules_offer_is_documented(module: str) -> None:
+    """Sphinx leaves out what has no docstring."""
+    for name in offered(module):
+        value = getattr(import_module(module), name, None)
+        assert value is None or not callable(value) or (value.__doc__ or "").strip(), name
+
+
+def test_what_pages_import_is_in_the_reference() -> None:
+    code = "\n".join(text for name, text in TEXTS.items() if name != "changelog.md")
+    imports = re.findall(r"^\s*from (e3frame[\w.]*) import ([\w, ]+)$", code, re.MULTILINE)
+    assert len(imports) >= 10
+    for module, names in imports:
+        for name in names.split(", "):
+            assert f"{module}.{name}" in modules.modules() or name in offered(module), f"{module}.{name}"
+
+
+def test_what_functions_take_and_return_is_in_the_reference() -> None:
+    """The classes in signatures of the functions for users, and in the fields of what they return."""
+    entries = {(each, name) for each in modules.modules() for name in offered(each)}
+    documented = {name for _, name in entries} | {spec.__name__ for spec in (RunConfig, TaskSpec, Units)}
+    users = [(each, name) for each, name in entries if each in modules.MODULES["Models and runs"]]
+    found: set[str] = set()
+    for each, name in users:
+        value = getattr(import_module(each), name, None)
+        for called in [value] if isfunction(value) else vars(value or object).values():
+            if (isfunction(called) and called.__name__[0] != "_") or called is value:
+                found |= set(re.findall(r"[A-Za-z]\w+", " ".join(map(str, called.__annotations__.values()))))
+    for name in modules.ALSO["e3frame"]:
+        module, _, kind = f"e3frame.{name}".rpartition(".")
+        fields = vars(import_module(module))[kind].__annotations__.values()
+        found |= set(re.findall(r"[A-Za-z]\w+", " ".join(map(str, fields))))
+    ours = {name for path in (ROOT / "e3frame").rglob("*.py") for name in CLASS.findall(path.read_text("utf-8"))}
+    assert {"Evaluation", "Model", "TypedRun", "Graph"} <= found & ours
+    assert (found & ours) - documented == {"Path"}  # pathlib's; one of our classes has this name
+
+
+CLASS = re.compile(r"^class ([A-Z]\w+)", re.MULTILINE)
 
 
 def test_the_floors_are_those_of_the_package() -> None:

@@ -66,7 +66,7 @@ def cook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterato
         assert module.removesuffix(".py") in installed()
         command = COMMAND.search(SECTIONS[recipe])
         assert command is not None
-        words = shlex.split(command[1])
+        words = shlex.split(command[1].replace("\\\n", ""))
         assert words[:2] == ["e3frame", "train"]
         return words[1:]
 
