@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 
 from e3frame.cli.arguments import Parser
-from e3frame.layers.radial_basis import Envelope, RadialFunctions
 from e3frame.model import ModelSpec
-from e3frame.spec.layer import LayerSpec
+from e3frame.spec.registry import Kinded
 from e3frame.spec.schema import json_schema
 
 
@@ -17,5 +16,6 @@ def parser() -> Parser:
 
 def main(arguments: list[str]) -> int:
     parser().parse_args(arguments)
-    print(json.dumps(json_schema(ModelSpec, [LayerSpec, Envelope, RadialFunctions]), indent=2, ensure_ascii=False))
+    families = [family for family in Kinded.families() if family.saved]
+    print(json.dumps(json_schema(ModelSpec, families), indent=2, ensure_ascii=False))
     return 0

@@ -66,7 +66,7 @@ class Predictor:
         typed = spec.typed()
         self.model, self.device = saved.build(device, dtype, spec), read_device(device)
         self.outputs = typed.outputs
-        self.summand, self.pool = summand(typed, self.model)
+        self.summands, self.pool = summands(typed, self.model)
         self.names = (*self.outputs, *([] if self.pool is None else [ENERGIES]))
         derived = {name: layer.derives for name, layer in spec.outputs.items() if layer.derives is not None}
         self.stresses = [name for name, quantity in derived.items() if QUANTITIES[quantity].per_volume]
@@ -121,11 +121,13 @@ class Predictor:
             DataError: an output is not finite.
         """
         batch = Batch.from_data_list(list(graphs)).to(self.device)
-        fields = () if self.summand is None else (self.summand,)
+        fields = self.summands
         with torch.no_grad():
             outputs = self.model(model_input(batch, inputs=self.model.spec.inputs), fields)
-            if self.summand is not None and self.pool is not None:
-                outputs[ENERGIES] = self.pool.of_nodes(outputs.pop(self.summand), self.model.species_index(batch.z))
+            if self.pool is not None:
+                x, *added = (outputs[key] for key in fields)
+                outputs = {key: value for key, value in outputs.items() if key not in fields}
+                outputs[ENERGIES] = self.pool.of_nodes(x, self.model.species_index(batch.z), *added)
         arrays = {name: self._shown(name, tensor).numpy() for name, tensor in outputs.items()}
         edges = torch.cumsum(torch.tensor([0, *(graph.edge_index.shape[1] for graph in graphs)]), 0).tolist()
         bounds = {"node": batch.ptr.tolist(), "edge": edges}
@@ -203,15 +205,16 @@ def with_derivatives(spec: ModelSpec) -> ModelSpec:
 class SharedPool(Protocol):
     """A module that pools atoms and tells the share of each."""
 
-    def of_nodes(self, x: Tensor, species: Tensor) -> Tensor: ...
+    def of_nodes(self, x: Tensor, species: Tensor, *added: Tensor) -> Tensor: ...
 
 
-def summand(typed: TypedModel, model: Model) -> tuple[str | None, SharedPool | None]:
-    """The key of the field per atom whose sum is the energy, and the module that adds it up; None if the energy is no
-    sum, or its module does not tell the share of each atom."""
+def summands(typed: TypedModel, model: Model) -> tuple[tuple[str, ...], SharedPool | None]:
+    """The keys of the fields per atom whose sum is the energy, and the module that adds them up; none if the energy is
+    no sum, or its module does not tell the share of each atom."""
+    nodes = {step.binding.key for step in typed.steps if step.binding.domain == "node"}
     for step in typed.steps:
         if ENERGY in typed.outputs and step.binding.key == typed.outputs[ENERGY].key:
             pool = model.layers[step.binding.key]
             if step.spec.extensive and step.binding.irreps.dim == 1 and isinstance(pool, SharedPool):
-                return step.signature.inputs[0], pool
-    return None, None
+                return tuple(key for key in step.signature.inputs if key in nodes), pool
+    return (), None

@@ -15,6 +15,7 @@ __all__ = [
     "FUNCTIONS",
     "ScalarFunction",
     "bessel_basis",
+    "chebyshev_basis",
     "cosine_envelope",
     "gaussian_basis",
     "polynomial_envelope",
@@ -101,7 +102,17 @@ def gaussian_basis(d: Tensor, center: Tensor, r_max: float) -> Tensor:
     return torch.exp(-0.5 * (x - center.to(d.dtype)).square())
 
 
-def polynomial_envelope(d: Tensor, p: int, r_max: float) -> Tensor:
+def chebyshev_basis(x: Tensor, num_basis: int) -> Tensor:
+    """The Chebyshev polynomials T_n(x) = cos(n arccos x) for n = 1 ... num_basis: (...) -> (..., num_basis)."""
+    before, last = torch.ones_like(x), x
+    found = [last]
+    for _ in range(num_basis - 1):
+        before, last = last, 2.0 * x * last - before
+        found.append(last)
+    return torch.stack(found, dim=-1)
+
+
+def polynomial_envelope(d: Tensor, p: int, r_max: float | Tensor) -> Tensor:
     """The envelope of exponent p of Gasteiger et al. 2020, eq. 8: (...) -> (...), zero from r_max on.
 
     Evaluated as (1 - x)³ Σ_{k<p} (k+1)(k+2)/2 x^k with x = d/r_max: the usual form is noise near the cutoff.

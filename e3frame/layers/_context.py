@@ -13,6 +13,7 @@ x: {kind: convolution, irreps_out: 4x0e + 2x0o + 3x1o + 2x1e + 2x2e, radial_mlp:
 scalars: {kind: linear, of: x, irreps_out: 5x0e + 3x0o}
 gate_input: {kind: linear, of: x, irreps_out: 2x0o + 9x0e + 3x1o + 2x2e}
 energies: {kind: linear, of: x, irreps_out: 0e}
+repulsion: {kind: zbl}
 charges_and_vectors: {kind: linear, of: x, irreps_out: 0e + 1o}
 energy: {kind: sum, of: energies}
 """

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import BATCH, NUM_GRAPHS, SPECIES, Binding, LayerSpec, Scope, Signature, TensorType
-from e3frame.spec.reach import require_claim
+from e3frame.spec.reach import require_claim, require_same
 from e3frame.spec.scale_shift import AutoScaleShift, ScaleShift
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ class Pooling(LayerSpec):
     """Field per node to read; default: the latest."""
     per_species_scale_shift: AutoScaleShift | None = None
     """``auto``, or ``{scale: ..., shift: ...}``; only for one even scalar."""
+    plus: str | None = None
+    """Field per node, of the same irreps, that is added after scale and shift: a known part of an energy in eV, such as
+    that of a ``zbl``."""
     irreps_out: IrrepsField | None = None
     """Expected irreps of the result; checked if given."""
 
@@ -38,7 +41,12 @@ class Pooling(LayerSpec):
         require_claim(self.irreps_out, x.irreps, f"'{x.name}'")
         if self.per_species_scale_shift is not None:
             _check_scale_shift(self.per_species_scale_shift, x, scope)
-        return Signature((x.key, SPECIES, BATCH, NUM_GRAPHS), TensorType(x.irreps, "graph"))
+        inputs = [x.key, SPECIES, BATCH, NUM_GRAPHS]
+        if self.plus is not None:
+            plus = scope.read(self.plus, "node", "plus")
+            require_same(plus, x, "plus")
+            inputs.append(plus.key)
+        return Signature(tuple(inputs), TensorType(x.irreps, "graph"))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.reduce import Pool

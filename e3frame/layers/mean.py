@@ -8,12 +8,13 @@ from e3frame.layers._pooling import Pooling
 
 
 class Mean(Pooling):
-    """``out = Σ_n (scale x_n + shift) / N`` over the N atoms of each graph; intensive."""
+    """``out = Σ_n (scale x_n + shift + plus_n) / N`` over the N atoms of each graph; intensive."""
 
     kind: Literal["mean"] = "mean"
-    equation: ClassVar[str] = r"x' = \frac{1}{N} \sum_n \left( a_{z_n} x_n + b_{z_n} \right)"
+    equation: ClassVar[str] = r"x' = \frac{1}{N} \sum_n \left( a_{z_n} x_n + b_{z_n} + y_n \right)"
     reduce = "mean"
     example: ClassVar[str] = "{kind: mean, of: x}"
     variants: ClassVar[tuple[str, ...]] = (
         "{kind: mean, of: energies, per_species_scale_shift: {scale: {H: 1.0, C: 2.0, O: 0.5}, shift: -1.0}}",
+        "{kind: mean, of: x, plus: x}",
     )

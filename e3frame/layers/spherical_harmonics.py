@@ -8,6 +8,7 @@ from e3frame.algebra.irreps import Irrep
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import LayerSpec, Scope, Signature, TensorType
+from e3frame.spec.reach import require_vector
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,8 +35,7 @@ class SphericalHarmonics(LayerSpec):
 
     def infer(self, scope: Scope) -> Signature:
         vector = scope.read(self.of, None, "of")
-        if vector.irreps.dim != 3 or vector.irreps.lmax != 1:
-            raise SpecError(("of",), f"one vector (1x1o or 1x1e) is required, but {vector} is not")
+        require_vector("of", vector)
         parity = vector.irreps[0].ir.p
         for _, ir in self.irreps_out:
             right = Irrep(ir.l, parity**ir.l)

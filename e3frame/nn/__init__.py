@@ -15,19 +15,31 @@ from e3frame.nn.identity import Identity
 from e3frame.nn.layer_norm import LayerNorm
 from e3frame.nn.mlp import FullyConnectedNet
 from e3frame.nn.norm_activation import NormActivation
-from e3frame.nn.radial import BesselBasis, CosineEnvelope, GaussianBasis, PolynomialEnvelope, RadialBasis
+from e3frame.nn.radial import (
+    BesselBasis,
+    ChebyshevBasis,
+    CosineEnvelope,
+    GaussianBasis,
+    PolynomialEnvelope,
+    RadialBasis,
+)
 from e3frame.nn.reduce import Add, EdgesToNodes, GraphToNodes, NodesToEdges, Pool, group_mean, group_sum
 from e3frame.nn.rms_norm import RMSNorm
 from e3frame.nn.scale_shift import PerSpeciesScaleShift
 from e3frame.nn.self_connection import SelfConnection
 from e3frame.nn.species import SpeciesEmbedding, SpeciesIndex
 from e3frame.nn.sphere_activation import S2Activation, SO3Activation
+from e3frame.nn.transform import AgnesiTransform, SoftTransform
+from e3frame.nn.zbl import ZBL
 
 __all__ = [
+    "ZBL",
     "Activation",
     "Add",
+    "AgnesiTransform",
     "BatchNorm",
     "BesselBasis",
+    "ChebyshevBasis",
     "Concatenate",
     "Convolution",
     "CosineEnvelope",
@@ -53,6 +65,7 @@ __all__ = [
     "S2Activation",
     "SO3Activation",
     "SelfConnection",
+    "SoftTransform",
     "SpeciesEmbedding",
     "SpeciesIndex",
     "edge_vectors",

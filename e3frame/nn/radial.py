@@ -13,13 +13,24 @@ from e3frame.algebra.functions import RadialPlan
 from e3frame.kernels.constants import as_floating
 from e3frame.kernels.functions import (
     bessel_basis,
+    chebyshev_basis,
     cosine_envelope,
     gaussian_basis,
     polynomial_envelope,
     safe_norm,
 )
 
-__all__ = ["Basis", "BesselBasis", "CosineEnvelope", "GaussianBasis", "PolynomialEnvelope", "RadialBasis"]
+__all__ = [
+    "Basis",
+    "BesselBasis",
+    "ChebyshevBasis",
+    "ConstantBasis",
+    "CosineEnvelope",
+    "GaussianBasis",
+    "NoEnvelope",
+    "PolynomialEnvelope",
+    "RadialBasis",
+]
 
 
 class Basis(nn.Module):
@@ -95,6 +106,51 @@ class GaussianBasis(Basis):
         return f"r_max={self.r_max:g}, num_basis={self.num_basis}"
 
 
+class ChebyshevBasis(Basis):
+    """e_n(d) = T_n(d/scale) for the Chebyshev polynomials T_n, n = 1 ... num_basis.
+
+    They lie in [-1, 1] up to d = scale, and grow as d^n beyond. They do not end: multiply by an envelope.
+
+    Args:
+        scale: length at which every function is 1, Å.
+        num_basis: number of functions.
+
+    Raises:
+        ValueError: ``scale`` or ``num_basis`` is not positive.
+    """
+
+    def __init__(self, scale: float, num_basis: int) -> None:
+        super().__init__()
+        _check(scale, num_basis)
+        self.scale = float(scale)
+        self.num_basis = num_basis
+
+    def forward(self, d: Tensor) -> Tensor:
+        """(...) lengths in Å -> (..., num_basis)."""
+        return chebyshev_basis(as_floating(d) / self.scale, self.num_basis)
+
+    def extra_repr(self) -> str:
+        return f"scale={self.scale:g}, num_basis={self.num_basis}"
+
+
+class ConstantBasis(Basis):
+    """The function 1: times an envelope, the envelope alone."""
+
+    num_basis = 1
+
+    def forward(self, d: Tensor) -> Tensor:
+        """(...) lengths -> (..., 1)."""
+        return torch.ones_like(as_floating(d)).unsqueeze(-1)
+
+
+class NoEnvelope(nn.Module):
+    """The factor 1: the functions then jump at r_max, if no later factor ends there."""
+
+    def forward(self, d: Tensor) -> Tensor:
+        """(...) lengths -> (...)."""
+        return torch.ones_like(as_floating(d))
+
+
 class PolynomialEnvelope(nn.Module):
     """u(x) = 1 - (p+1)(p+2)/2 x^p + p(p+2) x^(p+1) - p(p+1)/2 x^(p+2) with x = d/r_max < 1, and 0 beyond.
 
@@ -151,28 +207,32 @@ class CosineEnvelope(nn.Module):
 
 
 class RadialBasis(nn.Module):
-    """b_n(v) = e_n(‖v‖) u(‖v‖): a basis times an envelope, for edge vectors v; exactly zero from r_max on.
+    """b_n(v) = e_n(t(‖v‖)) u(‖v‖): a basis times an envelope, for edge vectors v; zero wherever the envelope is.
 
     At v = 0 all derivatives with respect to v count as zero.
 
     Args:
         basis: module with the attribute ``num_basis``, from lengths (...) to (..., num_basis).
         envelope: module from lengths (...) to (...).
+        transform: module from lengths (e,), species (n,) and edges (2, e) to (e,), such as `AgnesiTransform`; None for
+            the lengths themselves.
     """
 
-    def __init__(self, basis: Basis, envelope: nn.Module) -> None:
+    def __init__(self, basis: Basis, envelope: nn.Module, transform: nn.Module | None = None) -> None:
         super().__init__()
         self.basis = basis
         self.envelope = envelope
+        self.transform = transform
         self.num_basis = basis.num_basis
-        self._plan = _plan(basis, envelope)
+        self._plan = _plan(basis, envelope) if transform is None else None
 
-    def forward(self, vectors: Tensor) -> Tensor:
-        """(..., 3) vectors in Å -> (..., num_basis)."""
+    def forward(self, vectors: Tensor, species: Tensor | None = None, edge_index: Tensor | None = None) -> Tensor:
+        """(..., 3) vectors in Å -> (..., num_basis); with a transform, also (n,) and (2, e)."""
         if self._plan is not None:
             return kernels.radial_basis(as_floating(vectors), self._plan)
         d = safe_norm(vectors)
-        return self.basis(d) * self.envelope(d).unsqueeze(-1)
+        t = d if self.transform is None else self.transform(d, species, edge_index)
+        return self.basis(t) * self.envelope(d).unsqueeze(-1)
 
 
 def _plan(basis: nn.Module, envelope: nn.Module) -> RadialPlan | None:

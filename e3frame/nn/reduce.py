@@ -114,7 +114,7 @@ class Pool(nn.Module):
     """Sum or mean over the nodes of each graph, after an optional scale and shift.
 
     Sums are in float64: in float32 the sum over a large graph would lose digits. The result has the dtype of x; with a
-    scale and shift, which is for energies, it is float64.
+    scale and shift, which is for energies, it is float64. What is added to the nodes is neither scaled nor shifted.
 
     Args:
         reduce: "sum" or "mean".
@@ -129,16 +129,19 @@ class Pool(nn.Module):
         self.reduce = _checked(reduce)
         self.scale_shift = scale_shift
 
-    def forward(self, x: Tensor, species: Tensor, batch: Tensor, num_graphs: int) -> Tensor:
-        """(n, ...), (n,), (n,) -> (num_graphs, ...)."""
+    def forward(
+        self, x: Tensor, species: Tensor, batch: Tensor, num_graphs: int, added: Tensor | None = None
+    ) -> Tensor:
+        """(n, ...), (n,), (n,) and, optionally, (n, ...) -> (num_graphs, ...)."""
         x = as_floating(x)
-        nodes = self.of_nodes(x, species)
+        nodes = self.of_nodes(x, species, added)
         out = (group_sum if self.reduce == "sum" else group_mean)(nodes, batch, num_graphs)
         return out.to(x.dtype) if self.scale_shift is None else out
 
-    def of_nodes(self, x: Tensor, species: Tensor) -> Tensor:
-        """Return the contribution of each node: (n, ...) and (n,) -> (n, ...) in float64."""
-        return x.to(torch.float64) if self.scale_shift is None else self.scale_shift(x, species)
+    def of_nodes(self, x: Tensor, species: Tensor, added: Tensor | None = None) -> Tensor:
+        """Return the contribution of each node: (n, ...), (n,) and, optionally, (n, ...) -> (n, ...) in float64."""
+        nodes = x.to(torch.float64) if self.scale_shift is None else self.scale_shift(x, species)
+        return nodes if added is None else nodes + added
 
     def extra_repr(self) -> str:
         return self.reduce
@@ -167,11 +170,13 @@ class FixedSum(nn.Module):
 
 
 class Add(nn.Module):
-    """x + y, two features of the same irreps."""
+    """x + y + ..., features of the same irreps."""
 
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """(..., dim), (..., dim) -> (..., dim)."""
-        return as_floating(x) + as_floating(y)
+    def forward(self, x: Tensor, *others: Tensor) -> Tensor:
+        """(..., dim), (..., dim), ... -> (..., dim)."""
+        for other in others:
+            x = as_floating(x) + as_floating(other)
+        return x
 
 
 def _checked(reduce: str) -> Reduction:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Self
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from e3frame.nn.float64 import KeepsFloat64
 from e3frame.nn.species import out_of_range
 
 __all__ = ["PerSpeciesScaleShift"]
 
 
-class PerSpeciesScaleShift(nn.Module):
+class PerSpeciesScaleShift(KeepsFloat64):
     """y_i = a[s_i] x_i + b[s_i] in float64, for node i of species s_i.
 
     In float32 a total energy of -17,660 eV has no digits of a meV. Therefore the result is float64, and a and b stay
@@ -46,15 +46,6 @@ class PerSpeciesScaleShift(nn.Module):
         except IndexError:
             raise IndexError(out_of_range(species, len(self.scale))) from None
         return torch.addcmul(shift, scale, x.to(torch.float64))
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], *args: Any, **kwargs: Any) -> Self:
-        exact = dict(self.named_buffers(recurse=False))
-        super()._apply(fn, *args, **kwargs)  # type: ignore[no-untyped-call]  # torch does not annotate it
-        for name, before in exact.items():
-            after = getattr(self, name)
-            if after.dtype != torch.float64:  # follow the move to another device, undo the cast
-                setattr(self, name, before.to(after.device))
-        return self
 
     def extra_repr(self) -> str:
         return f"num_species={len(self.scale)}"

@@ -218,7 +218,8 @@ class LayerSpec(Kinded, family="layer"):
         """Whether the layer pools atoms into their graph by a sum (True) or a mean (False); None if it does not pool.
 
         If the module of a sum has a method ``of_nodes(x, species)`` that returns the contribution of each atom,
-        calculators also return the energies of the atoms.
+        calculators also return the energies of the atoms. Fields per node that the layer reads after the first are
+        passed after ``species``.
         """
         return None
 

@@ -53,6 +53,20 @@ def require_claim(claimed: Irreps | None, actual: Irreps, what: str) -> None:
         )
 
 
+def require_vector(key: str, x: Binding) -> None:
+    """Raise SpecError unless the field is one vector."""
+    if x.irreps.dim != 3 or x.irreps.lmax != 1:
+        raise SpecError((key,), f"one vector (1x1o or 1x1e) is required, but {x} is not")
+
+
+def require_same(x: Binding, first: Binding, key: str) -> None:
+    """Raise SpecError if two fields that are added have different irreps or domains."""
+    if x.domain != first.domain or x.irreps.simplify() != first.irreps.simplify():
+        problem = f"'{x.name}' is {x.field}, but '{first.name}', to which it is added, is {first.field}"
+        hint = f"add a linear layer with irreps_out: {first.irreps} before it" if x.domain == first.domain else None
+        raise SpecError((key,), problem, hint)
+
+
 def require_scalars(key: str, x: Binding, what: str) -> None:
     """Raise SpecError unless all irreps are 0e: only even scalars may go through arbitrary functions."""
     others = [mul_ir for mul_ir in x.irreps if not mul_ir.ir.is_scalar()]

@@ -17,7 +17,7 @@ from ase.io import read, write
 from ase.md.nptberendsen import NPTBerendsen
 from ase.optimize import BFGS
 from support.runs import Finished
-from support.saved import LAYERS, crystal, saved, water
+from support.saved import LAYERS, MODEL, crystal, saved, water
 
 from e3frame.inference.calculator import E3FrameCalculator
 from e3frame.inference.predictions import predict
@@ -66,6 +66,25 @@ def test_energies_of_atoms_add_up(plain: Path) -> None:
         assert calc.get_property("free_energy", atoms) == calc.get_potential_energy(atoms)
     alone = calc.get_property("energies", Atoms("CO", [[0, 0, 0], [0, 0, 50.0]]))
     np.testing.assert_allclose(alone, [calc.get_potential_energy(Atoms(s)) for s in "CO"], atol=1e-12)
+
+
+def test_energies_of_atoms_hold_the_repulsion(plain: Path, tmp_path: Path) -> None:
+    """Which is in eV, neither scaled nor shifted."""
+    layers = {name: layer for name, layer in LAYERS.items() if name not in ("charge", "field_", "start")}
+    layers |= {"conv": {**layers["conv"], "of": "species"}, "repulsion": {"kind": "zbl"}}
+    energy = MODEL["outputs"]["energy"] | {"plus": "repulsion"}
+    path = saved(tmp_path / "zbl.safetensors", {"inputs": {}, "layers": layers, "outputs": {"energy": energy}})
+    calc, without = (E3FrameCalculator(file, dtype="float64") for file in (path, plain))
+    atoms = Atoms("CO", [[0, 0, 0], [0, 0, 0.1]])
+    energies = calc.get_property("energies", atoms)
+    assert energies.sum() == pytest.approx(calc.get_potential_energy(atoms), abs=1e-9)
+    a = 0.8854 * 0.529 / (6**0.23 + 8**0.23)
+    screening = sum(
+        c * np.exp(-b * 0.1 / a)
+        for c, b in ((0.1818, 3.2), (0.5099, 0.9423), (0.2802, 0.4028), (0.02817, 0.2016))
+    )  # fmt: skip
+    repulsion = 14.3996 * 6 * 8 / 0.1 * screening / 2  # at 7 % of the envelope, which is 1 up to 1e-6
+    np.testing.assert_allclose(energies - without.get_property("energies", atoms), repulsion, rtol=1e-5)
 
 
 def test_energies_only_where_the_energy_is_a_sum(tmp_path: Path) -> None:

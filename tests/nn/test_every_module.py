@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from support.modules import CHECKS, Case, run_check
@@ -13,6 +15,7 @@ IRREPS = "4x0e+2x0o+3x1o"  # of dimension 15
 SPECIES = torch.tensor([0, 1, 2, 0, 1])
 EDGES = torch.tensor([[1, 2, 3, 4, 0, 0, 2], [0, 0, 1, 1, 2, 3, 4]])
 BATCH = torch.tensor([0, 0, 1, 1, 1])
+RADII = (0.31, 0.76, 0.66)
 
 ROWS = ((5, 15),)
 RANDOM = {"vmap": ("the caller of vmap says whether its rows draw alike", "randomness error mode")}
@@ -26,28 +29,41 @@ INTEGERS = {
 FLOAT64 = {"cast": ("energies stay float64, whose sum has no meV digits in float32", "float64 != torch.float32")}
 
 
-class NumbersFirst(torch.nn.Module):
-    """A convolution whose indices come after the numbers."""
+class Positive(torch.nn.Module):
+    """A module of a length, which is no negative number."""
 
-    def __init__(self, convolution: nn.Convolution) -> None:
+    def __init__(self, module: torch.nn.Module) -> None:
         super().__init__()
-        self.convolution = convolution
+        self.module = module
 
-    def forward(self, x: Tensor, edge_sh: Tensor, radial: Tensor, species: Tensor, edge_index: Tensor) -> Tensor:
-        return self.convolution(x, species, edge_index, edge_sh, radial)
+    def forward(self, d: Tensor, *others: Tensor) -> Tensor:
+        return self.module(d.square(), *others)
+
+
+class NumbersFirst(torch.nn.Module):
+    """A module whose indices come after the numbers, in the order in which the module itself takes them."""
+
+    def __init__(self, module: torch.nn.Module, order: tuple[int, ...]) -> None:
+        super().__init__()
+        self.module, self.order = module, order
+
+    def forward(self, *arguments: Any) -> Tensor:
+        return self.module(*(arguments[k] for k in self.order))
 
 
 CASES: dict[str, Case] = {
     "Activation": Case(lambda: nn.Activation(IRREPS, ["silu", "tanh", None]), ROWS),
-    "Add": Case(nn.Add, (*ROWS, *ROWS)),
+    "Add": Case(nn.Add, (*ROWS, *ROWS, *ROWS)),
+    "AgnesiTransform": Case(lambda: Positive(nn.AgnesiTransform(RADII)), ((7,),), (SPECIES, EDGES)),
     "BatchNorm, training": Case(lambda: nn.BatchNorm(IRREPS), ROWS, without=RUNNING),
     "BatchNorm, largest": Case(lambda: nn.BatchNorm(IRREPS, reduce="max"), ((5, 3, 15),), without=RUNNING),
     "BatchNorm, evaluation": Case(lambda: nn.BatchNorm(IRREPS), ROWS, training=False),
     "BatchNorm, instances": Case(lambda: nn.BatchNorm(IRREPS, instance=True), ((5, 3, 15),)),
     "BesselBasis": Case(lambda: nn.BesselBasis(5.0, 4, trainable=True), ((5,),)),
+    "ChebyshevBasis": Case(lambda: nn.ChebyshevBasis(5.0, 4), ((5,),)),
     "Concatenate": Case(nn.Concatenate, (*ROWS, (5, 3))),
     "Convolution": Case(
-        lambda: NumbersFirst(nn.Convolution(IRREPS, "0e+1o", IRREPS, 4, [8], 3, 2.0)),
+        lambda: NumbersFirst(nn.Convolution(IRREPS, "0e+1o", IRREPS, 4, [8], 3, 2.0), (0, 3, 4, 1, 2)),
         (*ROWS, (7, 4), (7, 4)),
         (SPECIES, EDGES),
     ),
@@ -77,17 +93,25 @@ CASES: dict[str, Case] = {
         (SPECIES, BATCH, 2),
         without=FLOAT64,
     ),
+    "Pool, with more": Case(lambda: NumbersFirst(nn.Pool("sum"), (0, 2, 3, 4, 1)), (*ROWS, *ROWS), (SPECIES, BATCH, 2)),
     "PolynomialEnvelope": Case(lambda: nn.PolynomialEnvelope(5.0), ((5,),)),
     "RMSNorm": Case(lambda: nn.RMSNorm(IRREPS), ROWS),
     "RadialBasis": Case(lambda: nn.RadialBasis(nn.BesselBasis(5.0, 4), nn.PolynomialEnvelope(5.0)), ((5, 3),)),
+    "RadialBasis, transformed": Case(
+        lambda: nn.RadialBasis(nn.GaussianBasis(5.0, 4), nn.PolynomialEnvelope(5.0), nn.SoftTransform(RADII)),
+        ((7, 3),),
+        (SPECIES, EDGES),
+    ),
     "S2Activation": Case(lambda: nn.S2Activation("0e+1o+2e", "tanh", 8), ((5, 9),)),
     "S2Activation, turned": Case(
         lambda: nn.S2Activation("0e+1o+2e", "tanh", 8, random_rot=True), ((5, 9),), without=TURNED
     ),
     "SO3Activation": Case(lambda: nn.SO3Activation(1, 1, "tanh", 2), ((5, 10),)),
     "SelfConnection": Case(lambda: nn.SelfConnection(IRREPS, "4x0e", IRREPS), (*ROWS, (5, 4))),
+    "SoftTransform": Case(lambda: nn.SoftTransform(RADII), ((7,),), (SPECIES, EDGES)),
     "SpeciesEmbedding": Case(lambda: nn.SpeciesEmbedding(3, "4x0e"), (), (SPECIES,)),
     "SpeciesIndex": Case(lambda: nn.SpeciesIndex([1, 6]), (), (torch.tensor([6, 1]),), without=INTEGERS),
+    "ZBL": Case(lambda: nn.ZBL([1, 6, 8], RADII, 2.0), ((7, 3),), (SPECIES, EDGES)),
 }
 # Its energy must have been computed from its positions: it is no function of its arguments alone.
 ELSEWHERE = {"NegativeGradient"}

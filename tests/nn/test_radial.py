@@ -14,6 +14,7 @@ from torch.autograd import gradcheck, gradgradcheck
 from e3frame.math.radial import sinc
 from e3frame.nn import (
     BesselBasis,
+    ChebyshevBasis,
     CosineEnvelope,
     EdgeVectors,
     GaussianBasis,
@@ -28,6 +29,7 @@ BASES = {
     "bessel": lambda: BesselBasis(R_MAX, 6),
     "trainable": lambda: BesselBasis(R_MAX, 6, trainable=True),
     "gaussian": lambda: GaussianBasis(R_MAX, 6),
+    "chebyshev": lambda: ChebyshevBasis(R_MAX, 6),
 }
 ENVELOPES = {
     "polynomial": lambda: PolynomialEnvelope(R_MAX, 6),
@@ -96,6 +98,15 @@ def test_gaussian_values():
     torch.testing.assert_close(basis(d), expected, rtol=0, atol=1e-13)
     single = torch.exp(-0.5 * (d / R_MAX) ** 2)[:, None]
     torch.testing.assert_close(GaussianBasis(R_MAX, 1)(d), single, rtol=0, atol=1e-13)
+
+
+def test_chebyshev_values():
+    d = torch.linspace(0, 2 * R_MAX, 50)
+    for scale, x in ((R_MAX, d / R_MAX), (1.0, d)):
+        angle = torch.arccos(x.clamp(max=1.0))[:, None] * torch.arange(1, 6)
+        beyond = torch.cosh(torch.arccosh(x.clamp(min=1.0))[:, None] * torch.arange(1, 6))
+        expected = torch.where(x[:, None] <= 1, torch.cos(angle), beyond)
+        torch.testing.assert_close(ChebyshevBasis(scale, 5)(d), expected, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("p", [2, 3, 6, 9])
