@@ -34,7 +34,7 @@ def input_label(irreps: Irreps) -> Label:
     return Label("graph", () if irreps.dim == 1 else (irreps.dim,))
 
 
-def asked_of_frames(model: ModelSpec, task: TaskSpec) -> dict[str, Label]:
+def needed_labels(model: ModelSpec, task: TaskSpec) -> dict[str, Label]:
     """Return all labels that frames must have: those of targets and those of inputs."""
     return task.labels | {name: input_label(irreps) for name, irreps in model.inputs.items()}
 
@@ -71,12 +71,14 @@ def check_input(name: str, model: ModelSpec, task: TaskSpec, data: DataSpec, tra
     path, label = ("model", "inputs", name), input_label(model.inputs[name])
     if name not in data.label_names:
         alike = [there for there in data.label_names if (q := quantity_of(there)) is None or label_of(q) == label]
-        hint = data.way_to(name, alike) + ("" if trained else "\nor take the input out of the model")
-        raise SpecError(path, f"the data have no key '{name}', which the model reads", hint, at_key=True)
+        hint = data.way_to(name, alike) + ("" if trained else "\nor remove this input from the model")
+        raise SpecError(
+            path, f"the model reads the input '{name}', but the data have no label '{name}'", hint, at_key=True
+        )
     quantity = quantity_of(name)
     learned = task.labels.get(name) or (label if quantity is None else label_of(quantity))
     if learned != label:
-        raise SpecError(path, f"'{name}' is {_form(learned)}, the model reads {_form(label)}")
+        raise SpecError(path, f"the label '{name}' is {_form(learned)}, but the model reads {_form(label)}")
 
 
 def _form(label: Label) -> str:
@@ -109,12 +111,12 @@ def _check_output(name: str, task: TaskSpec, model: TypedModel) -> None:
     _check_type(path, target, name, model)
 
 
-def _of_files(label: str, unit: str, data: DataSpec) -> str:
+def _way_to_convert(label: str, unit: str, data: DataSpec) -> str:
     """Return a hint for a target whose unit differs from the unit of the label inside e3frame."""
     quantity = quantity_of(label)
     if data.file_units is None or quantity is None or canonical(unit) not in quantity.units:
-        return "leave it out"
-    return f"leave it out; for files that are in {unit}: data.units.{label}={unit}"
+        return "remove the unit of the target"
+    return f"remove the unit of the target; if the files are in {unit}, set data.units.{label}={unit}"
 
 
 def _no_output(path: tuple[str, ...], name: str, target: TargetSpec, model: TypedModel) -> SpecError:
@@ -138,7 +140,7 @@ def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
     wanted = {ir for _, ir in irreps}
     if field.domain == "edge":
         per_edge = [known.name for known in model.steps[-1].scope.bindings.values() if known.domain == "edge"]
-        return f"make the output read a field per edge ({', '.join(per_edge)}), or add a nodes_to_edges layer"
+        return f"make the output read a tensor per edge ({', '.join(per_edge)}), or add a nodes_to_edges layer"
     per_node = [known for known in model.steps[-1].scope.bindings.values() if known.domain == "node"]
     rich = [known.name for known in per_node if wanted <= {ir for _, ir in known.irreps}]
     widths = {known.name: min(known.irreps.count(ir) for ir in wanted) for known in per_node}
@@ -146,7 +148,7 @@ def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
         held = {ir for known in per_node for _, ir in known.irreps}
         missing = ", ".join(map(str, sorted(wanted - held))) or f"all of {irreps}"
         return f"no layer has {missing} per node: add them to irreps_out of a convolution, then add outputs.{name}"
-    # The widest field, the last one of several: the readout of another output has too few copies.
+    # The widest tensor, the last one of several: the readout of another output has too few copies.
     widest = max(reversed(rich), key=lambda name: widths[name])
     linear = f"{{kind: linear, of: {widest}, irreps_out: {irreps}}}"
     if field.domain == "node":
@@ -184,12 +186,12 @@ def _check_label(path: tuple[str, ...], target: TargetSpec, key: str, data: Data
         return
     label = label_of(quantity)
     if target.unit is not None and target.unit != quantity.unit:
-        hint = _of_files(key, target.unit, data)
-        raise SpecError((*path, "unit"), f"'{key}' is learned in {quantity.unit}, got {shown(target.unit)}", hint)
+        hint = _way_to_convert(key, target.unit, data)
+        raise SpecError((*path, "unit"), f"the unit of '{key}' must be {quantity.unit}, got {shown(target.unit)}", hint)
     if target.label != label:
         shape = _form(label)
-        asked = f"{target.label.shape} per {target.label.per}" if target.label.shape else f"one per {target.label.per}"
-        hint = (
-            "write cartesian: ij=ji in place of irreps" if label.shape == (3, 3) else "or is it another label? see key"
-        )
-        raise SpecError(here, f"the label '{key}' is {shape}, the target asks for {asked}", hint, at_key=at is None)
+        needed = f"{target.label.shape} per {target.label.per}" if target.label.shape else f"one per {target.label.per}"
+        hint = "if this is another label, name it with key"
+        if label.shape == (3, 3):
+            hint = "write cartesian: ij=ji instead of irreps"
+        raise SpecError(here, f"the label '{key}' is {shape}, but the target needs {needed}", hint, at_key=at is None)

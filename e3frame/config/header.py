@@ -114,7 +114,7 @@ def read_bytes(path: Path, start: int, count: int) -> bytes:
     """Read ``count`` bytes of a regular file from ``start``; a named pipe is refused without waiting.
 
     Raises:
-        FileError: they cannot be read.
+        FileError: the file cannot be read.
     """
     try:
         with open_regular(path) as file:
@@ -134,9 +134,9 @@ def _entries(path: Path) -> tuple[dict[str, Any], int]:
     """Return the header as a mapping, and the position of its end."""
     length, size = int.from_bytes(read_bytes(path, 0, 8), "little"), _size(path)
     if size < 10 or not 2 <= length <= size - 8:
-        raise not_a_model(path, "it does not begin as a safetensors file, or its end is missing")
+        raise not_a_model(path, "not a safetensors file, or truncated")
     if length > LONGEST:
-        raise not_a_model(path, f"its header has {length:,} bytes, at most {LONGEST:,} are read")
+        raise not_a_model(path, f"its header has {length:,} bytes; at most {LONGEST:,} are allowed")
     entries = _json(path, "header", read_bytes(path, 8, length))
     if not isinstance(entries, dict):
         raise not_a_model(path, "its header is not a mapping")
@@ -146,18 +146,18 @@ def _entries(path: Path) -> tuple[dict[str, Any], int]:
 def _json(path: Path, what: str, text: bytes | str) -> Any:
     try:
         raw = json.loads(text, object_pairs_hook=_once, parse_constant=_no_number)
-        json.dumps(raw, ensure_ascii=False).encode()  # halves of characters, which nothing can print
+        json.dumps(raw, ensure_ascii=False).encode()  # lone surrogates, which cannot be printed
         return raw
     except RecursionError:
         raise not_a_model(path, f"its {what} is nested too deeply") from None
-    except ValueError as error:  # also of what is not UTF-8
+    except ValueError as error:  # also for text that is not UTF-8
         raise not_a_model(path, f"its {what} is not JSON: {error}") from None
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key comes twice")
+        raise ValueError("a key is listed twice")
     return found
 
 
@@ -168,25 +168,25 @@ def _no_number(name: str) -> Any:
 def _metadata(path: Path, given: Any) -> dict[str, str]:
     """Return e3frame's own metadata from the header."""
     if not isinstance(given, dict) or "e3frame" not in given or "spec" not in given:
-        raise not_a_model(path, "a safetensors file of something else")
+        raise not_a_model(path, "a safetensors file that e3frame did not write")
     for key in ("e3frame", "spec", "format", "dtype", *(["task"] if "task" in given else [])):
         if not isinstance(given.get(key), str):
-            raise not_a_model(path, f"its header has no text '{key}'")
+            raise not_a_model(path, f"its header lacks the text '{key}'")
     version, number = given["e3frame"], given["format"]
     if not (number.isascii() and number.isdecimal() and len(number) < 10):
         raise not_a_model(path, f"its format is not a number: {shown(number)}")
     if int(number) > FORMAT:
-        problem = f"written by e3frame {printable(shown(version))}, which is newer than this, {__version__}"
+        problem = f"written by e3frame {printable(shown(version))}, which is newer than the installed {__version__}"
         raise FileError(path, problem, "pip install --upgrade e3frame")
     if int(number) != FORMAT:
-        raise not_a_model(path, f"there is no format {number}")
+        raise not_a_model(path, f"its format {number} does not exist")
     if given["dtype"] not in WEIGHTS:
         raise not_a_model(path, f"its dtype must be one of {', '.join(WEIGHTS)}; got {shown(given['dtype'])}")
     return given
 
 
 def _tensors(path: Path, entries: Mapping[str, Any], room: int) -> dict[str, Held]:
-    """Read the places of all tensors, which must fill the rest of the file without a gap.
+    """Read the positions of all tensors, which must fill the rest of the file without a gap.
 
     Args:
         room: bytes after the header.
@@ -200,15 +200,15 @@ def _tensors(path: Path, entries: Mapping[str, Any], room: int) -> dict[str, Hel
         except (TypeError, KeyError):
             sound = False
         if not sound:
-            raise not_a_model(path, f"its header does not say what {shown(name)} is")
+            raise not_a_model(path, f"its header does not describe the tensor {shown(name)}")
         found[name] = held
     end = 0
     for name, held in sorted(found.items(), key=lambda item: item[1][2:]):
         if held.begin != end:
-            raise not_a_model(path, f"{shown(name)} does not begin where the tensor before it ends")
+            raise not_a_model(path, f"the tensor {shown(name)} does not begin where the previous one ends")
         end = held.end
     if end != room:
-        raise not_a_model(path, f"its header tells of {end:,} bytes of weights, the file holds {room:,}")
+        raise not_a_model(path, f"its header describes {end:,} bytes of weights, but the file has {room:,}")
     return found
 
 
@@ -235,7 +235,7 @@ def _wrong(path: Path, what: str, error: SpecError) -> FileError:
 def _typed(path: Path, spec: ModelSpec) -> TypedModel:
     try:
         for key in unresolved(spec):
-            raise not_a_model(path, f"{shown(dotted(('spec', *key)))} is still auto")
+            raise not_a_model(path, f"{shown(dotted(('spec', *key)))} is 'auto', but a trained model needs a value")
         return spec.typed()
     except SpecError as error:
         raise _wrong(path, "spec", error) from None
@@ -256,7 +256,7 @@ def _require_room(path: Path, typed: TypedModel, tensors: Mapping[str, Held]) ->
     """Check the number of weights before building anything: a spec can describe more than fits into memory."""
     needed, there = typed.num_parameters, sum(prod(held.shape) for held in tensors.values())
     if needed > there:
-        raise not_a_model(path, f"its spec needs {needed:,} weights, the file holds {there:,}")
+        raise not_a_model(path, f"its spec needs {needed:,} weights, but the file has {there:,}")
 
 
 def _load_plugins(path: Path, listed: Any, named: Collection[str], origins: Mapping[str, Origin]) -> None:
@@ -286,7 +286,7 @@ def _plugin(plugin: str, origins: Mapping[str, Origin]) -> str:
 
 
 def _installation(plugin: str, origins: Mapping[str, Origin]) -> list[str]:
-    """Command to install a plugin, if the file names its package; the file may come from anyone."""
+    """Return the command to install a plugin, if the file names its package; the file may come from anyone."""
     if plugin not in origins:
         return []
     name, version = origins[plugin]
@@ -299,10 +299,10 @@ def read_origins(text: str | None) -> dict[str, Origin]:
         found = json.loads(text) if isinstance(text, str) else {}
     except (ValueError, RecursionError):
         return {}
-    pairs = found.items() if isinstance(found, dict) else ()
+    listed = found.items() if isinstance(found, dict) else ()
     return {
         plugin: Origin(*given)
-        for plugin, given in pairs
+        for plugin, given in listed
         if isinstance(given, list) and len(given) == 2 and all(isinstance(x, str) and _PIP.fullmatch(x) for x in given)
     }
 

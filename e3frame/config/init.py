@@ -1,4 +1,4 @@
-"""Starting from a trained model: which layers keep its weights follows from the two specs alone, without torch."""
+"""Decides from two specs alone, without torch, which layers start from the weights of a trained model."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class InitSpec(Spec):
         for pattern in self.lr:
             named = [name for name in (*transfer.kept, *transfer.new) if fnmatchcase(name, pattern)]
             if all(name in transfer.frozen for name in named):
-                problem = f"{', '.join(named)}: frozen, so the learning rate does nothing"
-                yield SpecError(("lr", pattern), problem, "leave one of them out")
+                problem = f"frozen layers have no learning rate: {', '.join(named)}"
+                yield SpecError(("lr", pattern), problem, "remove them from init.freeze or from init.lr")
 
     def plan(self, spec: ModelSpec, typed: TypedModel) -> Transfer:
         """Decide which layers take their weights from the file.
@@ -55,15 +55,21 @@ class InitSpec(Spec):
             for pattern in patterns:
                 if not any(fnmatchcase(name, pattern) for name in layers):
                     hint = did_you_mean(pattern, layers, "layers with weights")
-                    raise SpecError(("init", key), f"no layer with weights is called {shown(pattern)}", hint)
+                    raise SpecError(("init", key), f"no layer with weights is named {shown(pattern)}", hint)
         kept = [name for name in layers if name in earlier and not _matches(name, self.reset)]
         for name in kept:
             _require_fit(name, earlier[name], layers[name], path)
         if not kept:
-            raise SpecError(("init", "model"), f"no layer of {path} is used", did_you_mean("", earlier, "layers there"))
+            raise SpecError(
+                ("init", "model"),
+                f"every layer starts from random weights, so that no weights of {path} are used",
+                did_you_mean("", earlier, "layers there"),
+            )
         if held.r_max != spec.r_max:
-            hint = "without model= it is that of the file"
-            raise SpecError(("model", "r_max"), f"must be that of {path}, {held.r_max:g}; got {spec.r_max:g}", hint)
+            hint = "remove model= to take the layers and r_max from the file"
+            raise SpecError(
+                ("model", "r_max"), f"must equal the r_max of {path}, {held.r_max:g}; got {spec.r_max:g}", hint
+            )
         if all(_matches(name, self.freeze) for name in layers):
             raise SpecError(("init", "freeze"), "all layers are frozen: there is nothing to train")
         frozen = tuple(name for name in layers if _matches(name, self.freeze))
@@ -91,7 +97,12 @@ class Transfer:
     @property
     def text(self) -> str:
         """Summary with one line for each group of layers."""
-        parts = {"from it": self.kept, "new": self.new, "of it not used": self.dropped, "frozen": self.frozen}
+        parts = {
+            "weights from it": self.kept,
+            "random weights": self.new,
+            "not used": self.dropped,
+            "frozen": self.frozen,
+        }
         lines = [f"  {what}: {', '.join(names)}" for what, names in parts.items() if names]
         return "\n".join([f"starting from {self.path}", *lines])
 
@@ -99,8 +110,8 @@ class Transfer:
         """Return a line for species that the trained model lacks, and one for those that only it has."""
         new = [symbol for symbol in model.species if symbol not in self.spec.species]
         dropped = [symbol for symbol in self.spec.species if symbol not in model.species]
-        lines = [f"  new species: {', '.join(new)}, whose weights begin anew"] if new else []
-        lines += [f"  species of it not used: {', '.join(dropped)}"] if dropped else []
+        lines = [f"  new species, with random weights: {', '.join(new)}"] if new else []
+        lines += [f"  species that the data do not have: {', '.join(dropped)}"] if dropped else []
         return "\n".join(lines)
 
     def known(self, model: ModelSpec) -> ModelSpec:
@@ -164,8 +175,10 @@ def _require_fit(name: str, held: Step, given: Step, path: Path) -> None:
     found = list(_different(_described(held), _described(given)))
     if found:
         key, there, here = found[0]
-        problem = f"'{name}' is not that of {path}: {dotted(key)} {shown(there)} there, {shown(here)} here"
-        hint = f"init.reset=[{name}] begins it with new weights, and without model= all layers are those of the file"
+        problem = f"'{name}' differs from {path}: {dotted(key)} is {shown(there)} there, {shown(here)} here"
+        hint = (
+            f"set init.reset=[{name}] to start it from random weights, or remove model= to use the layers of the file"
+        )
         raise SpecError(("model", *given.path), problem, hint)
 
 

@@ -34,7 +34,7 @@ def model_path(path: str | Path) -> Path:
         return folder / MODEL
     newest = "the newest run, " if folder != path else ""
     earlier = [run / MODEL for run in _runs(path) if (run / MODEL).exists()] if newest else []
-    hint = f"an earlier run has: {earlier[-1]}" if earlier else "it is written when the training ends"
+    hint = f"an earlier run has one: {earlier[-1]}" if earlier else "it is written when the training ends"
     raise FileError(folder, f"{newest}has no {MODEL} yet".lstrip(), hint)
 
 
@@ -49,16 +49,16 @@ def run_folder(path: str | Path) -> Path:
     """
     path = _expanded(path)
     if not _is_folder(path):
-        raise FileError(path, "is a file, the folder of a run is required", _hint_of_folder(path))
+        raise FileError(path, "is a file; give the folder of a run", _hint_of_folder(path))
     if _is_run(path):
         return path
     runs = _runs(path)
     if (path / GRID).exists() and runs:
-        hint = f"name one of them: {', '.join(str(run) for run in runs[:8])}"
+        hint = f"choose one of them: {', '.join(str(run) for run in runs[:8])}"
         raise FileError(path, f"a grid of {len(runs)} runs", hint)
     if not runs:
         inside = sorted({str(file.parent.parent) for file in path.glob("*/*/config.yaml")})
-        raise FileError(path, "a folder that holds no run", f"runs there: {', '.join(inside[:8])}" if inside else None)
+        raise FileError(path, "this folder contains no run", f"runs there: {', '.join(inside[:8])}" if inside else None)
     return runs[-1]
 
 
@@ -68,7 +68,7 @@ def _expanded(path: str | Path) -> Path:
     try:
         return Path(path).expanduser()
     except RuntimeError:
-        raise FileError(path, "there is no such user") from None
+        raise FileError(path, "no such user") from None
 
 
 def _is_folder(path: Path) -> bool:
@@ -82,12 +82,12 @@ def _is_folder(path: Path) -> bool:
         return path.is_dir()
     except FileNotFoundError:
         if path.is_symlink():
-            raise FileError(path, f"a link to {os.readlink(path)}, which is not there") from None
+            raise FileError(path, f"a broken link: {os.readlink(path)} does not exist") from None
         raise FileError(path, "no such file", _alike(path)) from None
     except OSError as error:
         raise FileError(path, f"cannot be read: {error.strerror}") from None
     except ValueError:
-        raise FileError(path, "this cannot be the name of a file") from None
+        raise FileError(path, "not a valid file name") from None
 
 
 def _alike(path: Path) -> str | None:

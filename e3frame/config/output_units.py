@@ -1,4 +1,4 @@
-"""Units of a model's outputs, and the factors that take them to eV, Å and e, in which ASE is handed its results.
+"""Units of a model's outputs, and the factors that convert them to the units of ASE: eV, Å and e.
 
 An energy and all that is derived from it have one factor, because lengths are in Å everywhere.
 """
@@ -44,21 +44,21 @@ def check_units(name: str, outputs: Mapping[str, LayerSpec], task: TaskSpec) -> 
     own = _factor(quantity, unit)
     if own is None and unit and (named := quantity_of(name)) is not None:
         known = ", ".join(QUANTITIES[quantity].known_units[:6])
-        hint = f"known: {known}, ...\nor give the target a name of its own: ASE takes {name} in {named.unit}"
+        hint = f"known units: {known}, ...\nor rename the target: ASE expects {name} in {named.unit}"
         raise SpecError(path, f"{shown(unit)} is not a known unit of {name}", hint)
     energy = _factor("energy", task.unit(root)) if root != name and root in task.targets else None
     if own is not None and energy is not None and abs(own / energy - 1) > _SAME:
         right = task.unit(root) + QUANTITIES[quantity].unit.removeprefix(QUANTITIES["energy"].unit)
         problem = f"'{name}' is derived from '{root}', which is in {task.unit(root)}: it is in {right}, not in {unit}"
-        hint = f"call the label of '{root}' energy, so that it is converted to eV: data.keys.energy=KEY"
+        hint = f"name the label of '{root}' energy, so that it is converted to eV: data.keys.energy=KEY"
         raise SpecError(path, problem, hint, at_key=len(path) == 3)
 
 
 def require_file_units(task: TaskSpec, data: DataSpec) -> None:
-    """A label under a name of the user's own is not converted, so what files state must be what the target claims.
+    """Check that files state the unit of a target whose label has a name of the user's own, which is not converted.
 
     Raises:
-        DataError: a target that is called energy, say, learns a label that is in another unit by what the files state.
+        DataError: the files state another unit than the target, for example for a target energy with the label e_dft.
     """
     files = data.found_units()
     raw = [name for name in task.targets if quantity_of(name) and not quantity_of(task.key(name))]
@@ -67,8 +67,10 @@ def require_file_units(task: TaskSpec, data: DataSpec) -> None:
     for name in raw:
         key, claimed = task.key(name), _factor(name, task.unit(name))
         if key in data.label_names and claimed and abs(claimed / files.label_factor(name) - 1) > _SAME:
-            problem = f"'{key}' is learned as {name} in {task.unit(name)}, but by the file or data.units it is not"
-            hint = f"call the label {name}, so that it is converted: data.keys.{name}=KEY"
+            problem = (
+                f"the target {name} is in {task.unit(name)}, but the file or data.units gives '{key}' another unit"
+            )
+            hint = f"name the label {name}, so that it is converted: data.keys.{name}=KEY"
             raise DataError(problem, file=", ".join(data.paths), hint=hint)
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from e3frame.config.checks import asked_of_frames, check_input, check_target, shifts_of, with_derived
+from e3frame.config.checks import check_input, check_target, needed_labels, shifts_of, with_derived
 from e3frame.config.init import InitSpec, Transfer, architecture
 from e3frame.config.loggers import LoggerSpec
 from e3frame.config.optimizers import OptimizerSpec
@@ -52,7 +52,7 @@ class RunConfig(Spec):
     name: str = "run"
     """Name of the run."""
     folder: _Place | None = Field(default=None, min_length=1)
-    """Folder of the results; null: runs/<name>/<date and time>. If a run stopped there, it goes on."""
+    """Folder of the results; null: runs/<name>/<date and time>. A run that stopped there is resumed."""
     ckpt: _Place | None = Field(default=None, min_length=1)
     """Checkpoint to resume: its file, the folder of its run (the newest one there), or last (the newest of
     runs/<name>); null: the newest in the folder."""
@@ -91,9 +91,11 @@ class RunConfig(Spec):
     @classmethod
     def _a_folder_name(cls, name: str) -> str:
         if not name or name.startswith(".") or not all(char.isalnum() or char in "-_.+" for char in name):
-            raise mistake(f"a name consists of letters, digits and - _ . +, and begins with no dot; got {shown(name)}")
+            raise mistake(
+                f"a name has only letters, digits and - _ . +, and does not begin with a dot; got {shown(name)}"
+            )
         if len(name.encode()) > LONGEST_NAME:
-            raise mistake(f"at most {LONGEST_NAME} letters are allowed, got {len(name)}")
+            raise mistake(f"a name has at most {LONGEST_NAME} bytes, got {len(name.encode())}")
         return name
 
     @model_validator(mode="after")
@@ -132,9 +134,9 @@ class RunConfig(Spec):
         return TypedRun(self, model, warnings, *statistics_of, transfer)
 
     @property
-    def asked_of_frames(self) -> dict[str, Label]:
+    def needed_labels(self) -> dict[str, Label]:
         """Labels and inputs that are loaded with each frame."""
-        return asked_of_frames(self.model, self.task)
+        return needed_labels(self.model, self.task)
 
     def _check_species(self) -> None:
         held, known = self.data.known_species or (), self.model.species
@@ -142,8 +144,8 @@ class RunConfig(Spec):
         if unknown:
             raise SpecError(
                 ("model", "species"),
-                f"the data hold {', '.join(held)}; the model does not know {', '.join(unknown)}",
-                "add it, or write auto",
+                f"the data have {', '.join(held)}, but the model's species lack {', '.join(unknown)}",
+                "add them, or write species: auto",
             )
 
     @property
@@ -161,7 +163,7 @@ class RunConfig(Spec):
         for path, monitor in self._monitors().items():
             if monitor not in self.task.metric_names:
                 hint = did_you_mean(monitor, self.task.metric_names, "metrics")
-                raise SpecError(path, f"no metric is called {shown(monitor)}", hint)
+                raise SpecError(path, f"no metric is named {shown(monitor)}", hint)
         lowest = self.scheduler.lowest_lr
         if lowest is not None and lowest >= self.optimizer.lr:
             problem = f"must be below optimizer.lr, {self.optimizer.lr:g}; got {lowest:g}"
@@ -182,8 +184,10 @@ class RunConfig(Spec):
         for name, target in self.task.targets.items():
             derived = self.model.outputs[name].derives is not None
             if target.trained and (derived or self.task.key(name) in ("forces", "stress")):
-                problem = f"the {name} of a frame would be wrong for its shifted atoms: 0.01 Å is some 0.5 eV/Å"
-                hint = f"leave out data.augment, or give task.targets.{name} the weight 0"
+                problem = (
+                    f"atoms are shifted, but their {name} are not: a shift of 0.01 Å changes forces by about 0.5 eV/Å"
+                )
+                hint = f"remove data.augment, or set task.targets.{name}.weight=0"
                 raise SpecError(("data", "augment", "noise"), problem, hint)
 
     def _statistics_of(self) -> tuple[str | None, str | None, bool]:
@@ -199,11 +203,11 @@ class RunConfig(Spec):
             if name not in self.task.targets:
                 raise SpecError(
                     path,
-                    f"auto is computed from the labels of '{name}', but no target is called '{name}'",
+                    f"auto is computed from the labels of '{name}', but no target is named '{name}'",
                     "add the target (weight 0 leaves it untrained), or give numbers: {scale: 1.0, shift: 0.0}",
                 )
             if name != asking[0]:
-                problem = f"only one output can have auto scale and shift, '{asking[0]}' has them already"
+                problem = f"only one output can have auto scale and shift; '{asking[0]}' has them already"
                 raise SpecError(path, problem, "give numbers")
         energy = (
             asking[0] if asking else next((n for n in outputs if n in self.task.targets and self._is_energy(n)), None)
@@ -226,18 +230,18 @@ class RunConfig(Spec):
     def _unsound(self) -> Iterator[SpecError]:
         """Yield warnings about settings that run but are probably mistakes."""
         if self.trainer.dtype == "bf16-mixed":
-            problem = "bfloat16 has 3 digits: fine for a first look, too few for the last meV of energies and forces"
+            problem = "bfloat16 has 3 digits: enough for a first test, too few for accurate energies and forces"
             yield SpecError(("trainer", "dtype"), problem, "train in float32 to the end")
         energies = [name for name in self.task.targets if self.task.key(name) == "energy"]
         if self.data.augment is not None and energies:
-            problem = f"the label of '{energies[0]}' stays that of the atoms before their shift"
-            hint = "this is for relaxed structures, not for trajectories"
+            problem = f"atoms are shifted, but the label of '{energies[0]}' is not"
+            hint = "use augment for relaxed structures, not for trajectories"
             yield SpecError(("data", "augment", "noise"), problem, hint)
         if self.optimizer.averages:
             hint = "set scheduler=constant and trainer.ema_decay=null"
             kind = self.optimizer.kind
             if self.trainer.ema_decay is not None:
-                problem = f"{kind} averages its weights already, and another average hides that"
+                problem = f"{kind} already averages its weights; a second average hides the first"
                 yield SpecError(("trainer", "ema_decay"), problem, hint)
             if self.scheduler.lowers:
                 yield SpecError(("scheduler", "kind"), f"{kind} needs no schedule", hint)
@@ -246,7 +250,7 @@ class RunConfig(Spec):
         """Yield warnings about options that have no effect."""
         idle: dict[tuple[str, ...], Iterator[SpecError]] = {("trainer",): self.trainer.idle()}
         idle["scheduler",] = self.scheduler.idle(self.trainer)
-        idle |= {("data",): self.data.idle(self.asked_of_frames, way_to_learn), ("optimizer",): self.optimizer.idle()}
+        idle |= {("data",): self.data.idle(self.needed_labels, way_to_learn), ("optimizer",): self.optimizer.idle()}
         idle |= {("task", "targets", name): target.idle() for name, target in self.task.targets.items()}
         if self.init is not None and transfer is not None:
             idle["init",] = self.init.idle(transfer)
@@ -262,9 +266,9 @@ class RunConfig(Spec):
                 continue
             problem = f"no target trains the output '{name}'"
             if follows:
-                problem += f": it follows from '{layer.source}' alone, and will be much less accurate"
+                problem += f": it is only derived from '{layer.source}', and much less accurate than with a target"
             labelled = name in self.data.label_names
-            hint = f"if the data hold {name}, add task.targets.{name}" if labelled else "add a target, or remove it"
+            hint = f"if the data have {name}, add task.targets.{name}" if labelled else "add a target, or remove it"
             yield SpecError(("model", "outputs", name), problem, hint, at_key=True)
 
 
@@ -315,8 +319,10 @@ class TypedRun:
         spec = known.resolve(statistics)
         unknown = [symbol for symbol in statistics.species if symbol not in spec.species]
         if unknown:
-            problem = f"the training frames hold {', '.join(statistics.species)}; the model does not know {unknown[0]}"
-            raise SpecError(("model", "species"), problem, "add it, or write auto")
+            problem = (
+                f"the training frames have {', '.join(statistics.species)}, but the model's species lack {unknown[0]}"
+            )
+            raise SpecError(("model", "species"), problem, "add it, or write species: auto")
         return replace(self, config=self.config.replace(model=spec), model=_typed_model(spec))
 
 

@@ -32,7 +32,7 @@ def way_to_learn(label: str) -> str:
     if quantity is not None:
         kinds = [kind for kind, name in derivations().items() if name == label]
         form = f"{{derive: {kinds[0]}, of: energy}}" if kinds else quantity.form
-    return f"task.targets.{label}={form} learns it"
+    return f"task.targets.{label}={form} trains on it"
 
 
 def label_of(quantity: Quantity) -> Label:
@@ -111,49 +111,49 @@ class TargetSpec(Spec):
     an irrep share it, so that the loss is invariant under rotation."""
 
     @model_validator(mode="after")
-    def _said_once(self) -> TargetSpec:
+    def _one_definition(self) -> TargetSpec:
         ways = [way for way in ("irreps", "cartesian", "derive") if getattr(self, way) is not None]
         if not ways:
-            raise mistake("one of irreps, cartesian, derive is required: what the target is", "for example irreps: 0e")
+            raise mistake("one of irreps, cartesian and derive is required", "for example irreps: 0e")
         if len(ways) > 1:
-            problem = f"{ways[0]} and {ways[1]} both say what the target is"
-            raise mistake_at(ways[1], getattr(self, ways[1]), mistake(problem, "leave one of them out", at_key=True))
+            problem = f"{ways[0]} and {ways[1]} both define the target"
+            raise mistake_at(ways[1], getattr(self, ways[1]), mistake(problem, "remove one of them", at_key=True))
         if self.derive is not None and self.per is not None:
             problem = f"{self.derive} is always per {self.type.domain}"
-            raise mistake_at("per", self.per, mistake(problem, "leave per out", at_key=True))
+            raise mistake_at("per", self.per, mistake(problem, "remove per", at_key=True))
         if self.derive is None and self.per is None:
             raise mistake("per is required: graph, node or edge")
         if (self.derive is None) != (self.of is None):
             if self.of is None:
-                raise mistake("of is required: the output that is derived", "for example of: energy")
-            raise mistake_at("of", self.of, mistake("of needs derive", "leave it out", at_key=True))
+                raise mistake("of is required: the output to differentiate", "for example of: energy")
+            raise mistake_at("of", self.of, mistake("of needs derive", "remove of, or add derive", at_key=True))
         return self
 
     @model_validator(mode="after")
     def _consistent(self) -> TargetSpec:
         per_node = self.type.domain == "node"
         wrong = {
-            "sum": (self.sum is not None and not per_node, "sum is for per: node"),
-            "key": (self.sum is not None and self.key is not None, "the label is that of sum"),
+            "sum": (self.sum is not None and not per_node, "sum needs per: node"),
+            "key": (self.sum is not None and self.key is not None, "sum already names the label"),
             "per_atom": (
                 self.per_atom and self.label.per != "graph",
-                f"per: {self.label.per} has one value per {ROWS[self.label.per]} already",
+                f"with per: {self.label.per}, every value belongs to one {ROWS[self.label.per]} already",
             ),
             "huber_delta": (
                 self.huber_delta is not None and self.loss != "huber",
-                f"huber_delta is for loss: huber, loss is {self.loss if isinstance(self.loss, str) else 'a mapping'}",
+                f"huber_delta needs loss: huber, got {self.loss if isinstance(self.loss, str) else 'a mapping'}",
             ),
             "species_weights": (
                 self.species_weights is not None and self.label.per != "node",
-                f"species_weights are for values per atom, this target has one per {self.label.per}",
+                f"species_weights need a value per atom, but this target has one per {self.label.per}",
             ),
         }
         for key, (is_wrong, problem) in wrong.items():
             if is_wrong:
-                raise mistake_at(key, getattr(self, key), mistake(problem, f"leave {key} out"))
+                raise mistake_at(key, getattr(self, key), mistake(problem, f"remove {key}"))
         given, irreps = self.component_weights, self.type.irreps
         if given is not None and len(given) != irreps.num_irreps:
-            problem = f"{irreps} has {irreps.num_irreps} irreps, {len(given)} weights are given"
+            problem = f"one weight per irrep is required: {irreps} has {irreps.num_irreps}, got {len(given)} weights"
             raise mistake_at("component_weights", given, mistake(problem))
         for key in ("species_weights", "component_weights"):
             weights = getattr(self, key) or ()
@@ -168,8 +168,8 @@ class TargetSpec(Spec):
         if (derived := self.derived) is not None:
             return layer.TensorType(derived.type, derived.per)
         irreps = self.irreps if self.cartesian is None else cartesian_irreps(self.cartesian)
-        assert irreps is not None, "a validated target says what it is"
-        assert self.per is not None, "a validated target says what has a value"
+        assert irreps is not None, "a validated target has irreps"
+        assert self.per is not None, "a validated target has per"
         return layer.TensorType(irreps, self.per)
 
     @property
@@ -194,8 +194,8 @@ class TargetSpec(Spec):
             return
         for key in ("loss", "huber_delta", "species_weights", "component_weights"):
             if getattr(self, key) != type(self).model_fields[key].default:
-                problem = f"the weight is 0, so that nothing is trained and {key} does nothing"
-                yield SpecError((key,), problem, "leave it out, or give a weight")
+                problem = f"{key} has no effect, because the weight is 0"
+                yield SpecError((key,), problem, f"remove {key}, or give a weight above 0")
 
     @property
     def loss_spec(self) -> LossSpec:
@@ -241,8 +241,8 @@ class TaskSpec(Spec):
         for name, target in self.targets.items():
             first, label = forms.setdefault(self.key(name), (name, target.label))
             if label != target.label:
-                problem = f"'{first}' and '{name}' ask for the label '{self.key(name)}' in different shapes"
-                raise mistake_at("targets", self.targets, mistake(problem, "give them labels of their own: key"))
+                problem = f"'{first}' and '{name}' need the label '{self.key(name)}' in different shapes"
+                raise mistake_at("targets", self.targets, mistake(problem, "name another label with key"))
         return self
 
     def key(self, name: str) -> str:

@@ -65,14 +65,14 @@ class TrainerSpec(Spec):
         """Yield the options that have no effect, with paths from this spec."""
         patience, every = self.early_stopping_patience, self.check_val_every_n_epoch
         if self.max_epochs is not None and every > self.max_epochs:
-            problem = f"the run ends after {self.max_epochs} epochs, before the first such validation"
-            yield SpecError(("check_val_every_n_epoch",), problem, "give fewer; the last weights are validated anyway")
+            problem = f"the run ends after {self.max_epochs} epochs, before its first validation"
+            yield SpecError(("check_val_every_n_epoch",), problem, "lower it; the last weights are always validated")
         elif patience is not None and self.max_epochs is not None and patience * every >= self.max_epochs:
             problem = f"the run ends after {self.max_epochs} epochs, before it could stop early"
-            yield SpecError(("early_stopping_patience",), problem, "give less, or raise trainer.max_epochs")
+            yield SpecError(("early_stopping_patience",), problem, "lower it, or raise trainer.max_epochs")
 
     @model_validator(mode="after")
     def _finite(self) -> TrainerSpec:
         if self.max_epochs is None and self.max_steps is None and self.max_minutes is None:
-            raise mistake("the training has no end", "set max_epochs, max_steps or max_minutes")
+            raise mistake("the training has no limit", "set max_epochs, max_steps or max_minutes")
         return self

@@ -20,7 +20,7 @@ def _weight(raw: Any, number: Callable[[Any], float]) -> Any:
         return number(raw)
     weights = _BY_EPOCH.validate_python(raw)
     if 0 not in weights:
-        raise mistake("the weight from the start is required", "begin with epoch 0, such as {0: 1, 100: 10}")
+        raise mistake("the weight of epoch 0 is missing", "add it, as in {0: 1, 100: 10}")
     return dict(sorted(weights.items()))
 
 
@@ -47,13 +47,13 @@ else:
 def _formula(raw: Any) -> Any:
     example = "such as ij=ji for a symmetric matrix, ij for any, ij=-ji for an antisymmetric one"
     if not isinstance(raw, str) or not raw.strip():
-        raise mistake(f"equal orders of indices are required, got {shown(raw)}", example)
+        raise mistake(f"a symmetry states which orders of indices are equal; got {shown(raw)}", example)
     try:
         irreps = cartesian_irreps(raw)
     except RuntimeError as error:
         raise mistake(str(error), example) from None
     if irreps.dim == 0:
-        raise mistake(f"no tensor but zero has the symmetry {raw}", example)
+        raise mistake(f"only the zero tensor has the symmetry {raw}", example)
     return raw
 
 

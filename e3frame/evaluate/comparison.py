@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from e3frame.config.checks import asked_of_frames, check_input, shifts_of
+from e3frame.config.checks import check_input, needed_labels, shifts_of
 from e3frame.config.output_units import factors, require_file_units
 from e3frame.config.targets import TargetSpec, TaskSpec, derivations
 from e3frame.data.formats.frame_keys import as_array
@@ -75,7 +75,7 @@ class Comparison:
             DataError: the data cannot be read, or a label has another unit than its target.
         """
         require_file_units(self.task, self.data)
-        r_max, labels = self.spec.r_max, asked_of_frames(self.spec, self.task)
+        r_max, labels = self.spec.r_max, needed_labels(self.spec, self.task)
         splits = load(self.data, r_max, labels, all_there=False)
         return set_apart(splits, shifts_of(self.spec, self.task, self.data))
 

@@ -140,7 +140,7 @@ def _require_volume(dataset: FrameSet, key: str, held: Held) -> None:
     bad = (held.frames & flat).nonzero().flatten()
     if len(bad):
         file, frame = dataset.where(int(bad[0]))
-        hint = "a stress is a derivative per volume: leave the label of molecules out"
+        hint = "a stress is a derivative per volume: remove the label from molecules"
         raise DataError(f"the frame has a {key}, but its cell has no volume", file=file, frame=frame, hint=hint)
 
 

@@ -98,7 +98,7 @@ def load_splits(typed: TypedRun) -> Splits:
 
 def _load(typed: TypedRun) -> Splits:
     config = typed.config
-    return load(config.data, config.model.r_max, config.asked_of_frames)
+    return load(config.data, config.model.r_max, config.needed_labels)
 
 
 def _set_apart(typed: TypedRun, splits: Splits) -> tuple[Splits, SingleAtoms]:

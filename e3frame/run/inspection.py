@@ -62,7 +62,7 @@ def _loaded(config: RunConfig, full: bool) -> tuple[Excerpt, list[Finding]]:
     Raises:
         DataError: a file cannot be read, or every frame is broken.
     """
-    data, r_max, labels = config.data, config.model.r_max, config.asked_of_frames
+    data, r_max, labels = config.data, config.model.r_max, config.needed_labels
     try:
         return Excerpt.whole(load(data, r_max, labels)) if full else excerpt(data, r_max, labels), []
     except DataError as error:

@@ -161,7 +161,7 @@ def test_the_newest_run_of_a_name(run_folder: Path, capsys: pytest.CaptureFixtur
     _written(f"{run_folder.parent}/empty/notes/todo.txt")
     for command in (["check"], ["train"], ["draw", "errors"]):
         assert main([*command, f"{run_folder.parent}/empty"]) == 1
-        assert capsys.readouterr().err == f"{run_folder.parent}/empty\n  a folder that holds no run\n"
+        assert capsys.readouterr().err == f"{run_folder.parent}/empty\n  this folder contains no run\n"
     _written(f"{run_folder.parent}/bare/model.safetensors")
     for verb in ("check", "train"):
         assert main([verb, f"{run_folder.parent}/bare"]) == 1
@@ -170,7 +170,7 @@ def test_the_newest_run_of_a_name(run_folder: Path, capsys: pytest.CaptureFixtur
     _written(f"{name}/multirun.yaml")
     for command in (["check"], ["train"], ["draw", "errors"]):
         assert main([*command, str(name)]) == 1
-        problem = f"{name}\n  a grid of 2 runs\n  name one of them: {old.parent}, {new.parent}\n"
+        problem = f"{name}\n  a grid of 2 runs\n  choose one of them: {old.parent}, {new.parent}\n"
         assert capsys.readouterr().err == problem
 
 
@@ -235,7 +235,7 @@ def test_a_model_file_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
     )
     Path("empty").mkdir()
     assert main(["train", "empty"]) == 1
-    assert capsys.readouterr().err == "empty\n  a folder that holds no run\n"
+    assert capsys.readouterr().err == "empty\n  this folder contains no run\n"
 
 
 def test_names_of_other_codes_are_keys_of_ours() -> None:

@@ -99,7 +99,7 @@ def _run(mode: str, data: dict[str, Any], model: Path, processes: int) -> int:
             return 0
         run = validate(RunConfig, changed({"data": given})).typed()
         if mode == "load":
-            load(run.config.data, run.config.model.r_max, run.config.asked_of_frames)
+            load(run.config.data, run.config.model.r_max, run.config.needed_labels)
             return 0
         _show_data(run, mode == "full", Console(width=100))  # its tables are long, and name their places
         return 0

@@ -132,7 +132,7 @@ def test_what_has_no_label_is_counted_aloud(tmp_path: Path) -> None:
     write(tmp_path / "a.xyz", some)
     split = {"data.split": {"val": 1, "test": 0}, "data.allow_missing": ["coupling"]}
     it = config(tmp_path, split | {"data.edges": {name: {"index": "ij", "shift": "S"} for name in EDGES}})
-    splits = load(it.data, it.model.r_max, it.asked_of_frames)
+    splits = load(it.data, it.model.r_max, it.needed_labels)
     there = [len(atoms.info["ij"]) for atoms in some]
     near = [(np.linalg.norm(v, axis=1) < 3.2)[::3].sum() for v in (neighbor_list("D", a, 4.1) for a in frames(5))]
     edges = [len(neighbor_list("i", atoms, 3.2)) for atoms in some]
@@ -173,7 +173,7 @@ def test_a_matrix_without_its_symmetry_names_its_frame(tmp_path: Path) -> None:
     wrong[2].info["X"][5, 0, 1] += 1.0
     write(tmp_path / "a.xyz", wrong)
     it = config(tmp_path, {"data.split": {"val": 1, "test": 0}})
-    splits = load(it.data, it.model.r_max, it.asked_of_frames)
+    splits = load(it.data, it.model.r_max, it.needed_labels)
     with pytest.raises(
         UserError, match=r"a\.xyz, frame 2\n  exchange does not have the symmetry of the target exchange"
     ):
@@ -204,7 +204,8 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"task.targets.spin": TASK["coupling"], "data.keys": {"spin": "J", "coupling": "J", "exchange": "X"}},
         "task.targets.spin\n  the model has no output 'spin'; outputs: coupling, exchange\n"
-        "  make the output read a field per edge (edge_vectors, edge_sh, radial, first, second, both, pair, coupling), "
+        "  make the output read a tensor per edge (edge_vectors, edge_sh, radial, first, second, both, pair, "
+            "coupling), "
         "or add a nodes_to_edges layer",
     ),
 ]  # fmt: skip

@@ -108,7 +108,7 @@ def as_npz(folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize("source", [as_xyz, as_db, as_npz])
 def test_every_source_brings_the_charge_of_each_frame(source: Any, tmp_path: Path) -> None:
     it = config(tmp_path, source(tmp_path))
-    splits = load(it.data, it.model.r_max, it.asked_of_frames)
+    splits = load(it.data, it.model.r_max, it.needed_labels)
     (batch,) = make_loader(splits.train, 6)
     given = model_input(batch, inputs=it.model.inputs)
     np.testing.assert_allclose(given["total_charge"], [-1, 0, 1, -1, 0, 1])
@@ -171,7 +171,8 @@ def test_predict_and_evaluate_read_the_charge(trained: Path, tmp_path: Path, cap
     with pytest.raises(UserError) as caught:
         evaluate(path, parse_data(data.model_dump() | {"keys": {"dipole": "mu", "field": "E"}}))
     assert str(caught.value) == (
-        f"{path}: the data have no key 'total_charge', which the model reads\n  existing labels: dipole, field\n"
+        f"{path}: the model reads the input 'total_charge', but the data have no label 'total_charge'\n"
+        "  existing labels: dipole, field\n"
         "  if the files have it: data.keys.total_charge=KEY"
     )
 
@@ -218,34 +219,39 @@ def test_a_result_is_not_taken_for_an_input(trained: Path) -> None:
 UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"data": {"kind": "sample"}},
-        "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
+        "model.inputs.total_charge\n"
+        "  the model reads the input 'total_charge', but the data have no label 'total_charge'\n"
         "  existing labels: energy, forces, dipole, polarizability\n"
         "  read other labels from your own files: data=xyz data.keys.total_charge=KEY\n"
-        "  or take the input out of the model",
+        "  or remove this input from the model",
     ),
     (
         {"data": {"kind": "md17", "molecule": "ethanol"}},
-        "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
+        "model.inputs.total_charge\n"
+        "  the model reads the input 'total_charge', but the data have no label 'total_charge'\n"
         "  existing labels: energy, forces\n"
         "  read other labels from your own files: data=xyz data.keys.total_charge=KEY\n"
-        "  or take the input out of the model",
+        "  or remove this input from the model",
     ),
     (
         {"data": {"kind": "xyz", "path": "a.xyz", "keys": {"charges": "q", "totl_charge": "Q"}}},
-        "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
-        "  did you mean totl_charge?\n  or take the input out of the model",
+        "model.inputs.total_charge\n"
+        "  the model reads the input 'total_charge', but the data have no label 'total_charge'\n"
+        "  did you mean totl_charge?\n  or remove this input from the model",
     ),
     (
         {"data": {"kind": "xyz", "path": "a.xyz", "keys": {"charges": "q", "dipole": "mu"}}},
-        "model.inputs.total_charge\n  the data have no key 'total_charge', which the model reads\n"
+        "model.inputs.total_charge\n"
+        "  the model reads the input 'total_charge', but the data have no label 'total_charge'\n"
         "  existing labels: charges, dipole\n"
-        "  if the files have it: data.keys.total_charge=KEY\n  or take the input out of the model",
+        "  if the files have it: data.keys.total_charge=KEY\n  or remove this input from the model",
     ),
     (
         {"model.inputs.total_charge": "1o", "model.outputs.dipole": DIPOLE | {"total_charge": 0.0},
          "model.layers.charge": {"kind": "graph_to_nodes", "of": "total_charge"},
          "model.outputs.charges.total": 0.0, "task.targets": {"dipole": TASK["dipole"]}},
-        "model.inputs.total_charge\n  'total_charge' is one number per graph, the model reads (3,) per graph",
+        "model.inputs.total_charge\n"
+        "  the label 'total_charge' is one number per graph, but the model reads (3,) per graph",
     ),
 ]  # fmt: skip
 

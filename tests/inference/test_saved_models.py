@@ -117,10 +117,10 @@ def test_no_file(tmp_path: Path, finished: Finished) -> None:
     assert message(nowhere) == f"{nowhere}\n  no such file"
     typo, model = finished.folder / "mode.safetensors", finished.result.model
     assert message(typo) == f"{typo}\n  no such file\n  did you mean {model}?"
-    assert message(tmp_path) == f"{tmp_path}\n  a folder that holds no run"
-    assert message(Path("a\0b")) == "a\\x00b\n  this cannot be the name of a file"
+    assert message(tmp_path) == f"{tmp_path}\n  this folder contains no run"
+    assert message(Path("a\0b")) == "a\\x00b\n  not a valid file name"
     (tmp_path / "link").symlink_to("gone")
-    assert message(tmp_path / "link") == f"{tmp_path / 'link'}\n  a link to gone, which is not there"
+    assert message(tmp_path / "link") == f"{tmp_path / 'link'}\n  a broken link: gone does not exist"
     for path in ("", 3, b"model.safetensors"):
         assert message(path).endswith("\n  the name of a file or folder is required")
     assert message(Path("n" * 300)).endswith("\n  cannot be read: File name too long")
@@ -141,10 +141,10 @@ def test_a_run_is_named_by_its_folder_or_its_name(finished: Finished, tmp_path: 
     (runs[0] / "model.safetensors").unlink()
     assert message(name) == (
         f"{runs[0]}\n  the newest run, has no model.safetensors yet\n"
-        f"  an earlier run has: {runs[1] / 'model.safetensors'}"
+        f"  an earlier run has one: {runs[1] / 'model.safetensors'}"
     )
     assert message(runs[0]) == f"{runs[0]}\n  has no model.safetensors yet\n  it is written when the training ends"
-    assert message(tmp_path / "runs") == f"{tmp_path / 'runs'}\n  a folder that holds no run\n  runs there: {name}"
+    assert message(tmp_path / "runs") == f"{tmp_path / 'runs'}\n  this folder contains no run\n  runs there: {name}"
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
 def test_not_a_safetensors_file(tmp_path: Path, finished: Finished) -> None:
     path, whole = tmp_path / "model.safetensors", finished.result.model.read_bytes()
     size = int.from_bytes(whole[:8], "little")
-    beginning = "it does not begin as a safetensors file, or its end is missing"
+    beginning = "not a safetensors file, or truncated"
     cases = {
         b"": beginning,
         b"not at all a model": beginning,
@@ -168,10 +168,10 @@ def test_not_a_safetensors_file(tmp_path: Path, finished: Finished) -> None:
         b"\xff" * 8 + whole[8:]: beginning,
         b"\x08" + bytes(7) + b"[[[[]]]]": "its header is not a mapping",
         b"\x08" + bytes(7) + b'{"a":1,}': "its header is not JSON: ",
-        b"\x14" + bytes(7) + b'{"a":null,"a":null} ': "its header is not JSON: a key comes twice",
+        b"\x14" + bytes(7) + b'{"a":null,"a":null} ': "its header is not JSON: a key is listed twice",
         b"\0\0\x03" + bytes(5) + b"[" * 196608: "its header is nested too deeply",
-        whole[:-7]: "its header tells of ",
-        whole + b"more": "its header tells of ",
+        whole[:-7]: "its header describes ",
+        whole + b"more": "its header describes ",
     }
     for content, problem in cases.items():
         path.write_bytes(content)
@@ -179,19 +179,19 @@ def test_not_a_safetensors_file(tmp_path: Path, finished: Finished) -> None:
     with path.open("wb") as file:  # a header of a terabyte in a file that has it, at least in name
         file.write((1 << 40).to_bytes(8, "little"))
         file.truncate((1 << 40) + 8)
-    assert "its header has 1,099,511,627,776 bytes, at most 8,388,608 are read" in message(path)
+    assert "its header has 1,099,511,627,776 bytes; at most 8,388,608 are allowed" in message(path)
 
 
 def test_not_a_model(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
     save_file({"x": torch.zeros(1)}, path)
-    assert message(path) == f"{path}\n  not a model of e3frame: a safetensors file of something else"
+    assert message(path) == f"{path}\n  not a model of e3frame: a safetensors file that e3frame did not write"
 
 
 def test_a_newer_model(finished: Finished, tmp_path: Path, header: dict[str, str]) -> None:
     path = rewritten(finished, tmp_path / "m.safetensors", header | {"format": "2", "e3frame": "9.0.0"})
     assert message(path) == (
-        f"{path}\n  written by e3frame 9.0.0, which is newer than this, {e3frame.__version__}\n"
+        f"{path}\n  written by e3frame 9.0.0, which is newer than the installed {e3frame.__version__}\n"
         "  pip install --upgrade e3frame"
     )
 
@@ -201,7 +201,7 @@ def test_a_newer_model(finished: Finished, tmp_path: Path, header: dict[str, str
     [
         ({"format": "one"}, "its format is not a number: one"),
         ({"format": "-1"}, "its format is not a number: -1"),
-        ({"format": "0"}, "there is no format 0"),
+        ({"format": "0"}, "its format 0 does not exist"),
         ({"dtype": "load"}, "its dtype must be one of float32, float64, bfloat16, float16; got load"),
         ({"dtype": "int64"}, "its dtype must be one of float32, float64, bfloat16, float16; got int64"),
         ({"spec": "[]"}, "its spec is not a mapping"),
@@ -211,7 +211,7 @@ def test_a_newer_model(finished: Finished, tmp_path: Path, header: dict[str, str
         ({"spec": "[" * 100_000}, "its spec is nested too deeply"),
         ({"task": "7"}, "its task is not a mapping"),
         ({"task": '{"targets": {}}'}, "task.targets: at least 1 must be given, got 0"),
-        ({"format": None}, "its header has no text 'format'"),
+        ({"format": None}, "its header lacks the text 'format'"),
         ({"dtype": "\x1b[31m"}, "its dtype must be one of float32, float64, bfloat16, float16; got \\x1b[31m"),
     ],
 )
@@ -228,11 +228,11 @@ def test_every_value_of_the_spec_is_checked(finished: Finished, tmp_path: Path, 
     cases: dict[str, Callable[[dict[str, Any]], Any]] = {
         "spec.layers.readout.kind: no layer is named liner": lambda s: s["layers"]["readout"].update(kind="liner"),
         "spec.r_max: must be > 0, got -1": lambda s: s.update(r_max=-1),
-        "spec.species is still auto": lambda s: s.update(species="auto"),
-        "spec.layers.conv.avg_num_neighbors is still auto": lambda s: s["layers"]["conv"].update(
-            avg_num_neighbors="auto"
-        ),
-        "spec.outputs.energy.per_species_scale_shift.scale is still auto": (
+        "spec.species is 'auto', but a trained model needs a value": lambda s: s.update(species="auto"),
+        "spec.layers.conv.avg_num_neighbors is 'auto', but a trained model needs a value": lambda s: s["layers"][
+            "conv"
+        ].update(avg_num_neighbors="auto"),
+        "spec.outputs.energy.per_species_scale_shift.scale is 'auto', but a trained model needs a value": (
             lambda s: s["outputs"]["energy"]["per_species_scale_shift"].update(scale="auto")
         ),
         "spec.outputs.forces.of: no field is named 'enrgy'": lambda s: s["outputs"]["forces"].update(of="enrgy"),
@@ -287,7 +287,7 @@ def test_what_the_header_says_of_a_tensor(entry: Any, finished: Finished, tmp_pa
     path, held = tmp_path / "m.safetensors", json.loads(content[8:end])
     text = json.dumps(held | {next(name for name in held if name != "__metadata__"): entry}).encode()
     path.write_bytes(len(text).to_bytes(8, "little") + text + content[end:])
-    assert message(path).startswith(f"{path}\n  not a model of e3frame: its header does not say what ")
+    assert message(path).startswith(f"{path}\n  not a model of e3frame: its header does not describe the tensor ")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

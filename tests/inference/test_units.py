@@ -165,8 +165,8 @@ def test_what_a_file_states_is_what_the_target_claims(tmp_path: Path, make_confi
     write(tmp_path / "frames.xyz", [atoms] * 3)
     raw = {"kind": "xyz", "path": str(tmp_path / "frames.xyz"), "keys": {"E": "E"}, "cache_dir": str(tmp_path)}
     message = (
-        f"{tmp_path / 'frames.xyz'}\n  'E' is learned as energy in eV, but by the file or data.units it is not\n"
-        "  call the label energy, so that it is converted: data.keys.energy=KEY"
+        f"{tmp_path / 'frames.xyz'}\n  the target energy is in eV, but the file or data.units gives 'E' another unit\n"
+        "  name the label energy, so that it is converted: data.keys.energy=KEY"
     )
     model = saved(tmp_path / "ev.safetensors", {"energy": ENERGY}, {"energy": ENERGY_TARGET})
     with pytest.raises(DataError) as caught:

@@ -37,12 +37,12 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"task.targets.energy.unit": "kcal/mol"},
-        "task.targets.energy.unit\n  'energy' is learned in eV, got kcal/mol\n  leave it out",
+        "task.targets.energy.unit\n  the unit of 'energy' must be eV, got kcal/mol\n  remove the unit of the target",
     ),
     (
         {"task.targets.energy": REMOVED},
         "model.outputs.energy.per_species_scale_shift\n"
-        "  auto is computed from the labels of 'energy', but no target is called 'energy'\n"
+        "  auto is computed from the labels of 'energy', but no target is named 'energy'\n"
         "  add the target (weight 0 leaves it untrained), or give numbers: {scale: 1.0, shift: 0.0}",
     ),
     (
@@ -51,28 +51,28 @@ WRONG: list[tuple[dict[str, Any], str]] = [
             "task.targets.other": ENERGY | {"key": "energy"},
         },
         "model.outputs.other.per_species_scale_shift\n"
-        "  only one output can have auto scale and shift, 'energy' has them already\n  give numbers",
+        "  only one output can have auto scale and shift; 'energy' has them already\n  give numbers",
     ),
     (
         {"model.species": ["H", "C"]},
-        "model.species\n  the data hold H, C, O; the model does not know O\n  add it, or write auto",
+        "model.species\n  the data have H, C, O, but the model's species lack O\n  add them, or write species: auto",
     ),
     (
         {"trainer.monitor": "val_force_mae"},
-        "trainer.monitor\n  no metric is called val_force_mae\n  did you mean val_forces_mae?",
+        "trainer.monitor\n  no metric is named val_force_mae\n  did you mean val_forces_mae?",
     ),
     (
         {"scheduler": {"kind": "plateau", "monitor": "loss"}},
-        "scheduler.monitor\n  no metric is called loss\n  did you mean val_loss?",
+        "scheduler.monitor\n  no metric is named loss\n  did you mean val_loss?",
     ),
     ({"scheduler.min_lr": 0.01}, "scheduler.min_lr\n  must be below optimizer.lr, 0.01; got 0.01"),
     (
         {"task.targets.forces.per_atom": True},
-        "task.targets.forces.per_atom\n  per: node has one value per atom already\n  leave per_atom out",
+        "task.targets.forces.per_atom\n  with per: node, every value belongs to one atom already\n  remove per_atom",
     ),
     (
         {"task.targets.forces.huber_delta": 0.1},
-        "task.targets.forces.huber_delta\n  huber_delta is for loss: huber, loss is mse\n  leave huber_delta out",
+        "task.targets.forces.huber_delta\n  huber_delta needs loss: huber, got mse\n  remove huber_delta",
     ),
     (
         {"task.targets.energy.weight": 0, "task.targets.forces.weight": 0},
@@ -100,7 +100,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"trainer.epochs": 3}, "trainer.epochs\n  unknown key\n  did you mean max_epochs?"),
     (
         {"name": "a b/c"},
-        "name\n  a name consists of letters, digits and - _ . +, and begins with no dot; got a b/c",
+        "name\n  a name has only letters, digits and - _ . +, and does not begin with a dot; got a b/c",
     ),
     ({"seed": -1}, "seed\n  must be >= 0, got -1"),
 ]
@@ -126,7 +126,7 @@ def test_a_run_without_an_end() -> None:
     with pytest.raises(SpecErrors) as caught:
         validate(RunConfig, raw)
     assert str(caught.value.errors[0]) == (
-        "trainer\n  the training has no end\n  set max_epochs, max_steps or max_minutes"
+        "trainer\n  the training has no limit\n  set max_epochs, max_steps or max_minutes"
     )
 
 
@@ -146,7 +146,7 @@ def test_a_schedule_free_run_needs_no_schedule_and_no_average(make_config: MakeC
     schedule_free = {"optimizer": {"kind": "schedule_free"}}
     hint = "  set scheduler=constant and trainer.ema_decay=null"
     assert [str(warning) for warning in make_config(schedule_free).typed().warnings] == [
-        "trainer.ema_decay\n  schedule_free averages its weights already, and another average hides that\n" + hint,
+        "trainer.ema_decay\n  schedule_free already averages its weights; a second average hides the first\n" + hint,
         "scheduler.kind\n  schedule_free needs no schedule\n" + hint,
     ]
     plain = {"scheduler": {"kind": "constant"}, "trainer.ema_decay": None}
@@ -157,7 +157,7 @@ def test_bfloat16_has_few_digits(make_config: MakeConfig) -> None:
     (warning,) = make_config({"trainer.dtype": "bf16-mixed"}).typed().warnings
     assert str(warning) == (
         "trainer.dtype\n"
-        "  bfloat16 has 3 digits: fine for a first look, too few for the last meV of energies and forces\n"
+        "  bfloat16 has 3 digits: enough for a first test, too few for accurate energies and forces\n"
         "  train in float32 to the end"
     )
 
@@ -169,14 +169,14 @@ def test_noise_is_refused_where_forces_are_trained(make_config: MakeConfig, targ
         make_config(changes).typed()
     assert str(caught.value) == (
         "data.augment.noise\n"
-        "  the forces of a frame would be wrong for its shifted atoms: 0.01 Å is some 0.5 eV/Å\n"
-        "  leave out data.augment, or give task.targets.forces the weight 0"
+        "  atoms are shifted, but their forces are not: a shift of 0.01 Å changes forces by about 0.5 eV/Å\n"
+        "  remove data.augment, or set task.targets.forces.weight=0"
     )
     (warning,) = make_config(changes | {"task.targets.forces": {**target, "weight": 0}}).typed().warnings
     assert str(warning) == (
         "data.augment.noise\n"
-        "  the label of 'energy' stays that of the atoms before their shift\n"
-        "  this is for relaxed structures, not for trajectories"
+        "  atoms are shifted, but the label of 'energy' is not\n"
+        "  use augment for relaxed structures, not for trajectories"
     )
 
 
@@ -184,8 +184,9 @@ def test_untrained_forces_are_said_aloud(make_config: MakeConfig) -> None:
     (warning,) = make_config({"task.targets.forces": REMOVED}).typed().warnings
     assert str(warning) == (
         "model.outputs.forces\n"
-        "  no target trains the output 'forces': it follows from 'energy' alone, and will be much less accurate\n"
-        "  if the data hold forces, add task.targets.forces"
+        "  no target trains the output 'forces': it is only derived from 'energy', and much less accurate than "
+        "with a target\n"
+        "  if the data have forces, add task.targets.forces"
     )
 
 

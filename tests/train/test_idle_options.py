@@ -81,22 +81,22 @@ IDLE = {
     "data.keys.stress": (
         [*FILE, "data.keys.stress=virial_stress"],
         "no target or input uses 'stress', so it is not read",
-        "task.targets.stress={derive: strain_gradient, of: energy} learns it",
+        "task.targets.stress={derive: strain_gradient, of: energy} trains on it",
     ),
     "data.keys.virial": (
         [*FILE, "data.keys.virial=V"],
         "no target or input uses 'stress', so it is not read",
-        "task.targets.stress={derive: strain_gradient, of: energy} learns it",
+        "task.targets.stress={derive: strain_gradient, of: energy} trains on it",
     ),
     "data.keys.dipole": (
         [*FILE, "data.keys.dipole=mu"],
         "no target or input uses 'dipole', so it is not read",
-        "task.targets.dipole={irreps: 1o, per: graph} learns it",
+        "task.targets.dipole={irreps: 1o, per: graph} trains on it",
     ),
     "data.keys.gap": (
         [*FILE, "data.keys.gap=g"],
         "no target or input uses 'gap', so it is not read",
-        "task.targets.gap={irreps: ..., per: ...} learns it",
+        "task.targets.gap={irreps: ..., per: ...} trains on it",
     ),
     "data.units.forces": (
         [*FILE, "task=energy", "~model.outputs.forces", "data.units.forces=Hartree/bohr"],
@@ -106,7 +106,7 @@ IDLE = {
     "data.allow_missing": (
         [*FILE, "task=energy", "~model.outputs.forces", "data.allow_missing=[forces]"],
         "no target or input uses 'forces', so no frame needs it",
-        "remove it, or task.targets.forces={derive: negative_gradient, of: energy} learns it",
+        "remove it, or task.targets.forces={derive: negative_gradient, of: energy} trains on it",
     ),
     "data.split.seed": (
         [*FILE, "data.split.seed=3"],
@@ -116,12 +116,12 @@ IDLE = {
     "trainer.early_stopping_patience": (
         ["trainer.early_stopping_patience=100"],
         "the run ends after 100 epochs, before it could stop early",
-        "give less, or raise trainer.max_epochs",
+        "lower it, or raise trainer.max_epochs",
     ),
     "trainer.check_val_every_n_epoch": (
         ["trainer.check_val_every_n_epoch=200"],
-        "the run ends after 100 epochs, before the first such validation",
-        "give fewer; the last weights are validated anyway",
+        "the run ends after 100 epochs, before its first validation",
+        "lower it; the last weights are always validated",
     ),
     "scheduler.patience": (
         ["scheduler=plateau", "trainer.max_epochs=10"],
@@ -130,13 +130,13 @@ IDLE = {
     ),
     "optimizer.decay_biases": (
         ["optimizer=adamw", "optimizer.weight_decay=0", "optimizer.decay_biases=true"],
-        "weight_decay is 0, so there is nothing that biases could lose",
-        "leave it out, or give a weight_decay",
+        "decay_biases has no effect, because weight_decay is 0",
+        "remove decay_biases, or set weight_decay",
     ),
     "task.targets.energy.loss": (
         ["task.targets.energy.weight=0", "task.targets.energy.loss=mae"],
-        "the weight is 0, so that nothing is trained and loss does nothing",
-        "leave it out, or give a weight",
+        "loss has no effect, because the weight is 0",
+        "remove loss, or give a weight above 0",
     ),
 }
 
@@ -183,6 +183,9 @@ def test_learning_rates_of_frozen_layers(finished: Finished, make_config: MakeCo
     init = {"model": str(finished.folder), "freeze": ["species", "conv"], "lr": rates}
     found = {".".join(w.path): (w.problem, w.hint) for w in make_config({"init": init}).typed().warnings}
     assert found == {
-        f"init.lr.{pattern}": (f"{layer}: frozen, so the learning rate does nothing", "leave one of them out")
+        f"init.lr.{pattern}": (
+            f"frozen layers have no learning rate: {layer}",
+            "remove them from init.freeze or from init.lr",
+        )
         for pattern, layer in (("spec*", "species"), ("conv", "conv"))
     }

@@ -79,7 +79,7 @@ def test_frozen_layers_stay_and_others_learn_at_their_rate(
     console = Console(record=True, width=100, file=io.StringIO())
     weights = load_model(run(config, tmp_path / "run", console).model).state_dict()
     text = console.export_text()
-    assert "  from it: species, conv, last\n  new: readout\n  frozen: species, conv\n" in text
+    assert "  weights from it: species, conv, last\n  random weights: readout\n  frozen: species, conv\n" in text
     trained = load_model(finished.result.model).state_dict()
     same = {name.split(".")[1] for name in trained if torch.equal(weights[name], trained[name])}
     assert same == {"species", "conv", "energy"}  # the scale and shift of the same data
@@ -113,17 +113,18 @@ def test_what_does_not_fit_is_said_before_anything_runs(
     file = finished.result.model
     init = {"init": {"model": str(file)}}
     assert wrong(make_config, {**init, "model.layers.conv.radial_mlp": [16]}) == (
-        f"model.layers.conv\n  'conv' is not that of {file}: radial_mlp [8] there, [16] here\n"
-        "  init.reset=[conv] begins it with new weights, and without model= all layers are those of the file"
+        f"model.layers.conv\n  'conv' differs from {file}: radial_mlp is [8] there, [16] here\n"
+        "  set init.reset=[conv] to start it from random weights, or remove model= to use the layers of the file"
     )
     assert wrong(make_config, {**init, "model.layers.species.irreps_out": "4x0e"}).startswith(
-        f"model.layers.species\n  'species' is not that of {file}: irreps_out 8x0e there, 4x0e here"
+        f"model.layers.species\n  'species' differs from {file}: irreps_out is 8x0e there, 4x0e here"
     )
     assert wrong(make_config, {**init, "model.r_max": 5.0}) == (
-        f"model.r_max\n  must be that of {file}, 4; got 5\n  without model= it is that of the file"
+        f"model.r_max\n  must equal the r_max of {file}, 4; got 5\n"
+        "  remove model= to take the layers and r_max from the file"
     )
     assert wrong(make_config, {"init": {"model": str(file), "freeze": ["cnv"]}}) == (
-        "init.freeze\n  no layer with weights is called cnv\n  did you mean conv?"
+        "init.freeze\n  no layer with weights is named cnv\n  did you mean conv?"
     )
     assert wrong(make_config, {"init": {"model": str(file), "freeze": ["*"]}}) == (
         "init.freeze\n  all layers are frozen: there is nothing to train"
@@ -134,10 +135,10 @@ def test_what_does_not_fit_is_said_before_anything_runs(
     other = tmp_path / "other.safetensors"
     other.write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     assert wrong(make_config, {"init": {"model": str(other)}}) == (
-        f"init.model\n  {other}: not a model of e3frame: a safetensors file of something else"
+        f"init.model\n  {other}: not a model of e3frame: a safetensors file that e3frame did not write"
     )
     assert wrong(make_config, {"init": {"model": str(file), "reset": ["*"]}}).startswith(
-        f"init.model\n  no layer of {file} is used"
+        f"init.model\n  every layer starts from random weights, so that no weights of {file} are used"
     )
 
 
@@ -158,10 +159,13 @@ def test_the_layers_are_those_of_the_file(finished: Finished, cache: str, tmp_pa
     with pytest.raises(SpecError) as caught:
         load_run([*given, "model.r_max=5.0"])
     assert str(caught.value) == (
-        f"command-line override model.r_max=5.0  model.r_max\n  must be that of {finished.result.model}, 4; got 5\n"
-        "  without model= it is that of the file"
+        "command-line override model.r_max=5.0  model.r_max\n"
+        f"  must equal the r_max of {finished.result.model}, 4; got 5\n"
+        "  remove model= to take the layers and r_max from the file"
     )
-    with pytest.raises(SpecError, match=r"'species' is not that of .*\n  init.reset=\[species\] .* without model= all"):
+    with pytest.raises(
+        SpecError, match=r"'species' differs from .*\n  set init.reset=\[species\] .* or remove model= to use"
+    ):
         load_run([*given, "model=nequip"])
     with pytest.raises(SpecError, match=r"init.model=runs/no +init.model\n  runs/no: no such file"):
         load_run(["init.model=runs/no", "data=sample"])
@@ -171,5 +175,5 @@ def test_new_species_are_called_new(finished: Finished, make_config: MakeConfig)
     config = make_config({"init": {"model": str(finished.folder)}})
     transfer = config.typed().transfer
     resolved = config.model.resolve(RESOLVED.model_copy(update={"species": ("H", "N", "O")}))
-    assert transfer.species(resolved) == "  new species: N, whose weights begin anew\n  species of it not used: C"
+    assert transfer.species(resolved) == "  new species, with random weights: N\n  species that the data do not have: C"
     assert transfer.species(transfer.spec) == ""

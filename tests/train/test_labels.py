@@ -130,7 +130,7 @@ def test_a_stress_of_a_molecule() -> None:
         require_labels(Splits(GraphDataset.from_graphs(graphs, ["a.xyz"]), None, None), stress)
     assert str(caught.value) == (
         "a.xyz, frame 2\n  the frame has a stress, but its cell has no volume\n"
-        "  a stress is a derivative per volume: leave the label of molecules out"
+        "  a stress is a derivative per volume: remove the label from molecules"
     )
 
 

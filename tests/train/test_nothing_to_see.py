@@ -137,7 +137,7 @@ def read(path: Path, cache: str, **more: Any) -> XyzSpec:
 
 def test_what_was_allowed_once_is_refused_without_the_key(make_config: MakeConfig, tmp_path: Path) -> None:
     """Processed data are kept, the permission is not."""
-    labels = make_config().asked_of_frames
+    labels = make_config().needed_labels
     write(tmp_path / "a.xyz", dissociation(), format="extxyz")
     assert len(load(read(tmp_path / "a.xyz", str(tmp_path), allow=["isolated_atoms"]), 4.0, labels).train) == 40
     with pytest.raises(DataError, match="has no neighbour"):
@@ -155,7 +155,7 @@ def test_forces_that_rounding_left_are_no_scale(make_config: MakeConfig, tmp_pat
     for atoms in frames:
         atoms.calc.results["forces"] = np.full((1, 3), 1e-13)
     write(tmp_path / "a.xyz", frames, format="extxyz")
-    train = load(read(tmp_path / "a.xyz", str(tmp_path)), 4.0, make_config().asked_of_frames).train
+    train = load(read(tmp_path / "a.xyz", str(tmp_path)), 4.0, make_config().needed_labels).train
     with pytest.raises(DataError, match="all forces are zero"):
         compute_statistics(train)
     energies = train.stacked("energy").numpy()

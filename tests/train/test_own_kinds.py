@@ -246,7 +246,7 @@ def test_a_schedule_that_monitors(make_config: MakeConfig) -> None:
     config.typed()
     assert config.monitors == ("val_loss", "val_forces_mae")
     assert "scheduler=own_schedule follows train_forces_mae" in without_validation(config)
-    with pytest.raises(SpecError, match=r"scheduler.monitor\n  no metric is called val_force_mae"):
+    with pytest.raises(SpecError, match=r"scheduler.monitor\n  no metric is named val_force_mae"):
         make_config({"scheduler": {"kind": "own_schedule", "monitor": "val_force_mae"}}).typed()
     with pytest.raises(SpecError, match=r"scheduler.min_lr\n  must be below optimizer.lr, 0.01; got 1"):
         make_config({"scheduler": {"kind": "own_schedule", "min_lr": 1.0}}).typed()

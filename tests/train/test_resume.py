@@ -220,7 +220,7 @@ def test_a_checkpoint_can_be_named(make_config: MakeConfig, tmp_path: Path, cons
         expected = tmp_path / "branch" / "checkpoints" / newest.name if folder == tmp_path else newest
         assert (found.path, notes) == (expected, [f"going on from {expected}"])
     (tmp_path / "none" / "deep").mkdir(parents=True)
-    with pytest.raises(UserError, match=rf"^ckpt={tmp_path}/none\n  a folder that holds no run$"):
+    with pytest.raises(UserError, match=rf"^ckpt={tmp_path}/none\n  this folder contains no run$"):
         run(config.replace(ckpt=str(tmp_path / "none")), tmp_path / "third", console)
     (tmp_path / "none" / "config.yaml").touch()
     with pytest.raises(UserError, match=rf"^ckpt={tmp_path}/none: {tmp_path}/none holds no checkpoint\n  choose ano"):

@@ -220,7 +220,8 @@ def test_an_element_that_a_declared_model_lacks(
     with pytest.raises(SpecError) as caught:
         run(config, tmp_path / "run", console)
     assert str(caught.value) == (
-        "model.species\n  the training frames hold H, C, O; the model does not know O\n  add it, or write auto"
+        "model.species\n  the training frames have H, C, O, but the model's species lack O\n"
+        "  add it, or write species: auto"
     )
 
 

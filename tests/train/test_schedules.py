@@ -105,7 +105,9 @@ def test_what_needs_matrices(kind: str) -> None:
     groups = [{"params": [nn.Parameter(torch.zeros(4))], "lr": 0.1, "role": "weight"}]
     with pytest.raises(SpecError) as caught:
         OptimizerSpec.parse({"kind": kind}).build(groups)
-    assert str(caught.value) == (f"optimizer.kind\n  the model has no matrices that {kind} could train\n  take adamw")
+    assert (
+        str(caught.value) == f"optimizer.kind\n  the model has no matrix that {kind} can train\n  set optimizer=adamw"
+    )
 
 
 def test_one_cycle() -> None:

@@ -64,44 +64,44 @@ def test_weights_change_with_the_epochs() -> None:
 
 ENERGY = {"irreps": "0e", "per": "graph"}
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"per": "graph"}, "one of irreps, cartesian, derive is required: what the target is\n  for example irreps: 0e"),
+    ({"per": "graph"}, "one of irreps, cartesian and derive is required\n  for example irreps: 0e"),
     (ENERGY | {"cartesian": "ij"},
-     "cartesian\n  irreps and cartesian both say what the target is\n  leave one of them out"),
+     "cartesian\n  irreps and cartesian both define the target\n  remove one of them"),
     ({"irreps": "0e"}, "per is required: graph, node or edge"),
     (ENERGY | {"per": "atom"}, "per\n  must be one of graph, node, edge; got atom"),
     (ENERGY | {"per": "edge", "per_atom": True},
-     "per_atom\n  per: edge has one value per edge already\n  leave per_atom out"),
+     "per_atom\n  with per: edge, every value belongs to one edge already\n  remove per_atom"),
     (ENERGY | {"per": "edge", "species_weights": {"H": 2}},
-     "species_weights\n  species_weights are for values per atom, this target has one per edge\n"
-     "  leave species_weights out"),
-    (ENERGY | {"per": "edge", "sum": "q"}, "sum\n  sum is for per: node\n  leave sum out"),
-    ({"derive": "negative_gradient"}, "of is required: the output that is derived\n  for example of: energy"),
-    (ENERGY | {"of": "energy"}, "of\n  of needs derive\n  leave it out"),
+     "species_weights\n  species_weights need a value per atom, but this target has one per edge\n"
+     "  remove species_weights"),
+    (ENERGY | {"per": "edge", "sum": "q"}, "sum\n  sum needs per: node\n  remove sum"),
+    ({"derive": "negative_gradient"}, "of is required: the output to differentiate\n  for example of: energy"),
+    (ENERGY | {"of": "energy"}, "of\n  of needs derive\n  remove of, or add derive"),
     (
         {"derive": "strain_gradient", "of": "energy", "per": "graph"},
-        "per\n  strain_gradient is always per graph\n  leave per out",
+        "per\n  strain_gradient is always per graph\n  remove per",
     ),
     (
         {"derive": "laplacian", "of": "energy"},
         "derive\n  must be one of negative_gradient, strain_gradient; got laplacian",
     ),
-    (ENERGY | {"sum": "total"}, "sum\n  sum is for per: node\n  leave sum out"),
-    (ENERGY | {"per": "node", "sum": "q", "key": "q"}, "key\n  the label is that of sum\n  leave key out"),
+    (ENERGY | {"sum": "total"}, "sum\n  sum needs per: node\n  remove sum"),
+    (ENERGY | {"per": "node", "sum": "q", "key": "q"}, "key\n  sum already names the label\n  remove key"),
     (
         ENERGY | {"species_weights": {"H": 2}},
-        "species_weights\n  species_weights are for values per atom, this target has one per graph\n"
-        "  leave species_weights out",
+        "species_weights\n  species_weights need a value per atom, but this target has one per graph\n"
+        "  remove species_weights",
     ),
     (ENERGY | {"per": "node", "species_weights": {"Hx": 2}},
      "species_weights.Hx\n  Hx is not an element\n  did you mean H?"),
     (ENERGY | {"per": "node", "species_weights": {"H": -2}}, "species_weights\n  weights must be >= 0, got -2"),
     (
         {"cartesian": "ij=ji", "per": "graph", "component_weights": [1, 2, 3]},
-        "component_weights\n  1x0e+1x2e has 2 irreps, 3 weights are given",
+        "component_weights\n  one weight per irrep is required: 1x0e+1x2e has 2, got 3 weights",
     ),
-    ({"cartesian": "ij=ji=-ij", "per": "graph"}, "cartesian\n  no tensor but zero has the symmetry ij=ji=-ij\n"
+    ({"cartesian": "ij=ji=-ij", "per": "graph"}, "cartesian\n  only the zero tensor has the symmetry ij=ji=-ij\n"
      "  such as ij=ji for a symmetric matrix, ij for any, ij=-ji for an antisymmetric one"),
-    ({"cartesian": 3, "per": "graph"}, "cartesian\n  equal orders of indices are required, got 3\n"
+    ({"cartesian": 3, "per": "graph"}, "cartesian\n  a symmetry states which orders of indices are equal; got 3\n"
      "  such as ij=ji for a symmetric matrix, ij for any, ij=-ji for an antisymmetric one"),
     (ENERGY | {"weight": {0: -1}}, "weight.0\n  must be >= 0, got -1"),
     (ENERGY | {"weight": {"soon": 1}}, "weight.soon\n  an integer is required, got soon"),
@@ -122,7 +122,7 @@ def test_one_label_in_two_shapes() -> None:
     with pytest.raises(SpecErrors) as caught:
         validate(TaskSpec, {"targets": raw})
     assert str(caught.value.errors[0]) == (
-        "targets\n  'a' and 'b' ask for the label 'q' in different shapes\n  give them labels of their own: key"
+        "targets\n  'a' and 'b' need the label 'q' in different shapes\n  name another label with key"
     )
 
 
@@ -167,8 +167,8 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"model.outputs.dipole": {"kind": "sum", "of": "readout"},
          "task.targets.dipole": {"irreps": "0e", "per": "graph"}},
-        "task.targets.dipole\n  the label 'dipole' is (3,) per graph, the target asks for one per graph\n"
-        "  or is it another label? see key",
+        "task.targets.dipole\n  the label 'dipole' is (3,) per graph, but the target needs one per graph\n"
+        "  if this is another label, name it with key",
     ),
     (
         {"model.layers.conv.irreps_out": "8x0e + 4x1o + 0e + 1o", "model.layers.gate": REMOVED,

@@ -31,8 +31,8 @@ class AdamWSpec(OptimizerSpec):
 
     def idle(self) -> Iterator[SpecError]:
         if self.decay_biases and not self.weight_decay:
-            problem = "weight_decay is 0, so there is nothing that biases could lose"
-            yield SpecError(("decay_biases",), problem, "leave it out, or give a weight_decay")
+            problem = "decay_biases has no effect, because weight_decay is 0"
+            yield SpecError(("decay_biases",), problem, "remove decay_biases, or set weight_decay")
 
     def build(self, groups: Groups) -> Optimizer:
         from torch.optim import AdamW

@@ -50,5 +50,5 @@ def matrices_and_others(groups: Groups, kind: str) -> tuple[list[dict[str, Any]]
     """
     matrices = [dict(group) for group in groups if group["role"] == "matrix"]
     if not matrices:
-        raise SpecError(("optimizer", "kind"), f"the model has no matrices that {kind} could train", "take adamw")
+        raise SpecError(("optimizer", "kind"), f"the model has no matrix that {kind} can train", "set optimizer=adamw")
     return matrices, without_decay([group for group in groups if group["role"] != "matrix"])
