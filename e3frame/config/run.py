@@ -184,9 +184,7 @@ class RunConfig(Spec):
         for name, target in self.task.targets.items():
             derived = self.model.outputs[name].derives is not None
             if target.trained and (derived or self.task.key(name) in ("forces", "stress")):
-                problem = (
-                    f"atoms are shifted, but their {name} are not: a shift of 0.01 Å changes forces by about 0.5 eV/Å"
-                )
+                problem = f"atoms are shifted, but '{name}' is not: a shift of 0.01 Å changes forces by about 0.5 eV/Å"
                 hint = f"remove data.augment, or set task.targets.{name}.weight=0"
                 raise SpecError(("data", "augment", "noise"), problem, hint)
 

@@ -169,7 +169,7 @@ def test_noise_is_refused_where_forces_are_trained(make_config: MakeConfig, targ
         make_config(changes).typed()
     assert str(caught.value) == (
         "data.augment.noise\n"
-        "  atoms are shifted, but their forces are not: a shift of 0.01 Å changes forces by about 0.5 eV/Å\n"
+        "  atoms are shifted, but 'forces' is not: a shift of 0.01 Å changes forces by about 0.5 eV/Å\n"
         "  remove data.augment, or set task.targets.forces.weight=0"
     )
     (warning,) = make_config(changes | {"task.targets.forces": {**target, "weight": 0}}).typed().warnings
