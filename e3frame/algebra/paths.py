@@ -9,6 +9,7 @@ from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.irreps import Irrep, IrrepLike, Irreps, IrrepsLike
 from e3frame.algebra.linear import LinearInstruction, LinearPlan, plan_linear
 from e3frame.algebra.plan import (
+    ConnectionMode,
     Instruction,
     IrrepNormalization,
     PathOptions,
@@ -23,6 +24,7 @@ __all__ = [
     "LinearInstruction",
     "LinearPlan",
     "ProductPlan",
+    "plan_channelwise",
     "plan_convolution",
     "plan_elementwise",
     "plan_explicit",
@@ -121,6 +123,8 @@ def plan_elementwise(
 ) -> ProductPlan:
     """Plan ``z_u = x_u ⊗ y_u`` for each copy u of the irreps, without weights.
 
+    If y has one copy in each term, and as many terms as x, its copy is multiplied with all copies of x's term.
+
     Args:
         irreps_in1, irreps_in2: irreps of x and y, equally many.
         filter_ir_out: irreps to keep, by default all.
@@ -129,23 +133,81 @@ def plan_elementwise(
     Raises:
         ValueError: the inputs have different numbers of irreps.
     """
-    irreps_in1, irreps_in2 = Irreps(irreps_in1).simplify(), Irreps(irreps_in2).simplify()
+    irreps_in1, irreps_in2 = Irreps(irreps_in1), Irreps(irreps_in2)
+    accepts = _accepts(filter_ir_out)
+    if irreps_in1.num_irreps != irreps_in2.num_irreps == len(irreps_in1) == len(irreps_in2):
+        outputs = _copy_by_copy(irreps_in1, irreps_in2, ((i, i) for i in range(len(irreps_in1))), accepts)
+        return plan_explicit(irreps_in1, irreps_in2, *outputs, **normalization)
+    irreps_in1, irreps_in2 = irreps_in1.simplify(), irreps_in2.simplify()
     if irreps_in1.num_irreps != irreps_in2.num_irreps:
         raise AssertedError(
             f"an elementwise product needs equally many irreps in both inputs: "
             f"{irreps_in1} has {irreps_in1.num_irreps}, {irreps_in2} has {irreps_in2.num_irreps}"
         )
-    accepts = _accepts(filter_ir_out)
     pairs = list(_aligned(irreps_in1, irreps_in2))
+    ins = Irreps([(mul, ir1) for mul, ir1, _ in pairs]), Irreps([(mul, ir2) for mul, _, ir2 in pairs])
+    outputs = _copy_by_copy(*ins, ((i, i) for i in range(len(pairs))), accepts, single="uuu")
+    return plan_explicit(*ins, *outputs, **normalization)
+
+
+def plan_channelwise(
+    irreps_in1: IrrepsLike,
+    irreps_in2: IrrepsLike,
+    filter_ir_out: IrrepFilter = None,
+    weights: bool = False,
+    **normalization: Unpack[PlanOptions],
+) -> ProductPlan:
+    """Plan ``z_u = (w_u) x_u ⊗ y_u`` for all pairs of terms of x and y, one output term per path, sorted by irrep.
+
+    Copy u of x meets copy u of y, or its only copy. The first is the product of Allegro (Musaelian et al. 2023,
+    https://doi.org/10.1038/s41467-023-36329-y), the second, with weights, that of a convolution.
+
+    Args:
+        irreps_in1, irreps_in2: irreps of x and y.
+        filter_ir_out: irreps to keep, by default all.
+        weights: whether each copy of each path has a weight.
+        normalization: see `plan_explicit`.
+
+    Raises:
+        ValueError: a term of y has another number of copies than 1 and than a term of x.
+
+    >>> plan_channelwise("8x0e + 8x1o", "8x1o", "0e + 1o").irreps_out
+    8x0e+8x1o
+    """
+    irreps_in1, irreps_in2 = Irreps(irreps_in1), Irreps(irreps_in2)
+    for term2 in irreps_in2:
+        for term1 in irreps_in1:
+            if term2.mul not in (1, term1.mul):
+                raise AssertedError(
+                    f"a channelwise product needs as many copies in both inputs, or one in the second: "
+                    f"{irreps_in1} has {term1}, {irreps_in2} has {term2}"
+                )
+    pairs = ((i, j) for i in range(len(irreps_in1)) for j in range(len(irreps_in2)))
+    terms, paths = _copy_by_copy(irreps_in1, irreps_in2, pairs, _accepts(filter_ir_out), weights)
+    return plan_explicit(irreps_in1, irreps_in2, *_sorted_outputs(terms, paths), **normalization)
+
+
+def _copy_by_copy(
+    irreps_in1: Irreps,
+    irreps_in2: Irreps,
+    pairs: Iterable[tuple[int, int]],
+    accepts: Callable[[Irrep], bool],
+    weights: bool = False,
+    single: ConnectionMode = "uvu",
+) -> tuple[list[tuple[int, Irrep]], list[tuple[Any, ...]]]:
+    """Return the outputs and paths of products of copies u, or of each u with an only copy, for pairs of terms.
+
+    Args:
+        single: mode for a second term with one copy.
+    """
     terms: list[tuple[int, Irrep]] = []
     paths: list[tuple[Any, ...]] = []
-    for i, (mul, ir1, ir2) in enumerate(pairs):
+    for i, j in pairs:
+        (mul1, ir1), (mul2, ir2) = irreps_in1[i], irreps_in2[j]
         for ir in filter(accepts, ir1 * ir2):
-            paths.append((i, i, len(terms), "uuu", False))
-            terms.append((mul, ir))
-    return plan_explicit(
-        [(mul, ir1) for mul, ir1, _ in pairs], [(mul, ir2) for mul, _, ir2 in pairs], terms, paths, **normalization
-    )
+            paths.append((i, j, len(terms), single if mul2 == 1 else "uuu", weights))
+            terms.append((mul1, ir))
+    return terms, paths
 
 
 def _aligned(irreps_in1: Irreps, irreps_in2: Irreps) -> Iterator[tuple[int, Irrep, Irrep]]:

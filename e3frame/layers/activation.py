@@ -41,7 +41,7 @@ class Activation(OneInput):
             except ValueError as error:
                 what, _, hint = str(error).partition("; ")
                 raise SpecError(("act",), f"{what}, but {x} has odd scalars", hint) from None
-        return Signature((x.key,), TensorType(Irreps(terms), x.domain))
+        return Signature((x.key,), TensorType(Irreps(terms), x.domain, reversal=max(x.field.reversal, 0)))
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.activation import Activation

@@ -40,7 +40,8 @@ class Linear(OneInput):
         if self.per_species:
             self._require_atoms(x)
         inputs = (x.key, SPECIES) if self.per_species else (x.key,)
-        return Signature(inputs, TensorType(self.irreps_out, x.domain), warnings)
+        reversal = max(x.field.reversal, 0) if self.bias else x.field.reversal
+        return Signature(inputs, TensorType(self.irreps_out, x.domain, reversal=reversal), warnings)
 
     def num_parameters(self, scope: Scope) -> int:
         x = self.read_one(scope)

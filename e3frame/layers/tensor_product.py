@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
@@ -10,14 +9,14 @@ from pydantic import Field
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.paths import (
     ProductPlan,
+    plan_channelwise,
     plan_elementwise,
-    plan_explicit,
     plan_full,
     plan_fully_connected,
     plan_square,
     reachable,
 )
-from e3frame.spec.base import Spec
+from e3frame.layers._paths import Path, plan_listed
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import Binding, LayerSpec, Scope, Signature, TensorType, require_few_paths
@@ -30,15 +29,9 @@ if TYPE_CHECKING:
 Mode = Literal["uvw", "uvu", "uvv", "uuw", "uuu", "uvuv"]
 
 
-class Path(Spec):
+class ModePath(Path):
     """One product of a term of x1 with a term of x2 into a term of irreps_out; terms count from 0."""
 
-    in1: int = Field(ge=0)
-    """Term of x1."""
-    in2: int = Field(ge=0)
-    """Term of x2."""
-    out: int = Field(ge=0)
-    """Term of irreps_out."""
     mode: Mode
     """How the copies u of x1, v of x2 and w of the output combine."""
     weight: bool = True
@@ -63,22 +56,25 @@ class TensorProduct(LayerSpec):
     """``out = Σ_paths w C(x1 ⊗ x2)``, with coefficients that give unit variance at initialisation."""
 
     kind: Literal["tensor_product"] = "tensor_product"
-    product: Literal["fully_connected", "full", "elementwise", "square", "paths"] = "fully_connected"
+    product: Literal["fully_connected", "full", "channelwise", "elementwise", "square", "paths"] = "fully_connected"
     """``fully_connected``: all paths into irreps_out, each with weights over all copies. ``full``: every product of two
-    irreps. ``elementwise``: copy u with copy u. ``square``: x1 with itself. ``paths``: the listed paths."""
+    irreps. ``channelwise``: copy u of each term of x1 with copy u, or the only copy, of each term of x2.
+    ``elementwise``: the same for each term with the one in its place. ``square``: x1 with itself. ``paths``: the listed
+    paths."""
     x1: str | None = None
     """First field; default: the latest field per node."""
     x2: str | None = None
     """Second field, of the same domain; ``square`` has none."""
     irreps_out: IrrepsField | None = None
-    """Irreps of the result, for ``fully_connected``, ``paths`` and (then with weights) ``square``. For ``full`` and
-    ``elementwise`` use ``keep``."""
+    """Irreps of the result, for ``fully_connected``, ``paths`` and (then with weights) ``square``. For the others use
+    ``keep``."""
     keep: IrrepsField | None = None
-    """For ``full``, ``elementwise`` and ``square``: irreps to keep, such as 0e + 1o; default: all."""
-    paths: Annotated[tuple[Path, ...], Field(max_length=TERMS)] | None = None
+    """For ``full``, ``channelwise``, ``elementwise`` and ``square``: irreps to keep, such as 0e + 1o. Default: all."""
+    paths: Annotated[tuple[ModePath, ...], Field(max_length=TERMS)] | None = None
     """For ``paths``: list of paths, such as ``[{in1: 0, in2: 1, out: 0, mode: uvu}]``."""
     weights: str | None = None
-    """Field of scalars used as weights, such as an mlp of the edge lengths; default: trained weights."""
+    """Field of scalars used as weights, such as an mlp of the edge lengths; default: trained weights, and none for
+    ``channelwise``."""
     equation: ClassVar[str] = (
         r"x'_{wk} = \sum_\mathrm{paths} \sum_{uv} w_{uvw} \sum_{ij} C^{l_3 k}_{l_1 i\, l_2 j}\, x_{1, ui}\, x_{2, vj}"
     )
@@ -92,6 +88,10 @@ class TensorProduct(LayerSpec):
         "{kind: tensor_product, product: full, x1: scalars, x2: x}",
         "{kind: tensor_product, product: full, x1: edge_vectors, x2: edge_sh, keep: 0e + 1e}",
         "{kind: tensor_product, product: elementwise, x1: x, x2: x, keep: 0e + 1o + 1e}",
+        "{kind: tensor_product, product: elementwise, x1: radial, x2: edge_vectors}",
+        "{kind: tensor_product, product: channelwise, x1: b, x2: b, keep: 0e + 1o}",
+        "{kind: tensor_product, product: channelwise, x1: edge_vectors, x2: edge_sh, keep: 0e + 1o + 2o, "
+        "weights: radial}",
         "{kind: tensor_product, product: square, x1: x}",
         "{kind: tensor_product, product: square, x1: x, irreps_out: 3x0e + 2x2e}",
         "{kind: tensor_product, x1: edge_vectors, x2: edge_sh, irreps_out: 2x0e + 1x1o, weights: radial}",
@@ -154,8 +154,8 @@ class TensorProduct(LayerSpec):
             return plan_square(a, self.irreps_out, self.keep)
         if self.product == "fully_connected":
             return plan_fully_connected(a, b, self.irreps_out)
-        if self.product == "elementwise":
-            return self._elementwise(x1, x2 or x1)
+        if self.product in ("channelwise", "elementwise"):
+            return self._copy_by_copy(a, b)
         return self._explicit(a, b)
 
     def _require_keys(self) -> None:
@@ -172,25 +172,17 @@ class TensorProduct(LayerSpec):
         if self.irreps_out is not None and self.keep is not None:
             raise SpecError(("keep",), "product: square takes irreps_out or keep, not both", "remove keep")
 
-    def _elementwise(self, x1: Binding, x2: Binding) -> ProductPlan:
+    def _copy_by_copy(self, a: Irreps, b: Irreps) -> ProductPlan:
         try:
-            return plan_elementwise(x1.irreps, x2.irreps, self.keep)
+            if self.product == "channelwise":
+                return plan_channelwise(a, b, self.keep, weights=self.weights is not None)
+            return plan_elementwise(a, b, self.keep)
         except ValueError as error:
             raise SpecError(("x2",), str(error)) from None
 
     def _explicit(self, a: Irreps, b: Irreps) -> ProductPlan:
         paths = [(p.in1, p.in2, p.out, p.mode, p.weight, p.path_weight) for p in self.paths or ()]
-        try:
-            plan = plan_explicit(a, b, self.irreps_out, paths)
-        except ValueError as error:
-            number = re.match(r"instruction (\d+)[: ]*", str(error))
-            where = ("paths", int(number[1])) if number else ("paths",)
-            raise SpecError(where, str(error)[number.end() :] if number else str(error)) from None
-        missed = [str(term) for term, hit in zip(plan.irreps_out, plan.output_mask, strict=True) if not hit]
-        if missed:
-            problem = f"no path leads to {missed[0]} of irreps_out"
-            raise SpecError(("paths",), problem, "add a path, or remove the term")
-        return plan
+        return plan_listed(a, b, self.irreps_out, paths)
 
     def _dead(self, plan: ProductPlan, x1: Binding, x2: Binding | None) -> tuple[tuple[str, str], ...]:
         warnings = []

@@ -13,6 +13,7 @@ from e3frame.nn.geometry import EdgeVectors, edge_vectors, safe_norm
 from e3frame.nn.gradient import NegativeGradient
 from e3frame.nn.identity import Identity
 from e3frame.nn.layer_norm import LayerNorm
+from e3frame.nn.message import Message
 from e3frame.nn.mlp import FullyConnectedNet
 from e3frame.nn.norm_activation import NormActivation
 from e3frame.nn.radial import (
@@ -54,6 +55,7 @@ __all__ = [
     "GraphToNodes",
     "Identity",
     "LayerNorm",
+    "Message",
     "NegativeGradient",
     "NodesToEdges",
     "NormActivation",

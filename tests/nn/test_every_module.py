@@ -10,6 +10,7 @@ from support.modules import CHECKS, Case, run_check
 from torch import Tensor
 
 from e3frame import nn
+from e3frame.algebra.paths import plan_channelwise
 
 IRREPS = "4x0e+2x0o+3x1o"  # of dimension 15
 SPECIES = torch.tensor([0, 1, 2, 0, 1])
@@ -51,6 +52,17 @@ class NumbersFirst(torch.nn.Module):
         return self.module(*(arguments[k] for k in self.order))
 
 
+class MessageNumbersFirst(torch.nn.Module):
+    """A message whose indices come after the numbers."""
+
+    def __init__(self, message: nn.Message) -> None:
+        super().__init__()
+        self.message = message
+
+    def forward(self, x: Tensor, edge_sh: Tensor, weights: Tensor, edge_index: Tensor) -> Tensor:
+        return self.message(x, edge_index, edge_sh, weights)
+
+
 CASES: dict[str, Case] = {
     "Activation": Case(lambda: nn.Activation(IRREPS, ["silu", "tanh", None]), ROWS),
     "Add": Case(nn.Add, (*ROWS, *ROWS, *ROWS)),
@@ -80,6 +92,11 @@ CASES: dict[str, Case] = {
     "CosineEnvelope": Case(lambda: nn.CosineEnvelope(5.0), ((5,),)),
     "Identity": Case(lambda: nn.Identity(IRREPS, IRREPS), ROWS),
     "LayerNorm": Case(lambda: nn.LayerNorm(IRREPS), ROWS),
+    "Message": Case(
+        lambda: MessageNumbersFirst(nn.Message(plan_channelwise(IRREPS, "0e+1o", "0e+1o", weights=True), 2.0)),
+        (*ROWS, (7, 4), (7, 14)),
+        (EDGES,),
+    ),
     "GraphToNodes": Case(nn.GraphToNodes, ((2, 15),), (BATCH,)),
     "NodesToEdges": Case(nn.NodesToEdges, ROWS, (EDGES,)),
     "NormActivation": Case(lambda: nn.NormActivation(IRREPS, "silu", bias=True), ROWS),
