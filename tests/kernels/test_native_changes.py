@@ -63,6 +63,11 @@ def self_connection() -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Te
     )
 
 
+def symmetric_product() -> tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor], Tensor, Tensor]:
+    module, x = o3.SymmetricProduct("2x0e + 2x1o", "2x0e", 3, 3).double(), torch.randn(NODES, 8).double()
+    return lambda s: module(x, s), lambda s: _plain(lambda: module(x, s)), SPECIES, 2 - SPECIES
+
+
 def _plain(call: Callable[[], Tensor]) -> Tensor:
     with kernels.use("reference"):
         return call()
@@ -118,6 +123,7 @@ def cases() -> dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Te
         ),
         "indexed linear": indexed_linear(),
         "self connection": self_connection(),
+        "symmetric product": symmetric_product(),
         "pairs by edges": (
             lambda e: paired(e, SHIFTS),
             lambda e: expected_pairs(e, SHIFTS),

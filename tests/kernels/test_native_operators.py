@@ -29,11 +29,18 @@ def test_opcheck(name: str) -> None:
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 2, 4, 8, 6, 9])
-def test_gradients_that_are_not_wanted_are_empty(wanted: int) -> None:
-    arguments = SAMPLES["convolution_twice"][:-1]
-    everything = torch.ops.e3frame.convolution_twice(*arguments, 15)
-    some = torch.ops.e3frame.convolution_twice(*arguments, wanted)
-    for bit, own, full in zip((8, 1, 2, 4), some, everything, strict=True):
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [
+        ("convolution_twice", (8, 1, 2, 4)),
+        ("symmetric_product_twice", (1, 2, 4)),
+        ("convolution_backward", (1, 2, 4)),
+        ("symmetric_product_backward", (1, 2)),
+    ],
+)
+def test_gradients_that_are_not_wanted_are_empty(name: str, bits: tuple[int, ...], wanted: int) -> None:
+    operator, arguments = getattr(torch.ops.e3frame, name), SAMPLES[name][:-1]
+    for bit, own, full in zip(bits, operator(*arguments, wanted), operator(*arguments, 15), strict=True):
         assert torch.equal(own, full) if wanted & bit else own.numel() == 0
 
 
@@ -230,6 +237,15 @@ TEXTS = {
         "2 3|0 0 2 0 0x1p+0 0x1p+0|",  # a component that nobody writes
         "2 2|-1 0 2 0 0x1p+0 0x1p+0|",
         "3 3||7 0 0 1 3 0 0x1p+0 0x1p+0",
+    ],
+    "symmetric_product": [
+        "2x0e+3x1o|2x0e|3|1|reduced",  # channels that do not fit
+        "2x0e+2x1o|3x0e|3|1|reduced",
+        "2x0e+2x1o|2x1e|3|1|reduced",  # out of reach
+        "2x0e+2x1o|2x0e|0|1|reduced",
+        "2x0e+2x1o|2x0e|5|1|reduced",
+        "2x0e+2x1o|2x0e|3|0|reduced",
+        "2x0e+2x1o|2x0e|3|1|other",
     ],
 }
 

@@ -62,6 +62,16 @@ def test_linear(indexed: bool, restore_threads: None) -> None:
     )
 
 
+@pytest.mark.parametrize("species", [1, 3])
+def test_symmetric_product(species: int, restore_threads: None) -> None:
+    """With more rows of each species than one thread takes at once."""
+    module = o3.SymmetricProduct("17x0e + 17x1o", "17x0e + 17x1o", 3, species)
+    x, index = torch.randn(1500, module.irreps_in.dim), torch.arange(1500) % species
+    check(
+        lambda x, w: torch.func.functional_call(module, {"weight": w}, (x, index)), (x, module.weight.detach().clone())
+    )
+
+
 def test_pointwise(restore_threads: None) -> None:
     vectors = torch.randn(1000, 3)
     gate = nn.Gate("5x0e", ["silu"], "19x0e", ["sigmoid"], "17x1o + 2x2e")

@@ -26,6 +26,7 @@ def main() -> None:
         run_pairs(dtype)
         run_bad_indices(dtype)
         run_linear(dtype)
+        run_symmetric_products(dtype)
         run_differences(dtype)
         run_pointwise(dtype)
     print("all kernels ran")
@@ -93,12 +94,14 @@ def run_bad_indices(dtype: object) -> None:
     plan = PLANS["tails"]
     x, edge_index, y, w = graph(plan, 7, 4, 4, dtype=dtype)
     linear = o3.IndexedLinear("2x0e", "3x0e", 4).to(dtype)
+    powers = o3.SymmetricProduct("2x0e", "2x0e", 3, 4).to(dtype)
     for change in (4, 100, 2**40, -5, -(2**40)):
         wrong, one_end = edge_index + change, edge_index.clone()
         one_end[1, 6] = change
         refused = [
             partial(kernels.convolution, x, edge_index, y, w[:4], plan, 4, wrong[0]),
             partial(linear, torch.zeros(7, 2, dtype=dtype), wrong[0]),
+            partial(powers, torch.zeros(7, 2, dtype=dtype), wrong[0]),
         ]
         for edges in (wrong, one_end):
             refused += [
@@ -138,6 +141,27 @@ def run_linear(dtype: object) -> None:
         list(derivatives(plain.to(dtype), (x,), 2))
         list(derivatives(partial(by_species.to(dtype), species=index), (x, torch.randn(rows, 5, dtype=dtype)), 2))
         list(derivatives(call, (x, weight), 2))
+
+
+def run_symmetric_products(dtype: object) -> None:
+    import torch
+    from support.native import derivatives
+
+    from e3frame import o3
+
+    for irreps_in, irreps_out, correlation in (
+        ("1x0e + 1x1o", "2x1o", 4),
+        ("17x0e + 17x1o + 17x2e", "17x0e + 17x2e", 3),
+        ("5x3o + 5x4e + 5x5o", "5x0e", 2),
+    ):
+        module = o3.SymmetricProduct(irreps_in, irreps_out, correlation, 4)
+        for rows in (0, 1, 7, 300):
+            x, index = torch.randn(rows, module.irreps_in.dim, dtype=dtype), torch.arange(rows) % 3
+
+            def call(x, w, module=module, index=index):
+                return torch.func.functional_call(module, {"weight": w}, (x, index))
+
+            list(derivatives(call, (x, module.weight.detach().to(dtype)), 2))
 
 
 def run_differences(dtype: object) -> None:

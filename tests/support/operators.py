@@ -9,7 +9,8 @@ from support.native import PLANS, graph, needs_native
 from torch import Tensor
 
 from e3frame import nn, o3
-from e3frame.kernels.native import harmonics, plans, pointwise, radial
+from e3frame.algebra.symmetric_product import plan_symmetric_product
+from e3frame.kernels.native import harmonics, plans, pointwise, radial, symmetric_product
 from e3frame.kernels.native.linear import write_linear
 from e3frame.kernels.native.operators import Operator
 from e3frame.kernels.native.pointwise import write_act
@@ -27,6 +28,18 @@ def unary(name: str, text: str, n: int, m: int) -> list[tuple[str, tuple]]:
     x, a = (torch.randn(n, 6, dtype=torch.float64).T.requires_grad_() for _ in range(2))  # not contiguous
     o = random(6, m)
     return [(name, (x, text)), (f"{name}_backward", (x, o, text)), (f"{name}_twice", (x, o, a, text))]
+
+
+def powers() -> dict[str, tuple]:
+    plan = plan_symmetric_product("2x0e + 2x1o", "2x0e + 4x1o", 3, rows=3)
+    x, ax, o = random(4, 8), random(4, 8), random(4, 14)
+    w, aw, index = random(*plan.weight_shape), random(*plan.weight_shape), torch.tensor([0, 2, 2, 0])
+    text = symmetric_product.text_of(plan)
+    return {
+        "symmetric_product": (x, w, index, text),
+        "symmetric_product_backward": (x, w, index, o, text, 3),
+        "symmetric_product_twice": (x, w, index, o, ax, aw, text, 7),
+    }
 
 
 def samples() -> dict[str, tuple]:
@@ -47,6 +60,7 @@ def samples() -> dict[str, tuple]:
         "linear_weights": (random(4, 5), random(4, 9), index, line, 24),
         "differences": (random(5, 3), torch.tensor([[0, 4, 4, 2], [1, 0, 4, 1]]), random(4, 3)),
         "differences_transposed": (random(4, 3), torch.tensor([[0, 4, 4, 2], [1, 0, 4, 1]]), 5),
+        **powers(),
         **dict(unary("activate", write_act("silu", 1.5, 0.5), 4, 4)),
         **dict(unary("gate", pointwise.gate_text_of(GATE._activated), GATE.irreps_in.dim, GATE.irreps_out.dim)),
         **dict(unary("harmonics", harmonics.text_of(HARMONICS._plan), 3, 6)),

@@ -22,6 +22,7 @@ from e3frame.algebra.functions import ActivatedGatePlan, ActivationPlan, Harmoni
 from e3frame.algebra.interaction import SelfConnectionPlan
 from e3frame.algebra.linear import LinearPlan
 from e3frame.algebra.plan import ProductPlan
+from e3frame.algebra.symmetric_product import SymmetricProductPlan
 from e3frame.kernels.backends import Backend, register
 from e3frame.kernels.native import (
     convolution,
@@ -34,6 +35,7 @@ from e3frame.kernels.native import (
     pointwise,
     products,
     radial,
+    symmetric_product,
 )
 from e3frame.kernels.native.operators import plain
 from e3frame.kernels.values import has_tangents
@@ -133,6 +135,12 @@ def _run_edge_vectors(pos: Tensor, edge_index: Tensor, edge_shift: Tensor | None
     return differences.differences(pos, edge_index, edge_shift)
 
 
+def _run_symmetric_product(x: Tensor, w: Tensor, index: Tensor | None, plan: SymmetricProductPlan) -> Result:
+    if not _takes(x):
+        return NotImplemented
+    return symmetric_product.symmetric_product(x, w, index, symmetric_product.text_of(plan))
+
+
 def _find_pairs(
     edge_index: Tensor, edge_shift: Tensor, num_nodes: int, plan: None
 ) -> tuple[Tensor, Tensor] | NotImplementedType:
@@ -171,6 +179,7 @@ BACKEND = register(
             "gate": _run_gate,
             "edge_vectors": _run_edge_vectors,
             "pairs": _find_pairs,
+            "symmetric_product": _run_symmetric_product,
         },
         runs=lambda operator, plan: operator not in _RUNS or _RUNS[operator](plan),
         available=lambda: library.load() is not None,

@@ -5,6 +5,7 @@
 #include "linear.hpp"
 #include "pointwise.hpp"
 #include "radial.hpp"
+#include "symmetric_product.hpp"
 
 #define E3_JOIN_(a, b) a##b
 #define E3_JOIN(a, b) E3_JOIN_(a, b)
@@ -51,8 +52,11 @@ struct Kernels {
     static int differences_transposed(const e3_edges* e, const void* o, void* x, int threads) {
         return guarded([&] { E3_ISA::differences_transposed<S>(*e, in(o), out(x), threads); });
     }
-    static constexpr e3_kernels table = {convolve,  linear, linear_weights, activate,              gate,
-                                         harmonics, radial, differences,    differences_transposed};
+    static int symmetric_product(const e3_symmetric* p, const e3_rows* r, const e3_symmetric_tensors* t, int twice, int threads) {
+        return guarded([&] { Symmetric<S>{*p, *r, *t, twice != 0}.run(threads); });
+    }
+    static constexpr e3_kernels table = {convolve,  linear, linear_weights, activate,               gate,
+                                         harmonics, radial, differences,    differences_transposed, symmetric_product};
 };
 
 }  // namespace E3_ISA

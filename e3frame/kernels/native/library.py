@@ -29,7 +29,7 @@ from torch import Tensor
 from e3frame.algebra.environment import INSTRUCTION_SETS, wanted_instruction_set
 from e3frame.kernels.native.build import LIBRARY, STATUS, is_ours
 
-_INTERFACE = 4
+_INTERFACE = 5
 _FUNCTIONS = ("e3_best_isa", "e3_kernels_for", "e3_group", "e3_pairs")
 _PROCESS = os.getpid()
 # The operators of torch would wait for threads that did not survive a fork, too.
@@ -130,6 +130,30 @@ class Radial(Structure):
     _fields_ = [*_fields(c_int32, "basis num envelope p"), ("r_max", c_double)]
 
 
+class Pair(Structure):
+    _fields_ = _fields(c_int32, "i j")
+
+
+class Group(Structure):
+    _fields_ = _fields(c_int32, "a k first count")
+
+
+class Symmetric(Structure):
+    _fields_ = [
+        *_fields(c_int32, "mul num_in num_out dim_in dim_out"),
+        *_fields(c_int32, "num_values num_pairs num_groups num_leaves num_couplings"),
+        *_fields(POINTER(Term), "terms_in terms_out"),
+        ("pairs", POINTER(Pair)),
+        ("groups", POINTER(Group)),
+        *_fields(POINTER(c_int32), "by_output output_ptr b ptr coupling"),
+        ("factor", POINTER(c_double)),
+    ]
+
+
+class SymmetricTensors(Structure):
+    _fields_ = [("num_indices", c_int64), *_fields(c_void_p, "x w o ax aw out gx gw")]
+
+
 _UNARY = CFUNCTYPE(c_int, c_void_p, c_int, *[c_void_p] * 5, c_int64, c_int)
 
 
@@ -146,10 +170,11 @@ class Kernels(Structure):
         ("radial", _UNARY),
         ("differences", CFUNCTYPE(c_int, *[c_void_p] * 4, c_int)),
         ("differences_transposed", CFUNCTYPE(c_int, *[c_void_p] * 3, c_int)),
+        ("symmetric_product", CFUNCTYPE(c_int, *[c_void_p] * 3, c_int, c_int)),
     ]
 
 
-def array(kind: type[Structure] | type[c_int32], items: Sequence[Any]) -> Array[Any]:
+def array(kind: type[Structure] | type[c_int32] | type[c_double], items: Sequence[Any]) -> Array[Any]:
     """Return a C array of the items, of length 1 if there are none."""
     return (kind * max(len(items), 1))(*items)
 

@@ -102,6 +102,32 @@ struct e3_radial {
     double r_max;
 };
 
+// A product of two components, or a group: o_k z_a Σ c z_b over leaves first ... first + count - 1. Values z are numbered:
+// 0 is one, then the components of a channel, then the products of two.
+struct e3_pair {
+    int32_t i, j;
+};
+struct e3_group {
+    int32_t a, k, first, count;
+};
+// Leaf n is z_b with b[n]; its coefficient is c = Σ factor[e] w[coupling[e]] over e = ptr[n] ... ptr[n + 1] - 1.
+struct e3_symmetric {
+    int32_t mul, num_in, num_out, dim_in, dim_out;  // channels; terms; components of a channel
+    int32_t num_values, num_pairs, num_groups, num_leaves, num_couplings;
+    const e3_term *in, *out;
+    const e3_pair* pairs;
+    const e3_group* groups;                   // those of equal a side by side
+    const int32_t *by_output, *output_ptr;    // groups of component k: by_output[output_ptr[k]] ...
+    const int32_t *b, *ptr, *coupling;
+    const double* factor;
+};
+// Null where there is none, or none is wanted; out is go in the twice differentiated form.
+struct e3_symmetric_tensors {
+    int64_t num_indices;
+    const void *x, *w, *o, *ax, *aw;
+    void *out, *gx, *gw;
+};
+
 // The functions above for one instruction set and type of numbers; each returns 0, or 1 if memory ran out.
 struct e3_kernels {
     int (*convolve)(const e3_plan*, const e3_edges*, const e3_tensors*, int twice, int threads);
@@ -115,5 +141,7 @@ struct e3_kernels {
     // Edges between nodes of one kind. A null shift is zero.
     int (*differences)(const e3_edges*, const void* x, const void* shift, void* out, int threads);
     int (*differences_transposed)(const e3_edges*, const void* o, void* x, int threads);
+    // Without o: the value; with o: the gradients; twice: the gradients of ax · gx + aw · gw.
+    int (*symmetric_product)(const e3_symmetric*, const e3_rows*, const e3_symmetric_tensors*, int twice, int threads);
 };
 }
