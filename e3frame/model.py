@@ -23,6 +23,7 @@ from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import (
     POS,
     RESERVED,
+    STRAIN,
     Binding,
     LayerSpec,
     Name,
@@ -177,7 +178,7 @@ class TypedModel:
 
 
 def _warnings(steps: Sequence[Step], outputs: Mapping[str, Binding], inputs: Collection[str]) -> tuple[SpecError, ...]:
-    read = {key for step in steps for key in step.signature.inputs} | {binding.key for binding in outputs.values()}
+    read = {key for step in steps for key in step.signature.read} | {binding.key for binding in outputs.values()}
     found = [
         SpecError(step.path, f"nothing reads '{step.binding.name}'", "remove this layer, or use it", at_key=True)
         for step in steps
@@ -213,9 +214,10 @@ def _require_positions(steps: Sequence[Step]) -> None:
     """Raise SpecError for a derivative of a quantity that does not depend on the positions, which is zero."""
     sources: dict[str, set[str]] = {}
     for step in steps:
-        inputs = step.signature.inputs
-        sources[step.binding.key] = set(inputs).union(*(sources.get(key, set()) for key in inputs))
-        if step.signature.differentiates and POS not in sources.get(inputs[0], set()):
+        read = step.signature.read
+        sources[step.binding.key] = set(read).union(*(sources.get(key, set()) for key in read))
+        moves = {gradient.of for gradient in step.signature.gradients if gradient.wrt in (POS, STRAIN)}
+        if any(POS not in sources.get(key, set()) for key in moves):
             raise SpecError(
                 (*step.path, "of"),
                 "this quantity does not depend on the positions: its derivative is zero",

@@ -17,7 +17,6 @@ from e3frame.spec.errors import SpecError, UserError
 from e3frame.spec.layer import (
     BATCH,
     CELL,
-    CREATE_GRAPH,
     DTYPE,
     EDGE_INDEX,
     EDGE_PAIRS,
@@ -26,6 +25,7 @@ from e3frame.spec.layer import (
     POS,
     SPECIES,
     STRAIN,
+    Gradient,
     Step,
     input_key,
 )
@@ -59,7 +59,9 @@ class _Paired:
             if any(change is not _as_it_is for change in changes):
                 self.changes[step.binding.key] = changes
 
-    def _change(self, step: Step, name: str, edge: set[str]) -> Change:
+    def _change(self, step: Step, name: str | Gradient, edge: set[str]) -> Change:
+        if isinstance(name, Gradient):
+            return _as_it_is
         if name == EDGE_PAIRS:
             return _as_it_is if self.keys.intersection(step.signature.per_pair) else _nothing
         if step.binding.key in self.keys:
@@ -105,6 +107,48 @@ def _nothing(value: Any, pairs: Pairs) -> None:
     return None
 
 
+class _Gradients:
+    """Gradients that steps read. All those of one field come from one backward pass, before the first step that reads
+    one of them."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.of: dict[str, list[Gradient]] = {}
+        """Gradients by the key of their field, in the order in which the fields are differentiated."""
+        self.before: list[tuple[str, ...]] = []
+        """The fields that are differentiated before each step."""
+        for step in steps:
+            needed = dict.fromkeys(gradient.of for gradient in step.signature.gradients)
+            self.before.append(tuple(key for key in needed if key not in self.of))
+            for gradient in step.signature.gradients:
+                known = self.of.setdefault(gradient.of, [])
+                if gradient not in known:
+                    known.append(gradient)
+        self.wrt = frozenset(gradient.wrt for gradients in self.of.values() for gradient in gradients)
+        """Keys of the tensors with respect to which fields are differentiated."""
+
+    def take(self, key: str, values: Mapping[Any, Any], create_graph: bool) -> dict[Gradient, Tensor]:
+        """Differentiate the field ``key``.
+
+        Args:
+            values: the fields and tensors so far.
+            create_graph: whether the gradients can be differentiated again.
+        """
+        gradients = self.of[key]
+        found = torch.autograd.grad(
+            values[key].sum(),
+            [values[gradient.wrt] for gradient in gradients],
+            create_graph=create_graph,
+            retain_graph=create_graph or key != next(reversed(self.of)),  # otherwise it is freed on the way
+            allow_unused=True,
+            materialize_grads=True,
+        )
+        return dict(zip(gradients, found, strict=True))
+
+
+def _differentiable(x: Tensor) -> Tensor:
+    return x if x.requires_grad else detached(x).requires_grad_()
+
+
 def _ordinary(value: Any) -> Any:
     """Clone tensors created in inference mode, which cannot be differentiated; return other values unchanged."""
     return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
@@ -130,10 +174,12 @@ class Model(nn.Module):
         self.spec = spec
         self.species_index = SpeciesIndex([ATOMIC_NUMBERS[symbol] for symbol in spec.species])
         self.layers = _Steps({step.binding.key: step.build() for step in typed.steps})
-        self._calls = [(step.binding.key, step.signature.inputs) for step in typed.steps]
-        self._paired = _Paired(typed.steps)
+        self._paired, self._gradients = _Paired(typed.steps), _Gradients(typed.steps)
+        self._calls = [
+            (step.binding.key, step.signature.inputs, before)
+            for step, before in zip(typed.steps, self._gradients.before, strict=True)
+        ]
         self._outputs = {name: binding.key for name, binding in typed.outputs.items()}
-        self._differentiates = frozenset(key for step in typed.steps for key in step.signature.differentiates)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -153,18 +199,21 @@ class Model(nn.Module):
             UserError: an input is missing or has the wrong size; or ``torch.jit.trace`` meets a derivative.
             ValueError: an element is not among the model's species (checked on the CPU only).
         """
-        if self._differentiates and torch.is_inference_mode_enabled():  # derivatives need an autograd graph
+        if self._gradients.wrt and torch.is_inference_mode_enabled():  # derivatives need an autograd graph
             with torch.inference_mode(False), torch.no_grad():
                 return self.forward({key: _ordinary(value) for key, value in graph.items()}, fields)
         outer = torch.is_grad_enabled()
         tracing = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]  # which torch does not type
-        if self._differentiates and tracing:
+        if self._gradients.wrt and tracing:
             raise UserError("torch.jit.trace cannot trace derivatives such as forces: trace a model without them")
-        with torch.set_grad_enabled(outer or bool(self._differentiates)):
-            values = self._inputs(graph, create_graph=outer or has_tangents())
+        with torch.set_grad_enabled(outer or bool(self._gradients.wrt)):
+            values: dict[Any, Any] = self._inputs(graph)
+            create_graph = outer or has_tangents()
             pairs = self._paired.of(graph)
             values[EDGE_PAIRS] = None if pairs is None else pairs[0]
-            for key, inputs in self._calls:
+            for key, inputs, differentiated in self._calls:
+                for field in differentiated:
+                    values |= self._gradients.take(field, values, create_graph)
                 given = [values[name] for name in inputs]
                 values[key] = self.layers[key](*(given if pairs is None else self._paired.given(key, given, pairs)))
             if pairs is not None:
@@ -172,14 +221,14 @@ class Model(nn.Module):
         outputs = {name: values[key] for name, key in self._outputs.items()} | {key: values[key] for key in fields}
         return outputs if outer else {name: detached(value) for name, value in outputs.items()}
 
-    def _inputs(self, graph: Mapping[str, Any], create_graph: bool) -> dict[str, Any]:
+    def _inputs(self, graph: Mapping[str, Any]) -> dict[str, Any]:
         pos, edge_shift = graph["pos"].double(), graph["edge_shift"].double()
         batch, num_graphs = graph.get("batch"), graph.get("num_graphs", 1)
         batch = torch.zeros_like(graph["z"]) if batch is None else batch
-        if POS in self._differentiates and not pos.requires_grad:
-            pos = detached(pos).requires_grad_()
+        if POS in self._gradients.wrt:
+            pos = _differentiable(pos)
         cell, strain = graph.get("cell"), pos.new_zeros(num_graphs, 3, 3)
-        if STRAIN in self._differentiates:
+        if STRAIN in self._gradients.wrt:
             strain.requires_grad_()
             pos = strained(pos, strain, batch)
             edge_shift = strained(edge_shift, strain, batch.index_select(0, graph["edge_index"][1]))
@@ -192,7 +241,6 @@ class Model(nn.Module):
             STRAIN: strain,
             BATCH: batch,
             NUM_GRAPHS: num_graphs,
-            CREATE_GRAPH: create_graph,
             DTYPE: self.dtype,
             **{input_key(name): self._input(name, graph, num_graphs) for name in self.spec.inputs},
         }
@@ -202,4 +250,5 @@ class Model(nn.Module):
         if value is None or value.numel() != num_graphs * irreps.dim:
             given = "it is missing" if value is None else f"its shape is {tuple(value.shape)}"
             raise UserError(f"the model needs the input {name}, {irreps} for each of {num_graphs} graphs: {given}")
-        return value.to(self.dtype).reshape(num_graphs, irreps.dim)
+        value = value.to(self.dtype).reshape(num_graphs, irreps.dim)
+        return _differentiable(value) if input_key(name) in self._gradients.wrt else value

@@ -184,7 +184,7 @@ def _require_fit(name: str, held: Step, given: Step, path: Path) -> None:
 
 def _described(step: Step) -> dict[str, Any]:
     fields = {binding.key: binding.field for binding in step.scope.bindings.values()}
-    inputs = [str(fields[key].irreps) for key in step.signature.inputs if key in fields]
+    inputs = [str(fields[key].irreps) for key in step.signature.read if key in fields]
     return {**step.spec.model_dump(mode="json", exclude={"of"}), "input": inputs}
 
 

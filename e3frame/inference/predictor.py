@@ -216,5 +216,5 @@ def summands(typed: TypedModel, model: Model) -> tuple[tuple[str, ...], SharedPo
         if ENERGY in typed.outputs and step.binding.key == typed.outputs[ENERGY].key:
             pool = model.layers[step.binding.key]
             if step.spec.extensive and step.binding.irreps.dim == 1 and isinstance(pool, SharedPool):
-                return tuple(key for key in step.signature.inputs if key in nodes), pool
+                return tuple(key for key in step.signature.read if key in nodes), pool
     return (), None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from e3frame.algebra.irreps import Irrep, Irreps
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import CREATE_GRAPH, DTYPE, POS, LayerSpec, Scope, Signature, TensorType
+from e3frame.spec.layer import DTYPE, POS, Gradient, LayerSpec, Scope, Signature, TensorType
 from e3frame.spec.reach import require_claim
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class NegativeGradient(LayerSpec):
             raise SpecError(("of",), problem)
         out = TensorType(Irreps([(1, Irrep(1, -energy.irreps[0].ir.p))]), "node")
         require_claim(self.irreps_out, out.irreps, f"the gradient of '{energy.name}'")
-        return Signature((energy.key, POS, CREATE_GRAPH, DTYPE), out, differentiates=(POS,))
+        return Signature((Gradient(energy.key, POS), DTYPE), out)
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.gradient import NegativeGradient

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from e3frame.algebra.irreps import Irreps
 from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
-from e3frame.spec.layer import CELL, CREATE_GRAPH, DTYPE, STRAIN, LayerSpec, Scope, Signature, TensorType
+from e3frame.spec.layer import CELL, DTYPE, STRAIN, Gradient, LayerSpec, Scope, Signature, TensorType
 from e3frame.spec.reach import require_claim
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class StrainGradient(LayerSpec):
             raise SpecError(("of",), f"one even scalar per graph is required, but {energy} is not")
         out = TensorType(Irreps("0e + 2e"), "graph")
         require_claim(self.irreps_out, out.irreps, f"the stress of '{energy.name}'")
-        return Signature((energy.key, STRAIN, CELL, CREATE_GRAPH, DTYPE), out, differentiates=(STRAIN,))
+        return Signature((Gradient(energy.key, STRAIN), CELL, DTYPE), out)
 
     def build(self, scope: Scope) -> nn.Module:
         from e3frame.nn.gradient import StrainGradient

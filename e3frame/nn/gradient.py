@@ -27,19 +27,13 @@ def detached(x: Tensor) -> Tensor:
 class NegativeGradient(nn.Module):
     """F_i = -∂(Σ_g E_g)/∂r_i, in eV/Å for an energy in eV. Graphs share no atoms, so each force has one energy."""
 
-    def forward(
-        self, energy: Tensor, pos: Tensor, create_graph: bool = False, dtype: torch.dtype | None = None
-    ) -> Tensor:
-        """Energies (g, 1) that depend on positions (n, 3) -> forces (n, 3).
+    def forward(self, gradient: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Gradient of the energies with respect to the positions (n, 3) -> forces (n, 3).
 
         Args:
-            energy: energies of the graphs.
-            pos: positions, which require gradients.
-            create_graph: whether the forces can be differentiated again, as in training.
-            dtype: dtype of the forces; None: that of the positions.
+            gradient: ∂(Σ_g E_g)/∂r_i.
+            dtype: dtype of the forces; None: that of the gradient.
         """
-        # The graph is kept so that several outputs may be differentiated; it is freed with the energy.
-        (gradient,) = torch.autograd.grad(energy.sum(), pos, create_graph=create_graph, retain_graph=True)
         return -gradient.to(dtype=dtype)
 
 
@@ -67,32 +61,14 @@ def strained(x: Tensor, strain: Tensor, graph: Tensor) -> Tensor:
 class StrainGradient(nn.Module):
     """σ_g = (1/V_g) ∂E_g/∂ε_g as irreps 0e + 2e, in eV/Å^3 for an energy in eV, with the sign of ASE."""
 
-    def forward(
-        self,
-        energy: Tensor,
-        strain: Tensor,
-        cell: Tensor,
-        create_graph: bool = False,
-        dtype: torch.dtype | None = None,
-    ) -> Tensor:
-        """Energies (g, 1) that depend on the strain (g, 3, 3) -> (g, 6); NaN where the cell has no volume.
+    def forward(self, gradient: Tensor, cell: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """Gradient of the energies with respect to the strain (g, 3, 3) -> (g, 6); NaN if the cell has no volume.
 
         Args:
-            energy: energies of the graphs.
-            strain: zeros that require gradients, see :func:`strained`.
+            gradient: ∂(Σ_g E_g)/∂ε_g, see :func:`strained`.
             cell: (g, 3, 3), lattice vectors as rows.
-            create_graph: whether the stress can be differentiated again, as in training.
-            dtype: dtype of the stress; None: that of the strain.
+            dtype: dtype of the stress; None: that of the gradient.
         """
-        # If the energy does not depend on the strain, as for atoms without neighbours, the stress is zero.
-        (gradient,) = torch.autograd.grad(
-            energy.sum(),
-            strain,
-            create_graph=create_graph,
-            retain_graph=True,
-            allow_unused=True,
-            materialize_grads=True,
-        )
         volume = torch.linalg.det(cell).abs().reshape(-1, 1)
         basis = _symmetric_basis(dtype=gradient.dtype, device=gradient.device)
         irreps = gradient.flatten(1) @ basis.flatten(1).mT

@@ -42,8 +42,6 @@ EDGE_PAIRS = "graph.edge_pairs"
 NUM_GRAPHS = "graph.num_graphs"
 CELL, STRAIN = "graph.cell", "graph.strain"
 """Lattice vectors (g, 3, 3); a zero strain on which positions and shifts depend, for derivatives."""
-CREATE_GRAPH = "graph.create_graph"
-"""Whether the outputs will be differentiated."""
 
 RESERVED = frozenset(
     [
@@ -109,24 +107,46 @@ class Binding:
 
 
 @dataclass(frozen=True)
+class Gradient:
+    """Input of a module: the gradient of a field per graph, summed over its entries, with respect to a tensor.
+
+    All gradients of one field are computed in one backward pass, when a layer first reads one of them. A gradient has
+    the shape of ``wrt``, and is zero if the field does not depend on it.
+    """
+
+    of: str
+    """Key of the field (``Binding.key``)."""
+    wrt: str
+    """Key of a tensor: ``POS``, ``STRAIN``, an input of the model (`input_key`), or a field that is computed before."""
+
+
+@dataclass(frozen=True)
 class Signature:
     """The call ``output = module(*inputs)``.
 
     Attributes:
-        inputs: keys of fields (``Binding.key``) and of tensors of the graph, in the order of ``forward``.
+        inputs: keys of fields (``Binding.key``) and of tensors of the graph, and gradients of fields, in the order of
+            ``forward``.
         output: type of the result.
         warnings: probable mistakes, as (key of the spec, message).
-        differentiates: graph tensors with respect to which the module takes derivatives; it must retain the graph
-            (``retain_graph=True``), because other layers may differentiate it too.
         per_pair: inputs that the module accepts once for an edge and its reverse if both are equal
             (``TensorType.reversal``). ``EDGE_PAIRS`` is the row of each edge, or None if they have a row per edge.
     """
 
-    inputs: tuple[str, ...]
+    inputs: tuple[str | Gradient, ...]
     output: TensorType
     warnings: tuple[tuple[str, str], ...] = ()
-    differentiates: tuple[str, ...] = ()
     per_pair: tuple[str, ...] = ()
+
+    @property
+    def gradients(self) -> tuple[Gradient, ...]:
+        """The inputs that are gradients."""
+        return tuple(name for name in self.inputs if isinstance(name, Gradient))
+
+    @property
+    def read(self) -> tuple[str, ...]:
+        """Keys of the fields and tensors that the result depends on; for a gradient, the field."""
+        return tuple(name.of if isinstance(name, Gradient) else name for name in self.inputs)
 
 
 @dataclass(frozen=True)

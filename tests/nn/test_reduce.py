@@ -12,7 +12,6 @@ from e3frame.nn import (
     Add,
     Concatenate,
     EdgesToNodes,
-    NegativeGradient,
     NodesToEdges,
     PerSpeciesScaleShift,
     Pool,
@@ -191,15 +190,3 @@ def test_scale_shift_errors():
     for scale, shift in (([1.0], [1.0, 2.0]), ([], [])):
         with pytest.raises(ValueError, match=r"^one scale and one shift for each species are required, got \d and \d$"):
             PerSpeciesScaleShift(scale, shift)
-
-
-def test_negative_gradient(generator: torch.Generator):
-    pos = torch.randn(4, 3, generator=generator, requires_grad=True)
-    energy = group_sum((pos**3).sum(-1, keepdim=True), torch.tensor([0, 0, 1, 1]), 2)
-    module = NegativeGradient()
-    forces = module(energy, pos)
-    torch.testing.assert_close(forces, -3 * pos.detach() ** 2)
-    assert not forces.requires_grad
-    again = module(energy, pos, create_graph=True)
-    (second,) = torch.autograd.grad(again.sum(), pos)
-    torch.testing.assert_close(second, -6 * pos.detach())

@@ -23,11 +23,11 @@ from e3frame.run.transfer import _copy
 from e3frame.spec.errors import SpecError
 from e3frame.spec.layer import (
     BATCH,
-    CREATE_GRAPH,
     DTYPE,
     NUM_GRAPHS,
     POS,
     SPECIES,
+    Gradient,
     LayerSpec,
     Scope,
     Signature,
@@ -72,9 +72,9 @@ class Scaled(nn.Module):
         return {"table": [Rows(self.table, axis=1)]}
 
 
-class Gradient(nn.Module):
-    def forward(self, energy: Tensor, pos: Tensor, create_graph: bool, dtype: torch.dtype) -> Tensor:
-        return -torch.autograd.grad(energy.sum(), pos, create_graph=create_graph, retain_graph=True)[0].to(dtype)
+class Negative(nn.Module):
+    def forward(self, gradient: Tensor, dtype: torch.dtype) -> Tensor:
+        return -gradient.to(dtype)
 
 
 @pytest.fixture(autouse=True)
@@ -120,12 +120,10 @@ def own_kinds() -> Iterator[None]:
 
         def infer(self, scope: Scope) -> Signature:
             energy = scope.read(self.of, "graph", "of")
-            return Signature(
-                (energy.key, POS, CREATE_GRAPH, DTYPE), TensorType(Irreps("1o"), "node"), differentiates=(POS,)
-            )
+            return Signature((Gradient(energy.key, POS), DTYPE), TensorType(Irreps("1o"), "node"))
 
         def build(self, scope: Scope) -> nn.Module:
-            return Gradient()
+            return Negative()
 
     class OwnSchedule(SchedulerSpec):
         kind: Literal["own_schedule"] = "own_schedule"

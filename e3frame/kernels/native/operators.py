@@ -124,9 +124,9 @@ class Operator:
         torch.library.register_fake(full)(fake_any)
         torch.library.register_autograd(full, backward, setup_context=keep)
         members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
-        function = type(name, (torch.autograd.Function,), members)
+        function: Any = type(name, (torch.autograd.Function,), members)
         # Function.apply looks for transforms and their wrappers first; `plain` has said that there are none.
-        self._apply: Any = super(torch.autograd.Function, function).apply
+        self._apply: Any = super(torch.autograd.Function, function).apply  # type: ignore[misc]  # function is Any
 
     def __call__(self, *inputs: Any) -> Any:
         if torch.compiler.is_dynamo_compiling() or not plain(inputs, self._optional):
