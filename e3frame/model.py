@@ -22,7 +22,6 @@ from e3frame.spec.errors import SpecError
 from e3frame.spec.irreps import IrrepsField
 from e3frame.spec.layer import (
     POS,
-    RESERVED,
     STRAIN,
     Binding,
     LayerSpec,
@@ -37,6 +36,7 @@ from e3frame.spec.layer import (
     resolve,
 )
 from e3frame.spec.limits import PARAMETERS, R_MAX
+from e3frame.spec.quantities import RESERVED
 from e3frame.spec.statistics import Statistics
 
 if TYPE_CHECKING:

@@ -43,27 +43,6 @@ NUM_GRAPHS = "graph.num_graphs"
 CELL, STRAIN = "graph.cell", "graph.strain"
 """Lattice vectors (g, 3, 3); a zero strain on which positions and shifts depend, for derivatives."""
 
-RESERVED = frozenset(
-    [
-        "pos",
-        "z",
-        "edge_index",
-        "edge_shift",
-        "edges",
-        "cell",
-        "pbc",
-        "frame",
-        "file",
-        "group",
-        "batch",
-        "ptr",
-        "slices",
-        "num_graphs",
-        "num_nodes",
-    ]
-)
-"""Reserved keys of graphs and batches, not available as names of labels and inputs."""
-
 
 def input_key(name: str) -> str:
     """Return the key of a model input, such as the total charge."""

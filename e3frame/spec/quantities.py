@@ -186,3 +186,24 @@ register(
     Quantity("charges", "e", per="node", powers=(0, 0, 1), column="charge", ase="charges"),
     Quantity("total_charge", "e", powers=(0, 0, 1), also_in="charge"),
 )
+
+RESERVED = frozenset(
+    [
+        "pos",
+        "z",
+        "edge_index",
+        "edge_shift",
+        "edges",
+        "cell",
+        "pbc",
+        "frame",
+        "file",
+        "group",
+        "batch",
+        "ptr",
+        "slices",
+        "num_graphs",
+        "num_nodes",
+    ]
+)
+"""Reserved keys of graphs and batches, not available as names of labels and inputs."""

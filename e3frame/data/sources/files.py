@@ -18,7 +18,7 @@ from e3frame.files.opened import require_file
 from e3frame.files.regular import with_home
 from e3frame.spec.base import mistake, mistake_at, shown
 from e3frame.spec.errors import DataError, SpecError, did_you_mean
-from e3frame.spec.layer import RESERVED
+from e3frame.spec.quantities import RESERVED
 from e3frame.spec.units import Units, converted
 
 
