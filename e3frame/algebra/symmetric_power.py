@@ -11,24 +11,24 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from itertools import combinations_with_replacement, groupby
-from math import factorial, prod
+from itertools import combinations_with_replacement, groupby, pairwise
+from math import comb, factorial, prod
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from e3frame.algebra.irreps import Irrep
+from e3frame.algebra.symmetric_counts import Terms, count_reduced, outputs_of
 from e3frame.algebra.wigner import Array, wigner_3j
 
-__all__ = ["Couplings", "Sector", "count_full", "count_reduced", "full_couplings", "inner_weights", "reduced_couplings"]
+__all__ = ["Couplings", "Indices", "Sector", "full_couplings", "inner_weights", "reduced_couplings", "sector_monomials"]
 
 Indices: TypeAlias = NDArray[np.int64]
-Terms: TypeAlias = tuple[Irrep, ...]
 Sector: TypeAlias = tuple[int, ...]
 """The number of the term of each factor, sorted."""
 
-# A candidate that depends on others leaves a rest of 1e-15 of its length; those that do not leave more than 1e-3.
+# What is left of candidates that depend on others is 1e-14 at most, and of all others more than 6e-3 (up to l = 6).
 _DEPENDENT = 1e-8
 _ZERO = 1e-12
 
@@ -46,60 +46,24 @@ class Couplings:
     coefficients: Array
 
 
-def count_reduced(terms: Terms, order: int) -> Counter[Irrep]:
-    """Return the number of linearly independent couplings of degree ``order`` to each irrep, without computing them.
-
-    The monomials of weight m (of rotations about one axis) and parity p are counted; the multiplicity of an irrep is
-    their number at m = L minus that at m = L + 1.
-
-    >>> count_reduced((Irrep("0e"), Irrep("1o")), 2)
-    Counter({0e: 2, 1o: 1, 2e: 1})
-    """
-    found: Counter[tuple[int, int, int]] = Counter({(0, 0, 1): 1})  # (degree, weight, parity): number of monomials
-    for ir in terms:
-        for m in range(-ir.l, ir.l + 1):
-            for degree in range(1, order + 1):  # ascending: a component may occur several times
-                for (n, weight, p), number in list(found.items()):
-                    if n == degree - 1:
-                        found[degree, weight + m, p * ir.p] += number
-    top = order * max((ir.l for ir in terms), default=0)
-    irreps = [Irrep(degree, p) for degree in range(top + 1) for p in (-1, 1)]
-    numbers = {ir: found[order, ir.l, ir.p] - found[order, ir.l + 1, ir.p] for ir in irreps}
-    return Counter({ir: number for ir, number in numbers.items() if number})
-
-
-def count_full(terms: Terms, order: int) -> Counter[Irrep]:
-    """Return the number of couplings of `full_couplings` to each irrep."""
-    found = Counter(terms)
-    for _ in range(order - 1):
-        wider: Counter[Irrep] = Counter()
-        for left, number in found.items():
-            for ir in terms:
-                for out in _outputs(left, ir, order):
-                    wider[out] += number
-        found = wider
-    return found
-
-
-def _outputs(left: Irrep, right: Irrep, order: int) -> list[Irrep]:
-    """The irreps of a product; in the full basis of degree 4 those of natural parity alone, as in mace-torch."""
-    return [ir for ir in left * right if order < 4 or ir.p == (-1) ** ir.l]
-
-
 def inner_weights(monomials: Indices) -> Array:
     """Return ``Π_i n_i! / ν!`` for the powers n_i of each monomial: (monomials, ν) -> (monomials,).
 
     The norm of a polynomial as a symmetric tensor is the root of the sum of these times its squared coefficients.
     """
-    ways = [prod(factorial(n) for n in Counter(row).values()) for row in monomials.tolist()]
-    return np.array(ways) / factorial(monomials.shape[1])
+    weights = np.full(len(monomials), 1 / factorial(monomials.shape[1]))
+    power = np.ones(len(monomials))
+    for before, after in pairwise(monomials.T):
+        power = np.where(before == after, power + 1, 1)
+        weights *= power
+    return weights
 
 
 @lru_cache(maxsize=64)
-def reduced_couplings(terms: Terms, order: int) -> dict[Irrep, tuple[Couplings, ...]]:
-    """Return a basis of all couplings of degree ``order``, by irrep, sectors in lexical order.
+def reduced_couplings(terms: Terms, order: int, ir: Irrep) -> tuple[Couplings, ...]:
+    """Return a basis of all couplings of degree ``order`` to ``ir``, sectors in lexical order.
 
-    Those of a sector are the couplings of its first factors times the last factor, in the order of the irreps of the
+    Those of a sector are the couplings of its first factors times the last factor, in the order of the degrees of the
     former. Gram-Schmidt in this order, with the norm of symmetric tensors, drops those that depend on earlier ones. So
     no choice of an eigensolver enters, and the numbers of two machines differ by rounding alone. Couplings are
     orthogonal as symmetric tensors. Each is scaled to a second moment of 1 for components that are independent and
@@ -108,14 +72,12 @@ def reduced_couplings(terms: Terms, order: int) -> dict[Irrep, tuple[Couplings, 
     Raises:
         ArithmeticError: the number of couplings is not that of `count_reduced`.
     """
-    found: dict[Irrep, list[Couplings]] = {}
-    for sector in combinations_with_replacement(range(len(terms)), order):
-        for ir, coefficients in _basis(terms, sector).items():
-            found.setdefault(ir, []).append(Couplings(sector, coefficients))
-    numbers = Counter({ir: sum(len(each.coefficients) for each in parts) for ir, parts in found.items()})
-    if numbers != count_reduced(terms, order):
-        raise ArithmeticError(f"degree {order} of {terms} has {count_reduced(terms, order)} couplings, found {numbers}")
-    return {ir: tuple(parts) for ir, parts in found.items()}
+    sectors = combinations_with_replacement(range(len(terms)), order)
+    found = tuple(Couplings(sector, basis) for sector in sectors if len(basis := _basis(terms, sector, ir)))
+    number, expected = sum(len(part.coefficients) for part in found), count_reduced(terms, order)[ir]
+    if number != expected:
+        raise ArithmeticError(f"{terms} have {expected} couplings of degree {order} to {ir}, found {number}")
+    return found
 
 
 def full_couplings(terms: Terms, order: int, ir: Irrep) -> tuple[Couplings, ...]:
@@ -131,7 +93,7 @@ def full_couplings(terms: Terms, order: int, ir: Irrep) -> tuple[Couplings, ...]
         wider = []
         for left, sector, coefficients in paths:
             for t, factor in enumerate(terms):
-                for out in _outputs(left, factor, order):
+                for out in outputs_of(left, factor, order):
                     if n < order - 1 or out == ir:
                         product = _times(coefficients, (left.l, factor.l, out.l), *_factor(terms, sector, t))
                         wider.append((out, tuple(sorted((*sector, t))), product))
@@ -151,24 +113,20 @@ def sector_monomials(terms: Terms, sector: Sector) -> Indices:
 
 
 @lru_cache(maxsize=4096)
-def _basis(terms: Terms, sector: Sector) -> dict[Irrep, Array]:
-    """The couplings of a sector: (couplings, 2L + 1, monomials) for each irrep."""
+def _basis(terms: Terms, sector: Sector, ir: Irrep) -> Array:
+    """The couplings of a sector to an irrep: (couplings, 2L + 1, monomials)."""
     last = terms[sector[-1]]
     if len(sector) == 1:
-        return {last: np.eye(last.dim)[None]}
-    candidates: dict[Irrep, list[Array]] = {}
-    for left, coefficients in _basis(terms, sector[:-1]).items():
-        for ir in left * last:
-            product = _times(coefficients, (left.l, last.l, ir.l), *_factor(terms, sector[:-1], sector[-1]))
-            candidates.setdefault(ir, []).append(product)
-    weights, moments = inner_weights(sector_monomials(terms, sector)), _moments(terms, sector)
-    found = {}
-    for ir, parts in sorted(candidates.items()):
-        basis = _independent(np.concatenate(parts), weights)
-        if len(basis):
-            second = np.einsum("pkm,mn,pkn->p", basis, moments, basis, optimize=True) / ir.dim
-            found[ir] = basis / np.sqrt(second)[:, None, None]
-    return found
+        return np.eye(last.dim)[None] if ir == last else np.zeros((0, ir.dim, last.dim))
+    targets, size = _factor(terms, sector[:-1], sector[-1])
+    candidates = [np.zeros((0, ir.dim, size))]
+    if ir.p == prod(terms[t].p for t in sector):
+        for left in ir * last:
+            coefficients = _basis(terms, sector[:-1], left)
+            if len(coefficients):
+                candidates.append(_times(coefficients, (left.l, last.l, ir.l), targets, size))
+    basis = _independent(np.concatenate(candidates), inner_weights(sector_monomials(terms, sector)))
+    return np.asarray(basis / np.sqrt(_second_moments(basis, terms, sector))[:, None, None])
 
 
 @lru_cache(maxsize=4096)
@@ -200,30 +158,31 @@ def _times(left: Array, degrees: tuple[int, int, int], targets: Indices, size: i
 def _independent(candidates: Array, weights: Array) -> Array:
     """Return an orthogonal basis of (n, 2L + 1, monomials) by Gram-Schmidt in the given order."""
     scale = np.sqrt(weights)
-    found = np.zeros((0, candidates[0].size))
-    for x in (candidates * scale).reshape(len(candidates), -1):
+    found = np.zeros((0, candidates.shape[1] * candidates.shape[2]))
+    for x in (candidates * scale).reshape(len(candidates), found.shape[1]):
         rest = x
         for _ in range(2):  # the second pass removes the rounding errors of the first
             rest = rest - (found @ rest) @ found
         length = np.linalg.norm(rest)
         if length > _DEPENDENT * candidates.shape[1] ** 0.5:  # the longest symmetric part is √(2L + 1)
             found = np.concatenate([found, rest[None] / length])
-    basis = found.reshape(-1, *candidates.shape[1:]) / scale
+    basis = found.reshape(len(found), *candidates.shape[1:]) / scale
     basis[np.abs(basis) < _ZERO] = 0
     return basis
 
 
-def _moments(terms: Terms, sector: Sector) -> Array:
-    """Expectation of the product of each two monomials of a sector, for independent normal components."""
-    matrix: Array = np.ones((1, 1))
-    for t, factors in groupby(sector):
-        own = _moments_of_term(terms[t].dim, len(list(factors)))
-        matrix = np.kron(matrix, own).astype(np.float64, copy=False)
-    return matrix
+def _second_moments(couplings: Array, terms: Terms, sector: Sector) -> Array:
+    """Expectation of the squares of each coupling, for independent normal components: mean over its components."""
+    factors = [(terms[t].dim, number) for t, number in Counter(sector).items()]
+    other = couplings.reshape(*couplings.shape[:2], *(comb(dim + n - 1, n) for dim, n in factors))
+    for axis, factor in enumerate(factors, start=2):  # the moments of different terms multiply
+        other = np.moveaxis(np.tensordot(other, _moments(*factor), axes=(axis, 0)), -1, axis)
+    return np.asarray((couplings * other.reshape(couplings.shape)).sum((1, 2)) / couplings.shape[1])
 
 
 @cache
-def _moments_of_term(dim: int, order: int) -> Array:
+def _moments(dim: int, order: int) -> Array:
+    """Expectation of the product of each two monomials of a degree in independent normal components."""
     rows = combinations_with_replacement(range(dim), order)
     powers = np.array([np.bincount(row, minlength=dim) for row in rows])
     # E[x^n] is (n - 1)!! for even n and 0 for odd n.

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.irreps import Irrep, Irreps, IrrepsLike
 from e3frame.algebra.plan import check_choice
-from e3frame.algebra.symmetric_entries import (
-    Basis,
-    Entries,
-    count_couplings,
-    express,
-    keys_of,
-    lower,
-    scale_of,
-    symmetrized,
-)
-from e3frame.algebra.symmetric_power import Indices
-from e3frame.algebra.wigner import Array
+from e3frame.algebra.symmetric_counts import Basis, count_couplings
+
+if TYPE_CHECKING:  # type checks are made without numpy
+    from e3frame.algebra.symmetric_entries import Entries, Lowered
+    from e3frame.algebra.symmetric_power import Indices
+    from e3frame.algebra.wigner import Array
 
 __all__ = [
     "HIGHEST_CORRELATION",
     "Basis",
-    "Entries",
     "SymmetricBlock",
     "SymmetricProductPlan",
     "channels_of",
@@ -115,25 +106,38 @@ class SymmetricProductPlan:
         return sum(sum(self.numbers[ir]) for ir in self.copies)
 
     @property
+    def unread(self) -> Irreps:
+        """Terms of the input that no coupling reads: without them there are as many."""
+
+        def counts(terms: tuple[Irrep, ...]) -> list[int]:
+            every = [count_couplings(terms, order, "reduced") for order in range(1, self.correlation + 1)]
+            return [count[ir] for count in every for ir in self.numbers]
+
+        own = self.terms
+        kept = [counts((*own[:t], *own[t + 1 :])) == counts(own) for t in range(len(own))]
+        return Irreps([mul_ir for mul_ir, unread in zip(self.irreps_in, kept, strict=True) if unread])
+
+    @property
     def weight_shape(self) -> tuple[int, int, int]:
         """Shape of the weights: (rows, num_couplings, mul)."""
         return self.rows, self.num_couplings, self.mul
 
     @property
-    def initial_scale(self) -> Array:
-        """Standard deviation of the weights of each coupling at initialisation: (num_couplings,).
+    def initial_scales(self) -> tuple[float, ...]:
+        """Standard deviation of the weights of each coupling at initialisation.
 
         1 in the reduced basis, whose coefficients have the normalization; for the full basis that of mace-torch, the
         inverse of the number of couplings of the degree.
         """
         if self.basis == "reduced":
-            return np.ones(self.num_couplings)
-        return np.concatenate([np.full(n, 1 / n) for ir in self.copies for n in self.numbers[ir] if n])
+            return (1.0,) * self.num_couplings
+        return tuple(1 / n for ir in self.copies for n in self.numbers[ir] for _ in range(n))
 
-    @property
-    def blocks(self) -> tuple[SymmetricBlock, ...]:
-        """Blocks of the output, in order."""
-        return self._lowered[1]
+    @cached_property
+    def _lowered(self) -> Lowered:
+        from e3frame.algebra.symmetric_entries import lower
+
+        return lower(self.terms, tuple(dict.fromkeys(self.copies)), self.correlation, self.basis)
 
     @property
     def monomials(self) -> tuple[Indices, ...]:
@@ -141,28 +145,25 @@ class SymmetricProductPlan:
 
         These are the ones in the entries of any block, and what is left of those without their last factor.
         """
-        return self._lowered[0]
+        return self._lowered.monomials
 
-    @cached_property
+    @property
     def prefixes(self) -> tuple[Indices, ...]:
         """For each degree 2 to ν, the row of every monomial without its last factor among those of one degree less.
 
         ``m_ν[r] = m_{ν-1}[prefixes[ν-2][r]] · x[monomials[ν-1][r, -1]]``.
         """
-        found = []
-        for shorter, longer in zip(self.monomials, self.monomials[1:], strict=False):
-            found.append(np.searchsorted(keys_of(shorter, self.dim), keys_of(longer[:, :-1], self.dim)))
-        return tuple(found)
+        return self._lowered.prefixes
 
     @cached_property
-    def _lowered(self) -> tuple[tuple[Indices, ...], tuple[SymmetricBlock, ...]]:
-        monomials, entries = lower(self.terms, tuple(dict.fromkeys(self.copies)), self.correlation, self.basis)
+    def blocks(self) -> tuple[SymmetricBlock, ...]:
+        """Blocks of the output, in order."""
         blocks, start, first = [], 0, 0
         for ir in self.copies:
-            blocks.append(SymmetricBlock(ir, start, first, self.numbers[ir], entries[ir]))
+            blocks.append(SymmetricBlock(ir, start, first, self.numbers[ir], self._lowered.entries[ir]))
             start += self.mul * ir.dim
             first += sum(self.numbers[ir])
-        return monomials, tuple(blocks)
+        return tuple(blocks)
 
     def reduced(self) -> SymmetricProductPlan:
         """Return the plan of the same product in the reduced basis."""
@@ -174,20 +175,9 @@ class SymmetricProductPlan:
         Args:
             w: (rows, num_couplings, mul).
         """
-        other = self.reduced()
-        out = np.zeros(other.weight_shape)
-        for old, new in zip(self.blocks, other.blocks, strict=True):
-            start, stop = old.first, new.first
-            for order, (n_old, n_new) in enumerate(zip(old.numbers, new.numbers, strict=True), start=1):
-                known, entries = self.monomials[order - 1], old.entries[order - 1]
-                couplings = np.zeros((n_old, len(known)))
-                one = entries.component == 0
-                place = entries.coupling[one] - start + old.first, entries.monomial[one]
-                couplings[place] = entries.coefficient[one]
-                change = other._express(old.ir, order, keys_of(known, self.dim), couplings)
-                out[:, stop : stop + n_new] = np.einsum("qp,spu->squ", change, w[:, start : start + n_old])
-                start, stop = start + n_old, stop + n_new
-        return out
+        from e3frame.algebra.symmetric_entries import reduce_weights
+
+        return reduce_weights(self, w)
 
     def express(self, ir: Irrep, tensors: Array) -> Array:
         """Return the weights of a reduced plan with which a block of ``ir`` is ``Σ_p v_p Σ_ij.. T_kij..p x_i x_j ..``.
@@ -199,10 +189,9 @@ class SymmetricProductPlan:
         Returns:
             R (couplings of the degree, n): the weights are ``w_q = Σ_p R_qp v_p``.
         """
-        return self._express(ir, tensors.ndim - 2, *symmetrized(tensors[0]))
+        from e3frame.algebra.symmetric_entries import express_tensors
 
-    def _express(self, ir: Irrep, order: int, keys: Indices, coefficients: Array) -> Array:
-        return express(self.terms, order, ir, keys, coefficients) / scale_of(self.numbers[ir], order)
+        return express_tensors(self, ir, tensors)
 
 
 def channels_of(irreps: IrrepsLike) -> int:

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from e3frame import kernels
 from e3frame.algebra.irreps import IrrepsLike
 from e3frame.algebra.symmetric_product import Basis, plan_symmetric_product
-from e3frame.kernels.constants import as_tensor
 
 __all__ = ["SymmetricProduct"]
 
@@ -52,8 +51,8 @@ class SymmetricProduct(nn.Module):
         )
         self.irreps_in, self.irreps_out = self.plan.irreps_in, self.plan.irreps_out
         self.correlation, self.num_indices = correlation, num_indices
-        scale = as_tensor(self.plan.initial_scale)
-        self.weight = nn.Parameter(torch.randn(self.plan.weight_shape) * scale[:, None])
+        scales = torch.tensor(self.plan.initial_scales)
+        self.weight = nn.Parameter(torch.randn(self.plan.weight_shape) * scales[:, None])
 
     def forward(self, x: Tensor, index: Tensor | None = None) -> Tensor:
         """(n, irreps_in.dim) -> (n, irreps_out.dim).

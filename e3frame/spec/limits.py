@@ -28,6 +28,8 @@ TERMS = 1_000
 """Most terms of irreps; ``8x0e + 4x1o + 2x2e`` has three."""
 PATHS = 100_000
 """Most combinations of terms in a tensor product; planning takes about ten microseconds each."""
+MONOMIALS = 50_000
+"""Most products of the components of a channel in a symmetric product, whose couplings take two seconds to compute."""
 COMPONENTS = 1 << 18
 """Most components of a field per atom or edge, and units of a hidden layer: 1 MB in float32 per row."""
 PARAMETERS = 250_000_000
