@@ -39,6 +39,7 @@ class InteractionPlan:
         linear_out: mixes the outputs of the paths.
         radial: layer sizes of the network that computes the weights of the product.
         self_connection: a node's own features times its attributes (or its one-hot species); None without.
+        density: layer sizes of the network that computes the density of the neighbours; empty without.
     """
 
     linear_in: LinearPlan
@@ -46,6 +47,7 @@ class InteractionPlan:
     linear_out: LinearPlan
     radial: tuple[int, ...]
     self_connection: ProductPlan | None
+    density: tuple[int, ...] = ()
 
     @property
     def weight_numels(self) -> dict[str, int]:
@@ -53,6 +55,7 @@ class InteractionPlan:
         return {
             "linear_in": self.linear_in.weight_numel,
             "radial": mlp_numel(self.radial),
+            "density": mlp_numel(self.density),
             "linear_out": self.linear_out.weight_numel,
             "self_connection": self.self_connection.weight_numel if self.self_connection else 0,
         }
@@ -83,6 +86,7 @@ def plan_interaction(
     radial_in: int,
     radial_mlp: Sequence[int],
     self_rows: int = 0,
+    density: bool = False,
 ) -> InteractionPlan:
     """Plan an interaction ``irreps_in -> irreps_out`` along edges with harmonics ``irreps_sh``.
 
@@ -93,15 +97,17 @@ def plan_interaction(
         radial_in: number of radial functions.
         radial_mlp: sizes of the hidden layers of the radial network.
         self_rows: number of species (or attributes) that the self-connection depends on; 0 for no self-connection.
+        density: whether messages are divided by a density of the neighbours.
 
     Raises:
         ValueError: an output that no path reaches; see also `plan_convolution`.
 
     >>> hidden = "32x0e + 32x1o + 32x2e"
     >>> plan_interaction(hidden, "0e + 1o + 2e", "96x0e + 32x1o + 32x2e", 8, [64, 64], 32).weight_numels
-    {'linear_in': 3072, 'radial': 27136, 'linear_out': 17408, 'self_connection': 163840}
+    {'linear_in': 3072, 'radial': 27136, 'density': 0, 'linear_out': 17408, 'self_connection': 163840}
     """
-    return _planned(Irreps(irreps_in), Irreps(irreps_sh), Irreps(irreps_out), radial_in, tuple(radial_mlp), self_rows)
+    irreps = Irreps(irreps_in), Irreps(irreps_sh), Irreps(irreps_out)
+    return _planned(*irreps, radial_in, tuple(radial_mlp), self_rows, density)
 
 
 @lru_cache(256)
@@ -112,6 +118,7 @@ def _planned(
     radial_in: int,
     radial_mlp: tuple[int, ...],
     self_rows: int,
+    density: bool,
 ) -> InteractionPlan:
     """Build the plan; cached, because a type check needs it several times."""
     within = reachable(irreps_in, irreps_sh)
@@ -126,4 +133,5 @@ def _planned(
         linear_out=plan_linear(product.irreps_out.simplify(), irreps_out),
         radial=(radial_in, *radial_mlp, product.weight_numel),
         self_connection=plan_fully_connected(irreps_in, f"{self_rows}x0e", irreps_out) if self_rows else None,
+        density=(radial_in, 1) if density else (),
     )

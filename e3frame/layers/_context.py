@@ -7,6 +7,8 @@ species: {kind: species_embedding, irreps_out: 6x0e}
 edge_vectors: {kind: edge_vectors}
 edge_sh: {kind: spherical_harmonics, irreps_out: 0e + 1o + 2e}
 radial: {kind: radial_basis, num_basis: 4}
+jumping: {kind: radial_basis, basis: chebyshev, num_basis: 3, envelope: {kind: none}}
+ending: {kind: radial_basis, basis: constant, num_basis: 1}
 a: {kind: convolution, irreps_out: 4x0e + 4x1o, radial_mlp: [4], avg_num_neighbors: 3.0}
 b: {kind: convolution, irreps_out: 4x0e + 4x1o + 4x1e, radial_mlp: [4], avg_num_neighbors: 3.0}
 x: {kind: convolution, irreps_out: 4x0e + 2x0o + 3x1o + 2x1e + 2x2e, radial_mlp: [4], avg_num_neighbors: 3.0}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from e3frame.algebra.interaction import InteractionPlan, plan_interaction
+from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.paths import ProductPlan, reachable
 from e3frame.layers.mlp import Widths
 from e3frame.spec.errors import SpecError
@@ -49,6 +50,12 @@ class Convolution(LayerSpec):
     """Widths of the hidden layers of the radial network."""
     avg_num_neighbors: auto(float, lambda statistics: statistics.avg_num_neighbors) = Field("auto", gt=0)  # type: ignore[valid-type]
     """Mean number of edges per atom. ``auto``: computed from the training data."""
+    density: bool = False
+    """Divide the messages by a density of the neighbours, ``1 + Σ tanh((v · radial)²) / √avg_num_neighbors`` with a
+    trained v (Batatia et al. 2023, arXiv 2401.00096), so that many neighbours do not make large features."""
+    cutoff: str | None = None
+    """Field per edge, one even scalar, that multiplies the weights w and the terms of the density, for radial functions
+    that do not end at r_max themselves."""
     self_connection: bool = True
     """Add S x_i. Without it the atom's own features are lost, and isolated atoms give zero."""
     attributes: str | None = None
@@ -66,6 +73,10 @@ class Convolution(LayerSpec):
         "avg_num_neighbors: 3.0, self_connection: false}",
         "{kind: convolution, of: x, irreps_out: 3x0e + 2x1e, radial_mlp: [], "
         "avg_num_neighbors: 3.0, attributes: species}",
+        "{kind: convolution, of: x, irreps_out: 3x0e + 2x1o, radial_mlp: [6], "
+        "avg_num_neighbors: 3.0, self_connection: false, density: true}",
+        "{kind: convolution, of: x, irreps_out: 3x0e + 2x1o, radial: jumping, radial_mlp: [6], "
+        "avg_num_neighbors: 3.0, density: true, cutoff: ending}",
     )
 
     def infer(self, scope: Scope) -> Signature:
@@ -82,11 +93,15 @@ class Convolution(LayerSpec):
                 raise SpecError(("attributes",), "attributes need self_connection: true", "remove attributes")
             require_scalars("attributes", attributes, "the self-connection")
             inputs.append(attributes.key)
+        cutoff = self._read_cutoff(scope)
+        if cutoff is not None:
+            unread = [SPECIES] if attributes is None else []  # in the place of attributes
+            inputs += [*unread, cutoff.key]
         problem = too_large(self._plan(scope).product.irreps_out.simplify())
         if problem is not None:
             raise SpecError(("irreps_out",), f"the product of {x} and {edge_sh} is too large: {problem}")
         output, dead = TensorType(self.irreps_out, "node"), self._dead(x, edge_sh)
-        return Signature(tuple(inputs), output, dead, per_pair=(radial.key,) if radial.key != edge_sh.key else ())
+        return Signature(tuple(inputs), output, dead, per_pair=_per_pair(edge_sh, radial, cutoff))
 
     def num_parameters(self, scope: Scope) -> int:
         return self._plan(scope).num_parameters
@@ -106,6 +121,7 @@ class Convolution(LayerSpec):
             self.self_connection,
             None if attributes is None else attributes.irreps,
             attributes is not None and attributes.field.per_species,
+            self.density,
         )
 
     def product_plan(self, scope: Scope) -> ProductPlan:
@@ -119,12 +135,20 @@ class Convolution(LayerSpec):
             scope.read(self.attributes, "node", "attributes") if self.attributes else None,
         )
 
+    def _read_cutoff(self, scope: Scope) -> Binding | None:
+        if self.cutoff is None:
+            return None
+        cutoff = scope.read(self.cutoff, "edge", "cutoff")
+        if cutoff.irreps.simplify() != Irreps("0e"):
+            raise SpecError(("cutoff",), f"one even scalar (0e) is required, but {cutoff} is not")
+        return cutoff
+
     def _plan(self, scope: Scope) -> InteractionPlan:
         x, edge_sh, radial, attributes = self._inputs(scope)
         rows = scope.num_species if attributes is None else attributes.irreps.dim
         self_rows = rows if self.self_connection else 0
         return plan_interaction(
-            x.irreps, edge_sh.irreps, self.irreps_out, radial.irreps.dim, self.radial_mlp, self_rows
+            x.irreps, edge_sh.irreps, self.irreps_out, radial.irreps.dim, self.radial_mlp, self_rows, self.density
         )
 
     def _dead(self, x: Binding, edge_sh: Binding) -> tuple[tuple[str, str], ...]:
@@ -136,3 +160,10 @@ class Convolution(LayerSpec):
             if unread
             else ()
         )
+
+
+def _per_pair(edge_sh: Binding, radial: Binding, cutoff: Binding | None) -> tuple[str, ...]:
+    """Return the inputs that the module takes once for an edge and its reverse: all of the same rows, or none."""
+    shared = [radial, *([] if cutoff is None else [cutoff])]
+    alike = len({x.field.reversal == 1 for x in shared}) == 1
+    return tuple(x.key for x in shared) if alike and edge_sh.key not in {x.key for x in shared} else ()

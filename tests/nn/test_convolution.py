@@ -105,6 +105,45 @@ def test_equals_e3nn(case: str, inputs, generator: torch.Generator):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-11)
 
 
+@pytest.mark.parametrize("with_cutoff", [False, True])
+@pytest.mark.parametrize("attributes", [None, "7x0e"])
+def test_density(attributes: str | None, with_cutoff: bool, inputs, generator: torch.Generator):
+    """Node by node: the result without it divided by 1 plus a sum over the edges, to which a cutoff belongs."""
+    torch.manual_seed(3)
+    plain = make(attributes is not None, attributes)
+    torch.manual_seed(3)
+    module = Convolution(HIDDEN, SH, OUT, 4, [6], SPECIES, 2.5, attributes is not None, attributes, density=True)
+    with torch.no_grad():
+        plain.linear_2.weight.copy_(module.linear_2.weight)
+    if attributes is not None:
+        module.self_connection = plain.self_connection
+    _, _, edge_index, _, radial = inputs
+    given = None if attributes is None else torch.randn(NODES, 7, generator=generator)
+    cutoff = torch.rand(EDGES, 1, generator=generator) if with_cutoff else None
+    own = 0.0 if attributes is None else plain.self_connection(inputs[0], given, inputs[1])
+    messages = plain(*inputs, None, given, cutoff) - own
+    found = module(*inputs, None, given, cutoff) - own
+    v = module.density.layer0.weight[:, 0] / 2.0  # of 4 radial functions
+    for node in range(NODES):
+        edges = (edge_index[1] == node).nonzero()[:, 0].tolist()
+        terms = [torch.tanh((radial[e] @ v) ** 2) * (1.0 if cutoff is None else cutoff[e, 0]) for e in edges]
+        expected = messages[node] / (1 + sum(terms) / math.sqrt(2.5))
+        torch.testing.assert_close(found[node], expected, rtol=0, atol=1e-12)
+
+
+def test_cutoff_multiplies_the_messages(inputs, generator: torch.Generator):
+    """Each by the factor of its edge, as if the harmonics were scaled."""
+    module = make(self_connection=False)
+    x, species, edge_index, edge_sh, radial = inputs
+    cutoff = torch.rand(EDGES, 1, generator=generator)
+    found = module(*inputs, None, None, cutoff)
+    expected = module(x, species, edge_index, edge_sh * cutoff, radial)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+    rows = torch.arange(EDGES).flip(0)
+    shared = module(x, species, edge_index, edge_sh, radial.flip(0), rows, None, cutoff.flip(0))
+    torch.testing.assert_close(shared, found, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("attributes", [None, "7x0e"])
 def test_is_equivariant(attributes: str | None, inputs, representation, generator: torch.Generator):
     module = make(attributes=attributes)
