@@ -88,6 +88,18 @@ def test_orthogonalized() -> None:
     assert out[2].abs().max() == 0
 
 
+@pytest.mark.parametrize(("dtype", "accuracy"), [(torch.float64, 1e-10), (torch.float32, 1e-2)])
+def test_orthogonalized_by_the_plain_iteration(dtype: torch.dtype, accuracy: float) -> None:
+    x = random_gradients([(8, 40)], 1)[0][0]
+    x[0] *= 1e-4  # a singular value of which little is left in float32
+    expected = x / x.norm()
+    for _ in range(5):
+        s = expected @ expected.mT
+        expected = 3.4445 * expected + (-4.7750 * s + 2.0315 * s @ s) @ expected
+    found = orthogonalized(x.to(dtype).unsqueeze(0), 5)[0]
+    torch.testing.assert_close(found.double(), expected, atol=accuracy, rtol=0)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_muon_is_that_of_torch(shape: tuple[int, int]) -> None:
     """torch computes in bfloat16, of three digits."""

@@ -119,6 +119,15 @@ def test_one_cycle() -> None:
     assert found[9] == pytest.approx(LR * 0.5 * (1 - math.cos(math.pi * 0.2)))
 
 
+def test_warmup_stable_decay() -> None:
+    found = rates({"kind": "warmup_stable_decay", "warmup": 0.2, "decay": 0.4, "end_factor": 0.5})
+    shares = [1e-3, 0.5, 1, 1, 1, 1, 1, 0.875, 0.75, 0.625]
+    assert found == pytest.approx([LR * share for share in shares])
+    assert rates({"kind": "warmup_stable_decay", "warmup": 0, "decay": 1}) == pytest.approx(
+        [LR * (1 - step / STEPS) for step in range(STEPS)]
+    )
+
+
 @pytest.mark.parametrize("kind", sorted(SchedulerSpec.members))
 def test_every_scheduler_builds(kind: str) -> None:
     assert len(rates({"kind": kind}, [1.0] * STEPS if kind == "plateau" else None)) == STEPS

@@ -50,11 +50,23 @@ def orthogonalized(x: Tensor, iterations: int) -> Tensor:
 
     Args:
         x: (number, rows, columns) with rows <= columns.
-        iterations: Newton-Schulz iterations of degree 5.
+        iterations: Newton-Schulz iterations ``x <- (a + b s + c s^2) x`` with ``s = x x^T``, at least one.
+
+    Only the factor of x and s change from one iteration to the next: both have the size of the shorter side.
     """
-    a, b, c = _QUINTIC
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
-    for _ in range(iterations):
-        square = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    return x
+    s = x @ x.mT
+    factor = p = _factor(s)
+    for _ in range(iterations - 1):
+        s = p @ s @ p
+        p = _factor(s)
+        factor = p @ factor
+    return factor @ x
+
+
+def _factor(s: Tensor) -> Tensor:
+    """Return ``a + b s + c s^2``."""
+    a, b, c = _QUINTIC
+    factor = torch.baddbmm(s, s, s, beta=b, alpha=c)
+    factor.diagonal(dim1=-2, dim2=-1).add_(a)
+    return factor
