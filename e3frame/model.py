@@ -19,7 +19,7 @@ from e3frame.spec import plugins as plugin_modules
 from e3frame.spec.base import Spec, mistake, mistake_at
 from e3frame.spec.elements import ATOMIC_NUMBERS, Element
 from e3frame.spec.errors import SpecError
-from e3frame.spec.irreps import IrrepsField
+from e3frame.spec.irreps import IrrepsField, Symmetry
 from e3frame.spec.layer import (
     POS,
     STRAIN,
@@ -59,6 +59,9 @@ class ModelSpec(Spec):
     plugins: tuple[str, ...] = ()
     """Plugins that define kinds of layers: entry points of the group ``e3frame.plugins``, or modules. A module that is
     not an entry point is imported only if the user also names it: ``plugins=my_layers`` on the command line."""
+    symmetry: Symmetry = "O(3)"
+    """``O(3)``: rotations and inversion. ``SO(3)``: rotations alone. All irreps are then written as even (1e for a
+    vector), and the energy of a mirror image may differ."""
     r_max: float = Field(gt=0, le=R_MAX)
     """Cutoff radius of the graph in Å."""
     species: auto(Annotated[tuple[Element, ...], Field(min_length=1)], lambda s: s.species) = "auto"  # type: ignore[valid-type]
@@ -128,8 +131,12 @@ class ModelSpec(Spec):
             SpecError: a layer is ill-typed; its path is that of the first one.
         """
         known = None if self.species == "auto" else self.species
-        scope = Scope(self.r_max, len(known) if known else (num_species or 1), known)
+        scope = Scope(self.r_max, len(known) if known else (num_species or 1), known, symmetry=self.symmetry)
         for name, irreps in self.inputs.items():
+            try:
+                scope.require_irreps(name, irreps)
+            except SpecError as error:
+                raise error.under("inputs") from None
             scope = scope.bind(Binding(name, input_key(name), TensorType(irreps, "graph")))
         layers = self.layers
         if not any(layer.gives_edge_vectors for layer in layers.values()):

@@ -59,6 +59,8 @@ def _of_model(path: str, plugins: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     yield "file", printable(str(header.path))
     yield "written by", f"e3frame {printable(header.version, 60)}"
     yield "weights", f"{header.typed.num_parameters:,}, {header.dtype}"
+    if spec.symmetry == "SO(3)":
+        yield "symmetry", "SO(3): mirror images may differ"
     yield "r_max", f"{spec.r_max:g} Å"
     yield "species", " ".join(spec.species)
     for name, irreps in spec.inputs.items():

@@ -35,6 +35,8 @@ def show_model(typed: TypedModel, console: Console, species: tuple[str, ...] | N
     kind = "auto" if typed.spec.species == "auto" else "given"
     names = f": {' '.join(known)}" if known else ""
     console.print(f"r_max {typed.spec.r_max:g} Å, species {kind}{names}", highlight=False)
+    if typed.spec.symmetry == "SO(3)":
+        console.print("symmetry SO(3): parity is not checked; mirror images may differ", highlight=False)
     table = _table("layer", "kind", "per")
     table.add_column("irreps")
     table.add_column("dim", justify="right")

@@ -9,6 +9,7 @@ from e3frame.data.sources.base import DataSpec, Label
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.spec.base import shown
 from e3frame.spec.errors import SpecError, did_you_mean, nearest
+from e3frame.spec.irreps import under
 from e3frame.spec.layer import LayerSpec, TensorType
 from e3frame.spec.quantities import quantity_of
 from e3frame.spec.statistics import Shifts
@@ -136,7 +137,7 @@ def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
     """Suggest YAML that adds the output to the model, if a layer has the irreps for it."""
     field = target.type
     is_dipole = name == "dipole" and field == TensorType(Irreps("1o"), "graph")
-    irreps = Irreps("0e + 1o") if is_dipole else field.irreps
+    irreps = under(Irreps("0e + 1o") if is_dipole else field.irreps, model.spec.symmetry)
     wanted = {ir for _, ir in irreps}
     if field.domain == "edge":
         per_edge = [known.name for known in model.steps[-1].scope.bindings.values() if known.domain == "edge"]
@@ -168,7 +169,7 @@ def _check_type(path: tuple[str, ...], target: TargetSpec, name: str, model: Typ
     if target.type.domain != output.domain:
         problem = f"the model's output '{name}' is per {output.domain}, but the target is per {target.type.domain}"
         raise SpecError((*path, "per"), problem)
-    if target.type.irreps.simplify() != output.irreps.simplify():
+    if under(target.type.irreps, model.spec.symmetry).simplify() != output.irreps.simplify():
         key = "irreps" if target.cartesian is None else "cartesian"
         wanted = str(target.type.irreps) if target.cartesian is None else f"{target.cartesian}: {target.type.irreps}"
         problem = f"the model's output '{name}' is {output.irreps}, but the target is {wanted}"

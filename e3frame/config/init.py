@@ -49,6 +49,9 @@ class InitSpec(Spec):
         """
         header = read_header(self.model, spec.plugins)
         path, held = header.path, header.spec
+        if held.symmetry != spec.symmetry:
+            problem = f"must equal the symmetry of {path}, {held.symmetry}; got {spec.symmetry}"
+            raise SpecError(("model", "symmetry"), problem)
         layers = {step.binding.key: step for step in typed.steps if step.num_parameters}
         earlier = {step.binding.key: step for step in header.typed.steps if step.num_parameters}
         for key, patterns in (("reset", self.reset), ("freeze", self.freeze), ("lr", self.lr)):

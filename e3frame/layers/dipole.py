@@ -48,8 +48,8 @@ class Dipole(LayerSpec):
 
     def infer(self, scope: Scope) -> Signature:
         x = scope.read(self.of, "node", "of")
-        self._require_parts(x)
-        require_claim(self.irreps_out, _VECTOR, "a dipole")
+        self._require_parts(x, scope)
+        require_claim(self.irreps_out, scope.irreps(_VECTOR), "a dipole")
         totals = read_total(scope, self.total_charge, "total_charge")
         inputs = (x.key, POS, SPECIES, BATCH, NUM_GRAPHS, *(t.key for t in totals))
         return Signature(inputs, TensorType(_VECTOR, "graph"))
@@ -64,10 +64,12 @@ class Dipole(LayerSpec):
         masses = [float(atomic_masses[ATOMIC_NUMBERS[symbol]]) for symbol in scope.species]
         return Dipole(masses, 0.0 if isinstance(self.total_charge, str) else self.total_charge)
 
-    def _require_parts(self, x: Binding) -> None:
-        if x.irreps not in (Irreps("0e"), _BOTH):
-            hint = "add a linear layer with irreps_out: 0e + 1o before it"
-            if x.irreps == _VECTOR:
+    def _require_parts(self, x: Binding, scope: Scope) -> None:
+        vector = scope.irreps(_VECTOR)
+        if x.irreps not in (Irreps("0e"), scope.irreps(_BOTH)):
+            both = f"0e + {vector[0].ir}"
+            hint = f"add a linear layer with irreps_out: {both} before it"
+            if x.irreps == vector:
                 hint = "to sum vectors only, use kind: sum"
-            problem = f"a charge and a vector per atom (0e + 1o, or 0e alone) are required, but {x} is not"
+            problem = f"a charge and a vector per atom ({both}, or 0e alone) are required, but {x} is not"
             raise SpecError(("of",), problem, hint)

@@ -32,7 +32,7 @@ class NegativeGradient(LayerSpec):
             problem = f"one scalar per graph is required, but {energy} has {energy.irreps.dim} components"
             raise SpecError(("of",), problem)
         out = TensorType(Irreps([(1, Irrep(1, -energy.irreps[0].ir.p))]), "node")
-        require_claim(self.irreps_out, out.irreps, f"the gradient of '{energy.name}'")
+        require_claim(self.irreps_out, scope.irreps(out.irreps), f"the gradient of '{energy.name}'")
         return Signature((Gradient(energy.key, POS), DTYPE), out)
 
     def build(self, scope: Scope) -> nn.Module:

@@ -200,6 +200,8 @@ def _model(run: TypedRun) -> str:
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=120)
     html = table(headings, rows, headings[4:], full=True)
     html += note(f"r_max {config.model.r_max:g} Å; species {', '.join(config.model.species)}")
+    if config.model.symmetry == "SO(3)":
+        html += note("symmetry SO(3): parity is not checked; mirror images may differ")
     html += columns(list(_scale_shifts(config)))
     return html + folded("the whole config", text)
 

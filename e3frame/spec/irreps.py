@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, InstanceOf, PlainSerializer, ValidationInfo, WithJsonSchema
 
 from e3frame.algebra.activations import gate_input
-from e3frame.algebra.irreps import Irreps, IrrepsSyntaxError
+from e3frame.algebra.irreps import Irrep, Irreps, IrrepsSyntaxError
 from e3frame.spec.base import mistake, shown
 from e3frame.spec.errors import did_you_mean
 from e3frame.spec.limits import COMPONENTS, DEGREE, TERMS
+
+Symmetry = Literal["O(3)", "SO(3)"]
+"""Rotations with inversion, or rotations alone."""
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 LONGEST = 1_000
@@ -86,6 +89,15 @@ def _literal(text: str, start: int, end: int) -> Irreps:
         return Irreps(text[start:end])
     except IrrepsSyntaxError as error:
         raise IrrepsSyntaxError(text, start + error.offset, error.expected) from None
+
+
+def under(irreps: Irreps, symmetry: Symmetry) -> Irreps:
+    """Return how irreps of O(3) transform under a symmetry. SO(3) has no parity: its irreps are written as even.
+
+    >>> under(Irreps("4x0e + 2x1o"), "SO(3)")
+    4x0e+2x1e
+    """
+    return irreps if symmetry == "O(3)" else Irreps([(mul, Irrep(ir.l, 1)) for mul, ir in irreps])
 
 
 def too_large(irreps: Irreps) -> str | None:

@@ -18,7 +18,7 @@ from e3frame.algebra.irreps import Irreps
 from e3frame.spec.base import AlsoWritten, Spec, mistake, shown
 from e3frame.spec.elements import SYMBOLS
 from e3frame.spec.errors import PathKey, SpecError, did_you_mean
-from e3frame.spec.irreps import too_large
+from e3frame.spec.irreps import Symmetry, too_large, under
 from e3frame.spec.limits import LAYERS, PATHS
 from e3frame.spec.registry import Kinded, OneOf
 from e3frame.spec.statistics import Statistics
@@ -130,12 +130,24 @@ class Signature:
 
 @dataclass(frozen=True)
 class Scope:
-    """Fields available to a layer, in order, with the cutoff and species of the model."""
+    """Fields available to a layer, in order, with the cutoff, species and symmetry of the model."""
 
     r_max: float
     num_species: int
     species: tuple[str, ...] | None = None
     bindings: Mapping[str, Binding] = field(default_factory=dict)
+    symmetry: Symmetry = "O(3)"
+
+    def irreps(self, irreps: Irreps) -> Irreps:
+        """Return irreps of O(3) as those of the model's symmetry."""
+        return under(irreps, self.symmetry)
+
+    def require_irreps(self, key: str, irreps: Irreps) -> None:
+        """Raise SpecError if irreps that a user has written have a parity that the model's symmetry lacks."""
+        known = self.irreps(irreps)
+        if known != irreps:
+            problem = f"{irreps} has odd parity, but with symmetry: SO(3) nothing has a parity"
+            raise SpecError((key,), problem, f"write {known}")
 
     def bind(self, binding: Binding) -> Scope:
         rest = {name: known for name, known in self.bindings.items() if name != binding.name}
@@ -264,7 +276,12 @@ class LayerSpec(Kinded, family="layer"):
     def thread(self, name: str, key: str, path: PathKey, scope: Scope) -> tuple[Scope, list[Step]]:
         """Add this layer to the model; return the new scope and the steps. Containers override this."""
         try:
+            for written in type(self).model_fields:
+                if isinstance(value := getattr(self, written), Irreps):
+                    scope.require_irreps(written, value)
             signature = self.infer(scope)
+            output = replace(signature.output, irreps=scope.irreps(signature.output.irreps))
+            signature = replace(signature, output=output)
             problem = too_large(signature.output.irreps)
             if problem is not None:
                 raise SpecError((), f"the output of this layer is too large: {problem}")
