@@ -95,10 +95,23 @@ def full_couplings(terms: Terms, order: int, ir: Irrep) -> tuple[Couplings, ...]
             for t, factor in enumerate(terms):
                 for out in outputs_of(left, factor, order):
                     if n < order - 1 or out == ir:
-                        product = _times(coefficients, (left.l, factor.l, out.l), *_factor(terms, sector, t))
+                        degrees = (left.l, factor.l, out.l)
+                        product = _times(coefficients, degrees, *_factor(terms, sector, t)) * sign_before(*degrees)
                         wider.append((out, tuple(sorted((*sector, t))), product))
         paths = wider
     return tuple(Couplings(sector, coefficients) for out, sector, coefficients in paths if out == ir)
+
+
+@cache
+def sign_before(*degrees: int) -> float:
+    """Return the sign of ``wigner_3j`` of e3nn before 0.5, to which mace-torch is bound, relative to ours.
+
+    With an odd sum of degrees in ascending order, the first number there that is not zero is positive.
+    """
+    if sum(degrees) % 2 == 0:
+        return 1.0
+    symbol = wigner_3j(*sorted(degrees))
+    return float(np.sign(symbol[symbol != 0][0]))
 
 
 @lru_cache(maxsize=4096)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from e3frame import kernels, o3
 from e3frame.algebra import Irrep, wigner
+from e3frame.algebra.symmetric_power import sign_before
 from e3frame.algebra.symmetric_product import SymmetricProductPlan, plan_symmetric_product
 from e3frame.kernels.backends import use
 
@@ -81,7 +82,8 @@ def paths_to(terms: tuple[Irrep, ...], order: int, ir: Irrep) -> list[tuple]:
 def follow(path: tuple, parts: list[Tensor]) -> Tensor:
     value = parts[path[0]]
     for t, ir in path[1:]:
-        c = torch.tensor(wigner.wigner_3j(ir.l, (value.shape[-1] - 1) // 2, (parts[t].shape[-1] - 1) // 2))
+        degrees = (ir.l, (value.shape[-1] - 1) // 2, (parts[t].shape[-1] - 1) // 2)
+        c = torch.tensor(wigner.wigner_3j(*degrees)) * sign_before(*degrees)
         value = torch.einsum("kij,zui,zuj->zuk", c * ir.dim**0.5, value, parts[t])
     return value
 
@@ -108,6 +110,15 @@ MACE = {
         *(0.0295887726399, -1.33061724649, -0.587931262598, 0.00248196657089, 2.16866309899, 1.94399306827),
         *(-0.492204726237, -3.22155864381, 0.291693113944, 1.63454005136, 1.88359860678, -0.998242623398),
         *(-1.89957194705, 1.02787139101, -0.826053805367, -2.07732730989, -1.35033479121, 1.13378922958),
+    ),
+    ("2x0e + 2x1o + 2x2e + 2x3o", "2x0e + 2x1o", 3): (
+        *(0.231194694024, -0.197089119009, -4.53680967961, -4.05485222383, -0.722502600724, -2.14257843043),
+        *(0.277019390662, 1.2616153877, -0.800907022933, 2.12548919514, -2.29906968548, 2.86018288449),
+        *(2.57240894996, 3.80498263984, 0.838715719991, -2.97970901093),
+    ),
+    ("2x0e + 2x1o + 2x2e", "2x1o", 4): (
+        *(-4.08786909199, -3.63055367718, 0.458540878756, -0.530954411101, 0.155662641378, 0.660309182692),
+        *(1.94951448174, 0.867156910617, -5.22256529159, -1.69307689544, 1.06967617917, 3.47869302981),
     ),
     ("2x0e + 2x1o", "2x0e + 2x1o", 4): (
         *(1.31258397234, 1.75293843135, -0.220291140282, -0.238047622113, -0.0369442179866, -1.2812140578),
