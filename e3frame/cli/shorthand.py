@@ -118,7 +118,7 @@ def _forms(text: str, configs: Mapping[str, Sequence[str]], config_dir: str | No
         parts = (_quoted(file_choice(_path(p), config_dir)) if p in files else p for p in value.split(","))
         return [f"{key}={','.join(parts)}"]
     if group != "data":
-        raise _mistaken(group, text, f"a YAML file or the name of a config is required, got {files[0]}", configs)
+        raise _mistaken(group, text, f"expected a YAML file or the name of a config, got {files[0]}", configs)
     kinds = {_DATA_KINDS.get(Path(part).suffix, "xyz") for part in value.split(",")}
     if len(kinds) > 1:
         raise SpecError(

@@ -102,10 +102,10 @@ def _run(typed: TypedRun, folder: Path | None, call: Callable[[Callable[[Path], 
         call: calls a function with the folder.
     """
     from e3frame.run.folder import make_writable
-    from e3frame.run.resume import Finished, look
+    from e3frame.run.resume import Finished, earlier_session
 
     try:
-        held = None if folder is None else look(folder, typed.config)
+        held = None if folder is None else earlier_session(folder, typed.config)
         if folder is not None:
             make_writable(folder)
         from e3frame.run.training import run

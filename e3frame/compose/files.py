@@ -30,7 +30,7 @@ def roots(config_dir: str | None) -> list[Path]:
     found = [config_folder()]
     if config_dir is not None:
         if not isdir(config_dir):
-            raise UserError(f"--config-dir {config_dir}: there is no such folder")
+            raise UserError(f"--config-dir {config_dir}: this folder does not exist")
         found.append(Path(config_dir))
     return found
 

@@ -120,5 +120,5 @@ def _missing_config(error: MissingConfigException, overrides: Sequence[str]) -> 
     options = list(error.options or [])
     hint = did_you_mean(name, options, f"configs in {group}")
     if name.endswith((".yaml", ".yml")):
-        hint = "name a config without its folder and .yaml; --config-dir adds a folder of your own"
+        hint = "name the config without folder and .yaml; add your own folder with --config-dir"
     return SpecError((group,), f"there is no {group} config named {name}", hint, source=source)

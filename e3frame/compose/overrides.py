@@ -175,9 +175,9 @@ def refuse_no_choice(overrides: Sequence[str], config_dir: str | None) -> None:
     for override in overrides:
         group, _, value = override.partition("=")
         if group in known and "," in value and value[:1] not in "[{":
-            _refuse_sweep((group,), override, "-m runs once for each")
+            _refuse_sweep((group,), override, "use -m to run once per value")
         if value in ("null", "") and group != "experiment" and group in known:
-            problem = f"one config of the group is required, got {value or 'nothing'}"
+            problem = f"choose one config of this group, got {value or 'nothing'}"
             hint = f"configs in {group}: {', '.join(known[group])}"
             raise SpecError((group,), problem, hint, source=f"command-line override {override}")
 
@@ -198,7 +198,9 @@ def override_places(values: Sequence[str]) -> Sources:
         path = tuple(parsed.key_or_group.split("."))
         if parsed.is_sweep_override():
             value = text.partition("=")[2]
-            _refuse_sweep(path, text, "-m runs once for each" + ("" if "(" in value else f"; [{value}] is a list"))
+            _refuse_sweep(
+                path, text, "use -m to run once per value" + ("" if "(" in value else f", or [{value}] for a list")
+            )
         sources.add_override(path, text, parsed.value())
     return sources
 

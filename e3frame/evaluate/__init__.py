@@ -1,1 +1,1 @@
-"""Predictions beside labels: losses, errors, and the errors of a whole split."""
+"""Compares predictions with labels: losses, metrics and the evaluation of whole splits."""

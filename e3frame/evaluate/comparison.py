@@ -30,13 +30,13 @@ class Comparison:
     Attributes:
         spec: the model, with forces and stress derived from its energy if the data may have such labels.
         task: the targets that are compared, and their labels.
-        asked: targets of the training whose labels the data declare.
+        declared: targets of the training whose labels the data declare.
         data: the data; a frame may lack any of the labels.
     """
 
     spec: ModelSpec
     task: TaskSpec
-    asked: frozenset[str]
+    declared: frozenset[str]
     data: DataSpec
 
     @classmethod
@@ -65,8 +65,8 @@ class Comparison:
             except SpecError as error:
                 lines = [f"{saved.path}: {error.problem}", *(error.hint or "").splitlines()]
                 raise UserError("\n  ".join(lines)) from None
-        asked = frozenset(name for name in targets if whole.key(name) in data.label_names)
-        return cls(spec if derived else saved.spec, task, asked, lenient)
+        declared = frozenset(name for name in targets if whole.key(name) in data.label_names)
+        return cls(spec if derived else saved.spec, task, declared, lenient)
 
     def load(self) -> tuple[Splits, SingleAtoms]:
         """The splits of the data, without the single atoms whose energies are the model's reference energies.
@@ -91,7 +91,7 @@ class Comparison:
             files = ", ".join(dict.fromkeys(file for dataset in splits.values() for file in dataset.files))
             hints = list(self._ways(self.task.targets))
             raise DataError(f"no frame has a label {names}", file=files, hint="\n".join(hints) or None)
-        return _found(self.task, self.data, {name for name in self.task.targets if name in there | self.asked})
+        return _found(self.task, self.data, {name for name in self.task.targets if name in there | self.declared})
 
     def remarks(self, splits: Mapping[str, FrameSet], chosen: Collection[str]) -> Iterator[str]:
         """Remarks about frames that are left out, missing labels, and labels that the model does not predict.
@@ -104,17 +104,18 @@ class Comparison:
         seen = sum(len(splits[name]) for name in chosen)
         if seen < total:
             yield f"{', '.join(chosen)}: {seen:,} of {total:,} frames; split=all uses all"
-        looked_at = {name: splits[name] for name in chosen}
-        absent = [name for name in self.task.targets if name in self.asked and not self._has(name, looked_at)]
+        compared = {name: splits[name] for name in chosen}
+        absent = [name for name in self.task.targets if name in self.declared and not self._has(name, compared)]
         yield from self._ways(absent)
         known = {*(self.task.key(name) for name in self.task.targets), *self.spec.inputs}
         ignored = [name for name in self.data.label_names if name not in known]
         derived = [n for n in ignored if n in derivations().values() and ENERGY in self.spec.outputs]
         if derived and ENERGY in self.task.targets and self.task.unit(ENERGY) != QUANTITIES[ENERGY].unit:
-            yield f"the energy of the model is in {self.task.unit(ENERGY)}: {', '.join(derived)} not compared"
+            reason = f"because the model's energy is in {self.task.unit(ENERGY)}"
+            yield f"labels not compared, {reason}: {', '.join(derived)}"
             ignored = [name for name in ignored if name not in derived]
         if ignored and self.data.paths:
-            yield f"the model does not predict {', '.join(ignored)}: not compared"
+            yield f"labels not compared, because the model does not predict them: {', '.join(ignored)}"
 
     def _has(self, name: str, splits: Mapping[str, FrameSet]) -> bool:
         key, per = self.task.key(name), self.task.targets[name].label.per

@@ -226,13 +226,13 @@ def evaluate(
         raise DataError(error.problem, file=error.file, hint="split=all uses all frames, undivided") from None
     splits = dict(loaded.items())
     if split != "all" and split not in splits:
-        raise UserError(f"the data have no {split} frames\n  splits there: {', '.join(splits)}, or all")
+        raise UserError(f"the data have no {split} frames\n  choose {', '.join(splits)} or all")
     chosen = splits if split == "all" else {split: splits[split]}
     for dataset in chosen.values():
         require_known(saved.spec.species, dataset)
         require_inputs(dataset, saved.spec.inputs)
     task = comparison.labelled(chosen)
-    apart = [f"{single.what} are the model's reference energies and set apart; {KEY} includes them"]
+    apart = [f"{single.what} define the model's reference energies and are excluded; {KEY} includes them"]
     for remark in [*comparison.remarks(splits, chosen), *(apart if single.energies else single.said)]:
         say(remark)
     network = saved.build(place, spec=comparison.spec)

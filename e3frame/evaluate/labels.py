@@ -100,7 +100,7 @@ def require_labels(splits: Splits, task: TaskSpec, monitors: tuple[str, ...] = (
 
 def _require_any(held: Held, train: FrameSet, name: str, key: str) -> None:
     if not held.there:
-        hint = f"the {held.beyond:,} pairs that have one are all beyond r_max" if held.beyond else None
+        hint = f"all {held.beyond:,} pairs of atoms with this label are beyond r_max" if held.beyond else None
         file = ", ".join(train.files)
         raise DataError(f"no training frame has the label '{key}' of the target {name}", file=file, hint=hint)
 
@@ -108,12 +108,14 @@ def _require_any(held: Held, train: FrameSet, name: str, key: str) -> None:
 def _require_monitored(there: set[str], task: TaskSpec, monitors: tuple[str, ...]) -> None:
     if not any(task.targets[name].last_weight > 0 for name in there):
         wanted = ", ".join(task.key(name) for name, target in task.targets.items() if target.last_weight > 0)
-        raise UserError(f"no validation frame has a label to tell the best checkpoint by\n  labels wanted: {wanted}")
+        raise UserError(
+            f"no validation frame has a label to choose the best checkpoint\n  labels of the targets: {wanted}"
+        )
     for name in task.targets.keys() - there:
         for monitor in monitors:
             if monitor in (f"val_{name}_mae", f"val_{name}_rmse"):
                 problem = f"{monitor} is monitored, but no validation frame has the label '{task.key(name)}'"
-                raise UserError(f"{problem}\n  monitor val_loss")
+                raise UserError(f"{problem}\n  set trainer.monitor=val_loss")
 
 
 def require_inputs(dataset: FrameSet, inputs: Collection[str]) -> None:
@@ -122,8 +124,10 @@ def require_inputs(dataset: FrameSet, inputs: Collection[str]) -> None:
         lacking = (~Held.of(dataset, name, "graph").frames).nonzero().flatten()
         if len(lacking):
             file, frame = dataset.where(int(lacking[0]))
-            hint = "frames may lack labels, but not inputs of the model"
-            raise DataError(f"the frame has no {name}, which the model reads", file=file, frame=frame, hint=hint)
+            hint = "labels may be missing, inputs may not"
+            raise DataError(
+                f"the frame has no {name}, which is an input of the model", file=file, frame=frame, hint=hint
+            )
 
 
 def _missing(held: Held, key: str, split: str, per: str) -> Iterator[str]:

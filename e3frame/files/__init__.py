@@ -1,1 +1,1 @@
-"""Files of users: read within limits and with the place of each value; written so that nothing is lost."""
+"""Reads users' files, with limits and positions of values, and writes files atomically."""

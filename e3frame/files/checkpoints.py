@@ -19,7 +19,7 @@ def is_checkpoint(name: str) -> bool:
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, by step; other files there are left alone."""
+    """Return the checkpoints in a folder, sorted by step; other files are ignored."""
     found = [path for path in folder.iterdir() if is_checkpoint(path.name)] if folder.is_dir() else []
     return sorted((path for path in found if path.is_file()), key=step_of)
 

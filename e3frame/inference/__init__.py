@@ -1,1 +1,1 @@
-"""Trained models: saved in one file without pickle, evaluated on data, run on structures."""
+"""Saves trained models in one file without pickle, loads them, and runs them on structures."""

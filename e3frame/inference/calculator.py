@@ -81,7 +81,7 @@ class E3FrameCalculator(Calculator):
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Refuse all changes: a calculator keeps its settings."""
         if kwargs:
-            raise UserError(f"{', '.join(kwargs)} cannot be set\n  make a new calculator")
+            raise UserError(f"{', '.join(kwargs)} cannot be changed\n  create a new calculator")
         return {}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
@@ -102,7 +102,7 @@ class E3FrameCalculator(Calculator):
         self.results = {}  # a failed calculation must not leave results of an earlier one
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         if self.atoms is None:
-            raise UserError("the calculator has no atoms\n  atoms.calc = calculator, or give it atoms")
+            raise UserError("the calculator has no atoms\n  set atoms.calc = calculator, or pass atoms")
         with without_modes(self.predictor.device):
             graph = self.predictor.graph(self.atoms)
             self._read, self._weights = self.predictor.inputs.read(self.atoms), _content(self.predictor.model)

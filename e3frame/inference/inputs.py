@@ -32,7 +32,7 @@ class FrameInputs:
     def __init__(self, inputs: Mapping[str, Irreps], keys: Mapping[str, str]) -> None:
         for name in keys:
             if name not in inputs:
-                raise UserError(f"the model reads no input '{name}'\n  {did_you_mean(name, inputs, 'inputs')}")
+                raise UserError(f"the model has no input '{name}'\n  {did_you_mean(name, inputs, 'inputs')}")
         self.inputs, self.keys = inputs, dict(keys)
 
     def read(self, atoms: Atoms, file: str | None = None, frame: int | None = None) -> dict[str, NDArray[np.float64]]:
@@ -45,7 +45,7 @@ class FrameInputs:
         for name, irreps in self.inputs.items():
             key = self._key(name, atoms)
             if key not in atoms.info:
-                problem = f"the model reads {name} ({irreps} per graph), the frame has no key '{key}'"
+                problem = f"the model needs the input {name} ({irreps} per graph), but the frame has no key '{key}'"
                 hint = f"set atoms.info['{key}']"
                 if file is not None:
                     hint = f"existing keys: {', '.join(map(str, atoms.info)) or 'none'}; name it with keys.{name}=KEY"

@@ -106,7 +106,7 @@ class SavedModel:
         count = max((each.end for each in held.values()), default=0)
         content = bytearray(read_bytes(self.path, self.header.start, count))
         if len(content) < count:
-            raise not_a_model(self.path, "it has been changed while it was read")
+            raise not_a_model(self.path, "it changed while it was read")
         return {name: _tensor(each, content) for name, each in held.items()}
 
     def build(
@@ -131,9 +131,9 @@ class SavedModel:
         held = self.header.tensors
         wanted = {name: (_NAMES.get(tensor.dtype), tuple(tensor.shape)) for name, tensor in expected.items()}
         problems = [f"no {name}" for name in wanted if name not in held]
-        problems += [f"{shown(name)} is not a part of it" for name in held if name not in wanted]
+        problems += [f"the model has no weight {shown(name)}" for name in held if name not in wanted]
         problems += [
-            f"{name} is {held[name].dtype} {held[name].shape}, the spec needs {dtype} {shape}"
+            f"{name} is {held[name].dtype} {held[name].shape}, but the spec needs {dtype} {shape}"
             for name, (dtype, shape) in wanted.items()
             if name in held and (held[name].dtype, held[name].shape) != (dtype, shape)
         ]

@@ -45,7 +45,7 @@ class NormActivation(LoadsE3nn):
     ) -> None:
         super().__init__()
         if epsilon is not None and not normalize:
-            raise ValueError("epsilon is for normalize=True only")
+            raise ValueError("epsilon needs normalize=True")
         if epsilon is not None and not epsilon > 0:
             raise ValueError(f"epsilon must be positive, got {epsilon}")
         self.irreps_in = self.irreps_out = Irreps(irreps_in)

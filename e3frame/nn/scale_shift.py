@@ -33,9 +33,7 @@ class PerSpeciesScaleShift(KeepsFloat64):
     def __init__(self, scale: Sequence[float], shift: Sequence[float]) -> None:
         super().__init__()
         if len(scale) != len(shift) or len(scale) == 0:
-            raise ValueError(
-                f"one scale and one shift for each species are required, got {len(scale)} and {len(shift)}"
-            )
+            raise ValueError(f"scale and shift need one value per species, got {len(scale)} and {len(shift)}")
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float64).clone())
         self.register_buffer("shift", torch.as_tensor(shift, dtype=torch.float64).clone())
 

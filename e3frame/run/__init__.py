@@ -1,1 +1,1 @@
-"""One run from its start to its report: folder, data, start or resume, training, errors, figures."""
+"""One training run, from its folder to its report."""

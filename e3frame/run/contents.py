@@ -40,11 +40,11 @@ def require_same_data(folder: Path, config: RunConfig) -> None:
     except DataError:  # the files cannot be read: loading them gives the better message
         return
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
-        raise UserError(f"{folder / NAME} is damaged\n  train folder=NEW starts a new run") from None
+        raise UserError(f"{folder / NAME} is damaged\n  to start a new run: train folder=NEW") from None
     if changed:
         more = [f"and {len(changed) - NAMED} more"] if len(changed) > NAMED else []
         lines = "\n".join(f"  {line}" for line in [*changed[:NAMED], *more])
-        hint = "train folder=NEW starts a new run with the changed data; to continue this one, restore the files"
+        hint = "to start a new run with the changed data: train folder=NEW; to continue this one, restore the files"
         raise UserError(f"{folder}: the data of this run have changed\n{lines}\n  {hint}")
 
 
@@ -62,11 +62,11 @@ def _is(file: Path, held: dict[str, Any]) -> bool:
 
 
 def _missing(held: dict[str, Any], now: set[str]) -> list[str]:
-    return [f"{file} is no longer among the files" for file in held if file not in now]
+    return [f"{file} has been removed" for file in held if file not in now]
 
 
 def _new(held: dict[str, Any], now: set[str]) -> list[str]:
-    return [f"{file} was not there when the run began" for file in sorted(now) if file not in held]
+    return [f"{file} was added after the run began" for file in sorted(now) if file not in held]
 
 
 def _changed(held: dict[str, Any], now: set[str]) -> list[str]:

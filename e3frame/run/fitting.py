@@ -1,4 +1,4 @@
-"""The training in a run: what is written before its first step, its first weights, and where it continues."""
+"""The training of a run: the files before its first step, the initial weights, and the checkpoint it continues from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from e3frame.version import __version__
 
 
 def train_from_sound(session: Session, splits: Splits) -> Fitted:
-    """Train from the checkpoint of a session, or from an earlier one where that turns out to be damaged."""
+    """Train from the checkpoint of a session, or from an earlier one if that is damaged."""
     random = torch.get_rng_state()
     while True:
         try:
@@ -36,7 +36,7 @@ def train_from_sound(session: Session, splits: Splits) -> Fitted:
                 raise
             if session.config.ckpt not in (None, "last"):
                 raise not_a_checkpoint(damaged.path, error) from None
-            say(session.console, f"{damaged.path} is damaged: {error}; the one before is used")
+            say(session.console, f"{damaged.path} is damaged: {error}; using the previous checkpoint")
             start, notes = find(session.folder, session.config, step_of(damaged.path))
             say(session.console, *notes)
             session = replace(session, start=start)
@@ -66,7 +66,7 @@ def train(session: Session, splits: Splits) -> Fitted:
 
 
 def _describe(session: Session) -> None:
-    """Write what the run is, and remove what an earlier session wrote that does not hold any more."""
+    """Write the config of the run, and remove outdated results of an earlier session."""
     folder, config = session.folder, session.config
     (folder / "metrics.json").unlink(missing_ok=True)
     raw = config.replace(folder=None, ckpt=None).model_dump(mode="json")
@@ -78,7 +78,7 @@ def _describe(session: Session) -> None:
 
 
 def _initial(session: Session) -> Model:
-    """The model before the first step: random weights, and those of the trained model that the run starts from."""
+    """Return the model before the first step: random weights, and those of a trained model to start from."""
     config, transfer = session.config, session.typed.transfer
     model = config.model.build().to(getattr(torch, config.trainer.weights))
     session.console.print(f"\n{model_line(model, config)}", highlight=False)

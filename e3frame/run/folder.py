@@ -19,7 +19,7 @@ from e3frame.spec.errors import UserError
 FILES = ("config.yaml", "data.json", "metrics.csv", "metrics.json", "model.safetensors", "report.html")
 FIGURES = ("learning_curve.png", "parity_*.png")
 LOCK = ".e3frame.lock"
-_SAYS = re.compile(r"process \d+ on \S+ since [\d :-]+\n?")
+_HOLDER = re.compile(r"process \d+ on \S+ since [\d :-]+\n?")
 
 
 def results(folder: Path) -> list[str]:
@@ -39,7 +39,9 @@ def results(folder: Path) -> list[str]:
             require_regular(folder / name)
         if (checkpoints := folder / "checkpoints").exists():
             if not checkpoints.is_dir():
-                raise UserError(f"{checkpoints} is not a folder\n  choose another folder for the run, or move it away")
+                raise UserError(
+                    f"{checkpoints} is not a folder\n  choose another folder for the run, or rename this file"
+                )
             names.append(checkpoints.name)
     return names
 
@@ -56,7 +58,7 @@ def readable(folder: Path) -> Iterator[None]:
 
 
 def make_writable(folder: Path) -> None:
-    """Make the folder, and remove the half-written files of sessions of this run that were killed.
+    """Make the folder, and remove files that killed sessions of this run left half-written.
 
     Raises:
         UserError: the folder cannot be written.
@@ -125,9 +127,9 @@ def _lock(path: Path) -> int | None:
 
 
 def _sign(opened: int) -> bool:
-    """Write who holds the lock into its file, unless the file is of another program; whether it was written."""
-    said = os.pread(opened, 200, 0).decode(errors="replace")
-    if said and not _SAYS.fullmatch(said):
+    """Write the holder of the lock into its file and return True, unless another program has written the file."""
+    text = os.pread(opened, 200, 0).decode(errors="replace")
+    if text and not _HOLDER.fullmatch(text):
         return False
     os.ftruncate(opened, 0)
     began = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -136,8 +138,8 @@ def _sign(opened: int) -> bool:
 
 
 def _held(path: Path) -> str:
-    said = ""
+    text = ""
     with suppress(OSError):
-        said = read_regular(path)[:200].decode(errors="replace")
-    by = said.strip() if _SAYS.fullmatch(said) else "another process"
-    return f"{path.parent}: {by} trains in this folder\n  wait until it ends, or choose another folder"
+        text = read_regular(path)[:200].decode(errors="replace")
+    by = text.strip() if _HOLDER.fullmatch(text) else "another process"
+    return f"{path.parent}: {by} is training in this folder\n  wait until it ends, or choose another folder"

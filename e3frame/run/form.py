@@ -1,5 +1,7 @@
-"""The form of a checkpoint: names, sizes, kinds and ranges of all that it holds. Anyone can write a digest that fits,
-so a run continues only from a checkpoint of the form that this training writes."""
+"""Checks names, sizes, types and ranges of everything in a checkpoint.
+
+Anyone can write a file with a valid digest, so a run continues only from a checkpoint in its own form.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,7 @@ _LARGEST = 1 << 53
 
 
 def require_form(state: Mapping[str, Any], model: Model, average: Averaged | None, config: RunConfig) -> None:
-    """Raise Damaged, with the place, if a state is not that of a training of this model.
+    """Raise Damaged, with the place, if a state does not fit the training of this model.
 
     Args:
         state: nested dicts and lists, as Lightning saves them.
@@ -59,7 +61,7 @@ def require_form(state: Mapping[str, Any], model: Model, average: Averaged | Non
 
 def _part(state: Mapping[str, Any], name: str, kind: type) -> Any:
     if not isinstance(state, Mapping) or not isinstance(state.get(name), kind):
-        raise Damaged(f"it has no {name}")
+        raise Damaged(f"it lacks {name}")
     return state[name]
 
 
@@ -181,4 +183,4 @@ def _require_range(held: Any, place: str, low: float = 0, high: float = math.inf
 
 def _require(good: bool, place: str) -> None:
     if not good:
-        raise Damaged(f"its {place} is not that of this training")
+        raise Damaged(f"its {place} does not fit this training")

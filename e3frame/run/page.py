@@ -106,8 +106,8 @@ def _errors(splits: Mapping[str, Evaluation]) -> str:
     numbers = [f"{error} {split}" for error in ("MAE", "RMSE", "R²") for split in splits]
     frames = ", ".join(f"{evaluation.frames:,} {split}" for split, evaluation in splits.items())
     text = (
-        f"{frames} frames. R² compares with what is known without a model: for sums over the atoms, such as energies, "
-        "the best reference energies of the elements; for other scalars, their mean; for vectors and tensors, zero."
+        f"{frames} frames. R² is relative to a model without geometry: fitted reference energies of the elements for "
+        "sums over atoms such as energies, the mean for other scalars, zero for vectors and tensors."
     )
     return table(["target", "unit", *numbers], rows, numbers, full=True) + note(text)
 
@@ -120,7 +120,7 @@ def _target(name: str, evaluation: Evaluation, config: RunConfig) -> str:
     if len(drawn.groups) > 1:
         html += image(parity_by_species(drawn), f"{name}: parity by species")
     parts = [(in_unit("worst frames, RMSE", unit), _worst(by_frame, evaluation, config))]
-    kinds = "species of the pair" if config.task.targets[name].label.per == "edge" else "species"
+    kinds = "species of the two atoms" if config.task.targets[name].label.per == "edge" else "species"
     for heading, found in ((kinds, errors.by_species), ("irrep", errors.by_irrep)):
         if found:
             rows = [[key, rounded(both["mae"], 4), rounded(both["rmse"], 4)] for key, both in found.items()]
@@ -159,7 +159,7 @@ def _data(data: Splits, missing: Sequence[str], config: RunConfig) -> str:
         headings, rows, headings[3:]
     )
     lines = [[line] for line in missing]
-    return html + ("<h3>missing labels</h3>" + table([""], lines) if lines else "")
+    return html + ("<h3>incomplete labels</h3>" + table([""], lines) if lines else "")
 
 
 def _roles(key: str, config: RunConfig) -> Iterator[str]:
@@ -215,5 +215,5 @@ def _scale_shifts(config: RunConfig) -> Iterator[tuple[str, str]]:
             each = zip(species, scales, shifts, strict=True)
             rows = [[symbol, f"{scale:.5g}", f"{shift:.6g}"] for symbol, scale, shift in each]
             unit = config.task.unit(name) if name in config.task.targets else ""
-            heading = in_unit(f"{name} of an atom: scale × the network's value + shift", unit)
+            heading = in_unit(f"{name} per atom = scale × network + shift", unit)
             yield heading, table(["species", "scale", "shift"], rows, ["scale", "shift"])

@@ -1,4 +1,4 @@
-"""Further processes of a training on this machine: how they start and end, and why one of them failed."""
+"""Starts and ends further processes of a training on this machine, and finds out why one of them failed."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Peer:
 
     @classmethod
     def start(cls, number: int, folder: Path, checkpoint: Path | None, plugins: Sequence[str]) -> Peer:
-        """Start a process that trains along, from a checkpoint or from the beginning."""
+        """Start a further process of the training, from a checkpoint or from the beginning."""
         command = [sys.executable, "-m", "e3frame.run.worker", str(folder), str(checkpoint or ""), *plugins]
         # The modules of this process, and no others from the current folder.
         modules = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONSAFEPATH": "1"}
@@ -81,15 +81,15 @@ class Peer:
         if not code:
             return None
         self.log.seek(0)
-        said = self.log.read().decode(errors="replace").strip()
+        printed = self.log.read().decode(errors="replace").strip()
         if code == MISTAKE:
-            return UserError(said)
+            return UserError(printed)
         name = f"process {self.number} of this training"
-        again = "the same command goes on from the last checkpoint"
+        again = "run the same command again to resume from the last checkpoint"
         if code > 0:
-            return UserError(f"{name} failed\n  {(said.splitlines() or ['it printed nothing'])[-1]}\n  {again}")
+            return UserError(f"{name} failed\n  {(printed.splitlines() or ['it printed nothing'])[-1]}\n  {again}")
         killed = f"{name} was killed by {signal.Signals(-code).name}"
-        memory = ", as a machine does that is short of memory" if -code == signal.SIGKILL else ""
+        memory = ", probably because the machine ran out of memory" if -code == signal.SIGKILL else ""
         return UserError(f"{killed}{memory}\n  {again}")
 
 
@@ -105,7 +105,9 @@ def wait_until_ready(peers: Sequence[Peer]) -> None:
             peer = waiting.pop(channel)
             if not channel.recv(1):
                 peer.process.wait()
-                raise peer.failure() or UserError(f"process {peer.number} of this training ended before it began")
+                raise peer.failure() or UserError(
+                    f"process {peer.number} of this training ended before training started"
+                )
 
 
 def failure(peers: Sequence[Peer]) -> UserError | None:
@@ -180,7 +182,7 @@ def _reason(error: RuntimeError, peers: Sequence[Peer], spec: TrainerSpec) -> Ex
     if peers:
         return failure(peers) or error
     number = f"process {rank(spec)} of {spec.world}"
-    return UserError(f"{number}: another process of this training has ended\n  its own message says why")
+    return UserError(f"{number}: another process of this training has failed\n  see its message")
 
 
 def is_peer() -> bool:

@@ -1,4 +1,4 @@
-"""What a run prints about its data, its model and its errors, and the figures that it draws."""
+"""Tables and figures of a run: its data, its model and its errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from e3frame.viz.training import Compared, learning_curve, parity, save, summed_
 
 
 def data_table(typed: TypedRun, data: Frames, statistics: Statistics) -> Table:
-    """Table of the frames of each split, labels that some lack, single atoms, and statistics of the training frames."""
+    """Return a table of the frames of each split, incomplete labels, single atoms and training statistics."""
     table = Table(title="data", title_justify="left", show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
     table.add_column()
@@ -47,13 +47,13 @@ def _scale_and_shift(statistics: Statistics, typed: TypedRun) -> Iterator[tuple[
         shifts = ", ".join(f"{symbol} {value:.3f}" for symbol, value in statistics.energy_shift.items())
         yield f"{label} by species" if typed.is_mean else "reference energies", shifts + unit
     if statistics.undetermined:
-        yield "", f"not determined by these compositions one by one: {', '.join(statistics.undetermined)}"
+        yield "", f"not determined individually by these compositions: {', '.join(statistics.undetermined)}"
     if statistics.scale_of == "forces" and typed.forces_label:
-        yield f"{typed.forces_label}, root mean square", f"{statistics.energy_scale:.4g} eV/Å"
+        yield f"RMS {typed.forces_label}", f"{statistics.energy_scale:.4g} eV/Å"
     elif label:
         what = f"{label}, deviation" if typed.is_mean else f"{label} per atom, deviation"
         known = f"{statistics.energy_scale:.4g}{unit}"
-        yield what, f"not known: the scale is {known}" if statistics.scale_of == "nothing" else known
+        yield what, f"unknown; using the scale {known}" if statistics.scale_of == "nothing" else known
 
 
 def model_line(model: Model, config: RunConfig) -> str:
@@ -76,7 +76,7 @@ def draw(splits: Mapping[str, Evaluation], config: RunConfig, folder: Path) -> N
 
 
 def conclude(errors: Mapping[str, Evaluation], ended: str, folder: Path, console: Console) -> None:
-    """Print the errors that count most, and which files of the folder hold what."""
+    """Print the errors that count most, and the files of the run."""
     split = shown_split(errors)
     console.print()
     console.print(error_table({split: errors[split]}, f"errors on the {split} frames"))

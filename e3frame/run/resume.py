@@ -1,4 +1,4 @@
-"""Continuing a run: whether a folder holds the same run, and from which checkpoint it continues."""
+"""Finds out whether a folder contains the run of a config, and from which checkpoint it continues."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ FREE = {f"trainer.{name}" for name in ("progress_bar", "num_threads", "accelerat
 
 
 class Finished(UserError):
-    """The folder holds this run, and it is finished."""
+    """The run in this folder is already finished."""
 
 
 class Difference(NamedTuple):
@@ -80,7 +80,8 @@ def require_same(held: Mapping[str, Any], config: RunConfig, where: Path) -> lis
     if other:
         lines = "\n".join(f"  {difference}" for difference in other[:3])
         more = f"\n  and {len(other) - 3} more" if len(other) > 3 else ""
-        raise UserError(f"{where} belongs to another run\n{lines}{more}\n  choose another folder, or the same config")
+        hint = "choose another folder, or use the same config"
+        raise UserError(f"{where} belongs to a run with another config\n{lines}{more}\n  {hint}")
     return found
 
 
@@ -93,54 +94,54 @@ def _found(held: Mapping[str, Any], config: RunConfig, where: Path) -> list[Diff
         earlier = validate(type(config), held)
     except SpecErrors as errors:
         first = str(next(iter(errors.errors), "it is not valid")).splitlines()
-        problem = f"its config is not valid in this version of e3frame: {' '.join(map(str.strip, first))}"
+        problem = f"its config is not valid in the installed version of e3frame: {' '.join(map(str.strip, first))}"
         raise UserError(f"{where}: {problem}\n  choose another folder for a new run") from None
     return list(differences(earlier.model_dump(mode="json"), config.model_dump(mode="json")))
 
 
 def _plugins(held: Any) -> list[Any]:
-    """Those that a config lists for the run and for its model."""
+    """Return the plugins that a config lists for the run and for its model."""
     listed = [part.get("plugins") for part in (held, held.get("model")) if isinstance(part, Mapping)]
     return list({str(plugin): plugin for some in listed if isinstance(some, list) for plugin in some}.values())
 
 
 class Held(NamedTuple):
-    """What a folder holds of a run, as far as it is known before any data are read.
+    """Results of a run in a folder, as known before any data are read.
 
     Attributes:
-        files: names of the results there.
-        changed: limits that the config there has other values for.
+        files: names of the results.
+        changed: limits that differ from those of the earlier session.
     """
 
     files: list[str]
     changed: list[Difference]
 
 
-def look(folder: Path, config: RunConfig) -> Held:
-    """Look whether a folder holds a run that a config continues.
+def earlier_session(folder: Path, config: RunConfig) -> Held:
+    """Return the results in a folder, which must belong to a run that the config can continue.
 
     Raises:
-        Finished: it is this run, and finished.
-        UserError: it is another run, or its data have changed.
+        Finished: the run is already finished.
+        UserError: the folder belongs to another run, or the data have changed.
     """
     held = results(folder)
     if not held:
         if config.ckpt == "last":
-            raise UserError(f"ckpt=last: {folder} holds no run\n  leave ckpt out to start one")
+            raise UserError(f"ckpt=last: {folder} contains no run\n  remove ckpt to start a new run")
         return Held([], [])
     if "config.yaml" not in held:
         raise UserError(
-            f"{folder} holds {', '.join(held)}, but no config.yaml of a run that goes on\n"
-            "  choose another folder, or move them away"
+            f"{folder} contains {', '.join(held)}, but no config.yaml of a run to resume\n"
+            "  choose another folder, or move these files away"
         )
     raw = read_yaml(folder / "config.yaml").raw
     changed = require_same(raw, config, folder)
     require_same_data(folder, config)
     if "metrics.json" in held and not changed and config.ckpt in (None, "last"):
-        raise Finished(f"{folder} holds this run, finished: there is nothing to do")
+        raise Finished(f"{folder}: this run is already finished")
     if "metrics.json" in held and changed and not any(map(_lets_go_on, changed)):
         limits = "".join(f"\n  {difference}" for difference in changed)
-        raise UserError(f"{folder} holds this run, finished: it continues only with a higher limit{limits}")
+        raise UserError(f"{folder}: this run is already finished; it continues only with a higher limit{limits}")
     return Held(held, changed)
 
 
@@ -169,18 +170,18 @@ def find(folder: Path, config: RunConfig, before: int | None = None) -> tuple[Ch
     notes = []
     for found in newest(folder / "checkpoints", before):
         if isinstance(found, tuple):
-            notes.append(f"{found[0]} is damaged: {found[1]}; the one before is used")
+            notes.append(f"{found[0]} is damaged: {found[1]}; using the previous checkpoint")
         elif not (found.done and require_same(found.config, config, found.path)):
-            return found, [*notes, f"going on from {found.path}"]
+            return found, [*notes, f"resuming from {found.path}"]
     if config.ckpt == "last":
-        raise UserError("\n  ".join([f"ckpt=last: {folder} holds no whole checkpoint", *notes]))
+        raise UserError("\n  ".join([f"ckpt=last: {folder} has no complete checkpoint", *notes]))
     if notes or before is not None or (folder / "config.yaml").exists():
-        notes.append(f"{folder} holds no whole checkpoint yet: this run starts from the beginning")
+        notes.append(f"{folder} has no complete checkpoint: starting from the beginning")
     return None, notes
 
 
 def chosen_folder(config: RunConfig) -> Path | None:
-    """The folder that the user has chosen for a run; None for a new one.
+    """Return the folder that the user has chosen for a run; None: a new one.
 
     Raises:
         UserError: there is no run to resume.
@@ -199,7 +200,7 @@ def chosen_folder(config: RunConfig) -> Path | None:
 
 
 def new_folder(name: str) -> Path:
-    """``runs/<name>/<date and time>``."""
+    """Return ``runs/<name>/<date and time>``."""
     return Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
 
 
@@ -221,7 +222,7 @@ def checkpoint_path(ckpt: str) -> Path:
     except FileError as error:
         raise UserError(f"ckpt={error}") from None
     if not found:
-        raise UserError(f"ckpt={ckpt}: {run_folder(path)} holds no checkpoint\n  choose another run, or leave ckpt out")
+        raise UserError(f"ckpt={ckpt}: {run_folder(path)} has no checkpoint\n  choose another run, or remove ckpt")
     return found[-1]
 
 
@@ -236,9 +237,9 @@ def _named(path: Path, config: RunConfig) -> tuple[Checkpoint, list[str]]:
         raise UserError(f"ckpt={path}: {error.strerror}") from None
     require_same_data(path.parent.parent, config)
     if found.done and require_same(found.config, config, path):
-        problem = "this is the end of a run, where its schedule is over"
-        raise UserError(f"ckpt={path}: {problem}\n  name the checkpoint before it")
-    return found, [f"going on from {path}"]
+        problem = "this is the last checkpoint of a finished run"
+        raise UserError(f"ckpt={path}: {problem}\n  choose an earlier checkpoint")
+    return found, [f"resuming from {path}"]
 
 
 def not_a_checkpoint(path: Path, error: Exception) -> UserError:

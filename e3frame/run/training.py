@@ -21,7 +21,7 @@ from e3frame.run.folder import locked, make_writable, results
 from e3frame.run.frames import Frames, load_frames
 from e3frame.run.page import write_page
 from e3frame.run.report import conclude, data_table, draw
-from e3frame.run.resume import Difference, Held, find, look
+from e3frame.run.resume import Difference, Held, earlier_session, find
 from e3frame.run.settings import settings
 from e3frame.training.fit import Fitted
 from e3frame.training.processes import accelerator, rank
@@ -96,14 +96,14 @@ def run(
 @contextmanager
 def _opened(folder: Path, typed: TypedRun, held: Held | None) -> Iterator[Sequence[Difference]]:
     """The limits that have changed since an earlier session; meanwhile no other process writes into the folder."""
-    held = held or look(folder, typed.config)
+    held = held or earlier_session(folder, typed.config)
     if rank(typed.config.trainer) > 0:
         yield held.changed
         return
     make_writable(folder)
     with locked(folder):
         if results(folder) != held.files:  # another process wrote there before the lock was ours
-            held = look(folder, typed.config)
+            held = earlier_session(folder, typed.config)
         yield held.changed
 
 

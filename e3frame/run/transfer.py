@@ -15,10 +15,10 @@ from e3frame.nn.parameters import Rows, species_rows
 
 @torch.no_grad()
 def apply(transfer: Transfer, model: Model, plugins: Collection[str] = ()) -> None:
-    """Give a model the weights that are kept, and freeze what is frozen.
+    """Copy the kept weights into a model, and freeze layers, as planned by a Transfer.
 
-    What belongs to a species goes to the same species; a species that the trained model does not know keeps the weights
-    drawn for it. Scales and shifts of outputs are those of the new data.
+    Weights of a species are copied to the same species; species that the trained model lacks keep their random weights.
+    Scales and shifts of outputs follow the new data.
     """
     trained = SavedModel.read(transfer.path, plugins).build()
     rows = [trained.spec.species.index(s) if s in trained.spec.species else None for s in model.spec.species]

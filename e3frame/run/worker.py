@@ -1,4 +1,4 @@
-"""``python -m e3frame.run.worker FOLDER CHECKPOINT [PLUGIN ...]``: one more process of a training."""
+"""``python -m e3frame.run.worker FOLDER CHECKPOINT [PLUGIN ...]``: a further process of a training run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from e3frame.training.session import Session
 
 
 def main(folder: str, checkpoint: str = "", *plugins: str) -> int:
-    """Train along with the first process, which alone prints, writes and evaluates.
+    """Train together with the first process, which alone prints, writes and evaluates.
 
     Args:
         folder: folder of the run.

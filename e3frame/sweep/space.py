@@ -217,7 +217,7 @@ def _parameter(raw: Any, info: ValidationInfo) -> Parameter:
             known = ["choices", "low", "high", "log", "step", "irreps"]
             raise mistake_at(str(key), raw[key], mistake("unknown key", did_you_mean(str(key), known), at_key=True))
     hint = "[a, b], {low: 1, high: 4}, {low: 1e-3, high: 1e-1, log: true} or {irreps: {mul: [8, 16], l_max: [1, 2]}}"
-    raise mistake(f"values to choose from are required, got {shown(raw)}", hint)
+    raise mistake(f"expected values to choose from, got {shown(raw)}", hint)
 
 
 AnyParameter = Annotated[

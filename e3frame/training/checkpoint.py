@@ -120,7 +120,7 @@ class _About(BaseModel):
 def _require_known(path: Path, metadata: Mapping[str, Any]) -> None:
     number = int(metadata["format"])
     if number > FORMAT:
-        written = f"its format {number} is newer than {FORMAT}, which this e3frame {__version__} reads"
+        written = f"its format {number} is newer than format {FORMAT} of the installed e3frame {__version__}"
         raise UserError(f"{path}: {written}\n  pip install --upgrade e3frame")
 
 

@@ -43,7 +43,7 @@ class Fitted:
         steps: steps of the optimizer, in all sessions together.
         best_epoch: epoch with the lowest ``trainer.monitor``, counted from 1.
         seconds: duration of training and validation, in all sessions together.
-        ended: how the training has ended, for the user.
+        ended: reason for the end of the training, for the user.
     """
 
     model: Model
@@ -56,7 +56,7 @@ class Fitted:
 
 
 def fit(session: Session, model: Model, average: Averaged | None, splits: Splits) -> Fitted:
-    """Train until the first limit, then take the weights of the best epoch.
+    """Train until the first limit is reached; return the model with the weights of the best epoch.
 
     Args:
         session: what is trained, where, and from which checkpoint.
@@ -94,7 +94,9 @@ def fit(session: Session, model: Model, average: Averaged | None, splits: Splits
         try:
             trainer.fit(module, data, ckpt_path=None if start is None else start.path)
         except (KeyboardInterrupt, SystemExit):
-            raise Interrupted(f"interrupted at once, in epoch {trainer.current_epoch + 1}") from None
+            raise Interrupted(
+                f"stopped immediately by a second interrupt, in epoch {trainer.current_epoch + 1}"
+            ) from None
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if start is None or checkpoints.began:
                 raise
@@ -102,12 +104,12 @@ def fit(session: Session, model: Model, average: Averaged | None, splits: Splits
             raise Damaged(f"it cannot be restored ({reason[0][:120]})") from error
         finally:
             signals.restore()  # Lightning has disabled some
-    said = ended(config.trainer, trainer.global_step, batches, limits.seconds)
-    return _best(module.evaluated, checkpoints, trainer, limits, said)
+    reason = ended(config.trainer, trainer.global_step, batches, limits.seconds)
+    return _best(module.evaluated, checkpoints, trainer, limits, reason)
 
 
 def fitted_before(session: Session, model: Model, splits: Splits) -> Fitted:
-    """Return what a training gave, from the checkpoint of its end."""
+    """Return the result of a finished training, from its last checkpoint."""
     config, start = session.config, session.start
     assert start is not None
     callbacks = start.state["callbacks"]
@@ -115,8 +117,8 @@ def fitted_before(session: Session, model: Model, splits: Splits) -> Fitted:
     model.load_state_dict(best["weights"])
     epochs, seconds = start.state["epoch"], callbacks[Limits.__qualname__]["seconds"]
     batches = len(DataModule(splits, config.data, config.seed, None, config.model.r_max).train_dataloader())
-    said = ended(config.trainer, start.step, batches, seconds)
-    return Fitted(model.eval(), torch.device("cpu"), epochs, start.step, best["epoch"], seconds, said)
+    reason = ended(config.trainer, start.step, batches, seconds)
+    return Fitted(model.eval(), torch.device("cpu"), epochs, start.step, best["epoch"], seconds, reason)
 
 
 def _place(start: Checkpoint | None, config: RunConfig) -> Place:
@@ -127,11 +129,11 @@ def _place(start: Checkpoint | None, config: RunConfig) -> Place:
     return Place(start.state["epoch"], batches, **own)
 
 
-def _best(model: Model, checkpoints: Checkpoints, trainer: Trainer, limits: Limits, said: str) -> Fitted:
+def _best(model: Model, checkpoints: Checkpoints, trainer: Trainer, limits: Limits, reason: str) -> Fitted:
     model.load_state_dict(checkpoints.best["weights"])
     device = trainer.strategy.root_device
     epochs, steps = trainer.current_epoch, trainer.global_step
-    return Fitted(model.eval(), device, epochs, steps, checkpoints.best["epoch"], limits.seconds, said)
+    return Fitted(model.eval(), device, epochs, steps, checkpoints.best["epoch"], limits.seconds, reason)
 
 
 def _trainer(session: Session, callbacks: list[Callback]) -> Trainer:
@@ -168,16 +170,16 @@ def _strategy(spec: TrainerSpec) -> str | DDPStrategy:
 
 
 def without_validation(config: RunConfig) -> str:
-    """Return the message for a run without validation frames: which training metrics decide, and what to write."""
+    """Return the message for a run without validation frames: the training metrics that decide, and what to write."""
     best = _monitored(config.trainer.monitor, "train")
-    said = [f"the best epoch is that of the lowest {'training loss' if best == 'train_loss' else best}"]
+    lines = [f"the best epoch has the lowest {'training loss' if best == 'train_loss' else best}"]
     if config.trainer.early_stopping_patience is not None:
-        said.append(f"trainer.early_stopping_patience follows {best}")
+        lines.append(f"trainer.early_stopping_patience follows {best}")
     if config.scheduler.monitored is not None:
-        said.append(f"scheduler={config.scheduler.kind} follows {_monitored(config.scheduler.monitored, 'train')}")
+        lines.append(f"scheduler={config.scheduler.kind} follows {_monitored(config.scheduler.monitored, 'train')}")
     if "split" in type(config.data).model_fields:
-        said.append("data.split.val=0.1 sets frames apart for validation")
-    return f"no validation frames: {'; '.join(said)}"
+        lines.append("set data.split.val=0.1 to validate on 10% of the frames")
+    return f"no validation frames: {'; '.join(lines)}"
 
 
 def _monitored(name: str, split: str) -> str:

@@ -206,7 +206,7 @@ class Training(LightningModule):
         return UserError(
             f"the {what} is not finite at {place}: {', '.join(shown)}\n"
             f"  {where}\n"
-            "  lower optimizer.lr, set trainer.gradient_clip_val, or look at these frames"
+            "  lower optimizer.lr, set trainer.gradient_clip_val, or check these frames"
         )
 
 

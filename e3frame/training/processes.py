@@ -41,9 +41,7 @@ def accelerator(spec: TrainerSpec) -> str:
     if not there:
         raise SpecError(("trainer", "accelerator"), "there is no CUDA GPU here", "write auto or cpu")
     if spec.devices > there:
-        problem = (
-            f"{spec.devices} are asked for, and there {'is' if there == 1 else 'are'} {counted(there, 'GPU')} here"
-        )
+        problem = f"trainer.devices is {spec.devices}, but this machine has {counted(there, 'GPU')}"
         raise SpecError(("trainer", "devices"), problem, f"write {there}, or trainer.accelerator=cpu")
     return "gpu"
 

@@ -1,4 +1,4 @@
-"""Signals that end a training, which saves itself first."""
+"""Saves and ends a training when a signal comes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from e3frame.spec.signals import REQUEUE, came_early, hangup, requeue
 from e3frame.training.checkpoints import Checkpoints
 
 _TOO_EARLY = (
-    "the job is not queued again, as it would come no further: give it more --time, or let --signal come later\n"
+    "the job is not requeued, because it would end at the same point: increase --time, or send --signal later\n"
     "  (Slurm may send it up to a minute before the time that --signal says)"
 )
 
 
 class Interrupted(UserError):
-    """The run was asked to end; it can be continued."""
+    """The run was interrupted; it can be resumed."""
 
 
 class Signals(Callback):
@@ -64,8 +64,8 @@ class Signals(Callback):
                 raise Interrupted(f"{where}, before the first step of this session\n  {_TOO_EARLY}")
             _requeue()
         if path is None:
-            raise Interrupted(f"{where}\n  there is nothing to go on from yet")
-        raise Interrupted(f"{where}\n  the same command goes on from {path}")
+            raise Interrupted(f"{where}\n  no checkpoint has been written yet")
+        raise Interrupted(f"{where}\n  run the same command again to resume from {path}")
 
     def restore(self) -> None:
         """Restore the handlers from before the training."""
@@ -81,7 +81,7 @@ def _listened() -> list[int]:
 
 
 def _requeue() -> None:
-    """Ask Slurm to queue this job again, which runs the same command."""
+    """Let Slurm requeue this job, which runs the same command."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
     job = f"{array}_{task}" if array else os.environ["SLURM_JOB_ID"]
     try:
@@ -90,4 +90,4 @@ def _requeue() -> None:
             done.check_returncode()
     except (OSError, subprocess.CalledProcessError) as error:
         detail = getattr(error, "stderr", "") or str(error)
-        raise UserError(f"the state is saved, but Slurm job {job} is not queued again: {detail.strip()}") from None
+        raise UserError(f"the state is saved, but Slurm did not requeue job {job}: {detail.strip()}") from None

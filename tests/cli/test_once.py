@@ -37,9 +37,9 @@ def counted(cache: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without
     counts: Counter[str] = Counter()
     for name, (owner, attribute) in PATCHED.items():
         monkeypatch.setattr(owner, attribute, _counting(getattr(owner, attribute), name, counts))
-    looking = _counting(resume.look, "looked", counts)
+    looking = _counting(resume.earlier_session, "looked", counts)
     for module in (resume, training):
-        monkeypatch.setattr(module, "look", looking)
+        monkeypatch.setattr(module, "earlier_session", looking)
 
     def run(*arguments: str) -> Counter[str]:
         counts.clear()

@@ -101,7 +101,7 @@ def test_what_is_an_override_already_stays() -> None:
         ("model=mine.yml", "model=mine.yml  model\n  the file name must end in .yaml, got mine.yml"),
         (
             "optimizer=adam.py",
-            "optimizer\n  a YAML file or the name of a config is required, got adam.py\n  configs: adam, adamw",
+            "optimizer\n  expected a YAML file or the name of a config, got adam.py\n  configs: adam, adamw",
         ),
         ("data=a.xyz,b.db", "data\n  all files must be of one kind, got a.xyz,b.db"),
         ("nequip", "command-line override nequip\n  key=value is required\n  did you mean model=nequip?"),

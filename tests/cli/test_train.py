@@ -57,19 +57,19 @@ def test_the_same_command_in_the_same_folder(
     assert train("folder=mine") == 1
     assert capsys.readouterr().err == (
         "interrupted by SIGTERM after step 2 (epoch 2)\n"
-        "  the same command goes on from mine/checkpoints/step-000000002.ckpt\n"
+        "  run the same command again to resume from mine/checkpoints/step-000000002.ckpt\n"
     )
     assert train("folder=mine") == 0
-    assert "going on from mine/checkpoints/step-000000002.ckpt" in capsys.readouterr().out
+    assert "resuming from mine/checkpoints/step-000000002.ckpt" in capsys.readouterr().out
     assert train("folder=mine") == 0
-    assert capsys.readouterr().out == "mine holds this run, finished: there is nothing to do\n"
+    assert capsys.readouterr().out == "mine: this run is already finished\n"
     assert train("folder=mine", "optimizer.lr=0.5") == 1
     assert capsys.readouterr().err == (
-        "mine belongs to another run\n  optimizer.lr: 0.01 there, 0.5 here\n"
-        "  choose another folder, or the same config\n"
+        "mine belongs to a run with another config\n  optimizer.lr: 0.01 there, 0.5 here\n"
+        "  choose another folder, or use the same config\n"
     )
     assert main(["train", "mine"]) == 0
-    assert capsys.readouterr().out == "mine holds this run, finished: there is nothing to do\n"
+    assert capsys.readouterr().out == "mine: this run is already finished\n"
 
 
 def test_the_last_run_of_a_name(
@@ -82,7 +82,7 @@ def test_the_last_run_of_a_name(
     capsys.readouterr()
     assert train("ckpt=last") == 0
     (folder,) = Path("runs/smoke").iterdir()
-    assert f"going on from {folder}/checkpoints/step-000000002.ckpt" in capsys.readouterr().out.replace("\n", "")
+    assert f"resuming from {folder}/checkpoints/step-000000002.ckpt" in capsys.readouterr().out.replace("\n", "")
     assert (folder / "metrics.json").exists()
 
 
@@ -93,7 +93,7 @@ def test_a_folder_alone_goes_on(
     assert train("folder=mine") == 1
     capsys.readouterr()
     assert main(["train", "mine"]) == 0
-    assert "going on from mine/checkpoints/step-000000002.ckpt" in capsys.readouterr().out
+    assert "resuming from mine/checkpoints/step-000000002.ckpt" in capsys.readouterr().out
     assert Path("mine/metrics.json").exists()
 
 
@@ -101,14 +101,14 @@ def test_a_finished_run_goes_on_for_longer(train: Train, capsys: pytest.CaptureF
     assert train("folder=runs/mine", "trainer.max_epochs=2") == 0
     capsys.readouterr()
     assert main(["train", "runs/mine", "trainer.max_epochs=3"]) == 0
-    assert "going on from" in capsys.readouterr().out
+    assert "resuming from" in capsys.readouterr().out
     assert main(["train", "runs/mine"]) == 0
-    assert capsys.readouterr().out == "runs/mine holds this run, finished: there is nothing to do\n"
+    assert capsys.readouterr().out == "runs/mine: this run is already finished\n"
     for lower in ("trainer.max_epochs=2", "trainer.max_minutes=0.1"):
         assert main(["train", "runs/mine", lower]) == 1
         said = capsys.readouterr().err
         assert said.startswith(
-            "runs/mine holds this run, finished: it continues only with a higher limit\n  trainer.max_"
+            "runs/mine: this run is already finished; it continues only with a higher limit\n  trainer.max_"
         )
     assert yaml.safe_load(Path("runs/mine/config.yaml").read_text())["trainer"]["max_epochs"] == 3
 
@@ -127,7 +127,7 @@ def test_many_runs(launcher: str, train: Train, capfd: pytest.CaptureFixture[str
     assert _compared(capfd.readouterr().out)
     assert train(*arguments) == 0
     said = capfd.readouterr().out
-    assert said.count("finished: there is nothing to do") == 2
+    assert said.count(": this run is already finished") == 2
     assert _compared(said)
     console = Console(width=80, file=io.StringIO())
     console.print(comparison([Path("many/0"), Path("many/2")], [["seed=0", "a=b"], ["a=b", "seed=2"]]))

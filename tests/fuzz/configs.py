@@ -121,9 +121,9 @@ def _checked_sweep(_: list[str]) -> int:
 
 def _looked(_: list[str]) -> int:
     from e3frame.compose import load_run
-    from e3frame.run.resume import look
+    from e3frame.run.resume import earlier_session
 
-    look(Path("run.1"), load_run(["experiment=sample"]).config)
+    earlier_session(Path("run.1"), load_run(["experiment=sample"]).config)
     return 0
 
 

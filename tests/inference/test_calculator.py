@@ -155,7 +155,7 @@ def test_a_calculation_that_fails_leaves_nothing(model: Path) -> None:
     calc.calculate(lacking)
     del lacking.info["field"]
     for _ in range(2):
-        with pytest.raises(DataError, match="the model reads field"):
+        with pytest.raises(DataError, match="the model needs the input field"):
             calc.get_forces(lacking)
     assert calc.get_potential_energy(good) == E3FrameCalculator(model).get_potential_energy(good)
 
@@ -167,7 +167,7 @@ def test_a_calculation_that_fails_leaves_nothing(model: Path) -> None:
         (Atoms([119], [[0, 0, 0]]), "  atom 0 is not an element: its atomic number is 119"),
         (Atoms([-1], [[0, 0, 0]]), "  atom 0 is not an element: its atomic number is -1"),
         (Atoms([0], [[0, 0, 0]]), "  atom 0 is not an element"),
-        (None, "the calculator has no atoms\n  atoms.calc = calculator, or give it atoms"),
+        (None, "the calculator has no atoms\n  set atoms.calc = calculator, or pass atoms"),
     ],
 )
 def test_atoms_that_are_none(atoms: Atoms | None, message: str, plain: Path) -> None:
@@ -223,7 +223,7 @@ def test_other_keywords(plain: Path, tmp_path: Path) -> None:
     atoms = molecule("H2O")
     calc = E3FrameCalculator(plain, atoms=atoms, directory=tmp_path)
     assert atoms.calc is calc
-    with pytest.raises(UserError, match=r"dtype cannot be set\n  make a new calculator"):
+    with pytest.raises(UserError, match=r"dtype cannot be changed\n  create a new calculator"):
         calc.set(dtype="float64")
 
 

@@ -164,7 +164,7 @@ def test_all_labels_beyond_r_max(tmp_path: Path) -> None:
     count = sum(len(atoms.info["ij"]) for atoms in far[:4])
     assert str(caught.value) == (
         f"{tmp_path / 'a.xyz'}\n  no training frame has the label 'coupling' of the target coupling\n"
-        f"  the {count} pairs that have one are all beyond r_max"
+        f"  all {count} pairs of atoms with this label are beyond r_max"
     )
 
 

@@ -162,12 +162,13 @@ def test_predict_and_evaluate_read_the_charge(trained: Path, tmp_path: Path, cap
     capsys.readouterr()
     assert main(["predict", *arguments, "overwrite=true", "keys.total_charge=Q"]) == 1
     assert capsys.readouterr().err == (
-        f"{trained / 'ions.xyz'}, frame 0\n  the model reads field (1x1o per graph), the frame has no key 'field'\n"
+        f"{trained / 'ions.xyz'}, frame 0\n"
+        "  the model needs the input field (1x1o per graph), but the frame has no key 'field'\n"
         "  existing keys: Q, E, mu; name it with keys.field=KEY\n"
     )
     with pytest.raises(UserError) as caught:
         predict(path, [trained / "ions.xyz"], tmp_path / "more.xyz", keys={"charge": "Q"})
-    assert str(caught.value) == "the model reads no input 'charge'\n  did you mean total_charge?"
+    assert str(caught.value) == "the model has no input 'charge'\n  did you mean total_charge?"
     with pytest.raises(UserError) as caught:
         evaluate(path, parse_data(data.model_dump() | {"keys": {"dipole": "mu", "field": "E"}}))
     assert str(caught.value) == (
@@ -202,7 +203,7 @@ def test_the_calculator_reads_the_charge_from_info(trained: Path) -> None:
     with pytest.raises(UserError) as caught:
         atoms.get_charges()
     assert str(caught.value) == (
-        "  the model reads total_charge (1x0e per graph), the frame has no key 'total_charge'\n"
+        "  the model needs the input total_charge (1x0e per graph), but the frame has no key 'total_charge'\n"
         "  set atoms.info['total_charge']"
     )
 
@@ -273,8 +274,8 @@ def test_an_input_may_not_be_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         run(it, tmp_path / "run")
     assert str(caught.value) == (
-        f"{tmp_path / 'some.xyz'}, frame 5\n  the frame has no total_charge, which the model reads\n"
-        "  frames may lack labels, but not inputs of the model"
+        f"{tmp_path / 'some.xyz'}, frame 5\n  the frame has no total_charge, which is an input of the model\n"
+        "  labels may be missing, inputs may not"
     )
     with pytest.raises(UserError) as caught:
         run(config(tmp_path, {"kind": "xyz", "path": str(tmp_path / "some.xyz")}), tmp_path / "run")

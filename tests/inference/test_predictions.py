@@ -141,13 +141,13 @@ def test_evaluation_on_other_data(finished: Finished, tmp_path: Path) -> None:
         (found,) = evaluate(model, data, split="train").values()
         assert list(found.errors) == ["energy"]
         assert found.frames == 2
-    with pytest.raises(UserError, match=r"the data have no test frames\n  splits there: train, or all"):
+    with pytest.raises(UserError, match=r"the data have no test frames\n  choose train or all"):
         evaluate(bare, data)
     said: list[str] = []
     other = parse_data(raw | {"keys": {"q": "q"}, "split": {"val": 0, "test": 0}})
     (found,) = evaluate(bare, other, split="train", say=said.append).values()
     assert list(found.pairs) == list(found.errors) == ["energy"]
-    assert said == ["the model does not predict q: not compared"]
+    assert said == ["labels not compared, because the model does not predict them: q"]
     with pytest.raises(UserError, match=r"the data have none of the labels energy, forces\n  labels of the data: mu,"):
         evaluate(bare, parse_data({"kind": "qm9"}))
 
@@ -180,7 +180,7 @@ def test_whatever_labels_there_are_are_compared(finished: Finished, labelled: Ca
     data = labelled(energy="E_dft", forces="F_dft", stress="S", charges="q")
     (found,) = evaluate(finished.result.model, data, split="train", say=said.append).values()
     assert {name: errors.frames for name, errors in found.errors.items()} == {"energy": None, "forces": 4, "stress": 6}
-    assert said == ["the model does not predict charges: not compared"]
+    assert said == ["labels not compared, because the model does not predict them: charges"]
     calc = E3FrameCalculator(finished.result.model)
     frames = read(data.path[0], ":")
     energies = [calc.get_potential_energy(atoms) - atoms.info["E_dft"] for atoms in frames]

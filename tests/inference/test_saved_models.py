@@ -255,9 +255,9 @@ def test_weights_that_do_not_fit(finished: Finished, tmp_path: Path, header: dic
     shape, path = tuple(weights[name].shape), tmp_path / "m.safetensors"
     cases = {
         f"no {name}": {name: None, "layers.more": torch.zeros(99)},
-        "odd is not a part of it": {"odd": torch.zeros(1)},
-        f"{name} is F32 (1, 2, 30), the spec needs F32 {shape}": {name: torch.zeros(1, 2, 30)},
-        f"{name} is F64 {shape}, the spec needs F32 {shape}": {name: weights[name].double()},
+        "the model has no weight odd": {"odd": torch.zeros(1)},
+        f"{name} is F32 (1, 2, 30), but the spec needs F32 {shape}": {name: torch.zeros(1, 2, 30)},
+        f"{name} is F64 {shape}, but the spec needs F32 {shape}": {name: weights[name].double()},
     }
     for problem, changes in cases.items():
         found = message(rewritten(finished, path, header, **changes))

@@ -155,7 +155,7 @@ def test_errors_are_in_the_unit_that_is_named(tmp_path: Path) -> None:
         assert set(evaluation.errors) == {"energy"}
         assert evaluation.errors["energy"].unit == "Hartree"
         assert evaluation.errors["energy"].mae == pytest.approx(0.25, abs=1e-6)
-    assert "the energy of the model is in Hartree: forces not compared" in said
+    assert "labels not compared, because the model's energy is in Hartree: forces" in said
 
 
 def test_what_a_file_states_is_what_the_target_claims(tmp_path: Path, make_config: MakeConfig) -> None:

@@ -139,5 +139,5 @@ def test_errors() -> None:
         linear(x, w[1:], index, text, False)
     with pytest.raises(ValueError, match=r"one entry for each of 4 rows, got shape \(5,\)"):
         linear(x, w, torch.zeros(5, dtype=torch.long), text, False)
-    with pytest.raises(ValueError, match="equally many rows, and w 12 elements, got 4, 5 and 12"):
+    with pytest.raises(ValueError, match="equally many rows, and w 12 elements; got 4, 5 and 12"):
         linear_weights(x, torch.randn(5, 3), index, text, 12)

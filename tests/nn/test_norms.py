@@ -77,7 +77,7 @@ def test_norm_activation_derivatives(options: dict, x: torch.Tensor):
 
 
 def test_norm_activation_errors():
-    with pytest.raises(ValueError, match=r"^epsilon is for normalize=True only$"):
+    with pytest.raises(ValueError, match=r"^epsilon needs normalize=True$"):
         NormActivation("1x1o", "silu", normalize=False, epsilon=1e-3)
     with pytest.raises(ValueError, match=r"^epsilon must be positive, got 0.0$"):
         NormActivation("1x1o", "silu", epsilon=0.0)

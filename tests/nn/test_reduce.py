@@ -188,5 +188,5 @@ def test_scale_shift_moves():
 
 def test_scale_shift_errors():
     for scale, shift in (([1.0], [1.0, 2.0]), ([], [])):
-        with pytest.raises(ValueError, match=r"^one scale and one shift for each species are required, got \d and \d$"):
+        with pytest.raises(ValueError, match=r"^scale and shift need one value per species, got \d and \d$"):
             PerSpeciesScaleShift(scale, shift)

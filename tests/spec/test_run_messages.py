@@ -197,4 +197,4 @@ def test_a_folder_of_ones_own(
     message = "mine/model/small.yaml\n  a mapping is required at the top level; the file is empty\n"
     assert capsys.readouterr().err == message
     assert main(["check", "--config-dir", "nowhere", "model=small"]) == 1
-    assert capsys.readouterr().err == "--config-dir nowhere: there is no such folder\n"
+    assert capsys.readouterr().err == "--config-dir nowhere: this folder does not exist\n"

@@ -63,7 +63,7 @@ CASES = {
     ),
     "no values": (
         ("{low: 1.0e-3, high: 1.0e-1, log: true}", "0.1"),
-        "mine/sweep/mine.yaml:6:17  sweep.space.optimizer.lr\n  values to choose from are required, got 0.1\n"
+        "mine/sweep/mine.yaml:6:17  sweep.space.optimizer.lr\n  expected values to choose from, got 0.1\n"
         "  [a, b], {low: 1, high: 4}, {low: 1e-3, high: 1e-1, log: true} or {irreps: {mul: [8, 16], l_max: [1, 2]}}",
     ),
     "the same twice": (

@@ -61,8 +61,8 @@ CHANGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "more frames": (lambda folder: write_frames(folder / "a.xyz", 13), "a.xyz has changed"),
     "the test": (lambda folder: write_frames(folder / "test.xyz", seed=9), "test.xyz has changed"),
     "a list": (lambda folder: turn_a_digit(folder / "chosen.txt"), "chosen.txt has changed"),
-    "one more": (lambda folder: write_frames(folder / "c.xyz"), "c.xyz was not there when the run began"),
-    "one less": (lambda folder: (folder / "b.xyz").unlink(), "b.xyz is no longer among the files"),
+    "one more": (lambda folder: write_frames(folder / "c.xyz"), "c.xyz was added after the run began"),
+    "one less": (lambda folder: (folder / "b.xyz").unlink(), "b.xyz has been removed"),
 }
 
 
@@ -75,7 +75,7 @@ def test_a_changed_file_is_named(change: str, config: RunConfig, tmp_path: Path)
     act(tmp_path)
     with pytest.raises(UserError) as caught:
         require_same_data(folder, config)
-    hint = "train folder=NEW starts a new run with the changed data; to continue this one, restore the files"
+    hint = "to start a new run with the changed data: train folder=NEW; to continue this one, restore the files"
     assert str(caught.value) == f"{folder}: the data of this run have changed\n  {tmp_path}/{said}\n  {hint}"
 
 

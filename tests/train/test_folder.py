@@ -75,8 +75,8 @@ def test_a_new_run_writes_over_nothing(name: str, make_config: MakeConfig, tmp_p
     with pytest.raises(UserError) as caught:
         run(make_config(), tmp_path / "run", console)
     assert str(caught.value) == (
-        f"{tmp_path}/run holds {name.partition('/')[0]}, but no config.yaml of a run that goes on\n"
-        "  choose another folder, or move them away"
+        f"{tmp_path}/run contains {name.partition('/')[0]}, but no config.yaml of a run to resume\n"
+        "  choose another folder, or move these files away"
     )
     assert [path.read_bytes() for path in planted] == list(planted.values())
     assert [path.name for path in (tmp_path / "run").iterdir()] == [name.partition("/")[0]]
@@ -85,7 +85,7 @@ def test_a_new_run_writes_over_nothing(name: str, make_config: MakeConfig, tmp_p
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a: 1\n", r"/run: its config is not valid in this version of e3frame: a unknown key"),
+        ("a: 1\n", r"/run: its config is not valid in the installed version of e3frame: a unknown key"),
         ("- 1\n", r"/run/config.yaml\n  a mapping is required at the top level"),
         ("a: [\n", r"/run/config.yaml:2:1\n  this is not YAML"),
         ("a: \xff\n", r"/run/config.yaml:1:4\n  the file is not UTF-8: byte 0xff"),
@@ -129,7 +129,7 @@ def test_one_run_at_a_time(make_config: MakeConfig, tmp_path: Path, console: Con
             run(make_config(), tmp_path, console)
         first, hint = str(caught.value).splitlines()
         assert first.startswith(f"{tmp_path}: process {other.pid} on {socket.gethostname()} since 20")
-        assert first.endswith(" trains in this folder")
+        assert first.endswith(" is training in this folder")
         assert hint == "  wait until it ends, or choose another folder"
         assert [path.name for path in tmp_path.iterdir()] == [LOCK]
         other.kill()

@@ -24,15 +24,15 @@ OPTIMIZER = "optimizer_states.0"
 WRONG = [
     (f"{OPTIMIZER}.state.2.step", -3, r"optimizer state 'step' of 'layers\.[\w.]+' is -3; must be at least 0"),
     (f"{OPTIMIZER}.state.0.step", 16, r"optimizer state 'step' of 'layers\.[\w.]+' is 16; must be at most 15"),
-    (f"{OPTIMIZER}.state.0.step", float("nan"), r"its optimizer_states\.0\.state\.0\.step is not that of .*"),
+    (f"{OPTIMIZER}.state.0.step", float("nan"), r"its optimizer_states\.0\.state\.0\.step does not fit .*"),
     (f"{OPTIMIZER}.state.0.exp_avg_sq", -1.5, r"optimizer state 'exp_avg_sq' of 'layers\.[\w.]+' is -1\.5; .* least 0"),
-    (f"{OPTIMIZER}.state.0.exp_avg", float("inf"), r"its optimizer_states\.0\.state\.0\.exp_avg is not that of .*"),
+    (f"{OPTIMIZER}.state.0.exp_avg", float("inf"), r"its optimizer_states\.0\.state\.0\.exp_avg does not fit .*"),
     (f"{OPTIMIZER}.param_groups.0.lr", -0.1, "'lr' of optimizer group 0 is -0.1; must be at least 0"),
     ("state_dict.average.n_averaged", -1, r"average\.n_averaged is -1; must be at least 0"),
     ("callbacks.Limits.seconds", -60.0, r"callbacks\.Limits\.seconds is -60; must be at least 0"),
     ("train_errors.0", -1.0, r"the count in train_errors\.0 is -1; must be at least 0"),
-    ("global_step", -1, "its global_step is not that of this training"),
-    ("epoch", -1, "its epoch is not that of this training"),
+    ("global_step", -1, "its global_step does not fit this training"),
+    ("epoch", -1, "its epoch does not fit this training"),
 ]
 
 
@@ -79,4 +79,4 @@ def test_a_run_names_the_checkpoint(
         run(make_config({"ckpt": str(newest)}), tmp_path / "other", Console(quiet=True))
     console = Console(record=True, width=200, quiet=False, file=(tmp_path / "screen").open("w"))
     run(make_config(), folder, console)
-    assert re.search(rf"{newest} is damaged: {said}; the one before is used\n", console.export_text())
+    assert re.search(rf"{newest} is damaged: {said}; using the previous checkpoint\n", console.export_text())

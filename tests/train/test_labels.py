@@ -86,12 +86,12 @@ def test_validation_must_tell_the_best_checkpoint() -> None:
     with pytest.raises(UserError) as caught:
         require_labels(Splits(train, val, None), task(energy=ENERGY, other=ENERGY), ("val_other_mae",))
     assert str(caught.value) == (
-        "val_other_mae is monitored, but no validation frame has the label 'other'\n  monitor val_loss"
+        "val_other_mae is monitored, but no validation frame has the label 'other'\n  set trainer.monitor=val_loss"
     )
     with pytest.raises(UserError) as caught:
         require_labels(Splits(train, val, None), task(other=ENERGY), ("val_loss",))
     assert str(caught.value) == (
-        "no validation frame has a label to tell the best checkpoint by\n  labels wanted: other"
+        "no validation frame has a label to choose the best checkpoint\n  labels of the targets: other"
     )
 
 
@@ -182,7 +182,7 @@ def test_a_run_around_missing_labels(make_config: MakeConfig, tmp_path: Path, mo
     assert list(metrics["val"]["polarizability"]["by_irrep"]) == ["0e", "2e"]
     page = (result.folder / "report.html").read_text(encoding="utf-8")
     assert "1 epoch (2 steps)" in page
-    assert "<h3>missing labels</h3>" in page
+    assert "<h3>incomplete labels</h3>" in page
     assert "dipole in 8 of 16 train frames" in page
     assert "NaN" not in page
     assert ">nan<" not in page

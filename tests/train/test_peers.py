@@ -108,16 +108,16 @@ def peer() -> Iterator[Any]:
         one.end()
 
 
-AGAIN = "\n  the same command goes on from the last checkpoint"
+AGAIN = "\n  run the same command again to resume from the last checkpoint"
 ENDS = {
     "killed": (
         "os.kill(os.getpid(), 9)",
-        "process 1 of this training was killed by SIGKILL, as a machine does that is short of memory" + AGAIN,
+        "process 1 of this training was killed by SIGKILL, probably because the machine ran out of memory" + AGAIN,
     ),
     "crashed": ("os.abort()", "process 1 of this training was killed by SIGABRT" + AGAIN),
     "mistaken": ("print('a.xyz, frame 3\\n  no forces'); sys.exit(2)", "a.xyz, frame 3\n  no forces"),
     "defect": ("1 / 0", "process 1 of this training failed\n  ZeroDivisionError: division by zero" + AGAIN),
-    "left": ("sys.exit(0)", "process 1 of this training ended before it began"),
+    "left": ("sys.exit(0)", "process 1 of this training ended before training started"),
 }
 
 

@@ -91,11 +91,11 @@ def test_signals_end_a_run_with_a_checkpoint(
     at_step(6, kill(signal.SIGTERM))
     assert interrupted(config, tmp_path / "run", console) == (
         "interrupted by SIGTERM after step 7 (epoch 2)\n"
-        f"  the same command goes on from {tmp_path}/run/checkpoints/step-000000007.ckpt"
+        f"  run the same command again to resume from {tmp_path}/run/checkpoints/step-000000007.ckpt"
     )
     assert [signal.getsignal(number) for number in listened] == before
     at_step(8, lambda: (kill(signal.SIGINT)(), kill(signal.SIGINT)()))
-    assert interrupted(config, tmp_path / "run", console) == "interrupted at once, in epoch 2"
+    assert interrupted(config, tmp_path / "run", console) == "stopped immediately by a second interrupt, in epoch 2"
     assert [signal.getsignal(number) for number in listened] == before
     names = sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir())
     assert names == ["step-000000005.ckpt", "step-000000007.ckpt"]
@@ -121,7 +121,7 @@ def test_slurm_is_asked_to_queue_the_job_again(
     at_step(8, kill(signal.SIGUSR1))
     with pytest.raises(UserError) as caught:
         run(make_config(), tmp_path / "run", console)
-    assert str(caught.value) == "the state is saved, but Slurm job 71 is not queued again: no such job"
+    assert str(caught.value) == "the state is saved, but Slurm did not requeue job 71: no such job"
     assert (tmp_path / "run" / "checkpoints" / "step-000000009.ckpt").exists()
 
 
@@ -140,7 +140,7 @@ def test_slurm_signals_while_a_run_begins(
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert "interrupted by SIGUSR1 after step 0 (epoch 1), before the first step of this session\n" in message
-    assert "the job is not queued again, as it would come no further" in message
+    assert "the job is not requeued, because it would end at the same point" in message
 
 
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(
@@ -158,7 +158,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
         run(config, folder, recorded)
         text = recorded.export_text()
         assert f"{newest} is damaged: it" in text
-        assert "; the one before is used\ngoing on from" in text
+        assert "; using the previous checkpoint\nresuming from" in text
         assert_same_run(tmp_path / "whole", folder)
 
 
@@ -184,14 +184,15 @@ def test_only_the_same_run_goes_on(
     with pytest.raises(UserError) as caught:
         run(make_config({"optimizer.lr": 0.02, "data.batch_size": 4}), folder, console)
     assert str(caught.value) == (
-        f"{folder} belongs to another run\n  data.batch_size: 8 there, 4 here\n  optimizer.lr: 0.01 there, 0.02 here\n"
-        "  choose another folder, or the same config"
+        f"{folder} belongs to a run with another config\n  data.batch_size: 8 there, 4 here\n"
+        "  optimizer.lr: 0.01 there, 0.02 here\n"
+        "  choose another folder, or use the same config"
     )
     assert make_config({"ckpt": "last"}).ckpt == "last"
-    with pytest.raises(UserError, match=r"ckpt=last: .*/none holds no run\n  leave ckpt out to start one"):
+    with pytest.raises(UserError, match=r"ckpt=last: .*/none contains no run\n  remove ckpt to start a new run"):
         run(make_config({"ckpt": "last"}), tmp_path / "none", console)
     run(make_config({"ckpt": "last", "name": "renamed", "trainer.num_threads": 1}), folder, console)
-    with pytest.raises(Finished, match="holds this run, finished: there is nothing to do"):
+    with pytest.raises(Finished, match=": this run is already finished"):
         run(make_config(), folder, console)
 
 
@@ -218,17 +219,17 @@ def test_a_checkpoint_can_be_named(make_config: MakeConfig, tmp_path: Path, cons
     for folder in (newest.parent, newest.parent.parent, tmp_path):  # tmp_path/whole is its first run, branch its newest
         found, notes = find(tmp_path / "third", config.replace(ckpt=str(folder)))
         expected = tmp_path / "branch" / "checkpoints" / newest.name if folder == tmp_path else newest
-        assert (found.path, notes) == (expected, [f"going on from {expected}"])
+        assert (found.path, notes) == (expected, [f"resuming from {expected}"])
     (tmp_path / "none" / "deep").mkdir(parents=True)
     with pytest.raises(UserError, match=rf"^ckpt={tmp_path}/none\n  this folder contains no run$"):
         run(config.replace(ckpt=str(tmp_path / "none")), tmp_path / "third", console)
     (tmp_path / "none" / "config.yaml").touch()
-    with pytest.raises(UserError, match=rf"^ckpt={tmp_path}/none: {tmp_path}/none holds no checkpoint\n  choose ano"):
+    with pytest.raises(UserError, match=rf"^ckpt={tmp_path}/none: {tmp_path}/none has no checkpoint\n  choose ano"):
         run(config.replace(ckpt=str(tmp_path / "none")), tmp_path / "third", console)
     with pytest.raises(UserError, match=r"ckpt=.*/none.ckpt: No such file or directory"):
         run(config.replace(ckpt=str(tmp_path / "none.ckpt")), tmp_path / "third", console)
     end = tmp_path / "whole" / "checkpoints" / "step-000000015.ckpt"
-    with pytest.raises(UserError, match=r"step-000000015.ckpt: this is the end of a run, where its schedule is over"):
+    with pytest.raises(UserError, match=r"step-000000015.ckpt: this is the last checkpoint of a finished run"):
         run(make_config({"ckpt": str(end), "trainer.max_epochs": 4}), tmp_path / "third", console)
     earlier.write_bytes(b"nothing")
     with pytest.raises(UserError, match=r"step-000000010.ckpt\n  not a checkpoint of e3frame: it is cut off"):
@@ -345,7 +346,7 @@ def test_a_gradient_that_is_not_finite_names_its_weights(
     first, frames, hint = str(caught.value).splitlines()
     assert first == "the gradient is not finite at step 6 (epoch 2): layers.readout.weight"
     assert frames.startswith("  data=sample, frames ")
-    assert hint == "  lower optimizer.lr, set trainer.gradient_clip_val, or look at these frames"
+    assert hint == "  lower optimizer.lr, set trainer.gradient_clip_val, or check these frames"
     assert history(tmp_path / "run")[-1]["epoch"] == "1"
 
 
@@ -383,7 +384,11 @@ def test_what_is_newer_older_or_of_other_conventions_is_refused(
     monkeypatch.setattr("e3frame.training.checkpoint.FORMAT", FORMAT + 1)
     write_checkpoint(path, STATE, {})
     monkeypatch.undo()
-    with pytest.raises(UserError, match=rf"a.ckpt: its format {FORMAT + 1} is newer than {FORMAT}, which this e3frame"):
+    with pytest.raises(
+        UserError,
+        match=rf"a.ckpt: its format {FORMAT + 1} is newer than format {FORMAT} of the "
+        rf"installed e3frame",
+    ):
         read_checkpoint(path)
     monkeypatch.setattr("e3frame.training.checkpoint.CONVENTIONS", "another basis")
     write_checkpoint(path, STATE, {})

@@ -187,10 +187,14 @@ def test_the_result_is_what_the_saved_model_predicts(finished: Finished) -> None
 
 def test_a_folder_with_a_run_is_left_alone(finished: Finished, console: Console) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*")}
-    with pytest.raises(AlreadyFinished, match=r"first holds this run, finished: there is nothing to do"):
+    with pytest.raises(AlreadyFinished, match=r"first: this run is already finished"):
         run(finished.config, finished.folder, console)
     other = finished.config.replace(seed=5)
-    with pytest.raises(UserError, match=r"first belongs to another run\n  seed: 0 there, 5 here\n  choose another"):
+    with pytest.raises(
+        UserError,
+        match=r"first belongs to a run with another config\n  seed: 0 there, 5 here\n  "
+        r"choose another",
+    ):
         run(other, finished.folder, console)
     assert {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*")} == before
 
@@ -209,7 +213,7 @@ def test_an_infinite_loss_stops_the_run(make_config: MakeConfig, tmp_path: Path,
     assert first.startswith("the loss is not finite at step 1 (epoch 1): energy ")
     assert frames.startswith("  data=sample, frames ")
     assert len(frames.split(",")) == 9
-    assert hint == "  lower optimizer.lr, set trainer.gradient_clip_val, or look at these frames"
+    assert hint == "  lower optimizer.lr, set trainer.gradient_clip_val, or check these frames"
 
 
 def test_an_element_that_a_declared_model_lacks(
@@ -238,7 +242,7 @@ def test_an_interrupted_run_says_where_it_was(
     monkeypatch.setattr(Training, "training_step", interrupted)
     with pytest.raises(Interrupted) as caught:
         run(make_config(), tmp_path / "run", console)
-    assert str(caught.value) == "interrupted at once, in epoch 2"
+    assert str(caught.value) == "stopped immediately by a second interrupt, in epoch 2"
     assert signal.getsignal(signal.SIGINT) is handler
 
 

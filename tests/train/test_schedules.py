@@ -199,8 +199,8 @@ def test_the_average_of_the_weights() -> None:
     torch.testing.assert_close(mean, torch.full((2,), expected))
 
 
-WITHOUT = "no validation frames: the best epoch is that of the lowest"
-VAL = "data.split.val=0.1 sets frames apart for validation"
+WITHOUT = "no validation frames: the best epoch has the lowest"
+VAL = "set data.split.val=0.1 to validate on 10% of the frames"
 FOLLOWING: list[tuple[dict[str, Any], str]] = [
     ({}, f"{WITHOUT} training loss; {VAL}"),
     ({"trainer.monitor": "val_energy_mae"}, f"{WITHOUT} train_energy_mae; {VAL}"),

@@ -129,7 +129,10 @@ def test_numbers_that_agree(off: float, make_config: MakeConfig, tmp_path: Path)
     result, said = trained(config, tmp_path / "run")
     assert "4 frames of single atoms (H, C, O) are used as reference energies, not for training" in said
     assert sum(evaluation.frames for evaluation in result.errors.values()) == 24
-    text = "4 frames of single atoms (H, C, O) are the model's reference energies and set apart; data.single_atoms=fr"
+    text = (
+        "4 frames of single atoms (H, C, O) define the model's reference energies and are excluded; "
+        "data.single_atoms=fr"
+    )
     assert sum(remark.startswith(text) for remark in require_same_errors(result, config)) == 1
 
 

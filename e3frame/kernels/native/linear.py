@@ -134,7 +134,7 @@ def _check(x: Tensor, dim: int, other: Tensor) -> None:
     if x.ndim != 2 or x.shape[1] != dim:
         raise ValueError(f"x must have shape (n, {dim}), got {tuple(x.shape)}")
     if x.dtype != other.dtype:
-        raise ValueError(f"a linear map needs tensors of one type, got {x.dtype} and {other.dtype}")
+        raise ValueError(f"a linear map needs tensors of one dtype, got {x.dtype} and {other.dtype}")
 
 
 def _fake(x: Tensor, w: Tensor, index: Tensor | None, text: str, transposed: bool) -> Tensor:
@@ -164,7 +164,7 @@ def _weights(x: Tensor, o: Tensor, index: Tensor | None, text: str, numel: int) 
     _check(o, dim_out, x)
     if numel < least or o.shape[0] != x.shape[0]:
         raise ValueError(
-            f"x and o need equally many rows, and w {least} elements, got {x.shape[0]}, {o.shape[0]} and {numel}"
+            f"x and o must have equally many rows, and w {least} elements; got {x.shape[0]}, {o.shape[0]} and {numel}"
         )
     # The kernel does not write gradients of weights that no path reads.
     x, o, gw = x.contiguous(), o.contiguous(), x.new_zeros(numel)
