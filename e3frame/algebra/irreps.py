@@ -163,7 +163,7 @@ def _read_term(term: object) -> MulIr:
 class Irreps(Representation, tuple[MulIr, ...]):
     """Direct sum of irreps of O(3): the layout of a tensor's last axis, in (multiplicity, component) order.
 
-    Written ``"8x0e + 4x1o"``, an `Irrep`, or an iterable of irreps and (multiplicity, irrep) pairs.
+    Written ``"8x0e + 4x1o"``, an `Irrep`, or an iterable of irreps and tuples (multiplicity, irrep).
 
     Raises:
         ValueError: anything else; an `IrrepsSyntaxError` for a text, with the position.

@@ -27,11 +27,11 @@ class LinearInstruction(NamedTuple):
 class LinearPlan:
     """A linear map ``irreps_in -> irreps_out``; built by `plan_linear`.
 
-    With channels, the map mixes ``f_in`` channels into ``f_out``, with separate weights for each pair.
+    With channels, the map mixes ``f_in`` channels into ``f_out``, with separate weights per input and output.
 
     Attributes:
         instructions: the paths, then the biases.
-        weight_numel: number of weights, per pair of channels.
+        weight_numel: number of weights, per input and output channel.
         bias_numel: number of biases, per output channel.
         weight_shape: ``([f_in, f_out,] weight_numel)``.
         bias_shape: ``([f_out,] bias_numel)``.
@@ -86,7 +86,7 @@ def plan_linear(
         biases: whether each output term has a bias; True for all 0e.
         f_in, f_out: numbers of channels, both or neither.
         path_normalization: ``element`` or ``path``.
-        instructions: paths (i_in, i_out); by default all pairs of equal irreps.
+        instructions: paths (i_in, i_out); by default all with equal irreps.
 
     Raises:
         ValueError: an index out of range, a path between different irreps, a bias on an irrep other than 0e, or only
@@ -103,12 +103,12 @@ def plan_linear(
             for j, (_, ir_out) in enumerate(irreps_out)
             if ir_in == ir_out
         ]
-    pairs = [_read_pair(n, pair, irreps_in, irreps_out) for n, pair in enumerate(instructions)]
+    indices = [_read_path(n, path, irreps_in, irreps_out) for n, path in enumerate(instructions)]
     into: dict[int, list[int]] = {}
-    for i, j in pairs:
+    for i, j in indices:
         into.setdefault(j, []).append(irreps_in[i].mul)
     paths = []
-    for i, j in pairs:
+    for i, j in indices:
         terms = sum(into[j]) if path_normalization == "element" else irreps_in[i].mul * len(into[j])
         terms *= 1 if f_in is None else f_in
         shape = (irreps_in[i].mul, irreps_out[j].mul)
@@ -117,8 +117,8 @@ def plan_linear(
     return LinearPlan(irreps_in, irreps_out, tuple(paths), f_in, f_out)
 
 
-def _read_pair(n: int, pair: tuple[int, int], irreps_in: Irreps, irreps_out: Irreps) -> tuple[int, int]:
-    i, j = pair
+def _read_path(n: int, path: tuple[int, int], irreps_in: Irreps, irreps_out: Irreps) -> tuple[int, int]:
+    i, j = path
     for name, k, irreps in (("i_in", i, irreps_in), ("i_out", j, irreps_out)):
         if not 0 <= k < len(irreps):
             raise OutsideError(f"instruction {n}: {name} = {k} is outside {irreps}, which has {len(irreps)} terms")

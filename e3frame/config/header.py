@@ -154,9 +154,9 @@ def _json(path: Path, what: str, text: bytes | str) -> Any:
         raise not_a_model(path, f"its {what} is not JSON: {error}") from None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _once(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(items)
+    if len(found) < len(items):
         raise ValueError("a key is listed twice")
     return found
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from e3frame.algebra.irreps import Irreps
 from e3frame.config.targets import TargetSpec
 from e3frame.evaluate.metrics import Errors, displayed
-from e3frame.evaluate.pairs import Pair, in_components
+from e3frame.evaluate.residuals import Residual, in_components
 
 _LEFT = 1e-20
 """Fraction of the sum of squared labels below which a remainder is rounding."""
@@ -32,7 +32,7 @@ class Predicted:
     """
 
     target: TargetSpec
-    irreps: Pair
+    irreps: Residual
     unit: str
     atoms: Tensor
     rows: Tensor
@@ -41,7 +41,7 @@ class Predicted:
     composition: Tensor | None = None
 
     @property
-    def shown(self) -> Pair:
+    def shown(self) -> Residual:
         """Predictions and labels in the user's components, Cartesian if the target is."""
         return in_components(self.target, self.irreps)
 
@@ -56,7 +56,7 @@ class Predicted:
         each, frames, composition = self.irreps, len(self.atoms), self.composition
         if self.target.per_atom:
             atoms = self.atoms.unsqueeze(-1)
-            each = Pair(*(x / atoms for x in (each.prediction, each.label)))
+            each = Residual(*(x / atoms for x in (each.prediction, each.label)))
             composition = None if composition is None else composition / atoms
         labelled = int((~self.frame_errors().isnan()).sum())
         species = by_species(self.shown, self.kinds, self.symbols, factor) if self.symbols else {}
@@ -69,7 +69,7 @@ class Predicted:
         )
 
 
-def r2(pair: Pair, irreps: Irreps, composition: Tensor | None = None) -> float | None:
+def r2(residual: Residual, irreps: Irreps, composition: Tensor | None = None) -> float | None:
     """``1 - Σ (prediction - label)² / Σ (label - c)²`` over all entries of irreps.
 
     1 is perfect; 0 is as good as predicting c. For irreps with a direction c is zero, since no other constant rotates
@@ -80,8 +80,8 @@ def r2(pair: Pair, irreps: Irreps, composition: Tensor | None = None) -> float |
     Args:
         composition: (rows, species) number of atoms of each species for a sum over atoms, fractions for a sum per atom.
     """
-    there = pair.labelled
-    labels = pair.label.where(there, 0.0)
+    there = residual.labelled
+    labels = residual.label.where(there, 0.0)
     constant = torch.zeros_like(labels)
     regressors = torch.ones_like(labels[:, :1]) if composition is None else composition.to(labels)
     scalar = [ir.is_scalar() for mul, ir in irreps for _ in range(mul * ir.dim)]
@@ -92,10 +92,10 @@ def r2(pair: Pair, irreps: Irreps, composition: Tensor | None = None) -> float |
     spread = (labels - constant).where(there, 0.0).square().sum()
     if spread <= _LEFT * labels.square().sum():
         return None
-    return float(1 - pair.difference.square().sum() / spread)
+    return float(1 - residual.difference.square().sum() / spread)
 
 
-def by_irrep(pair: Pair, irreps: Irreps, factor: float) -> dict[str, dict[str, float]]:
+def by_irrep(residual: Residual, irreps: Irreps, factor: float) -> dict[str, dict[str, float]]:
     """MAE and RMSE of each kind of irrep, times ``factor``; empty if there is only one kind."""
     kinds: dict[str, list[slice]] = {}
     for (_, ir), where in zip(irreps, irreps.slices(), strict=True):
@@ -105,27 +105,29 @@ def by_irrep(pair: Pair, irreps: Irreps, factor: float) -> dict[str, dict[str, f
     found = {}
     for kind, slices in kinds.items():
         columns = torch.cat([torch.arange(irreps.dim)[where] for where in slices])
-        found[kind] = _errors(Pair(pair.prediction[:, columns], pair.label[:, columns]), factor)
+        found[kind] = _errors(Residual(residual.prediction[:, columns], residual.label[:, columns]), factor)
     return {kind: errors for kind, errors in found.items() if errors}
 
 
-def by_species(pair: Pair, species: Tensor, symbols: Sequence[str], factor: float) -> dict[str, dict[str, float]]:
+def by_species(
+    residual: Residual, species: Tensor, symbols: Sequence[str], factor: float
+) -> dict[str, dict[str, float]]:
     """MAE and RMSE of each species, times ``factor``; empty if there is only one.
 
     Args:
-        pair: one row per atom or per edge.
+        residual: one row per atom or per edge.
         species: (rows,) index into ``symbols``; for an edge, of the pair of species of its atoms.
     """
     found = {
-        symbol: _errors(Pair(pair.prediction[species == k], pair.label[species == k]), factor)
+        symbol: _errors(Residual(residual.prediction[species == k], residual.label[species == k]), factor)
         for k, symbol in enumerate(symbols)
     }
     there = {symbol: errors for symbol, errors in found.items() if errors}
     return there if len(there) > 1 else {}
 
 
-def _errors(pair: Pair, factor: float) -> dict[str, float]:
-    difference = pair.difference[pair.labelled]
+def _errors(residual: Residual, factor: float) -> dict[str, float]:
+    difference = residual.difference[residual.labelled]
     if not len(difference):
         return {}
     return {
@@ -134,7 +136,7 @@ def _errors(pair: Pair, factor: float) -> dict[str, float]:
     }
 
 
-def frame_errors(pair: Pair, rows_per_frame: Tensor) -> Tensor:
+def frame_errors(residual: Residual, rows_per_frame: Tensor) -> Tensor:
     """(frames,) RMSE over the entries of each frame; NaN for a frame without labels.
 
     Args:
@@ -143,6 +145,6 @@ def frame_errors(pair: Pair, rows_per_frame: Tensor) -> Tensor:
     frame = torch.repeat_interleave(torch.arange(len(rows_per_frame)), rows_per_frame)
     squares, counts = (
         torch.zeros(len(rows_per_frame), dtype=torch.float64).index_add(0, frame, x.to(torch.float64).sum(1))
-        for x in (pair.difference.square(), pair.labelled)
+        for x in (residual.difference.square(), residual.labelled)
     )
     return (squares / counts).sqrt()

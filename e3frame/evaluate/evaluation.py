@@ -27,7 +27,7 @@ from e3frame.evaluate.comparison import Comparison
 from e3frame.evaluate.labels import require_inputs
 from e3frame.evaluate.losses import Loss
 from e3frame.evaluate.metrics import Errors, TaskErrors, as_json
-from e3frame.evaluate.pairs import Pair
+from e3frame.evaluate.residuals import Residual
 from e3frame.files.written import replace_file
 from e3frame.inference.device import Device, read_device, without_modes
 from e3frame.inference.saved import SavedModel
@@ -45,7 +45,7 @@ class Evaluation:
         frames: number of frames.
         errors: errors of each target that has labels.
         loss: loss with the weights of the end of the training.
-        pairs: predictions and labels of each target, (rows, components) in float64 in the units of the data; Cartesian
+        residuals: those of each target, (rows, components) in float64 in the units of the data; Cartesian
             if the target is.
         frame_errors: (frames,) for each target, RMSE of each frame in the unit of the errors; NaN for a frame without
             labels.
@@ -58,7 +58,7 @@ class Evaluation:
     frames: int
     errors: Mapping[str, Errors]
     loss: float
-    pairs: Mapping[str, Pair] = field(repr=False)
+    residuals: Mapping[str, Residual] = field(repr=False)
     frame_errors: Mapping[str, Tensor] = field(repr=False)
     places: Sequence[tuple[str, int]] = field(repr=False)
     atoms: Tensor = field(repr=False)
@@ -83,23 +83,23 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
     """Errors of a model on a data set with the labels of the task; independent of the batch size."""
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     loss, errors = Loss(task), TaskErrors(task).to(device)
-    found: dict[str, list[Pair]] = {name: [] for name in task.targets}
+    found: dict[str, list[Residual]] = {name: [] for name in task.targets}
     atoms, edges, species, ends, places = [], [], [], [], []
     by_edge = any(target.label.per == "edge" for target in task.targets.values())
     for batch, outputs in predictions(model, dataset, batch_size):
         count = batch.ptr.diff()
-        pairs = loss.pairs(outputs, batch, count)
+        residuals = loss.residuals(outputs, batch, count)
         where = [(dataset.files[k], frame) for k, frame in zip(batch.file.tolist(), batch.frame.tolist(), strict=True)]
-        _require_finite(pairs, task, batch, where)
-        errors.update(pairs, count, loss.parts(pairs, batch, count))
+        _require_finite(residuals, task, batch, where)
+        errors.update(residuals, count, loss.parts(residuals, batch, count))
         atoms.append(count.cpu())
         species.append(model.species_index(batch.z).cpu())
         if by_edge:
             edges.append(batch.batch[batch.edge_index[1]].bincount(minlength=len(count)).cpu())
             ends.append(species[-1][batch.edge_index.cpu()])
         places += where
-        for name, pair in pairs.items():
-            found[name].append(Pair(pair.prediction.cpu(), pair.label.cpu()))
+        for name, residual in residuals.items():
+            found[name].append(Residual(residual.prediction.cpu(), residual.label.cpu()))
     sizes, kinds = torch.cat(atoms), torch.cat(species)
     composition = torch.zeros(len(sizes), len(model.spec.species), dtype=torch.float64)
     frame = torch.repeat_interleave(torch.arange(len(sizes)), sizes)
@@ -121,7 +121,7 @@ def evaluate_split(model: Model, dataset: FrameSet, task: TaskSpec, batch_size: 
         frames=len(dataset),
         errors={name: predicted[name].detailed(e) for name, e in errors.compute().items()},
         loss=errors.loss(),
-        pairs={name: each.shown for name, each in predicted.items()},
+        residuals={name: each.shown for name, each in predicted.items()},
         frame_errors={name: each.frame_errors() for name, each in predicted.items()},
         places=places,
         atoms=sizes,
@@ -143,14 +143,16 @@ def _kinds_of_edges(ends: Tensor, species: Sequence[str]) -> tuple[Tensor, list[
     return low * len(species) + high, names
 
 
-def _joined(parts: Sequence[Pair]) -> Pair:
-    return Pair(torch.cat([pair.prediction for pair in parts]), torch.cat([pair.label for pair in parts]))
+def _joined(parts: Sequence[Residual]) -> Residual:
+    return Residual(torch.cat([part.prediction for part in parts]), torch.cat([part.label for part in parts]))
 
 
-def _require_finite(pairs: Mapping[str, Pair], task: TaskSpec, batch: Batch, where: Sequence[tuple[str, int]]) -> None:
+def _require_finite(
+    residuals: Mapping[str, Residual], task: TaskSpec, batch: Batch, where: Sequence[tuple[str, int]]
+) -> None:
     owners = {"node": batch.batch, "edge": batch.batch[batch.edge_index[1]]}
-    for name, pair in pairs.items():
-        bad = (~torch.isfinite(pair.prediction) & pair.labelled).any(-1).nonzero().flatten()
+    for name, residual in residuals.items():
+        bad = (~torch.isfinite(residual.prediction) & residual.labelled).any(-1).nonzero().flatten()
         if len(bad):
             row, per = int(bad[0]), task.targets[name].label.per
             file, frame = where[row if per == "graph" else int(owners[per][row])]
@@ -166,7 +168,7 @@ def error_table(splits: Mapping[str, Evaluation], title: str) -> Table:
     for heading in ("target", "split", "frames", "MAE", "RMSE", "unit", "R²", "of zero"):
         left = heading in ("target", "split", "unit")
         table.add_column(heading, justify="left" if left else "right", no_wrap=heading == "target")
-    for name in next(iter(splits.values())).pairs:
+    for name in next(iter(splits.values())).residuals:
         for split, evaluation in splits.items():
             _add_rows(table, name, split, evaluation)
     return table

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from e3frame.config.losses import LossSpec
 from e3frame.config.targets import TargetSpec, TaskSpec
-from e3frame.evaluate.pairs import Pair, pair
+from e3frame.evaluate.residuals import Residual, residual
 from e3frame.spec.elements import ATOMIC_NUMBERS
 
 
@@ -42,25 +42,27 @@ class Loss:
         self.task = task
         self.losses = {name: target.loss_spec for name, target in task.targets.items()}
 
-    def pairs(self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], atoms: Tensor) -> dict[str, Pair]:
-        """Prediction and label of each target, in irreps.
+    def residuals(
+        self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], atoms: Tensor
+    ) -> dict[str, Residual]:
+        """Return the residual of each target, in irreps.
 
         Args:
-            outputs: of the model.
+            outputs: outputs of the model.
             batch: labels by name, and atomic numbers ``z`` if a target has weights of species.
             atoms: (graphs,) number of atoms.
         """
         task = self.task
-        return {name: pair(t, outputs[name], batch[task.key(name)], atoms) for name, t in task.targets.items()}
+        return {name: residual(t, outputs[name], batch[task.key(name)], atoms) for name, t in task.targets.items()}
 
-    def parts(self, pairs: Mapping[str, Pair], batch: Mapping[str, Tensor], atoms: Tensor) -> dict[str, Sum]:
-        """Loss of each target, without the target's weight.
+    def parts(self, residuals: Mapping[str, Residual], batch: Mapping[str, Tensor], atoms: Tensor) -> dict[str, Sum]:
+        """Return the loss of each target, without its weight.
 
         Args:
-            pairs: from :meth:`pairs`, with the same ``batch`` and ``atoms``.
+            residuals: from :meth:`residuals`, with the same ``batch`` and ``atoms``.
         """
         parts = {}
-        for name, both in pairs.items():
+        for name, both in residuals.items():
             target = self.task.targets[name]
             each = _each(self.losses[name], both, atoms.unsqueeze(-1) if target.per_atom else None)
             if target.component_weights is not None:
@@ -72,7 +74,7 @@ class Loss:
         return parts
 
     def total(self, means: Mapping[str, Tensor], epoch: int | None = None) -> Tensor:
-        """Weighted sum of the targets' mean losses. A target of weight 0 is left out, even if its loss is NaN.
+        """Return the weighted sum of the targets' mean losses. Targets of weight 0 are ignored, even if NaN.
 
         Args:
             means: mean loss of each target.
@@ -84,11 +86,11 @@ class Loss:
             for name, target in self.task.targets.items()
         }
         used = [weight * means[name] for name, weight in weights.items() if weight > 0]
-        # Without any, a sum that still belongs to the graph of the model.
+        # Without a weight, zero that still belongs to the autograd graph.
         return torch.stack(used).sum() if used else 0.0 * torch.stack(list(means.values())).sum()
 
 
-def _each(loss: LossSpec, both: Pair, atoms: Tensor | None) -> Tensor:
+def _each(loss: LossSpec, both: Residual, atoms: Tensor | None) -> Tensor:
     """Loss of each entry; zero for entries without a label."""
     if loss.needs == ("difference",):
         return loss.each(difference=both.difference if atoms is None else both.difference / atoms)

@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from e3frame.config.targets import TargetSpec, TaskSpec
 from e3frame.evaluate.losses import Loss, Sum
-from e3frame.evaluate.pairs import Pair, in_components
+from e3frame.evaluate.residuals import Residual, in_components
 from e3frame.spec.words import typeset
 
 
@@ -80,13 +80,13 @@ class TargetErrors(Metric):
         self.add_state("sums", torch.zeros(7, dtype=torch.float64), dist_reduce_fx="sum")
         self.register_buffer("squared", torch.tensor([False, True] * 3), persistent=False)
 
-    def update(self, irreps: Pair, atoms: Tensor) -> None:
-        pair = in_components(self.target, Pair(irreps.prediction.detach(), irreps.label))
-        each = pair.difference
+    def update(self, irreps: Residual, atoms: Tensor) -> None:
+        residual = in_components(self.target, Residual(irreps.prediction.detach(), irreps.label))
+        each = residual.difference
         per_atom = each / atoms.unsqueeze(-1) if self.target.per_atom else each.new_zeros(())
-        label = pair.label.where(pair.labelled, 0.0)
+        label = residual.label.where(residual.labelled, 0.0)
         parts = [part for x in (each, per_atom, label) for part in (x.abs().sum(), x.square().sum())]
-        self.sums += torch.stack([*parts, pair.labelled.sum().to(each)])
+        self.sums += torch.stack([*parts, residual.labelled.sum().to(each)])
 
     def compute(self) -> Tensor:
         """(7,) MAE and RMSE of the values, per atom and of predicting zero; then the number of entries with a label."""
@@ -94,7 +94,7 @@ class TargetErrors(Metric):
         return torch.cat([self.factor * torch.where(self.squared, means.sqrt(), means), self.sums[-1:]])
 
     def errors(self) -> Errors | None:
-        """The errors; None if no process has seen a label."""
+        """Return the errors; None if no process has seen a label."""
         mae, rmse, *more, entries = self.compute().tolist()
         if entries == 0:
             return None
@@ -132,24 +132,24 @@ class TaskErrors(nn.Module):
         # Registered as a list, because a target may have a name that no attribute of a module can have.
         self.metrics = nn.ModuleList([*self.targets.values(), *self.losses.values()])
 
-    def update(self, pairs: Mapping[str, Pair], atoms: Tensor, parts: Mapping[str, Sum]) -> None:
+    def update(self, residuals: Mapping[str, Residual], atoms: Tensor, parts: Mapping[str, Sum]) -> None:
         """Add a batch.
 
         Args:
-            pairs, parts: from :class:`Loss`.
+            residuals, parts: from :class:`Loss`.
             atoms: (graphs,) number of atoms.
         """
         for name in self.task.targets:
-            self.targets[name].update(pairs[name], atoms)
+            self.targets[name].update(residuals[name], atoms)
             self.losses[name].update(parts[name])
 
     def compute(self) -> dict[str, Errors]:
-        """Errors of each target that has at least one label."""
+        """Return the errors of each target that has at least one label."""
         found = {name: errors.errors() for name, errors in self.targets.items()}
         return {name: errors for name, errors in found.items() if errors is not None}
 
     def loss(self) -> float:
-        """Weighted loss over all batches since the last reset."""
+        """Return the weighted loss over all batches since the last reset."""
         means = {name: loss.compute() for name, loss in self.losses.items()}
         return float(Loss(self.task).total(means))
 
@@ -175,12 +175,12 @@ def units(task: TaskSpec) -> dict[str, str]:
 
 
 def sums(errors: nn.Module) -> Iterator[Tensor]:
-    """The tensors that the metrics accumulate, in a fixed order."""
+    """Yield the tensors that the metrics accumulate, in a fixed order."""
     for metric in errors.modules():
         if isinstance(metric, Metric):
             yield from (getattr(metric, name) for name in metric._defaults)
 
 
 def as_json(errors: Errors) -> dict[str, Any]:
-    """The entry of a target in ``metrics.json``."""
+    """Return the entry of a target in ``metrics.json``."""
     return {key: value for key, value in vars(errors).items() if value not in (None, {})}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.preflight.differences import differences
 from e3frame.preflight.findings import Finding, Level
-from e3frame.preflight.pair_model import PairFit, PairModel, Trial, doubt, thinned, trials
+from e3frame.preflight.pair_potential import PairFit, PairPotential, Trial, doubt, thinned, trials
 from e3frame.preflight.trend import GROSS, MIN_FRAMES, SLIGHT, Trend, summary, trend
 from e3frame.spec.units import ENERGY, LENGTH
 
@@ -82,11 +82,11 @@ def labelled(graphs: Sequence[Graph], *keys: str) -> list[Graph]:
 
 
 class Fitted(NamedTuple):
-    """Some of the frames, and the pair model of their forces; None if there are too few."""
+    """Some of the frames, and the pair potential of their forces; None if there are too few."""
 
     graphs: list[Graph]
     fit: PairFit | None = None
-    model: PairModel | None = None
+    model: PairPotential | None = None
 
     def trials(self) -> list[Trial]:
         """Return the same fit to synthetic potentials."""

@@ -13,7 +13,7 @@ from e3frame.data.pipeline.graphs import Graph
 from e3frame.preflight.differences import differences
 from e3frame.preflight.findings import Finding, Level
 from e3frame.preflight.gradient import SURE, fitted_pairs, labelled
-from e3frame.preflight.pair_model import doubt
+from e3frame.preflight.pair_potential import doubt
 from e3frame.preflight.trend import CRUDE, GROSS, SLIGHT, Trend, summary, trend
 from e3frame.spec.units import ENERGY, LENGTH, PRESSURE
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from e3frame.data.pipeline.graphs import Graph
 from e3frame.preflight.findings import Finding
-from e3frame.preflight.pair_model import pair_types, thinned
+from e3frame.preflight.pair_potential import pair_types, thinned
 
 MIN_FRAMES = 60
 SEEN, UNSEEN = 5.0, 3.0

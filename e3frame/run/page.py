@@ -96,7 +96,7 @@ def _cards(evaluation: Evaluation, split: str) -> Iterator[Card]:
 def _errors(splits: Mapping[str, Evaluation]) -> str:
     """Return a table with a row for each target and columns for each split."""
     rows = []
-    for name in next(iter(splits.values())).pairs:
+    for name in next(iter(splits.values())).residuals:
         found = [evaluation.errors.get(name) for evaluation in splits.values()]
         unit = next((errors.shown[2] for errors in found if errors is not None), "")
         mae = ["" if e is None else rounded(e.shown[0], 4) for e in found]

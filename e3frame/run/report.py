@@ -98,9 +98,9 @@ def compared(name: str, evaluation: Evaluation, config: RunConfig) -> Compared:
 
     A target that is trained per atom is shown per atom, relative to the reference energies of the atoms.
     """
-    pair, errors = evaluation.pairs[name], evaluation.errors[name]
+    residual, errors = evaluation.residuals[name], evaluation.errors[name]
     less = ""
-    labels, predictions, unit = pair.label.numpy(), pair.prediction.numpy(), typeset(config.task.unit(name))
+    labels, predictions, unit = residual.label.numpy(), residual.prediction.numpy(), typeset(config.task.unit(name))
     if config.task.targets[name].per_atom:
         atoms, reference = evaluation.atoms.numpy()[:, None], _reference(name, evaluation, config)
         labels, predictions = (labels - reference) / atoms, (predictions - reference) / atoms

@@ -80,15 +80,15 @@ class Training(LightningModule):
         """Return the loss of a batch, and add it to ``errors``; None: the batch is a repetition that must not count."""
         atoms = batch.ptr.diff()
         outputs = model(model_input(batch, inputs=model.spec.inputs))
-        pairs = self.loss.pairs(outputs, batch, atoms)
-        parts = self.loss.parts(pairs, batch, atoms)
+        residuals = self.loss.residuals(outputs, batch, atoms)
+        parts = self.loss.parts(residuals, batch, atoms)
         training = model is self.model and self.trainer.training
         means = self._means(parts, training, errors is not None)
         loss = self.loss.total(means, self.current_epoch if training else None)
         kind = "loss" if training else "validation loss"
         self._require_finite(bool(torch.isfinite(loss)), training, lambda: self._diverged(kind, means, batch))
         if errors is not None:
-            errors.update(pairs, atoms, parts)
+            errors.update(residuals, atoms, parts)
         return loss
 
     def _means(self, parts: Mapping[str, Sum], training: bool, counts: bool) -> dict[str, Tensor]:

@@ -93,8 +93,8 @@ def test_evaluation_is_over_the_labelled_edges(trained: Path) -> None:
     one, many = (evaluate(path, config(trained).data.replace(eval_batch_size=size)) for size in (1, 64))
     found = one["test"]
     assert found.errors["coupling"].mae == pytest.approx(many["test"].errors["coupling"].mae, rel=1e-6)
-    pair = found.pairs["coupling"]
-    squares = (pair.prediction - pair.label).square().flatten()
+    residual = found.residuals["coupling"]
+    squares = (residual.prediction - residual.label).square().flatten()
     sizes = [len(neighbor_list("i", atoms, 3.2)) for atoms in frames()[7:]]
     assert [*map(len, squares.split(sizes))] == sizes
     per_frame = [float(part.mean().sqrt()) for part in squares.split(sizes)]
@@ -113,7 +113,7 @@ def test_predictions_are_read_back_as_labels(trained: Path, tmp_path: Path) -> N
     found = evaluate(path, config(trained, changes).data, split="train")["train"]
     assert found.errors["coupling"].mae < 1e-5
     assert found.errors["exchange"].mae < 1e-5
-    assert not found.pairs["exchange"].label.isnan().any()
+    assert not found.residuals["exchange"].label.isnan().any()
     fresh = frames(1)[0]
     fresh.calc = E3FrameCalculator(path)
     fresh.calc.calculate(fresh)

@@ -146,7 +146,7 @@ def test_evaluation_on_other_data(finished: Finished, tmp_path: Path) -> None:
     said: list[str] = []
     other = parse_data(raw | {"keys": {"q": "q"}, "split": {"val": 0, "test": 0}})
     (found,) = evaluate(bare, other, split="train", say=said.append).values()
-    assert list(found.pairs) == list(found.errors) == ["energy"]
+    assert list(found.residuals) == list(found.errors) == ["energy"]
     assert said == ["labels not compared, because the model does not predict them: q"]
     with pytest.raises(UserError, match=r"the data have none of the labels energy, forces\n  labels of the data: mu,"):
         evaluate(bare, parse_data({"kind": "qm9"}))
@@ -196,7 +196,7 @@ def test_what_is_not_there_is_said_with_the_key_to_write(
 ) -> None:
     model, said = finished.result.model, []
     (found,) = evaluate(model, labelled(energy="E_dft", forces="forces"), split="train", say=said.append).values()
-    assert list(found.pairs) == ["energy", "forces"]
+    assert list(found.residuals) == ["energy", "forces"]
     assert list(found.errors) == ["energy"]
     assert said == [
         "no frame has the key 'forces' of forces: did you mean data.keys.forces=F_dft?", "existing keys: E_dft, F_dft"

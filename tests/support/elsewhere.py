@@ -129,9 +129,9 @@ def of_data(place: Place) -> None:
     with place.mode:
         atoms = batch.ptr.diff()
         outputs = model(model_input(batch))
-        pairs = loss.pairs(outputs, batch, atoms)
-        parts = loss.parts(pairs, batch, atoms)
-        errors.update(pairs, atoms, parts)
+        residuals = loss.residuals(outputs, batch, atoms)
+        parts = loss.parts(residuals, batch, atoms)
+        errors.update(residuals, atoms, parts)
         finish(model, outputs, loss.total({name: part.mean for name, part in parts.items()}), optimizer, place)
 
 

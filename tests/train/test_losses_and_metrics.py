@@ -12,7 +12,7 @@ from e3frame.config.targets import TargetSpec, TaskSpec
 from e3frame.evaluate.breakdown import by_irrep, by_species, frame_errors, r2
 from e3frame.evaluate.losses import Loss, Sum
 from e3frame.evaluate.metrics import Errors, TaskErrors, displayed, units
-from e3frame.evaluate.pairs import Pair, pair
+from e3frame.evaluate.residuals import Residual, residual
 from e3frame.io.cartesian import CartesianTensor
 from e3frame.spec.validate import validate
 
@@ -46,12 +46,12 @@ def batches() -> list[tuple[dict[str, Tensor], dict[str, Tensor], Tensor]]:
 
 
 def parts_of(loss: Loss, outputs: dict[str, Tensor], batch: dict[str, Tensor], atoms: Tensor) -> dict[str, Sum]:
-    return loss.parts(loss.pairs(outputs, batch, atoms), batch, atoms)
+    return loss.parts(loss.residuals(outputs, batch, atoms), batch, atoms)
 
 
 def take(errors: TaskErrors, loss: Loss, outputs: dict[str, Tensor], batch: dict[str, Tensor], atoms: Tensor) -> None:
-    pairs = loss.pairs(outputs, batch, atoms)
-    errors.update(pairs, atoms, loss.parts(pairs, batch, atoms))
+    residuals = loss.residuals(outputs, batch, atoms)
+    errors.update(residuals, atoms, loss.parts(residuals, batch, atoms))
 
 
 def seen(errors: TaskErrors) -> Loss:
@@ -132,17 +132,17 @@ ONES = torch.ones(4, dtype=torch.long)
 
 def test_float32_predictions_lose_nothing_of_large_labels() -> None:
     label = torch.tensor([-17660.123456], dtype=torch.float64)
-    found = pair(ENERGY, label[:, None] + 1e-6, label, ONES[:1])
+    found = residual(ENERGY, label[:, None] + 1e-6, label, ONES[:1])
     assert float(found.difference) == pytest.approx(1e-6, rel=1e-5)
     forces = torch.zeros(1, 3, dtype=torch.float32)
-    assert pair(FORCES, forces, torch.ones(1, 3, dtype=torch.float64), ONES).difference.dtype == torch.float64
+    assert residual(FORCES, forces, torch.ones(1, 3, dtype=torch.float64), ONES).difference.dtype == torch.float64
 
 
 def test_sizes_that_do_not_agree() -> None:
     with pytest.raises(ValueError, match=r"prediction and label must have the same size; got \(4, 1\) and \(4, 3\)"):
-        pair(ENERGY, torch.zeros(4, 1), torch.zeros(4, 3), ONES)
+        residual(ENERGY, torch.zeros(4, 1), torch.zeros(4, 3), ONES)
     with pytest.raises(ValueError, match=r"got \(2, 6\) and \(4, 3\)"):
-        pair(FORCES, torch.zeros(2, 6), torch.zeros(4, 3), ONES)
+        residual(FORCES, torch.zeros(2, 6), torch.zeros(4, 3), ONES)
 
 
 def test_huber_without_a_delta_takes_the_documented_one() -> None:
@@ -261,14 +261,14 @@ def test_a_sum_over_atoms_is_compared_with_its_label() -> None:
 
 
 def test_the_share_of_the_spread_that_is_explained() -> None:
-    both = Pair(normal(1, 50, 4), normal(2, 50, 4) + 7.0)
+    both = Residual(normal(1, 50, 4), normal(2, 50, 4) + 7.0)
     scalar, vector = both.label[:, :1], both.label[:, 1:]
     spread = (scalar - scalar.mean()).square().sum() + vector.square().sum()
     expected = 1 - (both.prediction - both.label).square().sum() / spread
     assert r2(both, Irreps("0e + 1o")) == pytest.approx(float(expected), rel=1e-12)
-    assert r2(Pair(both.label, both.label), Irreps("0e + 1o")) == 1
+    assert r2(Residual(both.label, both.label), Irreps("0e + 1o")) == 1
     constant = torch.full((5, 1), -17000.1, dtype=torch.float64)
-    assert r2(Pair(constant + 1, constant), Irreps("0e")) is None
+    assert r2(Residual(constant + 1, constant), Irreps("0e")) is None
 
 
 def test_what_reference_energies_explain_is_no_merit() -> None:
@@ -280,21 +280,23 @@ def test_what_reference_energies_explain_is_no_merit() -> None:
     for elements in ([-1.0, -2.0, -3.0], [-13.6, -1029.0, -2041.0]):
         label = composition @ torch.tensor(elements, dtype=torch.float64)[:, None] + rest
         fit = composition @ torch.linalg.lstsq(composition, label).solution
-        assert r2(Pair(fit, label), Irreps("0e"), composition) == pytest.approx(0.0, abs=1e-9)
-        assert r2(Pair(fit, label), Irreps("0e")) > 0.9
-        assert r2(Pair(fit + 0.1, label), Irreps("0e"), composition) < 0
-        assert r2(Pair(label, label), Irreps("0e"), composition) == 1
-        found.append(r2(Pair(label + error, label), Irreps("0e"), composition))
+        assert r2(Residual(fit, label), Irreps("0e"), composition) == pytest.approx(0.0, abs=1e-9)
+        assert r2(Residual(fit, label), Irreps("0e")) > 0.9
+        assert r2(Residual(fit + 0.1, label), Irreps("0e"), composition) < 0
+        assert r2(Residual(label, label), Irreps("0e"), composition) == 1
+        found.append(r2(Residual(label + error, label), Irreps("0e"), composition))
         expected = 1 - error.square().sum() / (label - fit).square().sum()
         assert found[-1] == pytest.approx(float(expected), rel=1e-9)
-        assert r2(Pair(fit + 1, fit), Irreps("0e"), composition) is None
+        assert r2(Residual(fit + 1, fit), Irreps("0e"), composition) is None
     assert found[0] == pytest.approx(found[1], rel=1e-8)
     same = composition[:1].expand(60, 3)  # one molecule: the mean
-    assert r2(Pair(rest + error, rest), Irreps("0e"), same) == pytest.approx(r2(Pair(rest + error, rest), Irreps("0e")))
+    assert r2(Residual(rest + error, rest), Irreps("0e"), same) == pytest.approx(
+        r2(Residual(rest + error, rest), Irreps("0e"))
+    )
 
 
 def test_errors_by_irrep_and_species() -> None:
-    both = Pair(normal(1, 6, 5), normal(2, 6, 5))
+    both = Residual(normal(1, 6, 5), normal(2, 6, 5))
     both.label[2] = torch.nan
     difference = (both.prediction - both.label)[[0, 1, 3, 4, 5]]
     found = by_irrep(both, Irreps("0e + 1o + 0e"), 1000.0)
@@ -310,7 +312,7 @@ def test_errors_by_irrep_and_species() -> None:
 
 
 def test_errors_of_frames() -> None:
-    both = Pair(normal(1, 5, 3), normal(2, 5, 3))
+    both = Residual(normal(1, 5, 3), normal(2, 5, 3))
     both.label[2] = torch.nan
     found = frame_errors(both, torch.tensor([2, 1, 2]))
     difference = (both.prediction - both.label).square()

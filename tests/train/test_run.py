@@ -182,7 +182,9 @@ def test_the_result_is_what_the_saved_model_predicts(finished: Finished) -> None
     again = evaluate_split(load_model(finished.result.model), splits.test, config.task, config.data.eval_batch_size)
     first = finished.result.errors["test"]
     assert again.errors == first.errors
-    assert all(torch.equal(again.pairs[name].prediction, first.pairs[name].prediction) for name in first.pairs)
+    assert all(
+        torch.equal(again.residuals[name].prediction, first.residuals[name].prediction) for name in first.residuals
+    )
 
 
 def test_a_folder_with_a_run_is_left_alone(finished: Finished, console: Console) -> None:

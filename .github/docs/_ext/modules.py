@@ -59,7 +59,7 @@ ALSO = {
     "e3frame": (
         *("api.Checked", "model.TypedModel", "config.run.TypedRun", "config.init.Transfer", "network.Model"),
         *("spec.statistics.Statistics", "run.training.RunResult", "evaluate.evaluation.Evaluation"),
-        *("evaluate.metrics.Errors", "evaluate.pairs.Pair"),
+        *("evaluate.metrics.Errors", "evaluate.residuals.Residual"),
     ),
     "e3frame.inference.predictor": ("data.pipeline.graphs.Graph",),
     "e3frame.config.optimizers": ("config.optimizers.base.Groups",),

@@ -1,4 +1,4 @@
-"""Pairs of prediction and label: in irreps for the loss, in the user's components for errors and figures."""
+"""Residuals of predictions: in irreps for the loss, in the user's components for errors and figures."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from e3frame.io.cartesian import CartesianTensor
 
 
 @dataclass(frozen=True)
-class Pair:
-    """Prediction and label of one target, in float64 so that total energies are exact to meV.
+class Residual:
+    """Prediction, label and their difference for one target, in float64 so that total energies are exact to meV.
 
     Attributes:
         prediction: (rows, components); a row is a graph, an atom or an edge.
@@ -25,7 +25,7 @@ class Pair:
 
     @property
     def labelled(self) -> Tensor:
-        """Which entries have a label."""
+        """Mask of the entries that have a label."""
         return ~self.label.isnan()
 
     @property
@@ -34,8 +34,8 @@ class Pair:
         return (self.prediction - self.label).where(self.labelled, 0.0)
 
 
-def pair(target: TargetSpec, prediction: Tensor, label: Tensor, atoms: Tensor) -> Pair:
-    """A target's prediction and label as irreps.
+def residual(target: TargetSpec, prediction: Tensor, label: Tensor, atoms: Tensor) -> Residual:
+    """Return the residual of a target in irreps.
 
     Args:
         prediction: (rows, components), output of the model.
@@ -56,12 +56,12 @@ def pair(target: TargetSpec, prediction: Tensor, label: Tensor, atoms: Tensor) -
     if prediction.numel() != label.numel() or len(prediction) != len(label):
         shapes = f"{tuple(prediction.shape)} and {tuple(label.shape)}"
         raise ValueError(f"prediction and label must have the same size; got {shapes}")
-    return Pair(prediction, label.reshape(prediction.shape))
+    return Residual(prediction, label.reshape(prediction.shape))
 
 
-def in_components(target: TargetSpec, irreps: Pair) -> Pair:
-    """The pair in the user's components: flat Cartesian ones if the target is Cartesian, else irreps."""
+def in_components(target: TargetSpec, irreps: Residual) -> Residual:
+    """Return the residual in the user's components: flat Cartesian ones if the target is Cartesian, else irreps."""
     if target.formula is None:
         return irreps
     cartesian = CartesianTensor(target.formula)
-    return Pair(*(cartesian.to_cartesian(x).flatten(1) for x in (irreps.prediction, irreps.label)))
+    return Residual(*(cartesian.to_cartesian(x).flatten(1) for x in (irreps.prediction, irreps.label)))

@@ -29,7 +29,7 @@ RANGE = 1.5
 """Length in Å: the polynomials are in exp(-r / RANGE), which gives the finest resolution at bond lengths."""
 
 
-class PairModel(NamedTuple):
+class PairPotential(NamedTuple):
     """Predictions of the fitted model, frame by frame.
 
     Attributes:
@@ -102,7 +102,7 @@ class PairFit:
         # A ridge, because polynomials of distances that hardly vary are nearly dependent
         self._normal = scaled.T @ scaled + 1e-6 * len(rows) * np.eye(len(self._scale))
 
-    def __call__(self, forces: NDArray[np.float64]) -> PairModel | None:
+    def __call__(self, forces: NDArray[np.float64]) -> PairPotential | None:
         """Fit to ``forces`` (atoms of all graphs, 3) by least squares; None if there are fewer values than twice the
         coefficients, or all are zero."""
         rows, target = self._rows, forces.reshape(-1)
@@ -113,7 +113,7 @@ class PairFit:
         residual = target - rows @ solution
         left = float(residual @ residual / max(target @ target, 1e-300))
         explained = 1 - left / (1 - number / len(rows)) if len(rows) > 10 * number else None
-        return PairModel(explained, self._energy @ solution, self._stress @ solution)
+        return PairPotential(explained, self._energy @ solution, self._stress @ solution)
 
 
 def _design(edges: Edges) -> tuple[Tensor, Tensor, Tensor]:
@@ -177,7 +177,7 @@ class Trial(NamedTuple):
     """Labels of a synthetic potential, and the fit to its forces."""
 
     right: Synthetic
-    fitted: PairModel
+    fitted: PairPotential
 
 
 def trials(fit: PairFit) -> list[Trial]:
@@ -186,7 +186,7 @@ def trials(fit: PairFit) -> list[Trial]:
     return [Trial(right, model) for right, model in found if model is not None]
 
 
-def doubt(tried: Sequence[Trial], compare: Callable[[Synthetic, PairModel], Trend | None]) -> float:
+def doubt(tried: Sequence[Trial], compare: Callable[[Synthetic, PairPotential], Trend | None]) -> float:
     """Return the uncertainty of a slope, as the logarithm of a factor; infinite if a fit does not show the sign."""
     found = [compare(*trial) for trial in tried]
     if not found or any(t is None or not t.is_significant or t.correlation < CLEAR for t in found):
