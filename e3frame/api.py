@@ -45,10 +45,10 @@ What = str | os.PathLike[str] | Mapping[str, Any] | Sequence[str] | None
 
 @dataclass(frozen=True, repr=False)
 class Checked:
-    """What :func:`check` found; it prints as the table of ``e3frame check``.
+    """Result of :func:`check`; it prints as the table of ``e3frame check``.
 
     Attributes:
-        model: the typed model: its layers with the irreps that each gives.
+        model: the typed model: its layers with the irreps of each.
         run: the typed run, if a run was checked and not a model alone.
         warnings: what is allowed but probably not meant.
     """

@@ -19,7 +19,7 @@ from e3frame.spec.errors import UserError, message, nearest
 from e3frame.spec.foreign import ours
 
 Words = Literal["overrides", "keys", "files", "layers", "other"]
-"""What the words of a verb are: overrides of the run config, keys of its own, files, kinds of layers, or anything."""
+"""Kind of arguments of a command: overrides of the run config, its own keys, files, kinds of layers, or anything."""
 
 
 class Options(argparse.ArgumentParser):
@@ -124,7 +124,7 @@ class Parser(Options):
         return group != "sweep" or group in self.groups
 
     def _parsed(self, args: list[str]) -> tuple[argparse.Namespace, list[str]]:
-        """What is given, and what is unknown. argparse itself allows no options among the words of a subcommand."""
+        """Return known and unknown arguments. argparse itself allows no options among the arguments of a subcommand."""
         subcommands = self.subcommands()
         if not subcommands:
             return self.parse_known_intermixed_args(args)

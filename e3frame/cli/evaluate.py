@@ -32,11 +32,11 @@ class EvaluateConfig(Spec):
     data: AnyData
     """The frames to test on: a file, or a data config with its keys, as in training."""
     split: Literal["train", "val", "test", "all"] | None = None
-    """Which frames; null: the test frames, or all frames of files unless data.split or data.test_path is given."""
+    """Split to evaluate; null: the test frames, or all frames of files unless data.split or data.test_path is given."""
     plugins: Names = ()
     """Modules to import, if the model has layers of your own."""
     device: str = "cpu"
-    """Where the model runs: cpu or cuda."""
+    """Device of the model: cpu or cuda."""
     out: str | None = None
     """A JSON file for the errors, which are printed in any case."""
     overwrite: bool = False
@@ -63,13 +63,13 @@ def main(arguments: list[str]) -> int:
 
     split = config.split or ("test" if config.data.is_divided else "all")
     whole = config.data.as_one_set() if split == "all" else None
-    said: list[str] = list(_remarks(config)) if split == "all" and config.data.paths else []
-    found = evaluate(config.model, whole or config.data, split, config.device, config.plugins, said.append)
+    remarks: list[str] = list(_remarks(config)) if split == "all" and config.data.paths else []
+    found = evaluate(config.model, whole or config.data, split, config.device, config.plugins, remarks.append)
     if whole is not None:
         found = {"all" if split == "train" else split: evaluation for split, evaluation in found.items()}
     console = Console()
     console.print(error_table(found, f"errors of {config.model} on {config.data.title}"))
-    for remark in said:
+    for remark in remarks:
         console.print(Text(remark), soft_wrap=True)
     if config.out is not None:
         try:

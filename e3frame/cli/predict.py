@@ -33,7 +33,7 @@ class PredictConfig(Spec):
     out: str = "predicted.xyz"
     """The extended XYZ file to write."""
     format: str | None = None
-    """ASE's name of the format; null: by the file's name and content."""
+    """ASE's name of the format; null: detect it from file name and content."""
     units: Units = Units()
     """Units of the files, such as units.length=bohr; null: what a file says, else Å and eV."""
     batch_size: int = Field(default=64, ge=1)
@@ -41,7 +41,7 @@ class PredictConfig(Spec):
     keys: dict[str, str] = {}  # noqa: RUF012
     """Key of each model input in the frames, such as keys.total_charge=Q."""
     device: str = "cpu"
-    """Where the model runs: cpu or cuda."""
+    """Device of the model: cpu or cuda."""
     plugins: Names = ()
     """Modules to import, if the model has layers of your own."""
     overwrite: bool = False

@@ -34,7 +34,7 @@ For a grid: e3frame train -m optimizer.lr=1e-3,3e-3"""
 
 
 class _Root(Spec):
-    """What ``configs/sweep.yaml`` composes."""
+    """Root of ``configs/sweep.yaml``."""
 
     sweep: SweepSpec
     """The search."""

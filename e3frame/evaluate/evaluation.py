@@ -235,7 +235,7 @@ def evaluate(
         require_inputs(dataset, saved.spec.inputs)
     task = comparison.labelled(chosen)
     apart = [f"{single.what} define the model's reference energies and are excluded; {KEY} includes them"]
-    for remark in [*comparison.remarks(splits, chosen), *(apart if single.energies else single.said)]:
+    for remark in [*comparison.remarks(splits, chosen), *(apart if single.energies else single.remarks)]:
         say(remark)
     network = saved.build(place, spec=comparison.spec)
     with without_modes(place):

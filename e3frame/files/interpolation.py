@@ -39,7 +39,7 @@ def require_fillable(raw: Any) -> None:
 
 @dataclass(frozen=True)
 class _Size:
-    """What texts come to once their ``${...}`` are filled in: characters, values, and how many are filled in."""
+    """Size of texts after their ``${...}`` are filled in: characters, values, and the number of fillings."""
 
     characters: int = 0
     values: int = 0

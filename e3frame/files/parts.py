@@ -1,5 +1,5 @@
-"""Names of files that are being written, with the number of the process: the remains of a killed process can be told
-from a file that another one still writes, here or on another machine that shares the folder."""
+"""Names of files that are being written. They contain the process id: the remains of a killed process differ from a
+file that another one still writes, here or on another machine that shares the folder."""
 
 from __future__ import annotations
 

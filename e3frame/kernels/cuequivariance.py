@@ -38,7 +38,7 @@ _SUBSCRIPTS = {
 
 
 def runs(plan: ProductPlan) -> bool:
-    """Whether it can run the plan: paths of one connection mode, all with weights or all without."""
+    """Whether cuEquivariance can run the plan: paths of one connection mode, all with weights or all without."""
     kinds = {(ins.connection_mode, ins.has_weight) for ins in plan.instructions}
     empty = any(0 in ins.path_shape for ins in plan.instructions)
     return len(kinds) == 1 and next(iter(kinds))[0] in _SUBSCRIPTS and not empty

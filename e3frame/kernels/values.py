@@ -1,4 +1,4 @@
-"""What can be known of a tensor, and of those who watch operators run."""
+"""Checks whether the numbers of a tensor can be read, and whether compilers or transforms watch the operators."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ COLORS = {"ok": "green", "note": "cyan", "warning": "yellow", "error": "bold red
 
 
 @dataclass(frozen=True)
-class Asked:
+class Requirements:
     """Requirements of a task on the data.
 
     Attributes:
@@ -74,7 +74,7 @@ class Asked:
     allow: Collection[str] = ()
 
     @classmethod
-    def of(cls, run: TypedRun) -> Asked:
+    def of(cls, run: TypedRun) -> Requirements:
         """Return the requirements of a run."""
         task, data, model = run.config.task, run.config.data, run.config.model
         files = data.found_units()
@@ -91,44 +91,44 @@ class Asked:
         )
 
 
-def check_data(splits: Splits, asked: Asked, full: bool = False) -> list[Finding]:
+def check_data(splits: Splits, needs: Requirements, full: bool = False) -> list[Finding]:
     """Run every check that the labels allow, on a sample or (``full``) on all frames."""
     findings = [
-        *_structure(splits.train, asked.species),
-        *check_neighbors(splits.train, "isolated_atoms" in asked.allow),
+        *_structure(splits.train, needs.species),
+        *check_neighbors(splits.train, "isolated_atoms" in needs.allow),
     ]
-    seen = splits.train if full else _thinned(splits.train, asked.labels)
+    seen = splits.train if full else _thinned(splits.train, needs.labels)
     graphs = [splits.train[k] for k in _chosen(splits.train, full)]
-    for name, label in asked.labels.items():
-        if name == asked.forces and vanish(seen, name):
-            findings.append(check_vanishing(name, "zero_forces" in asked.allow))
+    for name, label in needs.labels.items():
+        if name == needs.forces and vanish(seen, name):
+            findings.append(check_vanishing(name, "zero_forces" in needs.allow))
             continue
-        findings += _values(seen, name, label, name == asked.energy and not asked.is_mean)
-    findings += _physics(seen, graphs, asked)
-    if asked.energy is not None and asked.references and not asked.is_mean:
-        findings += filter(None, [check_references(splits, asked.energy, asked.known)])
+        findings += _values(seen, name, label, name == needs.energy and not needs.is_mean)
+    findings += _physics(seen, graphs, needs)
+    if needs.energy is not None and needs.references and not needs.is_mean:
+        findings += filter(None, [check_references(splits, needs.energy, needs.known)])
     for name, dataset in splits.items():
         if dataset is not splits.train:
-            findings += _also(name, dataset, asked, findings, full)
+            findings += _also(name, dataset, needs, findings, full)
     return findings + check_duplicates(splits)
 
 
-def _physics(seen: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
+def _physics(seen: FrameSet, graphs: Sequence[Graph], needs: Requirements) -> list[Finding]:
     """Check signs and units, and whether tensors rotate with the molecule."""
-    found = [check_lengths(graphs), *_energies(seen, graphs, asked)]
-    if "stress" in asked.labels:
-        found.append(check_stress(graphs, asked.forces, energy=asked.energy))
-    for name, label in asked.labels.items():
+    found = [check_lengths(graphs), *_energies(seen, graphs, needs)]
+    if "stress" in needs.labels:
+        found.append(check_stress(graphs, needs.forces, energy=needs.energy))
+    for name, label in needs.labels.items():
         if label.per == "graph" and label.shape in ((3,), (3, 3)) and name != "stress":
             found.append(check_frame(graphs, name))
     return [finding for finding in found if finding is not None]
 
 
-def _also(name: str, dataset: FrameSet, asked: Asked, known: Sequence[Finding], full: bool) -> list[Finding]:
+def _also(name: str, dataset: FrameSet, needs: Requirements, known: Sequence[Finding], full: bool) -> list[Finding]:
     """Return findings of another split that the training frames do not show; they are never errors."""
     odd = {finding.check for finding in known if finding.level in ODD}
     graphs = [dataset[k] for k in _chosen(dataset, full)]
-    found = _physics(dataset if full else _thinned(dataset, asked.labels), graphs, asked)
+    found = _physics(dataset if full else _thinned(dataset, needs.labels), graphs, needs)
     return [
         replace(finding, check=f"{finding.check}, {name}", level="warning")
         for finding in found
@@ -148,19 +148,19 @@ def _chosen(dataset: FrameSet, full: bool) -> Sequence[int]:
     return np.unique(np.concatenate([starts, starts + 1])).tolist()
 
 
-def _energies(dataset: FrameSet, graphs: Sequence[Graph], asked: Asked) -> list[Finding]:
+def _energies(dataset: FrameSet, graphs: Sequence[Graph], needs: Requirements) -> list[Finding]:
     """Check energies and forces, separately and against each other."""
     found: list[Finding] = []
-    if asked.energy is not None and not asked.is_mean and (asked.forces is not None or asked.energy == "energy"):
-        found += check_energies(dataset, asked.energy, asked.references)
-        found += filter(None, [check_totals(dataset, asked.energy, asked.factors.get(asked.energy, 1.0))])
-    if asked.forces is not None:
-        belonging = check_belonging(graphs, asked.forces, sampled=asked.energy is None)
-        size = check_forces(labelled(graphs, asked.forces), asked.forces, asked.factors.get(asked.forces, 1.0))
+    if needs.energy is not None and not needs.is_mean and (needs.forces is not None or needs.energy == "energy"):
+        found += check_energies(dataset, needs.energy, needs.references)
+        found += filter(None, [check_totals(dataset, needs.energy, needs.factors.get(needs.energy, 1.0))])
+    if needs.forces is not None:
+        belonging = check_belonging(graphs, needs.forces, sampled=needs.energy is None)
+        size = check_forces(labelled(graphs, needs.forces), needs.forces, needs.factors.get(needs.forces, 1.0))
         found += filter(None, [belonging, size])
         # Forces that are unrelated to the positions cannot be the gradient of an energy.
-        if asked.energy is not None and (belonging is None or belonging.level == "ok"):
-            found.append(check_gradient(graphs, asked.energy, asked.forces))
+        if needs.energy is not None and (belonging is None or belonging.level == "ok"):
+            found.append(check_gradient(graphs, needs.energy, needs.forces))
     return found
 
 
@@ -174,16 +174,16 @@ def require_sound(findings: Sequence[Finding]) -> None:
             raise DataError(f"{finding.check}: {finding.text}", hint="\n".join(filter(None, hints)))
 
 
-def report(splits: Splits, asked: Asked, findings: Sequence[Finding]) -> list[Table]:
+def report(splits: Splits, needs: Requirements, findings: Sequence[Finding]) -> list[Table]:
     """Return tables of the labels with their ranges, and of the findings."""
     held = Table(title="labels of the training frames", title_justify="left", box=None, pad_edge=False)
     for heading in ("label", "per", "shape", "unit", "smallest", "mean", "largest", "missing"):
         held.add_column(heading, justify="left" if heading in ("label", "per", "shape", "unit") else "right")
-    for name, label in asked.labels.items():
+    for name, label in needs.labels.items():
         found = label_range(splits.train, name)
         shape = " × ".join(map(str, label.shape)) or "1"
         numbers = found.written("smallest", "mean", "largest")
-        unit = Text(printable(asked.units.get(name, "")))
+        unit = Text(printable(needs.units.get(name, "")))
         held.add_row(name, label.per, shape, unit, *numbers, str(found.missing))
     return [held, findings_table(findings)]
 
@@ -223,20 +223,20 @@ def _periodicity(dataset: FrameSet) -> Finding:
     mistake."""
     periodic = dataset.stacked("pbc").numpy()
     kinds = Counter(map(_along, periodic.tolist()))
-    said = ", ".join(f"{counted(count, 'frame')} {kind}" for kind, count in sorted(kinds.items()))
+    held = ", ".join(f"{counted(count, 'frame')} {kind}" for kind, count in sorted(kinds.items()))
     if len(kinds) == 1:
-        return Finding("periodicity", "ok", said)
+        return Finding("periodicity", "ok", held)
     members: dict[bytes, dict[bytes, list[int]]] = {}
     for k, (counts, along) in enumerate(zip(composition(dataset), periodic, strict=True)):
         members.setdefault(counts.tobytes(), {}).setdefault(along.tobytes(), []).append(k)
     mixed = [sorted(group.values(), key=len) for group in members.values() if len(group) > 1]
     if not mixed:
-        return Finding("periodicity", "ok", f"{said} (different compounds; only periodic frames have a stress)")
+        return Finding("periodicity", "ok", f"{held} (different compounds; only periodic frames have a stress)")
     file, frame = dataset.where(mixed[0][0][0])
     formula = Formula.from_list([SYMBOLS[z] for z in dataset[mixed[0][0][0]].z.tolist()]).format("hill")
     odd = _along(periodic[mixed[0][0][0]])
     few, total = len(mixed[0][0]), sum(map(len, mixed[0]))
-    text = f"{said}; {formula}: {few} of {total} frames {odd} (first frame {frame} of {file})"
+    text = f"{held}; {formula}: {few} of {total} frames {odd} (first frame {frame} of {file})"
     return Finding("periodicity", "warning", text, "check pbc and the cell of these frames")
 
 

@@ -187,8 +187,8 @@ def check_references(splits: Splits, energy: str, known: Mapping[str, float]) ->
         for name, dataset in splits.items()
         if dataset is not splits.train
     }
-    said = [f"{counted(count, f'{name} frame')}" for name, count in asking.items() if count]
-    if not said:
+    unseen = [f"{counted(count, f'{name} frame')}" for name, count in asking.items() if count]
+    if not unseen:
         return Finding(CHECK, "note", f"{text}: predicted energies of other compositions are unreliable", hint)
-    text += f": predicted energies of {' and '.join(said)} of other compositions are unreliable"
+    text += f": predicted energies of {' and '.join(unseen)} of other compositions are unreliable"
     return Finding(CHECK, "warning", text, hint)

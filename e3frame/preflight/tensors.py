@@ -65,18 +65,18 @@ def check_frame(graphs: Sequence[Graph], name: str) -> Finding | None:
     around = Surroundings(chosen, labels.dim() - 1)
     features = around.features()
     found = agreement(features, labels)
-    said = f"directions of bonds explain {found.explained:.0%} of its variance"
+    fit = f"directions of bonds explain {found.explained:.0%} of its variance"
     if found.errors > SEEN:
-        return Finding(name, "ok", f"it rotates with the molecule ({said})")
+        return Finding(name, "ok", f"it rotates with the molecule ({fit})")
     others = [agreement(features, other) for other in around.synthetic()]
     if found.errors > UNSEEN or not others or min(other.cosine for other in others) < PLAIN:
-        text = f"these frames do not show whether it rotates with the molecule: {said}"
+        text = f"these frames do not show whether it rotates with the molecule: {fit}"
         return Finding(name, "note", text)
     if labels.dim() == 3 and not around.periodic:
-        text = f"it does not rotate with the molecule: {said}"
+        text = f"it does not rotate with the molecule: {fit}"
         return Finding(name, "error", text, "it may have been computed in another orientation than the positions")
     hint = "check that positions and label belong to the same frame"
-    return Finding(name, "warning", f"it may not rotate with the molecule: {said}", hint)
+    return Finding(name, "warning", f"it may not rotate with the molecule: {fit}", hint)
 
 
 def traceless(matrices: Tensor) -> Tensor:

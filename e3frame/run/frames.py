@@ -15,14 +15,14 @@ from e3frame.data.pipeline.loader import load
 from e3frame.data.pipeline.single_atoms import SingleAtoms, set_apart
 from e3frame.data.pipeline.statistics import compute_statistics
 from e3frame.evaluate.labels import require_inputs, require_labels
-from e3frame.preflight.checks import ODD, Asked, check_data, findings_table, require_sound
+from e3frame.preflight.checks import ODD, Requirements, check_data, findings_table, require_sound
 from e3frame.spec.statistics import Statistics
 from e3frame.training.session import say
 
 
 @dataclass(frozen=True)
 class Frames:
-    """What a run learns from.
+    """Frames of a run, checked against it.
 
     Attributes:
         splits: the frames, without single atoms that are reference energies.
@@ -36,7 +36,7 @@ class Frames:
 
     @classmethod
     def of(cls, typed: TypedRun, splits: Splits, whole: bool = True) -> Frames:
-        """Check loaded frames against a run, and set the single atoms apart.
+        """Check loaded frames against a run, and separate the single atoms.
 
         Args:
             typed: the run.
@@ -44,7 +44,7 @@ class Frames:
             whole: they are all frames of the run, so that missing labels can be counted.
 
         Raises:
-            DataError: the frames lack what the run asks for.
+            DataError: the frames lack labels or inputs of the run.
             SpecError: the config does not fit them.
         """
         config = typed.config
@@ -56,29 +56,29 @@ class Frames:
             require_inputs(dataset, config.model.inputs)
         return cls(splits, single, missing)
 
-    def asked(self, typed: TypedRun) -> Asked:
-        """Return what a run asks of these frames, with the reference energies of the single atoms."""
-        return replace(Asked.of(typed), known=self.single.known(typed.energy_label))
+    def needs(self, typed: TypedRun) -> Requirements:
+        """Return the requirements of a run, with the reference energies of the single atoms."""
+        return replace(Requirements.of(typed), known=self.single.known(typed.energy_label))
 
-    def look(self, typed: TypedRun, console: Console) -> None:
-        """Print what is odd about the frames.
+    def report_findings(self, typed: TypedRun, console: Console) -> None:
+        """Print probable mistakes in the frames.
 
         Raises:
-            DataError: training on them would be in vain, and ``data.preflight`` is ``refuse``.
+            DataError: training on the frames has no use, and ``data.preflight`` is ``refuse``.
         """
         mode = typed.config.data.preflight
         if mode == "off":
             return
         # An element that the model lacks is reported with its place in the config, when the model is resolved.
-        asked = replace(self.asked(typed), species=None)
-        findings = [finding for finding in check_data(self.splits, asked) if finding.level in ODD]
+        needs = replace(self.needs(typed), species=None)
+        findings = [finding for finding in check_data(self.splits, needs) if finding.level in ODD]
         if mode == "refuse":
             require_sound(findings)
         if findings:
             console.print(findings_table(findings))
 
     def statistics(self, typed: TypedRun) -> Statistics:
-        """Compute what replaces ``auto`` in the model."""
+        """Compute the values that replace ``auto`` in the model."""
         known, allow = self.single.known(typed.energy_label), typed.config.data.allow
         labels = typed.energy_label or "", typed.forces_label or ""
         return compute_statistics(self.splits.train, *labels, mean=typed.is_mean, known=known, allow=allow)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -42,18 +42,18 @@ def inspect_data(run: TypedRun, full: bool) -> Inspection:
     (splits, totals), broken = _loaded(config, full)
     held = {name: len(dataset) for name, dataset in splits.items()}
     data = Frames.of(run, splits, whole=full and not broken)
-    asked = data.asked(run)
-    findings = [*_remarks(config, data.single.said), *broken, *check_data(data.splits, asked, full)]
+    needs = data.needs(run)
+    findings = [*_remarks(config, data.single.remarks), *broken, *check_data(data.splits, needs, full)]
     frames = ", ".join(f"{held[name]:,} of {total:,} {name}" for name, total in totals.items())
     frames = f"{held['train']:,} valid" if broken else frames
     more = "" if full or held == totals else "; use --full for all"
     failed = any(finding.level == "error" for finding in findings)
-    return Inspection(list(report(data.splits, asked, findings)), f"checked {frames} frames{more}", failed)
+    return Inspection(list(report(data.splits, needs, findings)), f"checked {frames} frames{more}", failed)
 
 
-def _remarks(config: RunConfig, said: tuple[str, ...] | list[str]) -> Iterator[Finding]:
+def _remarks(config: RunConfig, single_atoms: Sequence[str]) -> Iterator[Finding]:
     yield from (Finding("reading", "ok", remark) for remark in config.data.remarks())
-    yield from (Finding("single atoms", "note", text) for text in said)
+    yield from (Finding("single atoms", "note", text) for text in single_atoms)
 
 
 def _loaded(config: RunConfig, full: bool) -> tuple[Excerpt, list[Finding]]:

@@ -32,7 +32,7 @@ def data_table(typed: TypedRun, data: Frames, statistics: Statistics) -> Table:
     table.add_row("species", ", ".join(statistics.species))
     for number, line in enumerate(data.missing):
         table.add_row("" if number else "labels", line)
-    for number, line in enumerate(data.single.said):
+    for number, line in enumerate(data.single.remarks):
         table.add_row("" if number else "single atoms", line)
     for row in _scale_and_shift(statistics, typed):
         table.add_row(*row)

@@ -31,10 +31,10 @@ from e3frame.version import __version__
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run has produced.
+    """Results of a run.
 
     Attributes:
-        folder: holds everything that the run wrote.
+        folder: folder with all files of the run.
         model: file of the trained model.
         errors: errors of the model on each split; empty in processes other than the first.
         epochs: epochs trained, in all sessions together.
@@ -80,7 +80,7 @@ def run(
         start, notes = find(folder, typed.config)
         say(console, *notes, *map(str, changed))
         frames = load_frames(typed, console)
-        frames.look(typed, console)
+        frames.report_findings(typed, console)
         statistics = frames.statistics(typed)
         session = Session(typed.resolved(statistics), folder, console, start, observers)
         console.print(data_table(typed, frames, statistics))

@@ -99,8 +99,8 @@ class Launcher:
 
     def _last_words(self, number: int) -> str:
         text = self._log(number).read_text(encoding="utf-8", errors="replace").strip()
-        said = text.rsplit("\n\n", 1)[-1].splitlines()
-        return "\n".join(said[-8:]) or f"worker {number} ended without a message"
+        message = text.rsplit("\n\n", 1)[-1].splitlines()
+        return "\n".join(message[-8:]) or f"worker {number} ended without a message"
 
     def _end(self, asked: list[int]) -> None:
         """Stop the workers, which queue their trials again; kill them at a second signal or after a timeout."""

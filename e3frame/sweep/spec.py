@@ -20,7 +20,7 @@ COSTS = ("step_ms", "parameters")
 
 
 class SamplerSpec(Kinded, family="sampler"):
-    """How the next point is chosen."""
+    """Method that chooses the next point."""
 
     seed: int = 0
     """Random seed; with one worker, the same seed gives the same points."""
@@ -116,9 +116,9 @@ class SweepSpec(Spec):
     objectives: tuple[str, ...] = Field(default=("val_loss",), min_length=1)
     """Objectives to minimize: validation errors such as val_forces_mae, and the costs step_ms and parameters."""
     sampler: OneOf[SamplerSpec] = TpeSpec()
-    """How the next point is chosen."""
+    """Method that chooses the next point."""
     pruner: OneOf[PrunerSpec] = NoPruning()
-    """Which trials are stopped early."""
+    """Rule that stops trials early."""
     trials: int | None = Field(default=20, ge=1)
     """Trials after which the search ends; null: no limit. Refused, repeated and killed trials do not count."""
     hours: float | None = Field(default=None, gt=0)
@@ -128,7 +128,7 @@ class SweepSpec(Spec):
     max_parameters: int | None = Field(default=None, ge=1)
     """Largest number of weights; larger models are refused before they are built. null: no limit."""
     retries: int = Field(default=3, ge=0)
-    """How often to restart a trial whose process died."""
+    """Number of restarts of a trial whose process died."""
     heartbeat: int = Field(default=30, ge=1)
     """Seconds between heartbeats of a worker; after three missed ones its trial counts as dead."""
     storage: str | None = None

@@ -34,7 +34,7 @@ _PACKAGES = {
     "MySQLdb": "mysqlclient",
     "mysql": "mysql-connector-python",
 }
-"""How to install the drivers."""
+"""Packages of the drivers."""
 
 
 def open_storage(url: str, heartbeat: int, died: Callable[[optuna.Study, FrozenTrial], None]) -> RDBStorage:

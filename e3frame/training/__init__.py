@@ -1,1 +1,1 @@
-"""What Lightning does: the module, its callbacks, checkpoints, and several processes."""
+"""Training with Lightning: the module, its callbacks, checkpoints, and several processes."""

@@ -1,5 +1,5 @@
-"""What a run reports while it trains: ``metrics.csv`` with a line for each epoch; some of these lines, and a progress
-bar, on the screen."""
+"""Reports the progress of a run: ``metrics.csv`` has a line for each epoch; the screen shows some of these lines and a
+progress bar."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from e3frame.data.sources.budget import Budget
 from e3frame.data.sources.sample import SampleSpec
 from e3frame.data.sources.xyz import XyzSpec
 from e3frame.preflight import checks as checks_module
-from e3frame.preflight.checks import Asked, check_data
+from e3frame.preflight.checks import Requirements, check_data
 from e3frame.preflight.duplicates import check_duplicates
 from e3frame.spec.errors import DataError
 
@@ -169,7 +169,7 @@ def test_splits_preflight_and_duplicates(tmp_path: Path) -> None:
     for storage in ("memory", "disk"):
         spec = SampleSpec(num_train=90, storage=storage, cache_dir=str(tmp_path))
         splits = load(spec, 3.0, LABELS)
-        findings = check_data(splits, Asked(LABELS, "energy", "forces"))
+        findings = check_data(splits, Requirements(LABELS, "energy", "forces"))
         frames = [dataset.stacked("frame").tolist() for _, dataset in splits.items()]
         found.append((frames, findings, check_duplicates(splits)))
     assert found[0] == found[1]

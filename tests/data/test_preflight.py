@@ -19,7 +19,7 @@ from e3frame.data.pipeline.loader import load
 from e3frame.data.sources.base import Label
 from e3frame.data.sources.sample import LABELS
 from e3frame.data.sources.xyz import XyzSpec
-from e3frame.preflight.checks import Asked, check_data, require_sound
+from e3frame.preflight.checks import Requirements, check_data, require_sound
 from e3frame.preflight.findings import Finding
 from e3frame.preflight.gradient import check_belonging, check_gradient
 from e3frame.preflight.stress import check_stress
@@ -29,7 +29,7 @@ from e3frame.spec.units import ENERGY, LENGTH, PRESSURE
 
 
 def test_sound_data_pass(splits: Splits) -> None:
-    findings = check_data(splits, Asked(LABELS, "energy", "forces"))
+    findings = check_data(splits, Requirements(LABELS, "energy", "forces"))
     assert {finding.level for finding in findings} == {"ok"}
     require_sound(findings)
 

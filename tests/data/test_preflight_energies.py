@@ -14,7 +14,7 @@ from support.sample import changed
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.graphs import Graph, make_graph
 from e3frame.data.sources.base import Label
-from e3frame.preflight.checks import Asked, check_data
+from e3frame.preflight.checks import Requirements, check_data
 from e3frame.preflight.energies import check_energies
 from e3frame.preflight.gradient import check_gradient
 from e3frame.spec.units import ENERGY
@@ -68,7 +68,7 @@ def test_a_mean_over_the_atoms_may_be_an_energy_per_atom() -> None:
     made = [make_graph(atoms, 4.0, {"energy": e}) for atoms, e in zip(alkanes, means, strict=True)]
     splits = Splits(GraphDataset.from_graphs(made), None, None)
     for is_mean in (False, True):
-        found = check_data(splits, Asked({"energy": Label("graph")}, energy="energy", is_mean=is_mean))
+        found = check_data(splits, Requirements({"energy": Label("graph")}, energy="energy", is_mean=is_mean))
         assert any(finding.level == "error" for finding in found) == (not is_mean)
 
 

@@ -20,7 +20,7 @@ from e3frame.data.pipeline.loader import load, recipe_of, surveyed
 from e3frame.data.sources.base import Label
 from e3frame.data.sources.sample import LABELS
 from e3frame.data.sources.xyz import XyzSpec
-from e3frame.preflight.checks import Asked, _chosen, check_data
+from e3frame.preflight.checks import Requirements, _chosen, check_data
 from e3frame.preflight.duplicates import _differences, _edges, check_duplicates
 from e3frame.preflight.findings import Finding
 from e3frame.spec.errors import DataError
@@ -116,7 +116,7 @@ def test_outliers_and_mixed_periodicity_are_told(splits: Splits) -> None:
     copies[7].energy = copies[7].energy + 500.0
     copies[8].pbc = torch.tensor([[True, True, True]])
     dataset = GraphDataset.from_graphs(copies)
-    findings = check_data(Splits(dataset, None, None), Asked({"energy": LABELS["energy"]}, species=("H", "C")))
+    findings = check_data(Splits(dataset, None, None), Requirements({"energy": LABELS["energy"]}, species=("H", "C")))
     said = {finding.check: (finding.level, finding.text) for finding in findings}
     assert said["periodicity"] == (
         "warning",
@@ -124,7 +124,7 @@ def test_outliers_and_mixed_periodicity_are_told(splits: Splits) -> None:
     )
     copies[8] = splits.train[1700].clone()  # furan
     copies[8].pbc = torch.tensor([[True, True, False]])
-    findings = check_data(Splits(GraphDataset.from_graphs(copies), None, None), Asked({}))
+    findings = check_data(Splits(GraphDataset.from_graphs(copies), None, None), Requirements({}))
     assert findings[0] == Finding(
         "periodicity",
         "ok",
@@ -242,7 +242,7 @@ def test_an_outlier_among_labels_of_edges_is_found_in_its_frame() -> None:
         graph.J = torch.from_numpy(rng.normal(size=graph.edge_index.shape[1]))
     assert sum(graph.num_nodes for graph in graphs) == sum(graph.edge_index.shape[1] for graph in graphs)
     graphs[10].J[3] = 1e3
-    findings = check_data(Splits(GraphDataset.from_graphs(graphs), None, None), Asked({"J": Label("edge")}))
+    findings = check_data(Splits(GraphDataset.from_graphs(graphs), None, None), Requirements({"J": Label("edge")}))
     (text,) = [found.text for found in findings if found.check == "J"]
     assert text.startswith("1 of 58 edges are outliers, the largest ")
     assert text.endswith("in frame 10 of memory")

@@ -19,7 +19,7 @@ from e3frame.cli import main
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.graphs import Graph, make_graph
 from e3frame.data.sources.sample import LABELS
-from e3frame.preflight.checks import Asked, check_data
+from e3frame.preflight.checks import Requirements, check_data
 from e3frame.preflight.findings import Finding
 from e3frame.preflight.gradient import check_gradient
 from e3frame.preflight.plausible import check_forces, check_lengths, check_totals
@@ -174,7 +174,7 @@ def test_a_split_of_another_unit(splits: Splits, graphs: list[Graph]) -> None:
     """Files of their own can be wrong alone: that is a warning, and once for what all have."""
     test = [splits.test[k].clone() for k in range(0, 400, 4)]
     kcal = GraphDataset.from_graphs(changed(test, forces=1 / ENERGY["kcal/mol"], energy=1 / ENERGY["kcal/mol"]))
-    asked = Asked(LABELS, "energy", "forces")
+    asked = Requirements(LABELS, "energy", "forces")
     findings = check_data(Splits(splits.train, None, kcal), asked)
     assert [(found.check, found.level) for found in findings if found.level != "ok"] == [
         ("size of the forces, test", "warning")

@@ -19,7 +19,7 @@ from support.potentials import Potential
 from e3frame.data.pipeline.dataset import GraphDataset, Splits
 from e3frame.data.pipeline.graphs import Graph, make_graph
 from e3frame.data.sources.base import Label
-from e3frame.preflight.checks import Asked, check_data
+from e3frame.preflight.checks import Requirements, check_data
 from e3frame.preflight.findings import Finding
 
 R_MAX = 4.5
@@ -191,7 +191,7 @@ def look_at(data: Set, part: float = 0.8) -> list[Finding]:
     number = max(1, int(part * len(graphs)))
     train, rest = graphs[:number], graphs[number:]
     splits = Splits(dataset(train), dataset(rest) if rest else None, None)
-    return check_data(splits, Asked(asked, "energy" if "energy" in asked else None, "forces", allow=data.allow))
+    return check_data(splits, Requirements(asked, "energy" if "energy" in asked else None, "forces", allow=data.allow))
 
 
 def dataset(graphs: list[Graph]) -> GraphDataset:

@@ -95,13 +95,13 @@ def combined(
     Raises:
         DataError: the file contradicts the user or itself, or states an unknown unit.
     """
-    said = list(statements(found))
+    stated_units = list(statements(found))
     changes = {}
     tables = with_units()
     for quantity in tables if quantities is None else quantities:
         table = tables[quantity]
         own = given.unit_of(quantity)
-        stated = (_resolved(unit, quantity, own, file) for unit in _of(quantity, keys.get(quantity), said))
+        stated = (_resolved(unit, quantity, own, file) for unit in _of(quantity, keys.get(quantity), stated_units))
         units = {unit for unit in stated if unit is not None}
         if len(units) > 1:
             raise DataError(f"states the {quantity} in {' and in '.join(sorted(units))}", file=file)
@@ -113,11 +113,11 @@ def combined(
     return given.replace(**changes)
 
 
-def _of(quantity: str, key: str | None, said: list[tuple[str, Any]]) -> list[Any]:
+def _of(quantity: str, key: str | None, stated: list[tuple[str, Any]]) -> list[Any]:
     """Return the units stated for a quantity: under the label's key, else under any name of the quantity."""
-    exact = [unit for name, unit in said if name == key]
+    exact = [unit for name, unit in stated if name == key]
     spellings = LENGTHS if quantity == "length" else QUANTITIES[quantity].spellings | {quantity}
-    return exact or [unit for name, unit in said if name.lower() in spellings]
+    return exact or [unit for name, unit in stated if name.lower() in spellings]
 
 
 def _resolved(unit: Any, quantity: str, own: str | None, file: str) -> str | None:

@@ -30,13 +30,13 @@ class SingleAtoms(NamedTuple):
 
     Attributes:
         energies: lowest energy of each element.
-        said: messages to the user.
+        remarks: messages to the user.
         what: number and elements of the frames, for messages.
         label: label of the energies.
     """
 
     energies: dict[str, float]
-    said: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     what: str = ""
     label: str | None = None
 
@@ -81,10 +81,10 @@ def set_apart(splits: Splits, shifts: Shifts | None, allowed: bool = True) -> tu
         raise DataError(f"{what} differ from the model's references: {differ}", file=file, frame=frame, hint=hint)
     if differ is not None:
         return splits, SingleAtoms({}, (f"{what} are treated like all other frames: {differ}",))
-    said = [f"{what} are used as reference energies, not for training; set {KEY} to train on them"]
+    remarks = [f"{what} are used as reference energies, not for training; set {KEY} to train on them"]
     if several:
-        said.append(f"single {', '.join(several)} atoms have several energies; the lowest is used")
-    return Splits.of(rest), SingleAtoms(energies, tuple(said), what, energy)
+        remarks.append(f"single {', '.join(several)} atoms have several energies; the lowest is used")
+    return Splits.of(rest), SingleAtoms(energies, tuple(remarks), what, energy)
 
 
 def _differ(energies: Mapping[str, float], shifts: Shifts) -> str | None:
@@ -94,8 +94,8 @@ def _differ(energies: Mapping[str, float], shifts: Shifts) -> str | None:
     if off[worst] <= SAME:
         return None
     given = shifts.of(worst)
-    said = "the model has no shift for it" if given is None else f"its shift is {given:.9g}"
-    return f"{worst} has {shifts.label} {energies[worst]:.9g}, but {said}"
+    reason = "the model has no shift for it" if given is None else f"its shift is {given:.9g}"
+    return f"{worst} has {shifts.label} {energies[worst]:.9g}, but {reason}"
 
 
 def _single(dataset: FrameSet, energy: str) -> Tensor:

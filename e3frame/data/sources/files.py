@@ -174,11 +174,11 @@ class FilesSpec(DividedSpec):
     def remarks(self) -> list[str]:
         found = []
         for paths in filter(None, (self.path, self.val_path, self.test_path)):
-            said = self.found_units(expanded(paths))
-            units = {name: unit for name, unit in said if unit is not None and self.units.unit_of(name) is None}
+            stated = self.found_units(expanded(paths))
+            units = {name: unit for name, unit in stated if unit is not None and self.units.unit_of(name) is None}
             if units:
-                told = ", ".join(f"{name} in {unit}" for name, unit in units.items())
-                found.append(f"{', '.join(paths)} states its units, which are used: {told}")
+                listed = ", ".join(f"{name} in {unit}" for name, unit in units.items())
+                found.append(f"{', '.join(paths)} states its units, which are used: {listed}")
         return found
 
     def idle(self, asked: Collection[str], way: Callable[[str], str]) -> Iterator[SpecError]:

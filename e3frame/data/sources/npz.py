@@ -41,8 +41,8 @@ class NpzSpec(FilesSpec):
 
     def stated(self, file: str) -> Mapping[str, Any]:
         arrays = arrays_of(file)
-        said = (key for key, about in arrays.headers.items() if is_unit_key(key) and about.size == 1)
-        units = {key: arrays[key].reshape(-1)[0].item() for key in said}
+        names = (key for key, about in arrays.headers.items() if is_unit_key(key) and about.size == 1)
+        units = {key: arrays[key].reshape(-1)[0].item() for key in names}
         return {
             key: unit.decode("utf-8", "replace") if isinstance(unit, bytes) else unit for key, unit in units.items()
         }

@@ -162,7 +162,7 @@ _RUNS: dict[str, Callable[[Any], bool]] = {
     "activation": pointwise.runs,
     "gate": lambda plan: all(pointwise.runs(act) for _, act in (*plan.scalars, *plan.gates)),
 }
-"""Which plans run, for each operator that does not run all."""
+"""Tests of a plan, for each operator that does not run all plans."""
 
 BACKEND = register(
     Backend(
