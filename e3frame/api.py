@@ -95,7 +95,7 @@ def build(
     Args:
         what: a preset, YAML file or text, run folder, or mapping.
         species: chemical symbols that the model knows; required where the model says ``auto``.
-        statistics: what every other ``auto`` stands for. None: reference energies of zero, a scale of 1 and 1 neighbour
+        statistics: values of every other ``auto``. None: reference energies of zero, a scale of 1 and 1 neighbour
             per atom; training sets them from its data.
         overrides: keys of the model.
 
@@ -122,8 +122,8 @@ def train(what: What = None, /, **overrides: Any) -> RunResult:
     >>> result = train("nequip", data="train.xyz", **{"trainer.max_epochs": 5})  # doctest: +SKIP
 
     Args:
-        what: a preset, YAML file or text, mapping, or list of overrides; the folder of a run goes on with that run.
-        overrides: keys of the run, and of its model.
+        what: a preset, YAML file or text, mapping, or list of overrides; the folder of a run resumes it.
+        overrides: keys of the run and of its model.
 
     Returns:
         The folder of the run, the file of the trained model, and its errors on each split.
@@ -142,13 +142,13 @@ def train(what: What = None, /, **overrides: Any) -> RunResult:
 
 @dataclass(frozen=True)
 class _Given:
-    """A config that somebody gives in Python.
+    """A config given in Python.
 
     Attributes:
         overrides: as on the command line.
-        config: a model or a whole run, on top of which they come; None: the default run.
-        choice: the override that chooses this model for a run, where it is a file.
-        folder: the run's, if it goes on with one.
+        config: a model or a whole run, changed by the overrides; None: the default run.
+        choice: the override that chooses this model for a run, if it is a file.
+        folder: folder of the run to resume, if any.
     """
 
     overrides: list[str]

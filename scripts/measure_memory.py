@@ -25,7 +25,7 @@ from e3frame.data.pipeline.module import DataModule
 from e3frame.data.pipeline.statistics import compute_statistics
 from e3frame.data.sources.base import Label
 from e3frame.data.sources.xyz import XyzSpec
-from e3frame.preflight.checks import Asked, check_data
+from e3frame.preflight.checks import Requirements, check_data
 
 LABELS = {"energy": Label("graph"), "forces": Label("node", (3,))}
 
@@ -49,7 +49,7 @@ def read(path: str, storage: str) -> None:
     began = time.perf_counter()
     spec = XyzSpec(path=path, storage=storage, processes=1, batch_size={"edges": 50_000}, cache_dir=f"{path}-{storage}")
     splits = load(spec, 5.0, LABELS)
-    check_data(splits, Asked(LABELS, "energy", "forces"))
+    check_data(splits, Requirements(LABELS, "energy", "forces"))
     compute_statistics(splits.train)
     prepared = time.perf_counter()
     frames = sum(batch.num_graphs for batch in DataModule(splits, spec).train_dataloader())

@@ -191,7 +191,7 @@ def _normalized(
     irrep_normalization: IrrepNormalization,
     path_normalization: PathNormalization,
 ) -> tuple[Instruction, ...]:
-    """Return the paths with the coefficients of `plan_explicit` in place of their shares of the variance."""
+    """Return the paths with the coefficients of `plan_explicit` instead of their shares of the variance."""
     loads = [
         variances[0][ins.i_in1]
         * variances[1][ins.i_in2]

@@ -96,7 +96,7 @@ class Parser(Options):
         return dict(found[0].choices) if found else {}
 
     def known_keys(self) -> list[str]:
-        """Keys that a word may set; a key that ends in a dot stands for all keys below it."""
+        """Return the keys that an argument may set; a key that ends in a dot means all keys below it."""
         known = []
         for group in self.groups:
             known += [group, f"{group}."]

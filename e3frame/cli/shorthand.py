@@ -1,4 +1,4 @@
-"""Short forms of arguments: files, run folders and names of configs in place of ``key=value``.
+"""Short forms of arguments: files, run folders and names of configs instead of ``key=value``.
 
 Hydra is imported only when it is needed; a file is checked without it.
 """

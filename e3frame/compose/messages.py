@@ -34,10 +34,10 @@ def plain_errors(overrides: Sequence[str]) -> Iterator[None]:
     """Turn errors of Hydra and OmegaConf into a UserError.
 
     Args:
-        overrides: what is composed, to say where the mistake is.
+        overrides: composed overrides, for the position of the mistake.
 
     Raises:
-        UserError: in place of theirs.
+        UserError: instead of an error of Hydra or OmegaConf.
     """
     try:
         yield

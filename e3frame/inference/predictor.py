@@ -107,9 +107,10 @@ class Predictor:
     def run(
         self, graphs: Sequence[Graph], places: Sequence[tuple[str, int]] | None = None
     ) -> list[dict[str, NDArray[np.float64]]]:
-        """The outputs of each graph: (components,) per graph, (atoms, components) per node; a Cartesian tensor has an
-        axis of 3 for each index in place of the components. Energies are in eV, forces in eV/Å and so on, whatever the
-        units of the training; outputs of other names keep their units.
+        """Return the outputs of each graph: (components,) per graph, (atoms, components) per node.
+
+        A Cartesian tensor has an axis of 3 for each index instead of components. Energies are in eV, forces in eV/Å and
+        so on, whatever the units of the training; outputs of other names keep their units.
 
         A stress is left out if the cell has no volume or is not periodic; a stress that was not trained also if the
         cell is not periodic in all directions.

@@ -112,7 +112,7 @@ def unregister(name: str) -> None:
 
 
 def chosen() -> str:
-    """The backend asked for, or ``auto``: ``E3FRAME_BACKEND``, or the innermost `use`."""
+    """Return the requested backend or ``auto``: that of the innermost `use`, else ``E3FRAME_BACKEND``."""
     return _forced[-1] if _forced else wanted_backend()
 
 

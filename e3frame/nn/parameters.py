@@ -1,4 +1,4 @@
-"""What modules declare about their own parameters: roles, matrices, and rows for each species."""
+"""Properties of parameters that their modules declare: roles, matrices, and rows for each species."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class HasMatrices(Protocol):
 
 @runtime_checkable
 class PerSpecies(Protocol):
-    """A module with rows for each species, which a model of other species keeps, drops or begins anew one by one."""
+    """A module with rows for each species, which a model of other species copies, drops or initializes one by one."""
 
     def species_rows(self) -> Mapping[str, Sequence[Rows]]:
         """The parts of each parameter or buffer, by its name, that have a row for each species."""

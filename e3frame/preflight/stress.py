@@ -21,7 +21,7 @@ ORDERS = {
     "xx, yy, zz, xy, yz, xz (VASP)": ((0, 1), (1, 2), (0, 2)),
     "xx, yy, zz, xy, xz, yz (LAMMPS)": ((0, 1), (0, 2), (1, 2)),
 }
-"""Orders of six components that differ from ASE's: the components in place of yz, xz, xy."""
+"""Orders of six components that differ from ASE's: the components instead of yz, xz, xy."""
 UNITS = {
     "GPa": 1 / PRESSURE["GPa"],
     "kbar": 1 / PRESSURE["kbar"],

@@ -25,7 +25,7 @@ class Quantity:
         unit: unit inside e3frame, in which labels are learned and predictions are returned.
         per: whether a graph, an atom or an edge has one value.
         irreps: irreps of one value. Without ``cartesian`` a value in a file has one number for each component.
-        cartesian: symmetry of the indices of a Cartesian tensor, such as ``ij=ji``, in place of ``irreps``.
+        cartesian: symmetry of the indices of a Cartesian tensor, such as ``ij=ji``, instead of ``irreps``.
         powers: powers of energy, length and charge in the unit, by which labels are converted if the units of energy
             and length of a file are known; None: labels are taken as they are.
         units: units that ``data.units.<name>`` may give, with their values in ``unit``; none: the unit always follows
@@ -64,7 +64,7 @@ class Quantity:
 
     @property
     def form(self) -> str:
-        """Keys of a target that learns it and does not derive it from another one, as YAML."""
+        """Keys of a target that learns the quantity directly, as YAML."""
         kind = f"irreps: {self.irreps}" if self.cartesian is None else f"cartesian: '{self.cartesian}'"
         return f"{{{kind}, per: {self.per}}}"
 

@@ -44,6 +44,6 @@ class Session:
 
 
 def say(console: Console, *lines: str) -> None:
-    """Print each line as it is: not wrapped, coloured or read as markup."""
+    """Print each line unchanged: without wrapping, colours or markup."""
     for line in lines:
         console.print(line, highlight=False, soft_wrap=True, markup=False)

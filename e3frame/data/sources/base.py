@@ -188,7 +188,7 @@ class DataSpec(Kinded, family="data set"):
         """Return the same data with all frames in the training split; None if the split cannot be changed."""
         return None
 
-    # Asked by the loader.
+    # Called by the loader.
 
     def resolved(self) -> DataSpec:
         """Return the source to read: this one, or the files that it stands for, which are downloaded first."""

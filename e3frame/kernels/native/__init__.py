@@ -1,11 +1,11 @@
-"""The backend in C++ for the CPU, in float32 and float64: which operators it has, and which plans and tensors it takes.
+"""Native backend in C++ for CPUs, in float32 and float64: its operators, and the plans and tensors it accepts.
 
 The convolution is one form, linear in each of x, y, w and the cotangent o:
 ``T(x, y, w, o) = Σ_e Σ_path Σ_uijk C_ijk x[src,u,i] y[e,j] w[e,path,u] o[dst,u,k]``. Forward is ∂T/∂o, the gradients
 are ∂T/∂x, ∂T/∂y and ∂T/∂w, and every higher derivative is made of these again. No features of edges are ever stored.
 
 Kernels take as many threads as torch does, ``torch.get_num_threads()``. In a forked process, such as a worker of a
-DataLoader or a pool, they take one, and torch is told to do so as well, since threads do not survive a fork; the
+DataLoader or a pool, they take one, and torch is set to one as well, since threads do not survive a fork; the
 results are the same, bit for bit. A pool whose processes are to take more must ``spawn`` them.
 """
 
