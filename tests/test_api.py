@@ -131,7 +131,7 @@ def test_train_and_load(
     assert e3frame.check("runs/api").run is not None
     again = e3frame.train(result.folder, **{"trainer.max_epochs": 2})
     assert (again.folder, again.epochs) == (result.folder, 2)
-    with pytest.raises(UserError, match="holds this run, finished"):
+    with pytest.raises(UserError, match=": this run is already finished"):
         e3frame.train(result.folder)
     chosen = e3frame.train(
         e3frame.load_model(result.model).spec.model_dump(),

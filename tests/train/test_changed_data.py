@@ -113,5 +113,5 @@ def test_folders_without_digests_and_with_damaged_ones(config: RunConfig, tmp_pa
     require_same_data(tmp_path, config)  # of an earlier version
     for text in ("{", "[]", "3", "{}x", '{"b.xyz": 1}', '{"b.xyz": {"size": 1}}'):
         (tmp_path / "data.json").write_text(text.replace("b.xyz", str(tmp_path / "b.xyz")))
-        with pytest.raises(UserError, match=r"data.json is damaged\n  train folder=NEW starts"):
+        with pytest.raises(UserError, match=r"data.json is damaged\n  to start a new run: train folder=NEW"):
             require_same_data(tmp_path, config)

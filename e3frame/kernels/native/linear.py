@@ -134,7 +134,7 @@ def _check(x: Tensor, dim: int, other: Tensor) -> None:
     if x.ndim != 2 or x.shape[1] != dim:
         raise ValueError(f"x must have shape (n, {dim}), got {tuple(x.shape)}")
     if x.dtype != other.dtype:
-        raise ValueError(f"a linear map needs tensors of one dtype, got {x.dtype} and {other.dtype}")
+        raise ValueError(f"a linear map needs tensors of one type, got {x.dtype} and {other.dtype}")
 
 
 def _fake(x: Tensor, w: Tensor, index: Tensor | None, text: str, transposed: bool) -> Tensor:
