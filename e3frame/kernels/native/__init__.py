@@ -25,6 +25,7 @@ from e3frame.algebra.plan import ProductPlan
 from e3frame.algebra.symmetric_product import SymmetricProductPlan
 from e3frame.kernels.backends import Backend, register
 from e3frame.kernels.native import (
+    aligned,
     convolution,
     differences,
     groups,
@@ -68,9 +69,13 @@ def _run_convolution(
 
 def _run_product(x: Tensor, y: Tensor, w: Tensor, plan: ProductPlan) -> Result:
     """Run a product of rows as a convolution on a graph in which row n is an edge from node n to node n, followed by a
-    linear map if the weights mix copies."""
+    linear map if the weights mix copies; and products copy by copy as polynomials."""
     texts = products.texts_of(plan)
-    assert texts is not None
+    if texts is None:
+        if w.ndim > 1 or not x.dtype == y.dtype == w.dtype or not _takes(x):
+            return NotImplemented
+        both, own = torch.cat([x, y], dim=-1), aligned.weights(w, plan)
+        return symmetric_product.symmetric_product(both, own, None, aligned.text_of(plan))
     text, line = texts
     if (line and w.ndim > 1) or not x.dtype == y.dtype == w.dtype or not _takes(x):
         return NotImplemented
@@ -155,7 +160,7 @@ def _find_pairs(
 
 _RUNS: dict[str, Callable[[Any], bool]] = {
     "convolution": plans.runs,
-    "product": lambda plan: products.texts_of(plan) is not None,
+    "product": lambda plan: products.texts_of(plan) is not None or aligned.runs(plan),
     "linear": lambda plan: plan.f_in is None,
     "self_connection": lambda plan: plan.num_species is not None,
     "spherical_harmonics": lambda plan: bool(plan[0]),

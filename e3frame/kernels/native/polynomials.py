@@ -1,4 +1,4 @@
-"""Sparse polynomials of a symmetric product as sums of products of two values, which the kernel evaluates.
+"""Sparse polynomials of the components of a channel as sums of products of two values, which the kernel evaluates.
 
 A value is the number one, a component, or a product of two components; every monomial of up to four factors is a
 product of two values a and b. Monomials of one output component with the same a form a group, so that a is multiplied
@@ -8,11 +8,15 @@ once with a sum over b.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from ctypes import c_double, c_int32
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
 
+from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.symmetric_product import SymmetricProductPlan
+from e3frame.kernels.native import library
+from e3frame.kernels.native.plans import terms
 
 Factors: TypeAlias = tuple[int, ...]
 """The components of a monomial or a value, sorted: those of the number one are ()."""
@@ -106,3 +110,47 @@ def arrays(lists: Iterable[Iterable[int]]) -> tuple[list[int], list[int]]:
         flat += list(items)
         ends.append(len(flat))
     return flat, ends
+
+
+class Compiled(NamedTuple):
+    """A polynomial as a structure for the library, and the sizes of x, out and w."""
+
+    struct: library.Symmetric
+    dim_in: int
+    dim_out: int
+    weight_shape: tuple[int, int, int]
+
+
+def pack(
+    irreps_in: Irreps,
+    irreps_out: Irreps,
+    rows_and_couplings: tuple[int, int],
+    pairs: Sequence[library.Pair],
+    found: Sequence[library.Group],
+    values: Sequence[int],
+    couplings: Sequence[Iterable[tuple[int, float]]],
+) -> Compiled:
+    """Pack a polynomial for the library.
+
+    Args:
+        irreps_in, irreps_out: irreps of which each has the same number of copies.
+        rows_and_couplings: sizes of the first axes of the weights.
+        pairs: products of two components, numbered after the components.
+        found: groups, sorted by the value a.
+        values, couplings: of each leaf its value b, and the couplings with their factors.
+    """
+    mul, dim = irreps_in[0].mul, sum(ir.dim for _, ir in irreps_in)
+    dim_out = sum(ir.dim for _, ir in irreps_out)
+    by_output, ends = arrays([n for n, g in enumerate(found) if g.k == k] for k in range(dim_out))
+    coupling, ptr = arrays([p for p, _ in each] for each in couplings)
+    factor = [c for each in couplings for _, c in each]
+    struct = library.Symmetric(
+        *(mul, len(irreps_in), len(irreps_out), dim, dim_out),
+        *(1 + dim + len(pairs), len(pairs), len(found), len(values), rows_and_couplings[1]),
+        *(library.array(library.Term, terms(irreps)) for irreps in (irreps_in, irreps_out)),
+        library.array(library.Pair, pairs),
+        library.array(library.Group, found),
+        *(library.array(c_int32, items) for items in (by_output, ends, values, ptr, coupling)),
+        library.array(c_double, factor),
+    )
+    return Compiled(struct, irreps_in.dim, irreps_out.dim, (*rows_and_couplings, mul))

@@ -10,9 +10,8 @@ A tensor that is zero or not needed is empty: ``wanted`` has a bit for each of g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ctypes import byref, c_double, c_int32
+from ctypes import byref
 from functools import lru_cache
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,9 +19,9 @@ from torch import Tensor
 from e3frame.algebra.irreps import Irreps
 from e3frame.algebra.symmetric_product import SymmetricProductPlan, plan_symmetric_product
 from e3frame.kernels.backends import kept_with_plans
-from e3frame.kernels.native import groups, library, polynomials
+from e3frame.kernels.native import aligned, groups, library, polynomials
 from e3frame.kernels.native.operators import Operator, Values, require_memory
-from e3frame.kernels.native.plans import terms
+from e3frame.kernels.native.polynomials import Compiled
 from e3frame.kernels.reference.symmetric_product import symmetric_product as reference
 
 GX, GW, GO = 1, 2, 4
@@ -44,20 +43,12 @@ def _read(text: str) -> SymmetricProductPlan:
         raise
 
 
-class Compiled(NamedTuple):
-    """A plan as a structure for the library, and the sizes of x, out and w."""
-
-    struct: library.Symmetric
-    dim_in: int
-    dim_out: int
-    weight_shape: tuple[int, int, int]
-
-
 @lru_cache(maxsize=256)
 def compiled(text: str) -> Compiled:
-    """Compile a plan written by `text_of`."""
+    """Compile a plan written by `text_of`, or by that of `aligned`."""
+    if text.startswith(aligned.MARK):
+        return aligned.compile_text(text)
     plan = _read(text)
-    out = Irreps([(plan.mul, ir) for ir in plan.copies])
     polynomial = polynomials.read(plan)
     factorized = sorted(polynomials.factorize(polynomial).items())
     numbers = polynomials.number((v for (a, _), items in factorized for v in (a, *(b for _, b in items))), plan.dim)
@@ -69,20 +60,15 @@ def compiled(text: str) -> Compiled:
         found.append(library.Group(numbers[a], k, len(values), len(items)))
         values += [numbers[b] for _, b in items]
         couplings += [polynomial[k, monomial] for monomial, _ in items]
-    dim_out = sum(ir.dim for ir in plan.copies)
-    by_output, ends = polynomials.arrays([n for n, g in enumerate(found) if g.k == k] for k in range(dim_out))
-    coupling, ptr = polynomials.arrays([p for p, _ in each] for each in couplings)
-    factor = [c for each in couplings for _, c in each]
-    struct = library.Symmetric(
-        *(plan.mul, len(plan.irreps_in), len(out), plan.dim, dim_out),
-        *(len(numbers), len(pairs), len(found), len(values), plan.num_couplings),
-        *(library.array(library.Term, terms(irreps)) for irreps in (plan.irreps_in, out)),
-        library.array(library.Pair, pairs),
-        library.array(library.Group, found),
-        *(library.array(c_int32, items) for items in (by_output, ends, values, ptr, coupling)),
-        library.array(c_double, factor),
-    )
-    return Compiled(struct, plan.irreps_in.dim, plan.irreps_out.dim, plan.weight_shape)
+    out = Irreps([(plan.mul, ir) for ir in plan.copies])
+    return polynomials.pack(plan.irreps_in, out, plan.weight_shape[:2], pairs, found, values, couplings)
+
+
+def _reference(x: Tensor, w: Tensor, index: Tensor | None, text: str) -> Tensor:
+    """Return what the kernel computes, in plain torch."""
+    if text.startswith(aligned.MARK):
+        return aligned.reference(x, w, text)
+    return reference(x, w, index, _read(text))
 
 
 def _rows(x: Tensor, index: Tensor | None, num_indices: int) -> library.Rows:
@@ -181,7 +167,7 @@ def _twice_derivative(needs: Sequence[bool], inputs: Values, cotangents: Values)
     with torch.enable_grad():
         # Views: one of these may have been computed from another, which must not count here.
         given = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in (x, w, o, ax, aw)]
-        outputs = _twice_of_reference(given, index, _read(text))
+        outputs = _twice_of_reference(given, index, text)
         bits = zip(outputs, cotangents, (GX, GW, GO), strict=True)
         total = sum(((out * b).sum() for out, b, bit in bits if b is not None and asked & bit), start=0 * x.sum())
         if not total.requires_grad:
@@ -191,12 +177,10 @@ def _twice_derivative(needs: Sequence[bool], inputs: Values, cotangents: Values)
     return gx, gw, None, go, gax, gaw, None, None
 
 
-def _twice_of_reference(
-    given: Sequence[Tensor], index: Tensor | None, plan: SymmetricProductPlan
-) -> tuple[Tensor, ...]:
+def _twice_of_reference(given: Sequence[Tensor], index: Tensor | None, text: str) -> tuple[Tensor, ...]:
     """``symmetric_product_twice`` of x, w, o, ax, aw in plain torch, with all results."""
     x, w, o, *cotangents = given
-    first = torch.autograd.grad(reference(x, w, index, plan), (x, w), o, create_graph=True)
+    first = torch.autograd.grad(_reference(x, w, index, text), (x, w), o, create_graph=True, materialize_grads=True)
     total = sum(((a * g).sum() for a, g in zip(cotangents, first, strict=True) if a.numel()), start=0 * o.sum())
     return torch.autograd.grad(total, (x, w, o), create_graph=True, materialize_grads=True)
 
