@@ -36,7 +36,7 @@ def energy(model: Model, graph: Graph) -> Tensor:
 
 
 def test_presets_were_found() -> None:
-    assert {"allegro", "nequip", "painn", "schnet_like", "tfn"} <= set(PRESETS)
+    assert {"allegro", "mace", "nequip", "painn", "schnet_like", "tfn"} <= set(PRESETS)
 
 
 @pytest.mark.parametrize("name", [path.stem for path in FILES])
