@@ -100,8 +100,8 @@ def fit(session: Session, model: Model, average: Averaged | None, splits: Splits
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             if start is None or checkpoints.began:
                 raise
-            reason = str(error).splitlines() or [type(error).__name__]
-            raise Damaged(f"it cannot be restored ({reason[0][:120]})") from error
+            lines = str(error).splitlines() or [type(error).__name__]
+            raise Damaged(f"it cannot be restored ({lines[0][:120]})") from error
         finally:
             signals.restore()  # Lightning has disabled some
     reason = ended(config.trainer, trainer.global_step, batches, limits.seconds)
