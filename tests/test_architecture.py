@@ -20,8 +20,8 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # From the lowest floor to the highest. A floor imports from itself and from those below it, in whatever part of a file.
 FLOORS = [
     *("version", "algebra", "kernels", "o3", "math", "io", "nn", "spec", "files", "viz", "layers", "model", "network"),
-    *("data.formats", "data.sources", "config", "data.pipeline", "preflight", "inference", "evaluate", "training"),
-    *("run", "compose", "sweep", "cli", "api", "e3frame"),
+    *("data.formats", "data.sources", "config", "data.pipeline", "preflight", "inference", "convert", "evaluate"),
+    *("training", "run", "compose", "sweep", "cli", "api", "e3frame"),
 ]
 # Imports upward, all inside functions: methods that e3nn's users expect on a class of a lower floor.
 UPWARD = {

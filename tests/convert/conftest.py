@@ -1,0 +1,1 @@
+from support.mace import models  # noqa: F401
