@@ -18,6 +18,7 @@ VERBS = {
     "sweep": "search over hyperparameters with Optuna",
     "evaluate": "errors of a trained model on labelled frames",
     "predict": "predictions of a trained model for the structures of files",
+    "convert": "a model of another program, such as mace-torch, as a model of e3frame",
     "layers": "kinds of layers; with a kind, its keys",
     "schema": "JSON Schema of a model file, for editors",
     "info": "versions, kernels and optional libraries; with a trained model, its inputs and outputs",

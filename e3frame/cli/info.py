@@ -58,6 +58,8 @@ def _of_model(path: str, plugins: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     units = {} if task is None else {name: task.unit(name) for name in task.targets}
     yield "file", printable(str(header.path))
     yield "written by", f"e3frame {printable(header.version, 60)}"
+    if header.origin is not None:
+        yield "converted from", printable(header.origin, 100)
     yield "weights", f"{header.typed.num_parameters:,}, {header.dtype}"
     if spec.symmetry == "SO(3)":
         yield "symmetry", "SO(3): mirror images may differ"

@@ -64,6 +64,7 @@ class Header:
         dtype: data type of the weights, one of WEIGHTS.
         start: position of the weights, in bytes.
         origins: distributions from which the plugins of the spec were installed, if known.
+        origin: what the model was converted from; None if e3frame trained it.
     """
 
     path: Path
@@ -75,6 +76,7 @@ class Header:
     tensors: Mapping[str, Held]
     start: int
     origins: Mapping[str, Origin]
+    origin: str | None
 
     @classmethod
     def read(cls, path: str | Path, plugins: Collection[str] = ()) -> Header:
@@ -102,7 +104,8 @@ class Header:
             task = _valid(path, "task", TaskSpec, _parsed(path, "task", metadata["task"]))
             _require_outputs(path, task, typed)
         _require_room(path, typed, tensors)
-        return cls(path, metadata["e3frame"], metadata["dtype"], spec, typed, task, tensors, start, origins)
+        written, origin = metadata["e3frame"], metadata.get("origin")
+        return cls(path, written, metadata["dtype"], spec, typed, task, tensors, start, origins, origin)
 
 
 def not_a_model(path: Path, problem: str, hint: str | None = None) -> FileError:
@@ -169,7 +172,7 @@ def _metadata(path: Path, given: Any) -> dict[str, str]:
     """Return e3frame's own metadata from the header."""
     if not isinstance(given, dict) or "e3frame" not in given or "spec" not in given:
         raise not_a_model(path, "a safetensors file that e3frame did not write")
-    for key in ("e3frame", "spec", "format", "dtype", *(["task"] if "task" in given else [])):
+    for key in ("e3frame", "spec", "format", "dtype", *(key for key in ("task", "origin") if key in given)):
         if not isinstance(given.get(key), str):
             raise not_a_model(path, f"its header lacks the text '{key}'")
     version, number = given["e3frame"], given["format"]

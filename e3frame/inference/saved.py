@@ -23,13 +23,14 @@ from e3frame.spec.quantities import QUANTITIES
 from e3frame.version import __version__
 
 
-def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> Path:
+def save_model(model: Model, path: str | Path, task: TaskSpec | None = None, origin: str | None = None) -> Path:
     """Write a model into one file, in one step.
 
     Args:
         model: a model with a resolved spec.
         path: the file; its name ends in ``.safetensors`` by convention.
         task: the task of the training, from which an evaluation takes labels and their units.
+        origin: what the model was converted from, such as ``mace-torch 0.3.16``.
     """
     path = Path(path)
     metadata = {
@@ -42,6 +43,8 @@ def save_model(model: Model, path: str | Path, task: TaskSpec | None = None) -> 
         metadata["plugins"] = written_origins(model.spec.plugins)
     if task is not None:
         metadata["task"] = task.model_dump_json()
+    if origin is not None:
+        metadata["origin"] = origin
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     return replace_file(path, _ordered(save(weights, metadata)))
 

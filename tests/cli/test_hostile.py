@@ -20,7 +20,9 @@ LONG = "n" * 300
 
 
 @pytest.fixture(scope="session")
-def verbs(finished: Finished, cache: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
+def verbs(
+    finished: Finished, cache: str, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, list[str]]:
     """Each verb with arguments for which it succeeds, in any folder."""
     water = tmp_path_factory.mktemp("water") / "water.xyz"
     water.write_text(WATER)
@@ -35,11 +37,12 @@ def verbs(finished: Finished, cache: str, tmp_path_factory: pytest.TempPathFacto
         "draw": ["draw", "sh", "1", "-o", "own.png", "--dpi", "20"],
         "predict": ["predict", f"model={finished.result.model}", f"path={water}", "out=own.xyz"],
         "evaluate": ["evaluate", f"model={finished.result.model}", *sample, "out=own.json"],
+        "convert": ["convert", str(models / "mace_zbl.model"), "out=own.safetensors"],
         "train": ["train", str(finished.folder)],
     }
 
 
-VERBS = ("check", "layers", "completion", "schema", "info", "irreps", "draw", "predict", "evaluate", "train")
+VERBS = ("check", "layers", "completion", "schema", "info", "irreps", "draw", "predict", "evaluate", "convert", "train")
 
 
 def _full() -> None:
@@ -145,11 +148,11 @@ def state(folder: Path) -> dict[str, tuple[int, int, int]]:
         ("/proc/x", "{path} cannot be written: No such file or directory\n"),
     ],
 )
-@pytest.mark.parametrize("verb", ["draw", "predict", "evaluate"])
+@pytest.mark.parametrize("verb", ["draw", "predict", "evaluate", "convert"])
 def test_outputs_that_are_no_new_files(
     verb: str, make: Callable[[Path], None] | str, message: str, verbs: dict[str, list[str]], tmp_path: Path
 ) -> None:
-    suffix = {"draw": ".png", "predict": ".xyz", "evaluate": ".json"}[verb]
+    suffix = {"draw": ".png", "predict": ".xyz", "evaluate": ".json", "convert": ".safetensors"}[verb]
     (own := tmp_path / "own").mkdir()
     (own / "own.log").write_text("mine")
     path = Path(f"{make}{suffix}" if isinstance(make, str) else f"given{suffix}")
