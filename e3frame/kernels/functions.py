@@ -17,6 +17,7 @@ __all__ = [
     "bessel_basis",
     "chebyshev_basis",
     "cosine_envelope",
+    "xplor_envelope",
     "gaussian_basis",
     "polynomial_envelope",
     "safe_norm",
@@ -127,3 +128,9 @@ def polynomial_envelope(d: Tensor, p: int, r_max: float | Tensor) -> Tensor:
 def cosine_envelope(d: Tensor, r_max: float) -> Tensor:
     """(cos(π d/r_max) + 1)/2: (...) -> (...), zero from r_max on."""
     return torch.sin((0.5 * math.pi) * (1.0 - (d / r_max).clamp(max=1.0))).square()
+
+
+def xplor_envelope(d: Tensor, start: float, r_max: float) -> Tensor:
+    """z² (3 - 2z) with z = (r_max² - d²)/(r_max² - start²): (...) -> (...), 1 up to start and zero from r_max on."""
+    z = ((1.0 - (d / r_max).clamp(max=1.0).square()) / (1.0 - (start / r_max) ** 2)).clamp(max=1.0)
+    return z.square() * (3.0 - 2.0 * z)

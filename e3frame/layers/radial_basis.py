@@ -25,6 +25,9 @@ class Envelope(Kinded, family="envelope"):
 
     saved = True
 
+    def check(self, r_max: float) -> None:
+        """Raise SpecError, with a path inside the envelope, if its keys do not fit r_max."""
+
     def build(self, r_max: float) -> nn.Module:
         raise NotImplementedError(f"{type(self).__name__}.build")
 
@@ -51,6 +54,27 @@ class CosineEnvelope(Envelope):
         from e3frame.nn.radial import CosineEnvelope
 
         return CosineEnvelope(r_max)
+
+
+class XplorEnvelope(Envelope):
+    """1 up to ``start``, then ``z² (3 - 2z)`` with ``z = (r_max² - r²) / (r_max² - start²)``.
+
+    Value and slope vanish at r_max. This is the switching function of X-PLOR and CHARMM (Brooks et al. 1983,
+    10.1002/jcc.540040211).
+    """
+
+    kind: Literal["xplor"] = "xplor"
+    start: float = Field(gt=0)
+    """Length in Å at which the factor begins to fall, below r_max."""
+
+    def check(self, r_max: float) -> None:
+        if self.start >= r_max:
+            raise SpecError(("start",), f"must be below r_max = {r_max:g} Å, got {self.start:g}")
+
+    def build(self, r_max: float) -> nn.Module:
+        from e3frame.nn.radial import XplorEnvelope
+
+        return XplorEnvelope(self.start, r_max)
 
 
 class NoEnvelope(Envelope):
@@ -196,7 +220,7 @@ class RadialBasis(LayerSpec):
     trainable: bool = False
     """Train the frequencies of the Bessel functions."""
     envelope: OneOf[Envelope] = PolynomialEnvelope()
-    """``{kind: polynomial, p: 6}``, ``{kind: cosine}`` or ``{kind: none}``."""
+    """``{kind: polynomial, p: 6}``, ``{kind: cosine}``, ``{kind: xplor, start: 4.5}`` or ``{kind: none}``."""
     transform: KindOf[DistanceTransform] = "none"
     """Transform t of the length by the covalent radii of both atoms: none, agnesi or soft, or a mapping for those with
     keys of their own: ``{kind: soft, steepness: 4.0}``. The envelope reads the length itself."""
@@ -211,6 +235,7 @@ class RadialBasis(LayerSpec):
         "{kind: radial_basis, basis: {kind: chebyshev, scale: 1.0}, num_basis: 4, transform: agnesi}",
         "{kind: radial_basis, basis: chebyshev, num_basis: 3, envelope: {kind: none}}",
         "{kind: radial_basis, basis: constant, num_basis: 1, envelope: {kind: polynomial, p: 5}}",
+        "{kind: radial_basis, num_basis: 3, trainable: true, envelope: {kind: xplor, start: 1.5}}",
         "{kind: radial_basis, num_basis: 4, transform: {kind: soft, steepness: 5.0}}",
         "{kind: radial_basis, basis: gaussian, num_basis: 4, transform: {kind: agnesi, a: 1.1, p: 4.6, q: 0.9}}",
     )
@@ -225,6 +250,10 @@ class RadialBasis(LayerSpec):
         if functions.most is not None and self.num_basis > functions.most:
             problem = f"basis: {functions.kind} has at most {functions.most} function, got {self.num_basis}"
             raise SpecError(("num_basis",), problem, f"write num_basis: {functions.most}")
+        try:
+            self.envelope.check(scope.r_max)
+        except SpecError as error:
+            raise error.under("envelope") from None
         transform = DistanceTransform.named(self.transform)
         of_length = TensorType(Irreps([(self.num_basis, (0, 1))]), "edge", reversal=1 if vector.field.reversal else 0)
         return Signature((vector.key, SPECIES, EDGE_INDEX) if transform.pairwise else (vector.key,), of_length)

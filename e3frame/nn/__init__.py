@@ -23,6 +23,7 @@ from e3frame.nn.radial import (
     GaussianBasis,
     PolynomialEnvelope,
     RadialBasis,
+    XplorEnvelope,
 )
 from e3frame.nn.reduce import Add, EdgesToNodes, GraphToNodes, NodesToEdges, Pool, group_mean, group_sum
 from e3frame.nn.rms_norm import RMSNorm
@@ -64,6 +65,7 @@ __all__ = [
     "PolynomialEnvelope",
     "RMSNorm",
     "RadialBasis",
+    "XplorEnvelope",
     "S2Activation",
     "SO3Activation",
     "SelfConnection",

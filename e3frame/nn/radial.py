@@ -18,6 +18,7 @@ from e3frame.kernels.functions import (
     gaussian_basis,
     polynomial_envelope,
     safe_norm,
+    xplor_envelope,
 )
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "NoEnvelope",
     "PolynomialEnvelope",
     "RadialBasis",
+    "XplorEnvelope",
 ]
 
 
@@ -204,6 +206,35 @@ class CosineEnvelope(nn.Module):
 
     def extra_repr(self) -> str:
         return f"r_max={self.r_max:g}"
+
+
+class XplorEnvelope(nn.Module):
+    """u = 1 up to ``start``, then z² (3 - 2z) with z = (r_max² - d²)/(r_max² - start²), and 0 from r_max on.
+
+    The switching function of X-PLOR and CHARMM (Brooks et al. 1983, 10.1002/jcc.540040211). u' is continuous, u'' jumps
+    at both ends.
+
+    Args:
+        start: length at which u begins to fall, Å.
+        r_max: cutoff, Å.
+
+    Raises:
+        ValueError: the lengths are not positive, or ``start`` is not below ``r_max``.
+    """
+
+    def __init__(self, start: float, r_max: float) -> None:
+        super().__init__()
+        _check(r_max)
+        if not 0.0 < start < r_max:
+            raise ValueError(f"start must be a positive length below r_max = {r_max} Å, got {start}")
+        self.start, self.r_max = float(start), float(r_max)
+
+    def forward(self, d: Tensor) -> Tensor:
+        """(...) lengths in Å -> (...)."""
+        return xplor_envelope(as_floating(d), self.start, self.r_max)
+
+    def extra_repr(self) -> str:
+        return f"start={self.start:g}, r_max={self.r_max:g}"
 
 
 class RadialBasis(nn.Module):

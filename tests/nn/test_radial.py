@@ -20,6 +20,7 @@ from e3frame.nn import (
     GaussianBasis,
     PolynomialEnvelope,
     RadialBasis,
+    XplorEnvelope,
     edge_vectors,
     safe_norm,
 )
@@ -35,6 +36,7 @@ ENVELOPES = {
     "polynomial": lambda: PolynomialEnvelope(R_MAX, 6),
     "polynomial_2": lambda: PolynomialEnvelope(R_MAX, 2),
     "cosine": lambda: CosineEnvelope(R_MAX),
+    "xplor": lambda: XplorEnvelope(0.8 * R_MAX, R_MAX),
 }
 FUNCTIONS = {**BASES, **ENVELOPES}
 
@@ -131,6 +133,15 @@ def test_cosine_envelope_values():
     torch.testing.assert_close(CosineEnvelope(R_MAX)(d), expected, rtol=0, atol=1e-14)
 
 
+def test_xplor_envelope_values():
+    """As CHARMM writes it, in squares of lengths."""
+    start = 0.8 * R_MAX
+    d = torch.linspace(0.0, R_MAX, 40)
+    s, a, c = d**2, start**2, R_MAX**2
+    expected = torch.where(d < start, torch.ones_like(d), (c - s) ** 2 * (c + 2 * s - 3 * a) / (c - a) ** 3)
+    torch.testing.assert_close(XplorEnvelope(start, R_MAX)(d), expected, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("name", ENVELOPES)
 def test_envelopes_end_exactly(name: str):
     envelope = ENVELOPES[name]()
@@ -140,7 +151,7 @@ def test_envelopes_end_exactly(name: str):
         value, slope, curvature = derivatives(envelope, beyond, 2)
         assert not value.any()
         assert not slope.any()
-        assert name == "cosine" or not curvature.any()
+        assert name in ("cosine", "xplor") or not curvature.any()
 
 
 @pytest.mark.parametrize("basis", BASES)
@@ -210,6 +221,7 @@ def test_copies_casts_and_saves(name: str):
         (lambda: BesselBasis(5.0, 0), r"^num_basis must be positive, got 0$"),
         (lambda: GaussianBasis(5.0, 0), r"^num_basis must be positive, got 0$"),
         (lambda: PolynomialEnvelope(5.0, 1), r"^p must be an integer of at least 2, got 1$"),
+        (lambda: XplorEnvelope(5.0, 5.0), r"^start must be a positive length below r_max = 5.0 Å, got 5.0$"),
         (lambda: PolynomialEnvelope(5.0, 6.5), r"^p must be an integer of at least 2, got 6.5$"),
     ],
 )
