@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 
 from e3frame.algebra.errors import EnvironmentVariableError
 
 BACKENDS = ("auto", "native", "cuequivariance", "reference")
+"""What ``E3FRAME_BACKEND`` may be without a plugin."""
 INSTRUCTION_SETS = ("base", "avx2", "avx512")
 
 
 def wanted_backend() -> str:
-    """Return ``E3FRAME_BACKEND``: ``auto`` (the default) for all backends in turn, or the name of one of them."""
-    return _choice("E3FRAME_BACKEND", BACKENDS) or "auto"
+    """Return ``E3FRAME_BACKEND``: ``auto`` (the default) for all backends in turn, or the name of one of them, which
+    may be one that a plugin registers."""
+    return os.environ.get("E3FRAME_BACKEND") or "auto"
 
 
 def wanted_instruction_set() -> str | None:
@@ -20,9 +23,22 @@ def wanted_instruction_set() -> str | None:
     return _choice("E3FRAME_ISA", INSTRUCTION_SETS)
 
 
-def check_environment() -> None:
-    """Raise EnvironmentVariableError if a variable has an unknown value."""
-    wanted_backend()
+def unknown_backend(known: Collection[str]) -> EnvironmentVariableError:
+    """Return the error for an ``E3FRAME_BACKEND`` that is not known."""
+    problem = f"E3FRAME_BACKEND must be one of {', '.join(known)}; got {wanted_backend()!r}"
+    return EnvironmentVariableError(
+        f"{problem}\n  the backend of a plugin is known once the plugin is named: plugins=NAME"
+    )
+
+
+def check_environment(plugins: bool = False) -> None:
+    """Raise EnvironmentVariableError if a variable has an unknown value.
+
+    Args:
+        plugins: whether plugins are to be imported, which may register the backend; `e3frame.kernels` then checks it.
+    """
+    if not plugins and wanted_backend() not in BACKENDS:
+        raise unknown_backend(BACKENDS)
     wanted_instruction_set()
 
 

@@ -44,17 +44,18 @@ def _main(given: list[str]) -> int:
     if given[0] not in VERBS:
         print(f"e3frame: unknown command {given[0]}; {did_you_mean(given[0], VERBS, 'commands')}", file=sys.stderr)
         return 1
-    return _verb(given[0])(given[1:])
+    return _verb(given[0], given[1:])
 
 
-def _verb(name: str) -> Callable[[list[str]], int]:
-    check_environment()
-    return import_module(f"e3frame.cli.{name}").main
+def _verb(name: str, words: list[str]) -> int:
+    check_environment(plugins=any(word.startswith("plugins=") for word in words))
+    code: int = import_module(f"e3frame.cli.{name}").main(words)
+    return code
 
 
 def run_verb(verb: str, arguments: Sequence[str]) -> int:
     """Run one verb with its arguments; the scripts in scripts/ call this."""
-    return exit_code(lambda given: _verb(verb)(given), list(arguments))
+    return exit_code(lambda words: _verb(verb, words), list(arguments))
 
 
 def exit_code(call: Callable[[list[str]], int], arguments: list[str]) -> int:

@@ -15,7 +15,7 @@ from e3frame.cli.tables import console
 from e3frame.compose import from_overrides
 from e3frame.data.sources.base import default_cache_folder
 from e3frame.spec.base import Spec
-from e3frame.spec.plugins import Names
+from e3frame.spec.plugins import Names, load
 from e3frame.spec.words import counted, printable
 from e3frame.version import __version__
 
@@ -31,7 +31,7 @@ class InfoConfig(Spec):
     model: str | None = None
     """A trained model: its model.safetensors, the folder of its run, or runs/NAME for the newest run of that name."""
     plugins: Names = ()
-    """Modules to import, if the model has layers of your own."""
+    """Modules to import, if the model has layers of your own, or for the status of their backends."""
 
 
 def parser() -> Parser:
@@ -43,7 +43,7 @@ def main(arguments: list[str]) -> int:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _rows() if config.model is None else _of_model(config.model, config.plugins):
+    for name, value in _rows(config.plugins) if config.model is None else _of_model(config.model, config.plugins):
         table.add_row(name, Text(value))
     console(width=200).print(table)
     return 0
@@ -75,7 +75,8 @@ def _of_model(path: str, plugins: tuple[str, ...]) -> Iterator[tuple[str, str]]:
         yield "plugins", printable(", ".join(f"{p} ({known[p]})" if p in known else p for p in spec.plugins))
 
 
-def _rows() -> Iterator[tuple[str, str]]:
+def _rows(plugins: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    load(plugins, plugins)
     import torch
 
     from e3frame import kernels

@@ -15,6 +15,7 @@ from e3frame.compose import Composer, compose_config, named_plugins, typed_run
 from e3frame.config.run import RunConfig
 from e3frame.spec.base import Spec
 from e3frame.spec.errors import UserError
+from e3frame.spec.plugins import load
 from e3frame.sweep.launch import Launcher, threads, worker_command
 from e3frame.sweep.points import check
 from e3frame.sweep.spec import SweepSpec
@@ -69,10 +70,12 @@ def _checked(overrides: list[str], config_dir: str | None) -> tuple[SweepSpec, C
     if not any(text.startswith("sweep=") for text in own):
         names = sorted(path.stem for root in _folders(config_dir) for path in root.glob("*.yaml"))
         raise UserError(f"sweep=NAME is required\n  searches: {', '.join(names)}")
+    typed = [text for text in overrides if text not in own]
+    named = named_plugins(typed)
+    load(named, named)  # which may have a sampler
     composed = compose_config(own, "sweep", config_dir)
     spec = composed.parse(_Root).sweep
-    typed = [text for text in overrides if text not in own]
-    composer = Composer([*spec.overrides, *typed], config_dir, named_plugins(typed))
+    composer = Composer([*spec.overrides, *typed], config_dir, named)
     return spec, composer, check(spec, composed.sources, composer, typed_run)
 
 

@@ -3,9 +3,10 @@
 A backend runs an operator; which one is found here, and nothing above knows of it. ``reference`` is plain torch: it
 runs everything everywhere, and defines the results. ``native`` is C++ for the CPU, in float32 and float64;
 ``cuequivariance`` is NVIDIA's library for CUDA. The first backend that has the plan and takes the tensors runs them.
-The environment variable ``E3FRAME_BACKEND`` chooses one of the three; what it does not run, the reference does.
+The environment variable ``E3FRAME_BACKEND`` chooses one by its name; what it does not run, the reference does.
 ``e3frame info`` says what is in use. Another backend is one file that calls `register`: in this folder, or in a plugin,
-whose backends are asked first.
+whose backends are asked first. The backend of a plugin can be chosen once the plugin is imported: a name that is still
+unknown when the first operator runs is an error.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pkgutil import iter_modules
 import torch
 from torch import Tensor
 
-from e3frame.algebra.environment import check_environment
+from e3frame.algebra.environment import BACKENDS as OURS
+from e3frame.algebra.environment import check_environment, wanted_backend
 from e3frame.algebra.errors import AssertedError
 from e3frame.algebra.functions import ActivatedGatePlan, ActivationPlan, HarmonicsPlan, RadialPlan
 from e3frame.algebra.interaction import SelfConnectionPlan
@@ -32,6 +34,7 @@ __all__ = [
     "Backend",
     "activation",
     "backend",
+    "check_choice",
     "convolution",
     "edge_vectors",
     "gate",
@@ -48,14 +51,20 @@ __all__ = [
     "use",
 ]
 
-check_environment()
+check_environment(plugins=True)
 for _module in iter_modules(__path__):  # a backend registers itself when its file is imported
     import_module(f"{__name__}.{_module.name}")
-check_choice()
+if wanted_backend() in OURS:
+    check_choice()
 
 
 def backend() -> str:
-    """The backend that is asked first on the CPU, and why, in one line."""
+    """The backend that is asked first on the CPU, and why, in one line.
+
+    Raises:
+        EnvironmentVariableError: ``E3FRAME_BACKEND`` names a backend that does not exist, or is not available.
+    """
+    check_choice()
     if chosen() != "auto":
         rest = "" if chosen() == reference.BACKEND.name else "; reference for what it does not run"
         return f"{chosen()}, as E3FRAME_BACKEND says{rest}"

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import ref
 
-from e3frame.algebra.environment import wanted_backend
+from e3frame.algebra.environment import unknown_backend, wanted_backend
 from e3frame.algebra.errors import EnvironmentVariableError
 from e3frame.kernels.constants import known_to_compilers
 
@@ -123,7 +123,9 @@ def use(name: str) -> Iterator[None]:
     Raises:
         ValueError: there is no such backend, or it is not available.
     """
-    _require(name, f"backend {name!r} is required")
+    if name != "auto" and name not in BACKENDS:
+        raise ValueError(f"backend {name!r} is required; known backends are auto, {', '.join(BACKENDS)}")
+    _require_available(name, f"backend {name!r} is required")
     _forced.append(name)
     _forget()
     try:
@@ -134,13 +136,14 @@ def use(name: str) -> Iterator[None]:
 
 
 def check_choice() -> None:
-    """Raise an EnvironmentVariableError if ``E3FRAME_BACKEND`` names a backend that is not available."""
-    _require(wanted_backend(), f"E3FRAME_BACKEND={wanted_backend()} is set")
-
-
-def _require(name: str, why: str) -> None:
+    """Raise an EnvironmentVariableError if ``E3FRAME_BACKEND`` names no backend, or one that is not available."""
+    name = wanted_backend()
     if name != "auto" and name not in BACKENDS:
-        raise ValueError(f"{why}; known backends are auto, {', '.join(BACKENDS)}")
+        raise unknown_backend(["auto", *BACKENDS])
+    _require_available(name, f"E3FRAME_BACKEND={name} is set")
+
+
+def _require_available(name: str, why: str) -> None:
     if name != "auto" and not BACKENDS[name].available():
         raise EnvironmentVariableError(f"{why}, but it is not available: {BACKENDS[name].status()}")
 
@@ -148,6 +151,8 @@ def _require(name: str, why: str) -> None:
 def find(operator: str, plan: Any) -> tuple[str, ...]:
     """The backends to ask, in order: all, or the chosen one and the reference."""
     wanted = chosen()
+    if wanted not in BACKENDS:
+        check_choice()
     names = BACKENDS if wanted == "auto" else dict.fromkeys((wanted, REFERENCE))
     return tuple(
         name

@@ -12,6 +12,7 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from rich.console import Console
 
+from e3frame import kernels
 from e3frame.config.run import TypedRun
 from e3frame.evaluate.evaluation import Evaluation, evaluate_split, write_metrics
 from e3frame.files.written import writable
@@ -74,6 +75,7 @@ def run(
         UserError: something is wrong with the data or the folder, or the training broke off.
     """
     folder, started = Path(folder), time.monotonic()
+    kernels.check_choice()  # plugins are imported by now
     console = console or Console(quiet=rank(typed.config.trainer) > 0)
     accelerator(typed.config.trainer)
     with _opened(folder, typed, held) as changed, settings(typed.config):

@@ -13,7 +13,11 @@ import e3frame
 from e3frame.cli import VERBS, main, run_verb
 
 WRONG = {
-    "E3FRAME_BACKEND": ("fast", "E3FRAME_BACKEND must be one of auto, native, cuequivariance, reference; got 'fast'"),
+    "E3FRAME_BACKEND": (
+        "fast",
+        "E3FRAME_BACKEND must be one of auto, native, cuequivariance, reference; got 'fast'\n"
+        "  the backend of a plugin is known once the plugin is named: plugins=NAME",
+    ),
     "E3FRAME_ISA": ("avx\x1b1024", "E3FRAME_ISA must be one of base, avx2, avx512; got 'avx\\x1b1024'"),
 }
 

@@ -75,6 +75,23 @@ def test_a_choice_asks_one_alone(asked: list[LinearPlan], monkeypatch: pytest.Mo
         assert backends.chosen() == "reference"
 
 
+def test_the_backend_of_a_plugin_is_chosen_by_its_name(
+    asked: list[LinearPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("E3FRAME_BACKEND", "tens")
+    backends.check_choice()
+    assert kernels.backend() == "tens, as E3FRAME_BACKEND says; reference for what it does not run"
+    assert backends.find("linear", o3.Linear("3x0e", "2x0e").plan) == ("tens", "reference")
+    assert backends.find("linear", o3.Linear("2x0e", "2x0e").plan) == ("reference",)
+    monkeypatch.setenv("E3FRAME_BACKEND", "hundreds")
+    known = (
+        r"^E3FRAME_BACKEND must be one of auto, tens, .*reference; got 'hundreds'\n  the backend of a plugin is known"
+    )
+    for use in (backends.check_choice, kernels.backend, lambda: backends.find("linear", None)):
+        with pytest.raises(EnvironmentVariableError, match=known):
+            use()
+
+
 def test_what_is_no_backend() -> None:
     with (
         pytest.raises(ValueError, match=r"^backend 'nativ' is required; known backends are auto, .*native.*reference$"),

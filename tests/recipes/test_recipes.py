@@ -162,9 +162,20 @@ def test_a_physical_quantity(cook: Cook) -> None:
     assert "magmoms" in atoms.calc.implemented_properties
 
 
-def test_a_kernel_backend(cook: Cook) -> None:
-    trained(cook("A kernel backend"), *SMALL, "data.num_train=20")
+def test_a_kernel_backend(cook: Cook, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    command = cook("A kernel backend")
+    assert "`E3FRAME_BACKEND=matmul`" in SECTIONS["A kernel backend"]
+    monkeypatch.setenv("E3FRAME_BACKEND", "matmull")
+    assert main([*command, *FAST, *SMALL]) == 1
+    assert "must be one of auto, matmul, cuequivariance, native, reference; got 'matmull'" in capsys.readouterr().err
+    assert list(Path("run").iterdir()) == []
+    monkeypatch.setenv("E3FRAME_BACKEND", "matmul")
+    trained(command, *SMALL, "data.num_train=20")
     linear = load_model("run").layers["readout"]
+    assert backends.find("linear", linear.plan) == ("matmul", "reference")
+    assert main(["info", "plugins=my_backend"]) == 0
+    assert "matmul, as E3FRAME_BACKEND says" in capsys.readouterr().out
+    monkeypatch.delenv("E3FRAME_BACKEND")
     assert backends.find("linear", linear.plan)[0] == "matmul"
     x = torch.randn(3, 16)
     found = linear(x)
