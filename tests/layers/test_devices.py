@@ -13,7 +13,7 @@ from support import elsewhere
 
 import e3frame
 
-NAMES = list(elsewhere.cases())
+NAMES = [elsewhere.TOGETHER, *elsewhere.cases()]
 
 
 @pytest.fixture(scope="module")
