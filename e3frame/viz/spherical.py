@@ -14,7 +14,7 @@ from mpl_toolkits.mplot3d.axes3d import Axes3D
 from numpy.typing import NDArray
 
 from e3frame.algebra.irreps import Irreps, IrrepsLike
-from e3frame.viz.style import INK, MUTED
+from e3frame.viz.style import INK, MUTED, Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +48,7 @@ def draw_spherical_harmonics(irreps: int | IrrepsLike = 3, resolution: int = 60)
     largest = float(np.abs(values).max())
     columns, size = 2 * max(degrees) + 1, 1.25
     width, height = max(columns * size, 3.2) + 0.5, len(degrees) * size + 0.15
-    figure = Figure(figsize=(width, height), dpi=150)
+    figure = Picture(figsize=(width, height), dpi=150)
     axes, start = [], 0
     for row, l in enumerate(degrees):  # noqa: E741 - the degree
         low = 1 - ((row + 1) * size + 0.05) / height
@@ -99,7 +99,7 @@ def draw_spherical_signal(
     values = _evaluate(chosen.ls, points, normalization) @ A
     largest = float(np.abs(values).max()) or 1.0
     if ax is None:
-        figure = Figure(figsize=(4.6, 4.0), dpi=150)
+        figure = Picture(figsize=(4.6, 4.0), dpi=150)
         ax = _new_axes(figure, (0.0, 0.0, 0.86, 1.0), 1.3)
         bar = figure.add_axes((0.86, 0.2, 0.025, 0.6))
         _draw_colorbar(bar, largest)

@@ -21,13 +21,20 @@ PLAIN = {"Software": None}
 """Metadata of a PNG file that names no version of a library."""
 
 
+class Picture(Figure):
+    """A figure that notebooks show, also if pyplot is not in use."""
+
+    def _repr_png_(self) -> bytes:
+        return rendered(self, dpi=100)
+
+
 def new_figure(
     panels: int, width: float = 4.2, height: float = 3.6, columns: int | None = None
 ) -> tuple[Figure, list[Axes]]:
     """Return a figure with panels of ``width`` by ``height`` inches, in one row or in rows of ``columns`` panels."""
     columns = min(panels, columns or panels)
     rows = -(-panels // columns)
-    figure = Figure(figsize=(width * columns, height * rows), dpi=150, layout="constrained")
+    figure = Picture(figsize=(width * columns, height * rows), dpi=150, layout="constrained")
     axes = [figure.add_subplot(rows, columns, panel + 1) for panel in range(panels)]
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)

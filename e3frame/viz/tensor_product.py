@@ -15,7 +15,7 @@ from matplotlib.path import Path
 
 from e3frame.algebra.irreps import Irrep, Irreps
 from e3frame.algebra.plan import Instruction, ProductPlan
-from e3frame.viz.style import INK, MUTED
+from e3frame.viz.style import INK, MUTED, Picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -220,7 +220,7 @@ def _new_axes(plan: ProductPlan, layout: _Layout, title: str, widths: str) -> Ax
     right = max(1.8, *(x + 0.75 for x, _ in points))
     labels = 0.3 if _is_roomy(plan.irreps_out, layout) else 0.25 + 0.085 * max(map(len, map(str, plan.irreps_out)))
     low, high = layout.bottom - labels - 0.4, max(y for _, y in points) + 0.65
-    figure = Figure(figsize=(right - left, high - low), dpi=150)
+    figure = Picture(figsize=(right - left, high - low), dpi=150)
     ax = figure.add_axes((0, 0, 1, 1))
     ax.set(xlim=(left, right), ylim=(low, high))
     ax.text(left + 0.1, high - 0.1, title, va="top", fontsize=10, color=INK, weight="bold")

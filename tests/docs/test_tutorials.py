@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -39,9 +40,18 @@ def test_there_are_tutorials() -> None:
 
 
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
-def test_its_cells_run(tutorial: Path, empty: None) -> None:
+def test_its_cells_run(tutorial: Path, empty: None, capsys: pytest.CaptureFixture[str]) -> None:
+    """What they show is a picture, or a text for people."""
     cells = re.findall(r"```\{code-cell\} python\n(.*?)```", tutorial.read_text(encoding="utf-8"), re.DOTALL)
     assert len(cells) >= 5
     names: dict[str, object] = {"__name__": "__main__"}
     for number, cell in enumerate(cells):
-        exec(compile(cell, f"{tutorial.stem}, cell {number}", "exec"), names)
+        *body, last = ast.parse(cell).body
+        name = f"{tutorial.stem}, cell {number}"
+        exec(compile(ast.Module(body, []), name, "exec"), names)
+        if isinstance(last, ast.Expr) and not cell.rstrip().endswith(";"):
+            shown = eval(compile(ast.Expression(last.value), name, "eval"), names)
+            assert hasattr(shown, "_repr_png_") or " at 0x" not in repr(shown)
+        else:
+            exec(compile(ast.Module([last], []), name, "exec"), names)
+    assert " at 0x" not in capsys.readouterr().out

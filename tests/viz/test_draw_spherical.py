@@ -12,6 +12,7 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
 from e3frame import o3
 from e3frame.viz.spherical import draw_spherical_harmonics, draw_spherical_signal
+from e3frame.viz.style import new_figure
 
 
 def surface(ax) -> np.ndarray:
@@ -29,6 +30,15 @@ def test_one_surface_for_each_harmonic():
     figure.savefig(io.BytesIO(), format="png")
     assert len(draw_spherical_harmonics("0e + 2e", resolution=8)[1]) == 6
     assert len(draw_spherical_harmonics("1e", resolution=8)[1]) == 3
+
+
+def test_notebooks_show_the_figures():
+    figures = [
+        draw_spherical_harmonics(1, resolution=6)[0],
+        new_figure(1)[0],
+        o3.FullTensorProduct("1o", "1o").visualize()[0],
+    ]
+    assert all(figure._repr_png_().startswith(b"\x89PNG") for figure in figures)
 
 
 def test_harmonics_of_degree_one_lie_along_x_y_z():
