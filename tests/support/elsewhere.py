@@ -41,7 +41,7 @@ from e3frame.layers._context import INPUTS
 from e3frame.layers._context import LAYERS as BEFORE
 from e3frame.model import ModelSpec
 from e3frame.network import Model
-from e3frame.spec.layer import LayerSpec
+from e3frame.spec.layer import Gradient, LayerSpec
 from e3frame.spec.statistics import Statistics
 from e3frame.spec.validate import validate
 
@@ -98,7 +98,8 @@ def of_layers(examples: Sequence[str], place: Place) -> None:
     steps = [step for step in spec.typed().steps if step.path[1] in own]
     assert not {step.path[1] for step in steps} ^ set(own)
     for step_ in steps:
-        assert all(name.partition(".")[0] not in set(own) - {step_.path[1]} for name in step_.signature.inputs)
+        read = [name.of if isinstance(name, Gradient) else name for name in step_.signature.inputs]
+        assert all(name.partition(".")[0] not in set(own) - {step_.path[1]} for name in read)
     last = {step.path[1]: step.binding for step in steps}.values()
     fields = tuple(binding.key for binding in last if binding.domain != "edge")
     step(Model(spec), random_graph(1, num_nodes=6, num_graphs=2), place, fields)
