@@ -144,6 +144,29 @@ def test_equals_mace(case: tuple[str, str, int]) -> None:
     torch.testing.assert_close(out.flatten(), torch.tensor(MACE[case], dtype=out.dtype), atol=1e-10, rtol=0)
 
 
+# Outputs of the reduced basis when it was introduced. Weights of saved models are numbers in this basis.
+SAVED = {
+    ("2x0e + 2x1o + 2x2e", "2x0e + 2x1o", 3): (
+        *(0.187844642984, -0.140985960452, 0.537780253089, -0.124881430224),
+        *(-0.565636526397, -0.126949002812, -0.0226199226129, 0.122324621596),
+    ),
+    ("1x2e + 1x3o", "0e + 2e + 3o", 4): (
+        *(0.0435759320907, 0.156884106299, 0.439330357449, -0.133181817135, 0.124503313917, 0.345710272924),
+        *(0.4316851889, 0.166754428904, -0.0972876273444, -0.140085240811, -0.208128012307, 0.179476106132),
+        0.468101292387,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SAVED, ids=str)
+def test_saved_weights_keep_their_meaning(case: tuple[str, str, int]) -> None:
+    plan = plan_symmetric_product(*case)
+    w = torch.cos(1.0 + torch.arange(plan.num_couplings * plan.mul, dtype=torch.float64)).view(plan.weight_shape)
+    x = torch.sin(torch.arange(plan.irreps_in.dim, dtype=torch.float64))[None]
+    out = kernels.symmetric_product(x, w, None, plan)
+    torch.testing.assert_close(out[0], torch.tensor(SAVED[case], dtype=out.dtype), atol=1e-10, rtol=0)
+
+
 @pytest.mark.parametrize("inversion", [False, True])
 @pytest.mark.parametrize("plan", PLANS, ids=name)
 def test_equivariant(plan: SymmetricProductPlan, inversion: bool, generator: torch.Generator) -> None:
