@@ -1,4 +1,4 @@
-"""Measure what `data.storage` memory and disk take: the largest memory of a process that prepares a set, looks at it,
+"""Measure what `data.storage` memory and disk take: the largest memory of a process that prepares a set, checks it,
 and reads an epoch of batches.
 
     python scripts/measure_memory.py 500 2000

@@ -141,7 +141,7 @@ def _way_to(name: str, target: TargetSpec, model: TypedModel) -> str:
     wanted = {ir for _, ir in irreps}
     if field.domain == "edge":
         per_edge = [known.name for known in model.steps[-1].scope.bindings.values() if known.domain == "edge"]
-        return f"make the output read a tensor per edge ({', '.join(per_edge)}), or add a nodes_to_edges layer"
+        return f"make the output read a field per edge ({', '.join(per_edge)}), or add a nodes_to_edges layer"
     per_node = [known for known in model.steps[-1].scope.bindings.values() if known.domain == "node"]
     rich = [known.name for known in per_node if wanted <= {ir for _, ir in known.irreps}]
     widths = {known.name: min(known.irreps.count(ir) for ir in wanted) for known in per_node}

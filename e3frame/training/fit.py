@@ -84,11 +84,7 @@ def fit(session: Session, model: Model, average: Averaged | None, splits: Splits
     module = Training(model, average, config.task, optimizer, schedules, journal, files, config.seed)
     checkpoints = Checkpoints(folder / "checkpoints", config.trainer, _monitored(config.trainer.monitor, split), module)
     signals = Signals(checkpoints)
-    callbacks: list[Callback] = [limits, signals, checkpoints, *session.observers]
-    if (patience := config.trainer.early_stopping_patience) is not None:
-        callbacks.append(_early_stopping(_monitored(config.trainer.monitor, split), patience, split))
-    if config.trainer.progress_bar and console.is_terminal:
-        callbacks.append(ProgressBar(limits, console))
+    callbacks = [limits, signals, checkpoints, *session.observers, *_chosen(session, limits, split)]
     with quiet():
         trainer = _trainer(session, callbacks)
         try:
@@ -106,6 +102,15 @@ def fit(session: Session, model: Model, average: Averaged | None, splits: Splits
             signals.restore()  # Lightning has disabled some
     reason = ended(config.trainer, trainer.global_step, batches, limits.seconds)
     return _best(module.evaluated, checkpoints, trainer, limits, reason)
+
+
+def _chosen(session: Session, limits: Limits, split: str) -> Iterator[Callback]:
+    """Yield the callbacks that the trainer's options ask for."""
+    trainer = session.config.trainer
+    if trainer.early_stopping_patience is not None:
+        yield _early_stopping(_monitored(trainer.monitor, split), trainer.early_stopping_patience, split)
+    if trainer.progress_bar and session.console.is_terminal:
+        yield ProgressBar(limits, session.console)
 
 
 def fitted_before(session: Session, model: Model, splits: Splits) -> Fitted:

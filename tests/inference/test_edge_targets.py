@@ -204,7 +204,7 @@ UNFIT: list[tuple[dict[str, Any], str]] = [
     (
         {"task.targets.spin": TASK["coupling"], "data.keys": {"spin": "J", "coupling": "J", "exchange": "X"}},
         "task.targets.spin\n  the model has no output 'spin'; outputs: coupling, exchange\n"
-        "  make the output read a tensor per edge (edge_vectors, edge_sh, radial, first, second, both, pair, "
+        "  make the output read a field per edge (edge_vectors, edge_sh, radial, first, second, both, pair, "
             "coupling), "
         "or add a nodes_to_edges layer",
     ),
