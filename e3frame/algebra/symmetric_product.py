@@ -107,15 +107,16 @@ class SymmetricProductPlan:
 
     @property
     def unread(self) -> Irreps:
-        """Terms of the input that no coupling reads: without them there are as many."""
+        """Terms of the input that no coupling reads: without one of their irrep there are as many."""
 
         def counts(terms: tuple[Irrep, ...]) -> list[int]:
             every = [count_couplings(terms, order, "reduced") for order in range(1, self.correlation + 1)]
             return [count[ir] for count in every for ir in self.numbers]
 
         own = self.terms
-        kept = [counts((*own[:t], *own[t + 1 :])) == counts(own) for t in range(len(own))]
-        return Irreps([mul_ir for mul_ir, unread in zip(self.irreps_in, kept, strict=True) if unread])
+        places = [own.index(ir) for ir in dict.fromkeys(own)]
+        unread = {own[t] for t in places if counts((*own[:t], *own[t + 1 :])) == counts(own)}
+        return self.irreps_in.filter(keep=lambda mul_ir: mul_ir.ir in unread)
 
     @property
     def weight_shape(self) -> tuple[int, int, int]:
@@ -211,14 +212,18 @@ def channels_of(irreps: IrrepsLike) -> int:
     return irreps[0].mul
 
 
-def reachable_by_powers(irreps: IrrepsLike, correlation: int) -> tuple[Irrep, ...]:
+def reachable_by_powers(irreps: IrrepsLike, correlation: int, basis: Basis = "reduced") -> tuple[Irrep, ...]:
     """Return the irreps of the symmetric powers 1 to ``correlation`` of one channel, sorted, each once.
+
+    The full basis lacks some in degree 4, see `e3frame.algebra.symmetric_power.full_couplings`.
 
     >>> reachable_by_powers("8x1o", 2), reachable_by_powers("8x0e + 8x1o", 2)
     ((0e, 1o, 2e), (0e, 1o, 2e))
     """
     terms = tuple(ir for _, ir in Irreps(irreps))
-    return tuple(sorted({ir for n in range(1, correlation + 1) for ir in count_couplings(terms, n, "reduced")}))
+    degrees = range(1, correlation + 1)
+    found = {ir for n in degrees for ir in count_couplings(terms, n, "reduced") if count_couplings(terms, n, basis)[ir]}
+    return tuple(sorted(found))
 
 
 def plan_symmetric_product(
@@ -258,7 +263,7 @@ def plan_symmetric_product(
         raise AssertedError(f"correlation must be 1 to {HIGHEST_CORRELATION}, got {correlation}")
     if rows < 1:
         raise AssertedError(f"rows must be positive, got {rows}")
-    found = reachable_by_powers(irreps_in, correlation)
+    found = reachable_by_powers(irreps_in, correlation, basis)
     for mul_ir in irreps_out:
         if mul_ir.mul % mul:
             raise AssertedError(f"the multiplicity of each output must be a multiple of {mul}, got {mul_ir}")

@@ -42,7 +42,7 @@ class SymmetricProduct(OneInput):
     """Separate weights w for each species; for a field per node."""
     basis: Literal["reduced", "full"] = "reduced"
     """``reduced``: couplings C_p without linear dependence. ``full``: all couplings of mace-torch, in its order and
-    normalization, for weights from there; it has more parameters, not more functions."""
+    normalization, for weights from there; these are more parameters, but not more functions (fewer of 4 factors)."""
     equation: ClassVar[str] = (
         r"x'_{u,LM} = \sum_{\nu = 1}^{\nu_\mathrm{max}} \sum_p w^{(z)}_{\nu L p u} \sum_{i_1 \ldots i_\nu} "
         r"C^{L M}_{p,\, i_1 \ldots i_\nu}\, x_{u, i_1} \cdots x_{u, i_\nu}"
@@ -106,7 +106,7 @@ class SymmetricProduct(OneInput):
         return plan_symmetric_product(x.irreps, self._irreps_out(x), self.correlation, rows, self.basis)
 
     def _irreps_out(self, x: Binding) -> Irreps:
-        mul, found = x.irreps[0].mul, reachable_by_powers(x.irreps, self.correlation)
+        mul, found = x.irreps[0].mul, reachable_by_powers(x.irreps, self.correlation, self.basis)
         if self.irreps_out is None:
             return Irreps([(mul, ir) for ir in found if ir.l <= x.irreps.lmax])
         for mul_ir in self.irreps_out:
@@ -123,10 +123,10 @@ class SymmetricProduct(OneInput):
 
     def _refuse(self, mul_ir: MulIr, x: Binding) -> None:
         """Raise SpecError for an irrep out of reach, with the correlation that reaches it if there is one."""
-        found = reachable_by_powers(x.irreps, self.correlation)
+        found = reachable_by_powers(x.irreps, self.correlation, self.basis)
         factors = "1 factor" if self.correlation == 1 else f"up to {self.correlation} factors"
         higher = range(self.correlation + 1, HIGHEST_CORRELATION + 1)
-        more = [n for n in higher if mul_ir.ir in reachable_by_powers(x.irreps, n)]
+        more = [n for n in higher if mul_ir.ir in reachable_by_powers(x.irreps, n, self.basis)]
         gives = f"a product of {factors} of {x} gives"
         if more:
             problem = f"{mul_ir} is out of reach: {gives} {', '.join(map(str, found))}"

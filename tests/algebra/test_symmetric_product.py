@@ -201,6 +201,8 @@ def test_tensors_are_expressed_by_the_reduced_basis() -> None:
 def test_reachable_irreps() -> None:
     assert reachable_by_powers("3x1o", 2) == tuple(map(Irrep, ("0e", "1o", "2e")))
     assert Irrep("1e") in reachable_by_powers("3x1o + 3x2e", 3)
+    assert Irrep("5e") in reachable_by_powers("3x2e", 4)
+    assert Irrep("5e") not in reachable_by_powers("3x2e", 4, "full")
 
 
 @pytest.mark.parametrize(
@@ -210,6 +212,10 @@ def test_reachable_irreps() -> None:
         (("", "2x0e", 2), "a symmetric product needs irreps, got none"),
         (("2x0e", "3x0e", 2), "the multiplicity of each output must be a multiple of 2, got 3x0e"),
         (("2x1o", "2x1e", 2), "2x1e is out of reach: products of 1 to 2 of 2x1o give 0e, 1o, 2e"),
+        (
+            ("2x1o + 2x2e", "2x0o", 4, 1, "full"),
+            "2x0o is out of reach: products of 1 to 4 of 2x1o+2x2e give 0e, 1o, 1e",
+        ),
         (("2x0e", "2x0e", 5), "correlation must be 1 to 4, got 5"),
         (("2x0e", "2x0e", 2, 0), "rows must be positive, got 0"),
         (("2x0e", "2x0e", 2, 1, "half"), "basis must be one of reduced, full; got 'half'"),
