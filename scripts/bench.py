@@ -5,6 +5,7 @@
     python scripts/bench.py step              # training steps and inference of a NequIP
     python scripts/bench.py memory growth     # peak memory; time and memory against the number of edges and l
     python scripts/bench.py start             # of a new process
+    python scripts/bench.py mace --mace-python ../mace/bin/python  # a MACE, against mace-torch in its own environment
     python scripts/bench.py all --threads 2 --out runs/bench
 
 Every figure is the median of repetitions in which the sides take turns, so that a change of the machine's speed meets
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -27,6 +29,7 @@ from typing import TYPE_CHECKING
 import torch
 from bench_models import e3frame_step, nequip_step
 from bench_operator import Convolution, peers, random_graph
+from peak_memory import peak_of_steps
 from rich.console import Console
 from rich.table import Table
 
@@ -35,7 +38,7 @@ from e3frame.run.settings import keep_freed_memory
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-PARTS = ("operator", "modules", "step", "memory", "growth", "start")
+PARTS = ("operator", "modules", "step", "memory", "growth", "start", "mace")
 CONVOLUTION = "convolution"
 
 
@@ -107,6 +110,13 @@ def step(repetitions: int) -> list[dict]:
     return rows
 
 
+def mace(repetitions: int, python: str | None) -> list[dict]:
+    """Training steps, energies and forces, and peak memory of a MACE; ``python`` has mace-torch, with its own e3nn."""
+    from bench_mace import rows
+
+    return list(rows(python, partial(in_turn, repetitions=repetitions), peak_of))
+
+
 def memory(_: int) -> list[dict]:
     """Peak memory of some training steps, above what importing and building cost, in processes of their own; MiB."""
     rows = []
@@ -119,34 +129,25 @@ def memory(_: int) -> list[dict]:
     return rows
 
 
-def peak_of(name: str, size: int) -> float:
+def peak_of(name: str, size: int, channels: int = 32) -> float:
     """The median of `peak` in three processes: it depends on what building has left of freed memory."""
-    command = [sys.executable, __file__, "--peak", name, str(size), "--threads", str(torch.get_num_threads())]
+    what = [name, str(size), str(channels)]
+    command = [sys.executable, __file__, "--peak", *what, "--threads", str(torch.get_num_threads())]
     runs = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(3)]
     return median(float(run.stdout.split()[-1]) for run in runs)
 
 
-def peak(name: str, size: int) -> float:
-    """MiB above what the process held before the first step, on ``size`` molecules, or of the convolution on as many
-    edges. Pages of libraries' files are left out, which the first step reads in: they are what importing costs. On
-    Linux alone, which can forget an earlier peak."""
+def peak(name: str, size: int, channels: int) -> float:
+    """MiB of some steps on ``size`` molecules, or of the convolution on as many edges; see `peak_of_steps`."""
     if name == CONVOLUTION:
-        run: Callable[[], object] = Convolution(32, 2, *random_graph(size // 15, size, local=True)).forward_backward
+        case = Convolution(channels, 2, *random_graph(size // 15, size, local=True))
+        return peak_of_steps(case.forward_backward)
+    if name == "mace":
+        side = e3frame_step(size, 15, False, "mace", channels)
     else:
         side = (e3frame_step if name == "e3frame" else nequip_step)(size, 15, False)
-        side.prepare("train")
-        run = side.train
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _memory("RssAnon")
-    for _ in range(5):
-        run()
-    return (_memory("VmHWM") - _memory("RssFile") - before) / 1024
-
-
-def _memory(what: str) -> float:
-    """KiB, by the kernel's account of this process."""
-    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
-    return float(next(line.split()[1] for line in lines if line.startswith(what)))
+    side.prepare("train")
+    return peak_of_steps(side.train)
 
 
 def growth(repetitions: int) -> list[dict]:
@@ -242,13 +243,14 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2, help="of torch and of the kernels")
     parser.add_argument("--repetitions", type=int, default=15)
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder of the JSON and PNG files")
-    parser.add_argument("--peak", nargs=2, metavar=("SIDE", "GRAPHS"), help=argparse.SUPPRESS)
+    parser.add_argument("--mace-python", metavar="PATH", help="interpreter of an environment with mace-torch")
+    parser.add_argument("--peak", nargs=3, metavar=("SIDE", "GRAPHS", "CHANNELS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
     keep_freed_memory()  # for all sides, as in a training run
     if arguments.peak:
-        print(peak(arguments.peak[0], int(arguments.peak[1])))
+        print(peak(arguments.peak[0], *map(int, arguments.peak[1:])))
         return
     if not arguments.parts:
         parser.error(f"name one or more of {', '.join(PARTS)}, or all")
@@ -261,7 +263,8 @@ def main() -> None:
         console.print(f"not installed, left out: {', '.join(missing)}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     for part in PARTS if "all" in arguments.parts else arguments.parts:
-        rows = globals()[part](arguments.repetitions)
+        options = {"python": arguments.mace_python} if part == "mace" else {}
+        rows = globals()[part](arguments.repetitions, **options)
         if not rows:
             continue
         show(part, rows, console)

@@ -1,4 +1,4 @@
-"""A NequIP of e3frame and of nequip at equal hyperparameters, on the same structures, for ``bench.py``."""
+"""Presets of e3frame, and a NequIP of nequip at equal hyperparameters, on the same structures, for ``bench.py``."""
 
 from __future__ import annotations
 
@@ -54,22 +54,21 @@ class Step:
         self.call()
 
 
-def e3frame_step(graphs: int, atoms: int, periodic: bool) -> Step:
+def e3frame_step(graphs: int, atoms: int, periodic: bool, preset: str = "nequip", channels: int = 32) -> Step:
+    """A preset with ``channels`` copies of each irrep of which it has 32."""
     from torch_geometric.data import Batch
 
     from e3frame.compose import config_folder
     from e3frame.config.optimizers.adam import AdamSpec
     from e3frame.data.pipeline.graphs import make_graph, model_input
     from e3frame.model import ModelSpec
+    from e3frame.spec.statistics import Statistics
 
-    raw = yaml.safe_load((config_folder() / "model" / "nequip.yaml").read_text(encoding="utf-8"))
-    raw |= {"r_max": R_MAX, "species": list(SPECIES)}
-    raw["outputs"]["energy"]["per_species_scale_shift"] = {"scale": 1.0, "shift": 0.0}
-    layers = raw["layers"]
-    for layer in (*layers.values(), *layers["interactions"]["layers"].values()):
-        if layer["kind"] == "convolution":
-            layer["avg_num_neighbors"] = NEIGHBORS
-    model = ModelSpec.model_validate(raw).build()
+    text = (config_folder() / "model" / f"{preset}.yaml").read_text(encoding="utf-8").replace("32x", f"{channels}x")
+    raw = yaml.safe_load(text) | {"r_max": R_MAX}
+    zeros = dict.fromkeys(SPECIES, 0.0)
+    given = Statistics(species=SPECIES, energy_shift=zeros, energy_scale=1.0, avg_num_neighbors=NEIGHBORS)
+    model = ModelSpec.model_validate(raw).resolve(given).build()
     batch = Batch.from_data_list([make_graph(frame, R_MAX) for frame in structures(graphs, atoms, periodic)])
     graph = model_input(batch, torch.float32)
 
