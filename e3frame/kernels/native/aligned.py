@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from e3frame.kernels.backends import kept_with_plans
 from e3frame.kernels.native import library, polynomials
 from e3frame.kernels.reference.products import product
 
+_Leaves: TypeAlias = dict[polynomials.Factors, list[tuple[int, float]]]
 MARK = "copies"
 """First part of a text, which tells these products from symmetric ones."""
 
@@ -84,18 +86,11 @@ def compile_text(text: str) -> polynomials.Compiled:
     irreps = (plan.irreps_in1, plan.irreps_in2, plan.irreps_out)
     places = [np.cumsum([0, *(ir.dim for _, ir in own)]) for own in irreps]
     dim1 = int(places[0][-1])
-    found: dict[tuple[int, int], dict[int, list[tuple[int, float]]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[tuple[polynomials.Factors, int], _Leaves] = defaultdict(lambda: defaultdict(list))
     for n, ins in enumerate(plan.instructions):
         c = ins.path_weight * wigner.wigner_3j(*plan.degrees(ins))
         a, b, k = (int(place[i]) for place, i in zip(places, ins[:3], strict=True))
         for i, j, m in np.argwhere(c).tolist():
-            found[1 + a + i, k + m][1 + dim1 + b + j].append((n, c[i, j, m]))
-    made: list[library.Group] = []
-    leaves: list[int] = []
-    couplings: list[list[tuple[int, float]]] = []
-    for (a, k), items in sorted(found.items()):
-        made.append(library.Group(a, k, len(leaves), len(items)))
-        leaves += items
-        couplings += items.values()
+            found[(a + i,), k + m][(dim1 + b + j,)].append((n, c[i, j, m]))
     irreps_in = plan.irreps_in1 + plan.irreps_in2
-    return polynomials.pack(irreps_in, plan.irreps_out, (1, len(plan.instructions)), [], made, leaves, couplings)
+    return polynomials.pack(irreps_in, plan.irreps_out, (1, len(plan.instructions)), found)

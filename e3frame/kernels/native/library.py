@@ -29,7 +29,7 @@ from torch import Tensor
 from e3frame.algebra.environment import INSTRUCTION_SETS, wanted_instruction_set
 from e3frame.kernels.native.build import LIBRARY, STATUS, is_ours
 
-_INTERFACE = 5
+_INTERFACE = 6
 _FUNCTIONS = ("e3_best_isa", "e3_kernels_for", "e3_group", "e3_pairs")
 _PROCESS = os.getpid()
 # The operators of torch would wait for threads that did not survive a fork, too.
@@ -141,7 +141,7 @@ class Group(Structure):
 class Symmetric(Structure):
     _fields_ = [
         *_fields(c_int32, "mul num_in num_out dim_in dim_out"),
-        *_fields(c_int32, "num_values num_pairs num_groups num_leaves num_couplings"),
+        *_fields(c_int32, "num_values num_groups num_leaves num_couplings"),
         *_fields(POINTER(Term), "terms_in terms_out"),
         ("pairs", POINTER(Pair)),
         ("groups", POINTER(Group)),

@@ -102,8 +102,8 @@ struct e3_radial {
     double r_max;
 };
 
-// A product of two components, or a group: o_k z_a Σ c z_b over leaves first ... first + count - 1. Values z are numbered:
-// 0 is one, then the components of a channel, then the products of two.
+// Values z are numbered: 0 is one, then the components of a channel, then products of two that are leaves. A head is a
+// product of two values i and j, of which j may be one; a group is o_k z_a Σ c z_b over leaves first ... first + count - 1.
 struct e3_pair {
     int32_t i, j;
 };
@@ -113,10 +113,10 @@ struct e3_group {
 // Leaf n is z_b with b[n]; its coefficient is c = Σ factor[e] w[coupling[e]] over e = ptr[n] ... ptr[n + 1] - 1.
 struct e3_symmetric {
     int32_t mul, num_in, num_out, dim_in, dim_out;  // channels; terms; components of a channel
-    int32_t num_values, num_pairs, num_groups, num_leaves, num_couplings;
+    int32_t num_values, num_groups, num_leaves, num_couplings;
     const e3_term *in, *out;
-    const e3_pair* pairs;
-    const e3_group* groups;                   // those of equal a side by side
+    const e3_pair* pairs;                     // products: first those that are leaves, then those that are heads alone
+    const e3_group* groups;                   // a: number of a product; those of equal a side by side
     const int32_t *by_output, *output_ptr;    // groups of component k: by_output[output_ptr[k]] ...
     const int32_t *b, *ptr, *coupling;
     const double* factor;

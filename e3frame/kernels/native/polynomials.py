@@ -1,14 +1,14 @@
 """Sparse polynomials of the components of a channel as sums of products of two values, which the kernel evaluates.
 
 A value is the number one, a component, or a product of two components; every monomial of up to four factors is a
-product of two values a and b. Monomials of one output component with the same a form a group, so that a is multiplied
-once with a sum over b.
+product of two values, its head a and its leaf b. Monomials of one component of the output with the same head are a
+group: the head is multiplied once, by a sum over leaves.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ctypes import c_double, c_int32
 from itertools import combinations
 from typing import NamedTuple, TypeAlias
@@ -22,21 +22,12 @@ Factors: TypeAlias = tuple[int, ...]
 """The components of a monomial or a value, sorted: those of the number one are ()."""
 Key: TypeAlias = tuple[int, Factors]
 """A component of the output and a monomial."""
+Groups: TypeAlias = Mapping[tuple[Factors, int], Mapping[Factors, Sequence[tuple[int, float]]]]
+"""For each head and component of the output its leaves, each with pairs of a coupling and a coefficient, whose weighted
+sum is the coefficient of the monomial."""
 
-# What costs as much as one leaf: a group takes a product and a sum more, a new product of two components four.
+# What a group and a new product of two components cost, by the cost of a leaf; near these numbers they matter little.
 _GROUP, _PAIR = 1.0, 2.0
-
-
-class Leaf(NamedTuple):
-    """A monomial of a component of the output.
-
-    Attributes:
-        value: its factor b.
-        couplings: pairs of a coupling and a coefficient, whose weighted sum is the coefficient of the monomial.
-    """
-
-    value: Factors
-    couplings: tuple[tuple[int, float], ...]
 
 
 def read(plan: SymmetricProductPlan) -> dict[Key, tuple[tuple[int, float], ...]]:
@@ -54,12 +45,12 @@ def read(plan: SymmetricProductPlan) -> dict[Key, tuple[tuple[int, float], ...]]
 
 
 def factorize(keys: Iterable[Key]) -> dict[tuple[Factors, int], list[tuple[Factors, Factors]]]:
-    """Write each monomial as a product a b of two values.
+    """Write each monomial as a product of a head and a leaf.
 
-    Greedy: again and again the a that serves most of the monomials left for what it costs.
+    Greedy: again and again the head that serves most of the monomials left for what it costs.
 
     Returns:
-        for each (a, component of the output) the list of (monomial, b).
+        for each (head, component of the output) the list of (monomial, leaf).
     """
     served: dict[Factors, dict[Key, Factors]] = defaultdict(dict)
     for key in keys:
@@ -87,7 +78,7 @@ def factorize(keys: Iterable[Key]) -> dict[tuple[Factors, int], list[tuple[Facto
 
 
 def _splits(monomial: Factors) -> Iterator[tuple[Factors, Factors]]:
-    """The ways to write a monomial as a product of two values a and b; b is a pair only in degree four."""
+    """The ways to write a monomial as a head and a leaf; the leaf has two factors in degree four alone."""
     least = max(len(monomial) - 1, 0) if len(monomial) < 4 else 2
     for n in range(min(least, 2), min(len(monomial), 2) + 1):
         for chosen in set(combinations(range(len(monomial)), n)):
@@ -121,35 +112,39 @@ class Compiled(NamedTuple):
     weight_shape: tuple[int, int, int]
 
 
-def pack(
-    irreps_in: Irreps,
-    irreps_out: Irreps,
-    rows_and_couplings: tuple[int, int],
-    pairs: Sequence[library.Pair],
-    found: Sequence[library.Group],
-    values: Sequence[int],
-    couplings: Sequence[Iterable[tuple[int, float]]],
-) -> Compiled:
+def pack(irreps_in: Irreps, irreps_out: Irreps, rows_and_couplings: tuple[int, int], groups: Groups) -> Compiled:
     """Pack a polynomial for the library.
 
     Args:
         irreps_in, irreps_out: irreps of which each has the same number of copies.
         rows_and_couplings: sizes of the first axes of the weights.
-        pairs: products of two components, numbered after the components.
-        found: groups, sorted by the value a.
-        values, couplings: of each leaf its value b, and the couplings with their factors.
+        groups: their leaves.
     """
     mul, dim = irreps_in[0].mul, sum(ir.dim for _, ir in irreps_in)
+    numbers = number((leaf for leaves in groups.values() for leaf in leaves), dim)
+    products: list[Factors] = [value for value in numbers if len(value) == 2]
+    products += sorted({head for head, _ in groups}.difference(products))
+    places = {value: place for place, value in enumerate(products)}
+    pairs = [library.Pair(*([numbers[i,] for i in value] + [0, 0])[:2]) for value in products]
+    made: list[library.Group] = []
+    values: list[int] = []
+    couplings: list[Iterable[tuple[int, float]]] = []
+    for (head, k), leaves in sorted(groups.items(), key=lambda item: (places[item[0][0]], item[0][1])):
+        made.append(library.Group(places[head], k, len(values), len(leaves)))
+        values += [numbers[leaf] for leaf in leaves]
+        couplings += leaves.values()
     dim_out = sum(ir.dim for _, ir in irreps_out)
-    by_output, ends = arrays([n for n, g in enumerate(found) if g.k == k] for k in range(dim_out))
+    # Loops of equal length one after another are foreseen by the processor.
+    by_length = sorted(range(len(made)), key=lambda n: made[n].count)
+    by_output, ends = arrays([n for n in by_length if made[n].k == k] for k in range(dim_out))
     coupling, ptr = arrays([p for p, _ in each] for each in couplings)
     factor = [c for each in couplings for _, c in each]
     struct = library.Symmetric(
         *(mul, len(irreps_in), len(irreps_out), dim, dim_out),
-        *(1 + dim + len(pairs), len(pairs), len(found), len(values), rows_and_couplings[1]),
+        *(len(numbers), len(made), len(values), rows_and_couplings[1]),
         *(library.array(library.Term, terms(irreps)) for irreps in (irreps_in, irreps_out)),
         library.array(library.Pair, pairs),
-        library.array(library.Group, found),
+        library.array(library.Group, made),
         *(library.array(c_int32, items) for items in (by_output, ends, values, ptr, coupling)),
         library.array(c_double, factor),
     )

@@ -1,8 +1,8 @@
 // F(x, w, o) = Σ_n Σ_k o[n,k] Σ_m c_km x^m of each channel, with monomials x^m of its components and c = U w folded from
 // the weights of the couplings, and the derivatives of F.
 //
-// Every monomial is a product z_a z_b of two values: the number one, a component, or a product of two. With groups of
-// equal a and k, F = Σ_groups o_k z_a t, t = Σ_b c z_b, and with q = o_k z_a
+// Every monomial is a product z_a z_b of a head a and a leaf b, each of which is the number one, a component, or a product
+// of two. With groups of equal a and k, F = Σ_groups o_k z_a t, t = Σ_b c z_b, and with q = o_k z_a
 //   gz_b += q c,   gc += Σ_n q z_b,   gz_a += o_k t;   gz of products of two goes on to their components.
 // The twice differentiated form is the derivative of F at x + ε ax, w + ε aw by ε: all of this in dual numbers.
 //
@@ -24,6 +24,11 @@ constexpr int SIDE = 4, SIDE_TWICE = 4, SIDE_LEAST = 4;
 #else
 constexpr int SIDE = E3_BYTES == 64 ? 8 : 4, SIDE_TWICE = SIDE / 2, SIDE_LEAST = 1;
 #endif
+
+// A number and its derivative along ax and aw.
+template <class S> struct Two {
+    Vec<S> value, along;
+};
 
 template <class S>
 struct Symmetric {
@@ -183,7 +188,7 @@ struct Symmetric {
         if (given.out) write<R>(out, given.out, plan.out, plan.num_out, plan.dim_out * plan.mul, task, n, r);
     }
 
-    // z: one, components, products of two; and for dual numbers their derivatives along ax.
+    // z: one, components, and products of two that are leaves; for dual numbers also their derivatives along ax.
     template <int R, bool DOUBLE> void values(const Task& task, int64_t n, int r, Workspace& space) const {
         S *z = space.z.get(), *z_a = space.z_a.get();
         for (int k = 0; k < R; k++) {
@@ -192,34 +197,48 @@ struct Symmetric {
         }
         read_x<R>(given.x, task, n, r, z);
         if constexpr (DOUBLE) read_x<R>(given.ax, task, n, r, z_a);
-        for (int p = 0; p < plan.num_pairs; p++) {
-            const int64_t to = (1 + plan.dim_in + p) * R * N, i = plan.pairs[p].i * R * N, j = plan.pairs[p].j * R * N;
-            E3_UNROLL for (int k = 0; k < R * N; k += N) {
-                store(z + to + k, load(z + i + k) * load(z + j + k));
-                if constexpr (DOUBLE) store(z_a + to + k, load(z_a + i + k) * load(z + j + k) + load(z + i + k) * load(z_a + j + k));
+        for (int p = 0, at = 1 + plan.dim_in; at < plan.num_values; p++, at++)
+            E3_UNROLL for (int s = 0; s < R; s++) {
+                const Two<S> v = head<R, DOUBLE>(plan.pairs[p], z, z_a, s);
+                store(z + (at * R + s) * N, v.value);
+                if constexpr (DOUBLE) store(z_a + (at * R + s) * N, v.along);
             }
-        }
+    }
+
+    // A product of two components (the second may be one), of node s.
+    template <int R, bool DOUBLE> static Two<S> head(const e3_pair& p, const S* z, const S* z_a, int s) {
+        const V i = load(z + (p.i * R + s) * N), j = load(z + (p.j * R + s) * N);
+        if constexpr (DOUBLE) return {i * j, load(z_a + (p.i * R + s) * N) * j + i * load(z_a + (p.j * R + s) * N)};
+        else return {i * j, V{}};
+    }
+    // Hands its gradient on to both.
+    template <int R, bool DOUBLE> static void add(const e3_pair& p, const S* z, const S* z_a, int s, Two<S> g, S* gz) {
+        const int64_t i = (p.i * R + s) * N, j = (p.j * R + s) * N;
+        V to_i = g.value * load(z + j), to_j = g.value * load(z + i);
+        if constexpr (DOUBLE) to_i = g.along * load(z + j) + g.value * load(z_a + j), to_j = g.along * load(z + i) + g.value * load(z_a + i);
+        store(gz + i, load(gz + i) + to_i);
+        store(gz + j, load(gz + j) + to_j);
     }
 
     template <int R> void forward(const Task& task, int64_t n, int r, Workspace& space) const {
         values<R, false>(task, n, r, space);
         const S *z = space.z.get(), *c = space.c.get();
         S* out = space.out.get();
-        const int32_t* order = plan.by_output;
+        const int32_t *order = plan.by_output, *b = plan.b;
         for (int k = 0; k < plan.dim_out; k++, out += R * N) {
             V sum[R];
             E3_UNROLL for (int s = 0; s < R; s++) sum[s] = V{};
             for (const int32_t* end = plan.by_output + plan.output_ptr[k + 1]; order < end; order++) {
-                const e3_group& g = plan.groups[*order];
+                const e3_group g = plan.groups[*order];
                 V t[R];
                 E3_UNROLL for (int s = 0; s < R; s++) t[s] = V{};
-                for (int e = g.first; e < g.first + g.count; e++) {
+                for (int e = g.first, last = g.first + g.count; e < last; e++) {
                     const V c_e = load(c + e * N);
-                    const S* z_b = z + plan.b[e] * (R * N);
+                    const S* z_b = z + b[e] * (R * N);
                     E3_UNROLL for (int s = 0; s < R; s++) t[s] += c_e * load(z_b + s * N);
                 }
-                const S* z_a = z + g.a * (R * N);
-                E3_UNROLL for (int s = 0; s < R; s++) sum[s] += load(z_a + s * N) * t[s];
+                const e3_pair a = plan.pairs[g.a];
+                E3_UNROLL for (int s = 0; s < R; s++) sum[s] += head<R, false>(a, z, nullptr, s).value * t[s];
             }
             E3_UNROLL for (int s = 0; s < R; s++) store(out + s * N, sum[s]);
         }
@@ -229,92 +248,93 @@ struct Symmetric {
     template <int R, bool GW> void backward(const Task& task, int64_t n, int r, Workspace& space) const {
         values<R, false>(task, n, r, space);
         read<R>(given.o, plan.out, plan.num_out, plan.dim_out * plan.mul, task, n, r, space.o.get());
-        const S *z = space.z.get(), *c = space.c.get();
+        const S *z = space.z.get(), *c = space.c.get(), *o = space.o.get();
         S *gz = space.gz.get(), *gc = space.gc.get();
+        const int32_t* b = plan.b;
         std::fill_n(gz, plan.num_values * R * N, S(0));
-        for (const e3_group *g = plan.groups, *end = g + plan.num_groups; g < end; g++) {
-            const S *o = space.o.get() + g->k * (R * N), *z_a = z + g->a * (R * N);
-            V q[R], t[R];
-            E3_UNROLL for (int s = 0; s < R; s++) q[s] = load(o + s * N) * load(z_a + s * N), t[s] = V{};
-            for (int e = g->first; e < g->first + g->count; e++) {
-                const V c_e = load(c + e * N);
-                const S* z_b = z + plan.b[e] * (R * N);
-                S* gz_b = gz + plan.b[e] * (R * N);
-                V sum = {};
-                E3_UNROLL for (int s = 0; s < R; s++) {
-                    const V b = load(z_b + s * N);
-                    t[s] += c_e * b;
-                    if constexpr (GW) sum += q[s] * b;
-                    store(gz_b + s * N, load(gz_b + s * N) + q[s] * c_e);
+        for (const e3_group *g = plan.groups, *end = g + plan.num_groups; g < end;) {
+            const int a = g->a;
+            const e3_pair pair = plan.pairs[a];
+            V z_a[R], g_a[R];
+            E3_UNROLL for (int s = 0; s < R; s++) z_a[s] = head<R, false>(pair, z, nullptr, s).value, g_a[s] = V{};
+            for (; g < end && g->a == a; g++) {
+                const S* o_k = o + g->k * (R * N);
+                V q[R], t[R];
+                E3_UNROLL for (int s = 0; s < R; s++) q[s] = load(o_k + s * N) * z_a[s], t[s] = V{};
+                for (int e = g->first, last = g->first + g->count; e < last; e++) {
+                    const V c_e = load(c + e * N);
+                    const S* z_b = z + b[e] * (R * N);
+                    S* gz_b = gz + b[e] * (R * N);
+                    V sum = {};
+                    E3_UNROLL for (int s = 0; s < R; s++) {
+                        const V v = load(z_b + s * N);
+                        t[s] += c_e * v;
+                        if constexpr (GW) sum += q[s] * v;
+                        store(gz_b + s * N, load(gz_b + s * N) + q[s] * c_e);
+                    }
+                    if constexpr (GW) store(gc + e * N, load(gc + e * N) + sum);
                 }
-                if constexpr (GW) store(gc + e * N, load(gc + e * N) + sum);
+                E3_UNROLL for (int s = 0; s < R; s++) g_a[s] += load(o_k + s * N) * t[s];
             }
-            S* gz_a = gz + g->a * (R * N);
-            E3_UNROLL for (int s = 0; s < R; s++) store(gz_a + s * N, load(gz_a + s * N) + load(o + s * N) * t[s]);
+            E3_UNROLL for (int s = 0; s < R; s++) add<R, false>(pair, z, nullptr, s, {g_a[s], V{}}, gz);
         }
-        for (int p = plan.num_pairs - 1; p >= 0; p--) {
-            const int64_t at = (1 + plan.dim_in + p) * R * N, i = plan.pairs[p].i * R * N, j = plan.pairs[p].j * R * N;
-            E3_UNROLL for (int k = 0; k < R * N; k += N) {
-                store(gz + i + k, load(gz + i + k) + load(gz + at + k) * load(z + j + k));
-                store(gz + j + k, load(gz + j + k) + load(gz + at + k) * load(z + i + k));
-            }
-        }
+        for (int p = 0, at = 1 + plan.dim_in; at < plan.num_values; p++, at++)
+            E3_UNROLL for (int s = 0; s < R; s++) add<R, false>(plan.pairs[p], z, nullptr, s, {load(gz + (at * R + s) * N), V{}}, gz);
         write_gx<R>(gz, task, n, r);
     }
 
     template <int R, bool AW, bool GW> void differentiate(const Task& task, int64_t n, int r, Workspace& space) const {
         values<R, true>(task, n, r, space);
         read<R>(given.o, plan.out, plan.num_out, plan.dim_out * plan.mul, task, n, r, space.o.get());
-        const S *z = space.z.get(), *z_a = space.z_a.get(), *c = space.c.get(), *c_a = space.c_a.get();
-        S *gz = space.gz.get(), *gz_a = space.gz_a.get(), *gc = space.gc.get();
+        const S *z = space.z.get(), *z_a = space.z_a.get(), *c = space.c.get(), *c_a = space.c_a.get(), *o = space.o.get();
+        S *gz = space.gz.get(), *gz_a = space.gz_a.get(), *gc = space.gc.get();  // gz of products that are leaves alone
+        const int32_t* b = plan.b;
+        const int stored = 1 + plan.dim_in;
         std::fill_n(gz, plan.num_values * R * N, S(0));
         std::fill_n(gz_a, plan.num_values * R * N, S(0));
         std::fill_n(space.out.get(), plan.dim_out * R * N, S(0));
-        for (const e3_group *g = plan.groups, *end = g + plan.num_groups; g < end; g++) {
-            const S* o = space.o.get() + g->k * (R * N);
-            const int64_t a = g->a * (R * N);
-            V q[R], q_a[R], t[R], t_a[R];
-            E3_UNROLL for (int s = 0; s < R; s++) {
-                const V o_s = load(o + s * N);
-                q[s] = o_s * load(z + a + s * N), q_a[s] = o_s * load(z_a + a + s * N), t[s] = t_a[s] = V{};
-            }
-            for (int e = g->first; e < g->first + g->count; e++) {
-                const V c_e = load(c + e * N);
-                const int64_t b = plan.b[e] * (R * N);
-                V sum = {};
+        for (const e3_group *g = plan.groups, *end = g + plan.num_groups; g < end;) {
+            const int a = g->a;
+            const e3_pair pair = plan.pairs[a];
+            Two<S> z_of[R], g_of[R];
+            E3_UNROLL for (int s = 0; s < R; s++) z_of[s] = head<R, true>(pair, z, z_a, s), g_of[s] = Two<S>{};
+            for (; g < end && g->a == a; g++) {
+                const S* o_k = o + g->k * (R * N);
+                V q[R], q_a[R], t[R], t_a[R];
                 E3_UNROLL for (int s = 0; s < R; s++) {
-                    const int64_t at = b + s * N;
-                    const V v = load(z + at), v_a = load(z_a + at);
-                    t[s] += c_e * v, t_a[s] += c_e * v_a;
-                    if constexpr (GW) sum += q_a[s] * v + q[s] * v_a;
-                    V g_a = load(gz_a + at) + q_a[s] * c_e;
-                    if constexpr (AW) {
-                        const V c_s = load(c_a + e * N);
-                        t_a[s] += c_s * v, g_a += q[s] * c_s;
-                    }
-                    store(gz_a + at, g_a);
+                    const V o_s = load(o_k + s * N);
+                    q[s] = o_s * z_of[s].value, q_a[s] = o_s * z_of[s].along, t[s] = t_a[s] = V{};
                 }
-                if (plan.b[e] > plan.dim_in)
-                    E3_UNROLL for (int s = 0; s < R; s++) store(gz + b + s * N, load(gz + b + s * N) + q[s] * c_e);
-                if constexpr (GW) store(gc + e * N, load(gc + e * N) + sum);
+                for (int e = g->first, last = g->first + g->count; e < last; e++) {
+                    const V c_e = load(c + e * N), c_s = AW ? load(c_a + e * N) : V{};
+                    const int64_t at = b[e] * (R * N);
+                    V sum = {};
+                    E3_UNROLL for (int s = 0; s < R; s++) {
+                        const V v = load(z + at + s * N), v_a = load(z_a + at + s * N);
+                        t[s] += c_e * v, t_a[s] += c_e * v_a;
+                        if constexpr (GW) sum += q_a[s] * v + q[s] * v_a;
+                        V g_a = load(gz_a + at + s * N) + q_a[s] * c_e;
+                        if constexpr (AW) t_a[s] += c_s * v, g_a += q[s] * c_s;
+                        store(gz_a + at + s * N, g_a);
+                    }
+                    if (b[e] >= stored)
+                        E3_UNROLL for (int s = 0; s < R; s++) store(gz + at + s * N, load(gz + at + s * N) + q[s] * c_e);
+                    if constexpr (GW) store(gc + e * N, load(gc + e * N) + sum);
+                }
+                S* out = space.out.get() + g->k * (R * N);
+                E3_UNROLL for (int s = 0; s < R; s++) {
+                    const V o_s = load(o_k + s * N);
+                    store(out + s * N, load(out + s * N) + z_of[s].along * t[s] + z_of[s].value * t_a[s]);
+                    g_of[s].value += o_s * t[s], g_of[s].along += o_s * t_a[s];
+                }
             }
-            S* out = space.out.get() + g->k * (R * N);
+            E3_UNROLL for (int s = 0; s < R; s++) add<R, true>(pair, z, z_a, s, g_of[s], gz_a);
+        }
+        for (int p = 0, at = stored; at < plan.num_values; p++, at++)
             E3_UNROLL for (int s = 0; s < R; s++) {
-                const int64_t at = a + s * N;
-                const V o_s = load(o + s * N);
-                store(out + s * N, load(out + s * N) + load(z_a + at) * t[s] + load(z + at) * t_a[s]);
-                store(gz + at, load(gz + at) + o_s * t[s]);
-                store(gz_a + at, load(gz_a + at) + o_s * t_a[s]);
+                const int64_t here = (at * R + s) * N;
+                add<R, true>(plan.pairs[p], z, z_a, s, {load(gz + here), load(gz_a + here)}, gz_a);
             }
-        }
-        for (int p = plan.num_pairs - 1; p >= 0; p--) {
-            const int64_t at = (1 + plan.dim_in + p) * R * N, i = plan.pairs[p].i * R * N, j = plan.pairs[p].j * R * N;
-            E3_UNROLL for (int k = 0; k < R * N; k += N) {
-                const V g = load(gz + at + k), g_a = load(gz_a + at + k);
-                store(gz_a + i + k, load(gz_a + i + k) + g_a * load(z + j + k) + g * load(z_a + j + k));
-                store(gz_a + j + k, load(gz_a + j + k) + g_a * load(z + i + k) + g * load(z_a + i + k));
-            }
-        }
         write_gx<R>(gz_a, task, n, r);
         write_out<R>(space.out.get(), task, n, r);
     }

@@ -50,18 +50,12 @@ def compiled(text: str) -> Compiled:
         return aligned.compile_text(text)
     plan = _read(text)
     polynomial = polynomials.read(plan)
-    factorized = sorted(polynomials.factorize(polynomial).items())
-    numbers = polynomials.number((v for (a, _), items in factorized for v in (a, *(b for _, b in items))), plan.dim)
-    pairs = [library.Pair(numbers[v[:1]], numbers[v[1:]]) for v in numbers if len(v) == 2]
-    found: list[library.Group] = []
-    values: list[int] = []
-    couplings: list[tuple[tuple[int, float], ...]] = []
-    for (a, k), items in sorted(factorized, key=lambda item: (numbers[item[0][0]], item[0][1])):
-        found.append(library.Group(numbers[a], k, len(values), len(items)))
-        values += [numbers[b] for _, b in items]
-        couplings += [polynomial[k, monomial] for monomial, _ in items]
+    groups_of = {
+        (head, k): {leaf: polynomial[k, monomial] for monomial, leaf in items}
+        for (head, k), items in polynomials.factorize(polynomial).items()
+    }
     out = Irreps([(plan.mul, ir) for ir in plan.copies])
-    return polynomials.pack(plan.irreps_in, out, plan.weight_shape[:2], pairs, found, values, couplings)
+    return polynomials.pack(plan.irreps_in, out, plan.weight_shape[:2], groups_of)
 
 
 def _reference(x: Tensor, w: Tensor, index: Tensor | None, text: str) -> Tensor:
