@@ -16,6 +16,7 @@ from e3frame.spec.words import printable
 _EXAMPLES = """
     e3frame convert mine.model -o model.safetensors     a model of mace-torch, as its training saved it
     e3frame convert mine.model head=Default             one head of several
+    e3frame convert checkpoint_sevennet_0.pth           SevenNet-0, from the wheel of sevenn
     e3frame convert --list                              what is read
 """
 

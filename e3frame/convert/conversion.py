@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from e3frame.convert.archive import Archive, not_readable, opened_archive
-from e3frame.convert.family import Converted, Family
-from e3frame.convert.modules import Module
+from e3frame.convert.family import Converted, Family, Read
 from e3frame.convert.records import Global, Record, Unreadable
 from e3frame.files.regular import require_new, with_home
 from e3frame.inference.saved import save_model
@@ -75,13 +74,13 @@ def convert(file: str | Path, out: str | Path, *, head: str | None = None, overw
     with opened_archive(path) as archive:
         family = _family(archive, head)
         try:
-            converted, module = family.convert(archive)
+            converted, read = family.convert(archive)
         except Unreadable as error:
             raise not_readable(path, str(error), error.hint) from None
         except _CONTRADICTIONS as error:
             said = printable(str(error).partition("\n")[0], 200)
             raise not_readable(path, f"its parts do not fit together: {said}") from None
-        _require_all_read(path, module)
+        _require_all_read(path, read)
     typed = _typed(path, converted)
     model = _filled(path, typed, converted)
     try:
@@ -109,8 +108,8 @@ def _family(archive: Archive, head: str | None) -> Family:
     return known[0](head=head)
 
 
-def _require_all_read(path: Path, module: Module) -> None:
-    unread = module.unread()
+def _require_all_read(path: Path, read: Read) -> None:
+    unread = read.unread()
     if unread:
         more = f" and {counted(len(unread) - 1, 'more tensor')} are" if len(unread) > 1 else " is"
         raise not_readable(path, f"{printable(unread[0], 100)}{more} not understood")

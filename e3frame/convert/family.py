@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
 from e3frame.convert.archive import Archive
-from e3frame.convert.modules import Module
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,14 @@ class Converted:
     weights: Mapping[str, Tensor]
     dtype: str
     about: Mapping[str, str] = field(default_factory=dict)
+
+
+class Read(Protocol):
+    """Parts of a file that know what was read of them."""
+
+    def unread(self) -> list[str]:
+        """Return the names of tensors that nothing has read, although they may matter."""
+        ...
 
 
 class Family:
@@ -70,8 +77,8 @@ class Family:
         """Whether a file is of this family, from what its pickle says."""
         raise NotImplementedError(f"{cls.__name__}.recognizes")
 
-    def convert(self, archive: Archive) -> tuple[Converted, Module]:
-        """Return the model, and the module of the file with what was read of it.
+    def convert(self, archive: Archive) -> tuple[Converted, Read]:
+        """Return the model, and what was read of the file.
 
         Raises:
             NotUnderstood: a part of the model is not known.

@@ -13,6 +13,8 @@ from e3frame.spec.base import shown
 from e3frame.spec.irreps import too_large
 from e3frame.spec.words import printable
 
+CHANNELS = 4096
+"""Most copies of an irrep; published models have at most some hundreds."""
 _REQUIRED = object()
 
 
@@ -138,6 +140,8 @@ def irreps_of(found: Any, place: str) -> Irreps:
         pairs = [elements(pair) for pair in elements(found)]
         irreps = Irreps([(int(mul), tuple(int(n) for n in elements(ir))) for mul, ir in pairs])  # type: ignore[misc]
         problem = too_large(irreps)
+        if problem is None and any(mul > CHANNELS for mul, _ in irreps):
+            problem = f"at most {CHANNELS:,} copies of an irrep are read"
         if problem is not None:
             raise NotUnderstood(f"{printable(place, 100)}: {problem}")
         return irreps

@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from support.fuzzing import Area, Case, Outcome
-from support.mace import unpacked
+from support.mace import ARCHIVE, unpacked
 
 from e3frame.cli import main
 from e3frame.inference.saved import load_model
 
 CANARY = "ran"
-NAMES = ("mace_zbl", "heads", "density")
+NAMES = ("mace_zbl", "heads", "density", "xplor", "old")
 NUMBERS = (0, 1, 2, 3, 7, 255, 65_536, 2**31 - 1, -1, -7)
 FLOATS = (0.0, -1.0, 1e-300, 1e300, float("nan"), float("inf"), 0.5, 3.4e38)
 WORDS = ("", "silu", "0e", "weight", "_buffers", "_modules", "\x1b[31m", "\u202e", "a" * 5000, "interactions")
@@ -48,12 +48,14 @@ class _Boom:
 def prepare(folder: Path) -> State:
     torch.set_num_threads(1)
     unpacked(folder)
+    unpacked(folder, ARCHIVE.with_name("sevennet.tar.xz"))
     models = {}
     for name in NAMES:
-        with zipfile.ZipFile(folder / f"{name}.model") as archive:
+        with zipfile.ZipFile(next(folder.glob(f"{name}.*"))) as archive:
             models[name] = {entry.partition("/")[2]: archive.read(entry) for entry in archive.namelist()}
     with redirect_stdout(io.StringIO()):  # so that no case pays for what all of them import
-        assert main(["convert", str(folder / "mace_zbl.model"), f"out={folder / 'm.safetensors'}"]) == 0
+        assert main(["convert", str(folder / "mace_zbl.model"), f"out={folder / 'a.safetensors'}"]) == 0
+        assert main(["convert", str(folder / "xplor.pth"), f"out={folder / 'b.safetensors'}"]) == 0
     return State(models)
 
 

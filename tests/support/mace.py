@@ -14,11 +14,11 @@ __all__ = ["ARCHIVE", "models", "unpacked"]
 ARCHIVE = Path(__file__).parents[1] / "convert" / "mace.tar.xz"
 
 
-def unpacked(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Put the models into a folder, as ``<name>.model``; return what mace-torch gives, by name."""
-    with tarfile.open(ARCHIVE) as archive:
-        for entry in archive.getmembers():
-            content = archive.extractfile(entry)
+def unpacked(folder: Path, archive: Path = ARCHIVE) -> dict[str, list[dict[str, Any]]]:
+    """Put the models into a folder, as ``<name>.model``; return what their program gives, by name."""
+    with tarfile.open(archive) as opened:
+        for entry in opened.getmembers():
+            content = opened.extractfile(entry)
             assert content is not None
             (folder / entry.name).write_bytes(content.read())
     found: dict[str, list[dict[str, Any]]] = json.loads((folder / "references.json").read_text(encoding="utf-8"))
