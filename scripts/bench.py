@@ -111,10 +111,13 @@ def step(repetitions: int) -> list[dict]:
 
 
 def mace(repetitions: int, python: str | None) -> list[dict]:
-    """Training steps, energies and forces, and peak memory of a MACE; ``python`` has mace-torch, with its own e3nn."""
+    """The symmetric product; then training steps, energies and forces, and peak memory of a MACE; ``python`` has
+    mace-torch, with its own e3nn."""
     from bench_mace import rows
+    from bench_symmetric import rows as products
 
-    return list(rows(python, partial(in_turn, repetitions=repetitions), peak_of))
+    found = list(products(python, partial(in_turn, repetitions=min(repetitions, 6), warm_up=1)))
+    return found + list(rows(python, partial(in_turn, repetitions=repetitions), peak_of))
 
 
 def memory(_: int) -> list[dict]:

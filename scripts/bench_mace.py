@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-import torch
 from bench_models import NEIGHBORS, R_MAX, SPECIES, Step, e3frame_step, structures
+from mace_process import MaceProcess
 
 from e3frame.spec.elements import ATOMIC_NUMBERS
 
@@ -33,7 +31,7 @@ def step_of(graphs: int, atoms: int, periodic: bool, channels: int) -> Step:
     return e3frame_step(graphs, atoms, periodic, "mace", channels)
 
 
-class Peer:
+class Peer(MaceProcess):
     """mace-torch in a process of its own; see ``mace_steps.py``.
 
     Raises:
@@ -41,10 +39,7 @@ class Peer:
     """
 
     def __init__(self, python: str, case: tuple[int, int, bool, int], mode: str, folder: Path) -> None:
-        worker = Path(__file__).with_name("mace_steps.py")
-        command = [python, str(worker), str(torch.get_num_threads())]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-        self.process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
+        super().__init__(python, "mace_steps.py")
         frames = structures(*case[:3])
         numbers: dict[str, Any] = {"graphs": len(frames), "r_max": R_MAX, "neighbors": NEIGHBORS}
         numbers["species"] = sorted(ATOMIC_NUMBERS[symbol] for symbol in SPECIES)
@@ -54,29 +49,8 @@ class Peer:
         np.savez(folder / "case.npz", **numbers)
         self.num_parameters = int(self.ask(make=str(folder / "case.npz"), channels=case[3], mode=mode)["parameters"])
 
-    def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for the answer.
-
-        Raises:
-            RuntimeError: it failed there.
-        """
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        lines = iter(self.process.stdout.readline, "")
-        line = next((line for line in lines if line.startswith("{")), "")  # not what libraries print
-        answer = json.loads(line) if line else {"failed": "the process ended"}
-        if "failed" in answer:
-            raise RuntimeError(answer["failed"])
-        return dict(answer)
-
     def run(self, what: str) -> None:
         self.ask(run=what)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
-        self.process.wait()
 
 
 Timed = Callable[[dict[str, Callable[[], object]]], dict[str, float]]
