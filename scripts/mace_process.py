@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from threading import Timer
 from typing import Any, Self
 
 import torch
+
+MINUTES = 15
+"""For one answer; compilation takes most of them."""
 
 
 class MaceProcess:
@@ -24,15 +28,21 @@ class MaceProcess:
         self.process = subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload]
 
     def ask(self, **request: Any) -> dict[str, Any]:
-        """Send a request and wait for the answer.
+        """Send a request and wait for the answer, some minutes at most.
 
         Raises:
-            RuntimeError: it failed there.
+            RuntimeError: it failed there, or took too long, after which the process is gone.
         """
-        print(json.dumps(request), file=self.process.stdin, flush=True)
-        lines = iter(self.process.stdout.readline, "")
-        line = next((line for line in lines if line.startswith("{")), "")  # not what libraries print
-        answer = json.loads(line) if line else {"failed": "the process ended"}
+        patience = Timer(60 * MINUTES, self.process.kill)
+        patience.start()
+        try:
+            print(json.dumps(request), file=self.process.stdin, flush=True)
+            lines = iter(self.process.stdout.readline, "")
+            line = next((line for line in lines if line.startswith("{")), "")  # not what libraries print
+        except BrokenPipeError:
+            line = ""
+        patience.cancel()
+        answer = json.loads(line) if line else {"failed": f"the process ended, or took over {MINUTES} minutes"}
         if "failed" in answer:
             raise RuntimeError(answer["failed"])
         return dict(answer)

@@ -73,7 +73,8 @@ class Steps:
             parameter.requires_grad_(training)
         if training:
             self.optimizer.zero_grad()
-        out = self.call(dict(self.batch), training=training, compute_force=True)
+        # A compiled model needs training=True for forces, as mace-torch's calculator passes it.
+        out = self.call(dict(self.batch), training=training or self.call is not self.model, compute_force=True)
         if training:
             (1e-6 * out["energy"].square().mean() + out["forces"].square().mean()).backward()
             self.optimizer.step()
