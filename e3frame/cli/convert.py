@@ -30,6 +30,8 @@ class ConvertConfig(Spec):
     """The model file to write."""
     head: str | None = None
     """The head to convert, of a model that has several."""
+    dtype: str | None = None
+    """Type of the weights in the new file; null: that in the old one. With float64, their products are not rounded."""
     overwrite: bool = False
     """Replace ``out`` if it exists."""
 
@@ -54,7 +56,7 @@ def main(arguments: list[str]) -> int:
     config = from_overrides(words).parse(ConvertConfig)
     from e3frame.convert.conversion import convert
 
-    done = convert(config.file, config.out, head=config.head, overwrite=config.overwrite)
+    done = convert(config.file, config.out, head=config.head, dtype=config.dtype, overwrite=config.overwrite)
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")

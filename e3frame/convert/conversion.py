@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from e3frame.convert.archive import Archive, not_readable, opened_archive
 from e3frame.convert.family import Converted, Family, Read
 from e3frame.convert.records import Global, Record, Unreadable
 from e3frame.files.regular import require_new, with_home
+from e3frame.inference.device import read_dtype
 from e3frame.inference.saved import save_model
 from e3frame.model import ModelSpec, TypedModel
 from e3frame.network import Model
@@ -56,13 +57,21 @@ class Conversion:
         yield "licence", "the file states none: ask its authors, and cite them"
 
 
-def convert(file: str | Path, out: str | Path, *, head: str | None = None, overwrite: bool = False) -> Conversion:
+def convert(
+    file: str | Path,
+    out: str | Path,
+    *,
+    head: str | None = None,
+    dtype: str | None = None,
+    overwrite: bool = False,
+) -> Conversion:
     """Convert a model file of another program and write it as a model of e3frame.
 
     Args:
         file: the file, as the other program saved it.
         out: the file to write.
         head: the head to convert, of a model that has several.
+        dtype: type of the weights in the new file, such as float64; None: that in the old one.
         overwrite: replace ``out`` if it exists.
 
     Raises:
@@ -71,6 +80,7 @@ def convert(file: str | Path, out: str | Path, *, head: str | None = None, overw
     """
     path, target = with_home(file), with_home(out)
     require_new(target, overwrite)
+    wanted = None if dtype is None else str(read_dtype(dtype)).removeprefix("torch.")
     with opened_archive(path) as archive:
         family = _family(archive, head)
         try:
@@ -81,6 +91,8 @@ def convert(file: str | Path, out: str | Path, *, head: str | None = None, overw
             said = printable(str(error).partition("\n")[0], 200)
             raise not_readable(path, f"its parts do not fit together: {said}") from None
         _require_all_read(path, read)
+    if wanted is not None:
+        converted = replace(converted, dtype=wanted)
     typed = _typed(path, converted)
     model = _filled(path, typed, converted)
     try:

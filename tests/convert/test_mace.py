@@ -106,6 +106,14 @@ def test_a_model_of_float32_stays_so(converted: Callable[[str], Path]) -> None:
     assert load_model(converted("single")).spec.r_max == 3.5
 
 
+def test_another_type_of_weights(models: Path, tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    assert convert(models / "single.model", out, dtype="float64").converted.dtype == "float64"
+    assert load_model(out).dtype == torch.float64
+    with pytest.raises(UserError, match="no such floating-point type"):
+        convert(models / "single.model", tmp_path / "n.safetensors", dtype="float63")
+
+
 def test_the_spec_is_yaml_of_our_layers(converted: Callable[[str], Path]) -> None:
     spec = load_model(converted("vectors")).spec
     kinds = {name: layer.kind for name, layer in spec.layers.items()}
