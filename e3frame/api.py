@@ -68,7 +68,7 @@ def check(what: What = None, /, **overrides: Any) -> Checked:
     """Type-check a model or a run, without torch and without data.
 
     >>> check("nequip", species=["H", "C", "O"]).model.num_parameters
-    278144
+    99968
 
     Args:
         what: a preset, YAML file or text, run folder, mapping, or list of overrides; None: the default run.

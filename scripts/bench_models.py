@@ -66,6 +66,9 @@ def e3frame_step(graphs: int, atoms: int, periodic: bool, preset: str = "nequip"
 
     text = (config_folder() / "model" / f"{preset}.yaml").read_text(encoding="utf-8").replace("32x", f"{channels}x")
     raw = yaml.safe_load(text) | {"r_max": R_MAX}
+    if preset == "nequip":  # there the self-connection depends on the features of the species
+        for layer in (raw["layers"]["interactions"]["layers"]["conv"], raw["layers"]["last_conv"]):
+            layer["attributes"] = "species"
     zeros = dict.fromkeys(SPECIES, 0.0)
     given = Statistics(species=SPECIES, energy_shift=zeros, energy_scale=1.0, avg_num_neighbors=NEIGHBORS)
     model = ModelSpec.model_validate(raw).resolve(given).build()

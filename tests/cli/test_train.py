@@ -65,7 +65,7 @@ def test_the_same_command_in_the_same_folder(
     assert capsys.readouterr().out == "mine: this run is already finished\n"
     assert train("folder=mine", "optimizer.lr=0.5") == 1
     assert capsys.readouterr().err == (
-        "mine belongs to a run with another config\n  optimizer.lr: 0.01 there, 0.5 here\n"
+        "mine belongs to a run with another config\n  optimizer.lr: 0.04 there, 0.5 here\n"
         "  choose another folder, or use the same config\n"
     )
     assert main(["train", "mine"]) == 0

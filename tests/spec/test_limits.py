@@ -141,7 +141,7 @@ LAYERS = {
     ("layers", "first_conv", "radial_mlp"): ([10**9], "must be <= 262144, got 1000000000"),
     ("layers", "last_conv", "radial_mlp"): (
         [60_000] * 3,
-        "7,203,365,632 weights in this layer, 7,203,396,624 up to here: at most 250,000,000",
+        "7,203,392,000 weights in this layer, 7,203,403,792 up to here: at most 250,000,000",
     ),
     ("layers", "last_conv", "irreps_out"): ("1x1000000000o", "l is at most 12, got 1000000000"),
     ("layers", "species", "irreps_out"): (

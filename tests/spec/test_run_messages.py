@@ -48,14 +48,14 @@ def test_check_prints_the_table(capsys: pytest.CaptureFixture[str], monkeypatch:
     assert lines[0] == "r_max 5 Å, species auto"
     conv = next(line for line in lines if line.startswith("first_conv")).split()
     assert conv == ["first_conv", "convolution", "node", "96x0e", "+", "32x1o", "+", "32x2e", "352", "16,896"]
-    assert next(line for line in lines if line.startswith("total")).split() == ["total", "278,048", "+", "32", "S"]
+    assert next(line for line in lines if line.startswith("total")).split() == ["total", "81,440", "+", "6,176", "S"]
 
 
 def test_check_counts_the_species_of_the_data(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "model=nequip", "data=sample"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("r_max 5 Å, species auto: H C N O\n")
-    assert ["total", "278,176"] in [line.split() for line in out.splitlines()]
+    assert ["total", "106,144"] in [line.split() for line in out.splitlines()]
     assert out.endswith(" of 400 test frames; use --full for all\n")
     assert main(["check", "--no-data", "model=nequip", "data=sample"]) == 0
     assert "\nchecked" not in capsys.readouterr().out

@@ -23,7 +23,7 @@ class MuonSpec(OptimizerSpec):
     """Decay of the running means of AdamW."""
     eps: float = Field(default=1e-8, gt=0)
     """Added to the denominator of AdamW."""
-    weight_decay: float = Field(default=1e-2, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     """Weight decay: each step multiplies a weight by 1 - lr * weight_decay, except biases and norms."""
 
     def build(self, groups: Groups) -> Optimizer:
