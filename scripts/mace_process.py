@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 from threading import Timer
 from typing import Any, Self
@@ -51,5 +52,6 @@ class MaceProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.process.stdin.close()
+        with suppress(BrokenPipeError):  # it is gone already
+            self.process.stdin.close()
         self.process.wait()
