@@ -4,8 +4,8 @@ there. Each case is a process of its own; what a user sees is one short message,
 from __future__ import annotations
 
 import io
-import re
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path

@@ -92,7 +92,7 @@ def test_what_is_an_override_already_stays() -> None:
     [
         (
             "model=nope.yaml",
-            "command-line override model=nope.yaml  model\n  the file nope.yaml does not exist\n  configs: allegro, dipole, ",
+            "command-line override model=nope.yaml  model\n  the file nope.yaml does not exist\n  configs: allegro, ",
         ),
         (
             "model=nequp.yaml",
