@@ -119,15 +119,15 @@ def plan_elementwise(
     irreps_in1: IrrepsLike,
     irreps_in2: IrrepsLike,
     filter_ir_out: IrrepFilter = None,
+    broadcast: bool = False,
     **normalization: Unpack[PlanOptions],
 ) -> ProductPlan:
     """Plan ``z_u = x_u ⊗ y_u`` for each copy u of the irreps, without weights.
 
-    If y has one copy in each term, and as many terms as x, its copy is multiplied with all copies of x's term.
-
     Args:
         irreps_in1, irreps_in2: irreps of x and y, equally many.
         filter_ir_out: irreps to keep, by default all.
+        broadcast: if y has one copy in each term, and as many terms as x, multiply it with all copies of x's term.
         normalization: see `plan_explicit`.
 
     Raises:
@@ -135,7 +135,7 @@ def plan_elementwise(
     """
     irreps_in1, irreps_in2 = Irreps(irreps_in1), Irreps(irreps_in2)
     accepts = _accepts(filter_ir_out)
-    if irreps_in1.num_irreps != irreps_in2.num_irreps == len(irreps_in1) == len(irreps_in2):
+    if broadcast and irreps_in1.num_irreps != irreps_in2.num_irreps == len(irreps_in1) == len(irreps_in2):
         outputs = _copy_by_copy(irreps_in1, irreps_in2, ((i, i) for i in range(len(irreps_in1))), accepts)
         return plan_explicit(irreps_in1, irreps_in2, *outputs, **normalization)
     irreps_in1, irreps_in2 = irreps_in1.simplify(), irreps_in2.simplify()

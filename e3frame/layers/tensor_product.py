@@ -176,7 +176,7 @@ class TensorProduct(LayerSpec):
         try:
             if self.product == "channelwise":
                 return plan_channelwise(a, b, self.keep, weights=self.weights is not None)
-            return plan_elementwise(a, b, self.keep)
+            return plan_elementwise(a, b, self.keep, broadcast=True)
         except ValueError as error:
             raise SpecError(("x2",), str(error)) from None
 

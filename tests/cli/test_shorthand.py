@@ -239,9 +239,9 @@ def test_a_model_file_is_no_run(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_names_of_other_codes_are_keys_of_ours() -> None:
-    """Each hint is an override that is valid, or a key that the default run has or may be given."""
+    """Each hint is an override that is valid, or a key that a run has or may be given."""
     files = load_run(["data=xyz", "data.path=a.xyz", "data.keys.stress=s", "task=energy_forces_stress"])
-    runs = [files.config, load_run(["scheduler=plateau"]).config]
+    runs = [files.config, load_run(["scheduler=plateau", "optimizer=adam"]).config]
     held = {path for run in runs for path in _paths(run.model_dump(mode="json"))}
     for key in set(FOREIGN.values()):
         group, equals, choice = key.partition("=")

@@ -129,7 +129,7 @@ CASES: dict[str, Case] = {
     "SoftTransform": Case(lambda: nn.SoftTransform(RADII), ((7,),), (SPECIES, EDGES)),
     "SpeciesEmbedding": Case(lambda: nn.SpeciesEmbedding(3, "4x0e"), (), (SPECIES,)),
     "SpeciesIndex": Case(lambda: nn.SpeciesIndex([1, 6]), (), (torch.tensor([6, 1]),), without=INTEGERS),
-    "XplorEnvelope": Case(lambda: nn.XplorEnvelope(1.0, 5.0), ((5,),)),
+    "XplorEnvelope": Case(lambda: nn.XplorEnvelope(0.01, 5.0), ((5,),)),
     "ZBL": Case(lambda: nn.ZBL([1, 6, 8], RADII, 2.0), ((7, 3),), (SPECIES, EDGES)),
 }
 INDUCTOR = ("Gate",)

@@ -173,4 +173,4 @@ def test_what_the_command_says_of_a_space_that_is_used_up(
     assert _lead(search, []) == 1
     output = capsys.readouterr()
     assert output.out == ""
-    assert output.err == ("no trial of the search is complete\n  trial 0: refused: 2,544 parameters, more than 10\n")
+    assert output.err == ("no trial of the search is complete\n  trial 0: refused: 1,504 parameters, more than 10\n")

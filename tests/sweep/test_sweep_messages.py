@@ -39,7 +39,7 @@ CASES = {
     "a value the key never takes": (
         ("  optimizer.lr: {low: 1.0e-3, high: 1.0e-1, log: true}", "  model.layers.radial.basis: [bessel, gausian]"),
         "mine/sweep/mine.yaml:6:30  sweep.space.model.layers.radial.basis\n"
-        "  must be one of bessel, gaussian; got gausian\n  did you mean gaussian?",
+        "  must be one of bessel, chebyshev, constant, gaussian; got gausian\n  did you mean gaussian?",
     ),
     "a range beyond the key's": (
         ("low: 1.0e-3, high: 1.0e-1, log: true", "low: -1, high: 1"),
